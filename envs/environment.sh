@@ -1,0 +1,58 @@
+# Sourced by ./reproduce and ./run-tests: the project's own virtual environment, made once from the pinned requirements.
+# HIMAP_VENV=<folder> uses an environment that is kept elsewhere, as it is; PYTHON=<program> chooses the interpreter.
+
+environment_is_current() { # <requirements file>: true when this very file, the runtime pins and the package were installed
+    local requirements=$1 stamp
+    stamp=.venv/installed-$(basename "$requirements")
+    [[ -x .venv/bin/python && -f $stamp && "$(<"$stamp")" == "$(cat envs/requirements.txt "$requirements" pyproject.toml; pwd -P)" ]]
+}
+
+find_python() { # prints the first interpreter that is new enough
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "No Python 3.11 or newer with its venv module was found (on Debian: apt-get install python3 python3-venv)." >&2
+    echo "Name one with PYTHON=/path/to/python3 $0" >&2
+    return 1
+}
+
+ensure_environment() { # <requirements file>: makes or renews .venv when it is absent or its pins changed, then puts it on PATH
+    local requirements=$1 python
+    if [[ -n ${HIMAP_VENV:-} ]]; then
+        [[ -x $HIMAP_VENV/bin/python ]] || { echo "HIMAP_VENV=$HIMAP_VENV holds no bin/python" >&2; return 1; }
+        export PATH="$HIMAP_VENV/bin:$PATH"
+        return
+    fi
+    if ! environment_is_current "$requirements"; then
+        python=$(find_python) || return 1
+        # The lock lives in the folder that both starts share; the second one waits, sees the work done and goes on.
+        "$python" - "$requirements" <<'PYTHON' || return 1
+import fcntl, pathlib, subprocess, sys, venv
+
+requirements = sys.argv[1]
+home = pathlib.Path(".venv")
+with open(".venv.lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    wanted = "".join(pathlib.Path(name).read_text() for name in ("envs/requirements.txt", requirements, "pyproject.toml"))
+    wanted += str(pathlib.Path.cwd().resolve()) + "\n"
+    stamp = home / f"installed-{pathlib.Path(requirements).name}"
+    if stamp.exists() and stamp.read_text() == wanted and (home / "bin/python").exists():
+        sys.exit(0)
+    print(f"Setting up .venv from {requirements}; this happens once and can take some minutes.", file=sys.stderr, flush=True)
+    if not (home / "bin/python").exists():
+        venv.create(home, with_pip=True, clear=True)
+    pip = [str(home / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    steps = [pip + ["-r", requirements], pip + ["--no-deps", "--no-build-isolation", "-e", "."]]
+    for step in steps:
+        if subprocess.run(step, stdout=sys.stderr).returncode:
+            sys.exit(f"Setting up failed at: {' '.join(step)}\nMend the cause (network, disk space) and start again.")
+    stamp.write_text(wanted)
+PYTHON
+    fi
+    export PATH="$PWD/.venv/bin:$PATH"
+}

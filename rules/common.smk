@@ -1,0 +1,20 @@
+# Binds the config to the tested modules of workflow_scripts/himap; the rules use `plan` and `out`.
+
+import sys
+
+sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
+
+from himap.arrays import become_own_task
+
+become_own_task()  # before anything else is read: a task of a SLURM array is its own job
+
+from himap.code_version import code_version
+from himap.config import ConfigError, load
+from himap.plan import Plan
+
+try:
+    plan = Plan(load(config))
+except ConfigError as error:
+    sys.exit(f"error: {error}")
+
+out = plan.out

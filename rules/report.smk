@@ -1,0 +1,27 @@
+# The page that people look at: drawn anew when a result, a template, a claim or a number of the paper changes.
+
+import json
+
+from himap.report.facts import page_inputs, report_facts
+
+
+rule report:
+    input:
+        rules.tables.input,
+        rules.figures.input,
+        page=ancient(page_inputs()),
+    output:
+        f"{out}/report.html",
+    log:
+        f"{out}/logs/report.log",
+    conda:
+        "../envs/himap.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_version("render_report.py"),
+        settings=json.dumps(report_facts(plan), ensure_ascii=False),
+        results=lambda wildcards: out,
+    shell:
+        "python workflow_scripts/warm.py render_report.py --settings {params.settings:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,409 @@
+"""Small copies of every benchmark in the hub's schema, with the awkward cases, and what scoring them has to give.
+
+Run as a script it writes them to a folder: python tests/benchmarks/hub_fixtures.py FOLDER
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+TEXT, INT, TEXTS = pa.string(), pa.int64(), pa.list_(pa.string())
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """Rows, their types, an answer to each row, and the scores that those answers deserve."""
+
+    benchmark: str
+    types: dict[str, pa.DataType]
+    rows: list[dict[str, Any]]
+    answers: list[str]
+    headline: float | None
+    scores: dict[str, float] = field(default_factory=dict)
+    verdicts: list[str] = field(default_factory=list)
+
+    def table(self) -> pa.Table:
+        """The rows as the hub would serve them."""
+        return pa.Table.from_pylist(self.rows, schema=pa.schema(list(self.types.items())))
+
+    def write(self, folder: Path) -> Path:
+        """One Parquet file named after the benchmark."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.benchmark}.parquet"
+        pq.write_table(self.table(), path, row_group_size=4)
+        return path
+
+
+def picture(shade: int = 0, size: tuple[int, int] = (12, 8), kind: str = "PNG") -> dict[str, Any]:
+    """An image cell as the hub stores it."""
+    stream = io.BytesIO()
+    Image.new("RGB", size, (shade, 255 - shade, 90)).save(stream, kind)
+    return {"bytes": stream.getvalue(), "path": f"{shade}.{kind.lower()}"}
+
+
+def ten(*counted: tuple[str, int]) -> list[str]:
+    """Ten annotators' answers from counts, filled up with answers that nobody else gave."""
+    given = [answer for answer, times in counted for _ in range(times)]
+    return given + [f"other{number}" for number in range(10 - len(given))]
+
+
+def vqav2() -> Fixture:
+    """Zero to four annotators agree; ten agree but for an article; answer types."""
+    answer = pa.struct([("answer", TEXT), ("answer_confidence", TEXT), ("answer_id", INT)])
+    kinds = ["yes/no", "number", "number", "other", "other", "other"]
+    given = [ten(("cat", k)) for k in range(5)] + [ten(("A dog", 10))]
+    rows = [
+        {
+            "question_type": "what is",
+            "multiple_choice_answer": answers[0],
+            "answers": [
+                {"answer": one, "answer_confidence": "yes", "answer_id": number}
+                for number, one in enumerate(answers, 1)
+            ],
+            "image_id": 262148 + at // 2,
+            "answer_type": kind,
+            "question_id": (262148 + at // 2) * 1000 + at,
+            "question": "What animal is it?",
+            "image": picture(at, kind="JPEG"),
+        }
+        for at, (answers, kind) in enumerate(zip(given, kinds, strict=True))
+    ]
+    types = {
+        "question_type": TEXT,
+        "multiple_choice_answer": TEXT,
+        "answers": pa.list_(answer),
+        "image_id": INT,
+        "answer_type": TEXT,
+        "question_id": INT,
+        "question": TEXT,
+        "image": IMAGE,
+    }
+    scores = {
+        "yes/no": 0.0,
+        "number": 45.0,
+        "other": 100 * 2.9 / 3,
+        "official_script": 100 * 2.8 / 6,
+    }
+    return Fixture("vqav2", types, rows, ["Cat."] * 5 + ["dog"], 100 * 3.8 / 6, scores)
+
+
+def vqav2_test_split() -> Fixture:
+    """The test splits carry no annotations."""
+    whole = vqav2()
+    hidden = {"answers": None, "answer_type": None, "question_type": None, "multiple_choice_answer": None}
+    return Fixture("vqav2", whole.types, [row | hidden for row in whole.rows[:2]], ["cat", "dog"], None)
+
+
+def textvqa() -> Fixture:
+    """Two questions on one image, a possessive, an empty list of OCR tokens."""
+    common = {"image_width": 12, "image_height": 8, "image_classes": ["Sign"], "set_name": "val"}
+    common |= {"flickr_original_url": "", "flickr_300k_url": "", "question_tokens": ["what"]}
+    asked = [
+        ("003a8ae2ef43b901", "What does the SIGN say?", ten(("bob's house", 10)), ["BOB'S", "House", "24/7"]),
+        ("003a8ae2ef43b901", "how many Doors?", ten(("two", 3)), ["BOB'S", "House", "24/7"]),
+        ("b9dc400eb20bad64", "what brand is it", ten(("nokia", 4)), []),
+    ]
+    rows = [
+        common
+        | {"image_id": image, "question_id": 34602 + at, "question": question, "answers": answers, "ocr_tokens": tokens}
+        | {"image": picture(len(image) + at // 2)}
+        for at, (image, question, answers, tokens) in enumerate(asked)
+    ]
+    types = {
+        "image_id": TEXT,
+        "question_id": pa.int32(),
+        "question": TEXT,
+        "question_tokens": TEXTS,
+        "image": IMAGE,
+        "image_width": pa.int32(),
+        "image_height": pa.int32(),
+        "flickr_original_url": TEXT,
+        "flickr_300k_url": TEXT,
+        "answers": TEXTS,
+        "image_classes": TEXTS,
+        "set_name": TEXT,
+        "ocr_tokens": TEXTS,
+    }
+    return Fixture("textvqa", types, rows, ["Bob's House", "2", ""], 100 * 1.9 / 3)
+
+
+def mme() -> Fixture:
+    """Four images of three subtasks, a question with two spaces, answers that are neither yes nor no."""
+    asked = [
+        ("existence", "existence/a.jpg", "Is there a dog? Please answer yes or no.", "Yes", "Yes"),
+        ("existence", "existence/a.jpg", "Is there a cat? Please answer yes or no.", "No", "no"),
+        ("existence", "existence/b.jpg", "Is there a hat? Please answer yes or no.", "Yes", "Yes, there is"),
+        ("existence", "existence/b.jpg", "Is there a cup? Please answer yes or no.", "No", "unsure"),
+        ("count", "count/a.jpg", "Are there two?  Please answer yes or no.", "Yes", "yes"),
+        ("count", "count/a.jpg", "Are there three? Please answer yes or no.", "No", "Not sure"),
+        ("code_reasoning", "code_reasoning/0020.png", "Is it code? Please answer yes or no.", "Yes", "I think yes"),
+        ("code_reasoning", "code_reasoning/0020.png", "Is it prose? Please answer yes or no.", "No", "No."),
+    ]
+    rows = [
+        {"question_id": name, "image": picture(at // 2), "question": question, "answer": answer, "category": category}
+        for at, (category, name, question, answer, _) in enumerate(asked)
+    ]
+    types = {"question_id": TEXT, "image": IMAGE, "question": TEXT, "answer": TEXT, "category": TEXT}
+    scores = {"existence": 125.0, "count": 200.0, "code_reasoning": 50.0, "perception": 325.0, "cognition": 50.0}
+    scores |= {"total": 375.0, "existence_acc": 75.0, "existence_acc_plus": 50.0, "other_answers": 2.0}
+    return Fixture("mme", types, rows, [one[-1] for one in asked], 375.0, scores)
+
+
+def scienceqa() -> Fixture:
+    """No hint, five options, a letter beyond the options, letters with text, a sentence, a small letter."""
+    asked = [
+        ("", ["yes", "no"], 0, "A"),
+        ("Use the map.", ["v", "w", "x", "y", "z"], 4, "E"),
+        ("", ["x", "y", "z"], 2, "D"),
+        ("A hint.", ["red", "blue"], 1, "B. blue"),
+        ("", ["x", "y", "z"], 2, "The answer is C."),
+        ("", ["x", "y"], 0, "a"),
+    ]
+    rows = [
+        {"image": picture(at), "question": f"Question {at}?", "choices": choices, "answer": answer, "hint": hint}
+        | {"task": "closed choice", "grade": "grade5", "subject": "natural science" if at else "social science"}
+        | {"topic": "t", "category": "c", "skill": "s", "lecture": "", "solution": ""}
+        for at, (hint, choices, answer, _) in enumerate(asked)
+    ]
+    types = {"image": IMAGE, "question": TEXT, "choices": TEXTS, "answer": pa.int8(), "hint": TEXT}
+    types |= dict.fromkeys(["task", "grade", "subject", "topic", "category", "skill", "lecture", "solution"], TEXT)
+    scores = {
+        "natural science": 60.0,
+        "social science": 100.0,
+        "lmms_eval": 400 / 6,
+        "exact": 200 / 6,
+        "unreadable": 1.0,
+    }
+    return Fixture("scienceqa", types, rows, [one[-1] for one in asked], 400 / 6, scores)
+
+
+def aokvqa() -> Fixture:
+    """Direct answers as a string that looks like a list; a letter, a choice's own text, a letter in brackets."""
+    asked = [("B", 1), ("cat", 0), ("(C) bus", 2)]
+    rows = [
+        {
+            "image": picture(at),
+            "question_id": f"22jbM6gDxdaMaunuzgr{at}",
+            "question": "What is it?",
+            "choices": ["cat", "dog", "bus", "tree"],
+            "correct_choice_idx": right,
+            "direct_answers": "['cat', \"a dog's\"]",
+            "difficult_direct_answer": False,
+            "rationales": ["because"] * 3,
+        }
+        for at, (_, right) in enumerate(asked)
+    ]
+    types = {"image": IMAGE, "question_id": TEXT, "question": TEXT, "choices": TEXTS, "correct_choice_idx": pa.int8()}
+    types |= {"direct_answers": TEXT, "difficult_direct_answer": pa.bool_(), "rationales": TEXTS}
+    scores = {"fastv": 200 / 3, "unreadable": 1.0, "floor_guessing": 25.0}
+    return Fixture("aokvqa", types, rows, [one[0] for one in asked], 200 / 3, scores)
+
+
+def aokvqa_as_lists() -> Fixture:
+    """The other published form: direct answers as a list, further columns, the correct choice as a 64-bit number."""
+    whole = aokvqa()
+    rows = [row | {"direct_answers": ["cat", "a dog's"], "split": "val", "image_id": 7} for row in whole.rows]
+    types = whole.types | {"direct_answers": TEXTS, "correct_choice_idx": INT, "split": TEXT, "image_id": INT}
+    return Fixture("aokvqa", types, rows, whole.answers, whole.headline, whole.scores)
+
+
+def pope() -> Fixture:
+    """The same question_id in three settings; NO, 'No.' and an empty answer."""
+    asked = [
+        ("adversarial", "1", "yes", ""),
+        ("adversarial", "2", "no", "No"),
+        ("popular", "1", "yes", "No."),
+        ("popular", "2", "no", "no, it is not"),
+        ("random", "1", "yes", "Yes"),
+        ("random", "2", "no", "NO"),
+    ]
+    rows = [
+        {"id": str(at), "question_id": number, "question": "Is there a snowboard in the image?", "answer": truth}
+        | {"image_source": "COCO_val2014_000000310196", "image": picture(3), "category": setting}
+        for at, (setting, number, truth, _) in enumerate(asked)
+    ]
+    types = dict.fromkeys(["id", "question_id", "question", "answer", "image_source"], TEXT)
+    types |= {"image": IMAGE, "category": TEXT}
+    scores = {"adversarial_f1": 100.0, "popular_f1": 0.0, "random_f1": 200 / 3, "mean_f1": 500 / 9}
+    scores |= {"random_yes_ratio": 100.0, "random_precision": 50.0, "popular_recall": 0.0, "pooled_f1": 200 / 3}
+    return Fixture("pope", types, rows, [one[-1] for one in asked], 500 / 9, scores)
+
+
+CAPTIONS = [
+    (
+        ["A man riding a horse on the beach.", "A person rides a horse near the ocean."],
+        "A man is riding a horse on the beach.",
+    ),
+    (["Two dogs play with a red ball in the grass.", "Dogs are playing outside."], "Two dogs playing with a ball."),
+    (["A plate of food on a wooden table.", "There's a sandwich and fries on a plate."], "A laptop on a desk."),
+]
+GOLDEN_CIDER = 196.3823
+
+
+def nocaps() -> Fixture:
+    """Ten references: the published example's two, five times each, which leaves CIDEr as it is."""
+    rows = [
+        {
+            "image": picture(at),
+            "image_id": at,
+            "annotations_ids": list(range(10)),
+            "annotations_captions": references * 5,
+        }
+        | {
+            "image_file_name": f"{at}.jpg",
+            "image_open_images_id": f"{at:016x}",
+            "image_coco_url": "",
+            "image_license": 0,
+        }
+        | {"image_date_captured": "2018-11-06", "image_height": 8, "image_width": 12}
+        for at, (references, _) in enumerate(CAPTIONS)
+    ]
+    types = {"image": IMAGE, "image_coco_url": TEXT, "image_date_captured": TEXT, "image_file_name": TEXT}
+    types |= dict.fromkeys(["image_height", "image_width", "image_id"], pa.int32())
+    types |= {"image_license": pa.int8(), "image_open_images_id": TEXT, "annotations_ids": pa.list_(pa.int32())}
+    types |= {"annotations_captions": TEXTS}
+    return Fixture("nocaps", types, rows, [answer for _, answer in CAPTIONS], GOLDEN_CIDER, {"images": 3.0})
+
+
+def flickr30k() -> Fixture:
+    """Five references with apostrophes, brackets and a line break; an empty caption."""
+    extra = ["It isn't (quite) [here].", "Someone's\nthere; really?", '"Quoted" -- words...']
+    rows = [
+        {
+            "image": picture(at),
+            "caption": references + extra,
+            "sentids": list("01234"),
+            "img_id": str(at),
+            "filename": f"{at}.jpg",
+        }
+        for at, (references, _) in enumerate(CAPTIONS)
+    ]
+    types = {"image": IMAGE, "caption": TEXTS, "sentids": TEXTS, "img_id": TEXT, "filename": TEXT}
+    return Fixture("flickr30k", types, rows, ["It isn't (quite) there", "Someone's here?", ""], None)
+
+
+def llavabench() -> Fixture:
+    """One question of each category; scores apart by a space, by a comma, and a refusal."""
+    rows = [
+        {
+            "question_id": str(at),
+            "question": "Describe it.",
+            "category": category,
+            "image_id": "001",
+            "gpt_answer": "A hill.",
+        }
+        | {"caption": "A hill by the sea.", "image": picture(at)}
+        for at, category in enumerate(["conv", "detail", "complex"])
+    ]
+    types = dict.fromkeys(["question_id", "question", "category", "image_id", "gpt_answer", "caption"], TEXT) | {
+        "image": IMAGE
+    }
+    verdicts = ["8 7\nThe first is better.", "9,6\nSo is this.", "I cannot rate these."]
+    scores = {"conv": 87.5, "detail": 66.7, "model_mean": 65.0, "reference_mean": 85.0, "unreadable": 1.0, "all": 76.5}
+    return Fixture("llavabench", types, rows, ["A hill.", "Sea.", "?"], 76.5, scores, verdicts)
+
+
+def mmvet() -> Fixture:
+    """Ground truths with AND and OR; a judge that answers with text."""
+    asked = [("-1<AND>-5", "ocr,math", "0.5"), ("a cat<OR>a kitten", "rec", "1.0"), ("a joke", "know,rec", "Good work")]
+    rows = [
+        {
+            "question_id": f"v1_{at}",
+            "image": picture(at),
+            "question": "What is x?",
+            "answer": truth,
+            "image_source": "web",
+        }
+        | {"capability": capability}
+        for at, (truth, capability, _) in enumerate(asked)
+    ]
+    types = {
+        "question_id": TEXT,
+        "image": IMAGE,
+        "question": TEXT,
+        "answer": TEXT,
+        "image_source": TEXT,
+        "capability": TEXT,
+    }
+    scores = {
+        "rec": 50.0,
+        "ocr": 50.0,
+        "math": 50.0,
+        "know": 0.0,
+        "combination_ocr_math": 50.0,
+        "combination_rec": 100.0,
+    }
+    scores |= {"combination_rec_know": 0.0, "unreadable": 1.0}
+    return Fixture("mmvet", types, rows, ["x = -1", "a cat", "ha"], 50.0, scores, [one[-1] for one in asked])
+
+
+def chartqa() -> Fixture:
+    """Percent signs, a target of zero, a thousands separator, a period."""
+    asked = [
+        ("human_test", "100", "105"),
+        ("human_test", "14%", "0.14"),
+        ("human_test", "1000", "1,000"),
+        ("augmented_test", "0", "0"),
+        ("augmented_test", "0", "0.0"),
+        ("augmented_test", "yes", "Yes."),
+    ]
+    rows = [
+        {"type": half, "question": f"What is value {at}?", "answer": target, "image": picture(at)}
+        for at, (half, target, _) in enumerate(asked)
+    ]
+    types = {"type": TEXT, "question": TEXT, "answer": TEXT, "image": IMAGE}
+    scores = {"human": 200 / 3, "augmented": 100 / 3, "stripped": 50.0}
+    return Fixture("chartqa", types, rows, [one[-1] for one in asked], 50.0, scores)
+
+
+def docvqa() -> Fixture:
+    """Several references, extra space, a similarity of exactly one half."""
+    asked = [
+        (["11:44"], "11:44 a.m.", ["handwritten"]),
+        (["university of california, san diego", "UCSD"], "University of California", ["form", "layout"]),
+        (["abc"], "ABC", ["form"]),
+    ]
+    rows = [
+        {"questionId": str(49153 + at), "question": "When?", "question_types": kinds, "image": picture(at, (30, 40))}
+        | {"docId": 14465, "ucsf_document_id": "pybv0228", "ucsf_document_page_no": "81", "answers": answers}
+        | {"data_split": "val"}
+        for at, (answers, _, kinds) in enumerate(asked)
+    ]
+    types = {"questionId": TEXT, "question": TEXT, "question_types": TEXTS, "image": IMAGE, "docId": INT}
+    types |= {"ucsf_document_id": TEXT, "ucsf_document_page_no": TEXT, "answers": TEXTS, "data_split": TEXT}
+    similar = 1 - 11 / 35
+    scores = {"handwritten": 50.0, "layout": 100 * similar, "form": 50 * (similar + 1)}
+    return Fixture("docvqa", types, rows, [one[1] for one in asked], 100 * (0.5 + similar + 1) / 3, scores)
+
+
+MAKERS: dict[str, Callable[[], Fixture]] = {
+    maker.__name__: maker
+    for maker in (
+        vqav2,
+        textvqa,
+        mme,
+        scienceqa,
+        aokvqa,
+        pope,
+        nocaps,
+        flickr30k,
+        llavabench,
+        mmvet,
+        chartqa,
+        docvqa,
+    )
+}
+
+if __name__ == "__main__":
+    for make in MAKERS.values():
+        print(make().write(Path(sys.argv[1])))

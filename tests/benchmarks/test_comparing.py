@@ -1,0 +1,158 @@
+"""Scores as a library, intervals that respect images, and comparisons of two methods on the same samples."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from himap import benchmarks, statistics
+from himap.benchmarks import Sample
+from hub_fixtures import MAKERS
+
+
+def mme_samples(images: int) -> list[Sample]:
+    """MME with two subtasks of this many images."""
+    return [
+        Sample(
+            f"{category}/{at}#{number}",
+            "Q?",
+            [],
+            [truth],
+            [],
+            {"category": category, "question_id": f"{category}/{at}"},
+        )
+        for category in ("count", "color")
+        for at in range(images)
+        for number, truth in ((1, "Yes"), (2, "No"))
+    ]
+
+
+def right_with(samples: list[Sample], share: float, seed: int) -> dict[str, str]:
+    """Answers of which about this share is right."""
+    draws = np.random.default_rng(seed).random(len(samples))
+    other = {"Yes": "No", "No": "Yes", "yes": "No", "no": "Yes"}
+    return {
+        one.sample_id: one.references[0] if draw < share else other[one.references[0]]
+        for one, draw in zip(samples, draws, strict=True)
+    }
+
+
+def test_mme_is_compared_in_its_own_score_by_image():
+    samples, benchmark = mme_samples(30), benchmarks.get("mme")
+    worse = benchmarks.score(benchmark, samples, right_with(samples, 0.6, 1))
+    better = benchmarks.score(benchmark, samples, right_with(samples, 0.9, 2))
+    compared = benchmarks.compare(benchmark, worse.per_sample, better.per_sample)
+    assert compared.difference == pytest.approx(better.headline - worse.headline)
+    assert compared.interval[0] > 0
+    assert compared.p_value < 0.01
+    assert compared.test == "paired permutation"
+
+
+def test_mme_intervals_draw_images_within_subtasks():
+    samples = mme_samples(20)
+    everything_right = {one.sample_id: one.references[0] for one in samples}
+    scores = benchmarks.score(benchmarks.get("mme"), samples, everything_right)
+    assert scores.interval == pytest.approx((400.0, 400.0))
+    half = everything_right | {one.sample_id: "?" for one in samples if one.metadata["category"] == "count"}
+    assert benchmarks.score(benchmarks.get("mme"), samples, half).interval == pytest.approx((200.0, 200.0))
+
+
+def pope_samples(images: int) -> list[Sample]:
+    """POPE with six questions on each image in each setting."""
+    return [
+        Sample(
+            f"{setting}-{at}-{number}",
+            "Q?",
+            [],
+            ["yes" if number % 2 else "no"],
+            [],
+            {"category": setting, "image_source": f"i{at}"},
+        )
+        for setting in ("random", "popular", "adversarial")
+        for at in range(images)
+        for number in range(6)
+    ]
+
+
+def test_pope_intervals_are_wider_if_the_errors_of_an_image_go_together():
+    samples, benchmark = pope_samples(80), benchmarks.get("pope")
+    generator = np.random.default_rng(3)
+    bad_images = {f"i{at}" for at in range(80) if generator.random() < 0.2}
+    together = {
+        one.sample_id: one.references[0] if one.metadata["image_source"] not in bad_images else "no" for one in samples
+    }
+    wrong = [one.sample_id for one in samples if together[one.sample_id] != one.references[0]]
+    anywhere = {one.sample_id: one.references[0] for one in samples}
+    positives = [one.sample_id for one in samples if one.references[0] == "yes"]
+    anywhere |= dict.fromkeys(generator.choice(positives, len(wrong), replace=False), "no")
+    clustered, spread = (benchmarks.score(benchmark, samples, answers) for answers in (together, anywhere))
+    assert clustered.headline == pytest.approx(spread.headline, abs=1.0)
+    width = {name: scores.interval[1] - scores.interval[0] for name, scores in (("c", clustered), ("s", spread))}
+    assert width["c"] > 2 * width["s"]
+
+
+def test_accuracy_is_compared_by_mcnemar_whatever_the_order_of_the_rows():
+    benchmark = benchmarks.get("scienceqa")
+    samples = [Sample(str(at), "Q?", ["x", "y"], ["A"]) for at in range(20)]
+    first = benchmarks.score(
+        benchmark, samples, {one.sample_id: "A" if int(one.sample_id) < 10 else "B" for one in samples}
+    )
+    second = benchmarks.score(
+        benchmark, samples, {one.sample_id: "A" if int(one.sample_id) < 18 else "B" for one in samples}
+    )
+    compared = benchmarks.compare(benchmark, first.per_sample, second.per_sample[::-1])
+    assert compared.test == "McNemar exact"
+    assert compared.difference == pytest.approx(40.0)
+    assert compared.p_value == pytest.approx(statistics.sign_test(0, 8))
+    back = benchmarks.compare(benchmark, second.per_sample, first.per_sample)
+    assert back.difference == pytest.approx(-40.0)
+    assert back.p_value == pytest.approx(compared.p_value)
+
+
+def test_different_samples_are_not_compared():
+    benchmark = benchmarks.get("docvqa")
+    first, second = (pd.DataFrame({"sample_id": [name, "x"], "score": [1.0, 0.0]}) for name in "ab")
+    with pytest.raises(ValueError, match=r"2 samples are in just one of the two \(a, b\)"):
+        benchmarks.compare(benchmark, first, second)
+
+
+def test_captions_are_compared_by_image(prepared):
+    fixture = MAKERS["nocaps"]()
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    ids = [one.sample_id for one in samples]
+    first = benchmarks.score(benchmarks.get("nocaps"), samples, dict(zip(ids, fixture.answers, strict=True)))
+    second = benchmarks.score(benchmarks.get("nocaps"), samples, dict.fromkeys(ids, "a dog"))
+    compared = benchmarks.compare(benchmarks.get("nocaps"), first.per_sample, second.per_sample)
+    assert compared.difference == pytest.approx(second.headline - first.headline)
+    assert compared.n == 3
+
+
+def test_a_score_that_is_not_defined_is_an_error(prepared):
+    fixture = MAKERS["llavabench"]()
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    answers = {one.sample_id: "x" for one in samples}
+    with pytest.raises(ValueError, match="relative score by a judge is not defined for these 3 samples"):
+        benchmarks.score(benchmarks.get("llavabench"), samples, answers, {one.sample_id: [None] for one in samples})
+
+
+@pytest.mark.parametrize("name", ["vqav2", "textvqa", "mme", "pope", "scienceqa", "docvqa"])
+def test_five_thousand_samples_are_scored_within_five_seconds(name: str):
+    words = np.random.default_rng(0).integers(0, 10**6, size=(5000, 11)).astype(str)
+    makers = {
+        "mme": lambda: mme_samples(1250),
+        "pope": lambda: pope_samples(278)[:5000],
+        "scienceqa": lambda: [Sample(str(at), "Q?", ["x", "y"], ["A"], [], {"subject": "s"}) for at in range(5000)],
+    }
+    samples = makers.get(
+        name,
+        lambda: [
+            Sample(str(at), "Q?", [], [f"the {word}'s dog, no. {at}" for word in row[:10]])
+            for at, row in enumerate(words)
+        ],
+    )()
+    start = time.process_time()
+    scores = benchmarks.score(benchmarks.get(name), samples, {one.sample_id: "a dog's, yes" for one in samples})
+    assert time.process_time() - start < 5.0
+    assert scores.n in (5000, 5004)

@@ -1,0 +1,155 @@
+"""The config: what is wrong is said all at once, with path, value, what is allowed and the nearest name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from himap import config as config_module
+from himap.config import ConfigError, documentation, load, schema
+
+ROOT = Path(__file__).resolve().parents[2]
+Edit = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    """The default config, with each method's stages as one list, to be spoilt."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for method in ("fastv", "himap"):
+        config["methods"][method]["stages"] = config["methods"][method]["stages"]["qa"]
+    return config
+
+
+def problems(raw: Any) -> list[str]:
+    """What is said about a config."""
+    with pytest.raises(ConfigError) as caught:
+        load(raw)
+    return caught.value.problems
+
+
+def put(path: str, value: Any) -> Edit:
+    """An edit that sets one value; numbers in the path are positions."""
+
+    def edit(raw: dict[str, Any]) -> None:
+        *parts, last = [int(part) if part.isdigit() else part for part in path.split("/")]
+        place: Any = raw
+        for part in parts:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
+        place[last] = value
+
+    return edit
+
+
+WRONG: list[tuple[Edit, str]] = [
+    (put("sed", 1), "sed: unknown key (did you mean 'seed'?)"),
+    (put("seed", "zero"), "seed: 'zero': should be a valid integer"),
+    (put("seed", -1), "seed: -1: should be greater than or equal to 0"),
+    (put("output", "a b"), "output: 'a b' is not allowed; it must match ^[A-Za-z0-9._/-]+$"),
+    (put("models", {}), "models: at least one model is needed"),
+    (put("models/mini/path", None), "models.mini: needs either `path` (a local folder) or `id` (a hub id), not both and not neither"),
+    (put("models/mini/path", "nowhere"), "models.mini.path: 'nowhere' holds no config.json; give the folder of a checkpoint"),
+    (put("models/other", {"id": "a/b"}), "models.other.revision: is required with `id`"),
+    (put("models/mini/dtype", "float64"), "models.mini.dtype: 'float64' is not one of 'float32', 'float16' or 'bfloat16' (did you mean 'float16'?)"),
+    (put("benchmarks/popee", {}), "benchmarks.popee: unknown benchmark (did you mean 'pope'?)"),
+    (put("benchmarks/pope/shards", 0), "benchmarks.pope.shards: 0: should be greater than or equal to 1"),
+    (put("benchmarks/pope/limit", 1.5), "benchmarks.pope.limit: 1.5: should be a valid integer"),
+    (put("benchmarks/pope/source", "nowhere.parquet"), "benchmarks.pope.source: 'nowhere.parquet' is neither `hub` nor `mini` nor a file or folder that exists"),
+    (put("methods/himap/stages/0/layr", 2), "methods.himap.stages[0].layr: unknown key (did you mean 'layer'?)"),
+    (put("methods/himap/stages/0/layer", 11), "methods.himap.stages[0].layer: 11 is not below the last layer of mini (allowed: 0 to 10)"),
+    (put("methods/himap/stages/1/layer", 1), "methods.himap.stages[1].layer: 1 must be above the layer of the stage before (4)"),
+    (put("methods/himap/stages/1/keep", 0.75), "methods.himap.stages[1].keep: 0.75 must be below the 0.5 that the stage before keeps"),
+    (put("methods/himap/stages/0/keep", 1.5), "methods.himap.stages[0].keep: 1.5: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),
+    (put("methods/himap/stages/0/keep", True), "methods.himap.stages[0].keep: True: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),
+    (put("methods/himap/stages/0/criterion", "imge_attention"), "methods.himap.stages[0].criterion: unknown criterion 'imge_attention' (did you mean 'image_attention'?)"),
+    (put("methods/new", {"like": "himapp"}), "methods.new.like: unknown method 'himapp' (did you mean 'himap'?)"),
+    (put("methods/new", {"like": "new"}), "methods.new: is defined in a circle: new -> new"),
+    (put("methods/new", {"like": "himap", "downsample": True, "flops_of": "himap"}), "methods.new: must say what it does by exactly one of stages, like, every_layer, before_decoder, downsample; it has like, downsample"),
+    (put("methods/new", {"downsample": True}), "methods.new.flops_of: is required: the method whose FLOPs are to be met"),
+    (put("methods/new", {"stages": [], "criterion": "random"}), "methods.new.criterion: is only allowed together with `like`"),
+    (put("tables/table1", {"methods": ["vanilla", "hymap"]}), "tables.table1.methods[1]: unknown method 'hymap' (did you mean 'himap'?)"),
+    (put("tables/table1", {"benchmarks": ["mmee"]}), "tables.table1.benchmarks[0]: unknown benchmark 'mmee' (did you mean 'mme'?)"),
+    (put("tables/table1", {"models": ["mimi"]}), "tables.table1.models[0]: unknown model 'mimi' (did you mean 'mini'?)"),
+    (put("latency/methods", ["fastvv"]), "latency.methods[0]: unknown method 'fastvv' (did you mean 'fastv'?)"),
+    (put("disruption/layers", [3, 12]), "disruption.layers[1]: 12 is not a layer of mini, which has 12 (0 to 11)"),
+    (put("disruption/flows", ["img2text"]), "disruption.flows[0]: 'img2text' is not one of 'img2txt', 'img2img', 'random' or 'random_unmatched' (did you mean 'img2txt'?)"),
+    (put("grid/k2", [5, 11]), "grid.k2[1]: 11 is not below the last layer of mini, which has 12"),
+    (put("figures/figure9", {}), "figures.figure9: unknown key (did you mean 'figure8'?)"),
+    (put("judge", {}), "judge.base_url: is required"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("edit", "line"), WRONG, ids=[line.split(": ")[0] + str(n) for n, (_, line) in enumerate(WRONG)]
+)
+def test_a_mistake_is_named_with_its_place_and_what_is_allowed(raw: dict[str, Any], edit: Edit, line: str) -> None:
+    edit(raw)
+    assert line in problems(raw)
+
+
+def test_all_mistakes_are_listed_at_once(raw: dict[str, Any]) -> None:
+    chosen = [
+        put("sed", 1),
+        put("benchmarks/pope/shards", 0),
+        put("methods/fastv/stages/0/criterion", "x"),
+        put("grid/k2", [99]),
+    ]
+    for edit in chosen:
+        edit(raw)
+    found = "\n".join(problems(raw))
+    for path in ("sed:", "benchmarks.pope.shards:", "methods.fastv.stages[0].criterion:", "grid.k2[0]:"):
+        assert path in found
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", {}])
+def test_an_empty_or_foreign_file_is_refused(raw: Any) -> None:
+    assert problems(raw)
+
+
+def test_the_default_config_and_the_presets_are_valid() -> None:
+    for path in (ROOT / "config.yaml", *sorted((ROOT / "presets").glob("*.yaml"))):
+        load(yaml.safe_load(path.read_text()))
+
+
+def test_a_method_of_the_config_replaces_the_builtin_one_and_a_table_is_laid_over_it(raw: dict[str, Any]) -> None:
+    raw["methods"]["fastv"] = {"like": "himap", "criterion": "random"}
+    raw["tables"] = {"table1": {"models": ["mini"]}}
+    config = load(raw)
+    assert config.methods["fastv"].stages is None
+    assert config.tables["table1"].models == ["mini"]
+    assert config.tables["table1"].benchmarks == config_module.TABLES["table1"]["benchmarks"]
+
+
+def test_stages_may_differ_by_kind_of_task(raw: dict[str, Any]) -> None:
+    stage = {"layer": 3, "keep": 40, "criterion": "random"}
+    raw["methods"]["himap"] = {"stages": {"qa": [stage], "caption": []}}
+    load(raw)
+    raw["methods"]["himap"]["stages"]["captions"] = []
+    assert "methods.himap.stages.captions: unknown key (did you mean 'caption'?)" in problems(raw)
+
+
+def test_schema_and_documentation_are_up_to_date() -> None:
+    assert config_module.SCHEMA_FILE.read_text() == json.dumps(schema(), indent=1) + "\n", (
+        "run: python -m himap.config --write"
+    )
+    assert config_module.DOCS_FILE.read_text() == documentation(), "run: python -m himap.config --write"
+
+
+def test_the_schema_accepts_the_default_config_and_refuses_an_unknown_key(raw: dict[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+
+    check = Draft202012Validator(schema())
+    assert not list(check.iter_errors(raw))
+    raw["sed"] = 0
+    assert list(check.iter_errors(raw))
+
+
+def test_the_default_schedules_are_those_chosen_for_the_mini_model() -> None:
+    methods = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+    chosen = json.loads((ROOT / "models" / "mini" / "schedules.json").read_text())
+    for method in ("fastv", "himap"):
+        assert methods[method]["stages"] == chosen[method], method

@@ -1,0 +1,184 @@
+"""What goes wrong on real machines: a full disk, a folder that cannot be written, altered files, two runs at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from world import METHODS, QUESTIONS, World, kill_group, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[None]:
+    """Something mounted on a folder for as long as the block lasts."""
+    if os.getuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a file system needs root")
+    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine does not let a file system be mounted ({done.stderr.strip()})")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_with_a_clear_word_and_the_run_goes_on_when_there_is_room(
+    make_world: Callable[..., World], finished: World
+) -> None:
+    world = make_world(batch_size=2)
+    results = world.folder / "results"
+    results.mkdir()
+    with mounted(results, "-t", "tmpfs", "-o", "size=3m", "tmpfs"):
+        ready = world.run(
+            "results/models/mini/manifest.json", "results/benchmarks/pope/samples.parquet", "--cores", "2"
+        )
+        assert ready.returncode == 0, ready.stdout[-3000:]
+        ballast = results / "ballast"
+        space = os.statvfs(results)
+        ballast.write_bytes(b"0" * (space.f_bavail * space.f_frsize - 90_000))  # passes the look at the start, not more
+        full = world.run("table1", "--cores", "1")
+        assert full.returncode != 0
+        assert "No space left on device" in full.stdout
+        assert all(finished.tables()[name] == text for name, text in world.tables().items())
+        ballast.write_bytes(b"0" * (ballast.stat().st_size + os.statvfs(results).f_bavail * 4096))
+        refused = world.run("table1", "--cores", "1")
+        assert refused.returncode == 1
+        assert "cannot be written (No space left on device); nothing was run" in refused.stdout
+        ballast.unlink()
+        assert world.run("table1", "--cores", "2").returncode == 0
+        assert world.tables() == finished.tables()
+
+
+def test_a_results_folder_that_cannot_be_written_is_said_at_once(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    results = world.folder / "results"
+    results.mkdir()
+    with mounted(results, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs"):
+        refused = world.run("table1", "--cores", "1")
+    assert refused.returncode == 1
+    assert f"{results} cannot be written (Read-only file system); nothing was run" in refused.stdout
+
+
+ALTERED = (
+    "benchmarks/pope/samples.parquet",
+    "evaluation/mini/pope/fastv/shard-0-of-1.jsonl",
+    "evaluation/mini/pope/himap/predictions.jsonl",
+    "evaluation/mini/pope/vanilla/score.json",
+    "evaluation/mini/pope/vanilla/per_sample.parquet",
+    "flops/mini/qa.csv",
+    "tables/table1.csv",
+)
+
+
+def test_altered_results_are_noticed_by_their_checksums_and_made_again(
+    copy_of_finished: World, finished: World
+) -> None:
+    world = copy_of_finished
+    for name in ALTERED:
+        path = world.folder / "results" / name
+        before, whole = path.stat(), bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 1  # one bit, and the time as it was
+        path.write_bytes(whole)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    done = world.run("table1", "--cores", "2")
+    assert done.returncode == 0, done.stdout[-3000:]
+    for name in ALTERED:
+        assert (
+            f"results/{name}: not what its job wrote (checksum); now in .snakemake/altered, to be made again"
+            in done.stdout
+        )
+        assert (world.folder / ".snakemake" / "altered" / "results" / name).is_file()
+    assert world.tables() == finished.tables()
+    assert "(checksum)" not in world.run("table1", "-n").stdout
+
+
+@pytest.mark.parametrize("damage", ["torn", "not json", "twice"])
+def test_a_broken_file_between_two_jobs_of_one_run_is_named(copy_of_finished: World, damage: str) -> None:
+    world = copy_of_finished
+    shard = world.shard("himap")
+    lines = shard.read_text().splitlines(keepends=True)
+    text = {
+        "torn": "".join(lines)[:-20],
+        "not json": "".join([*lines[:3], "{]\n", *lines[4:]]),
+        "twice": "".join([*lines, lines[0]]),
+    }
+    shard.write_text(text[damage])
+    merged = subprocess.run(
+        [shutil.which("python") or "python", "workflow_scripts/merge_predictions.py", "--out", "again.jsonl", str(shard)],
+        cwd=world.folder, env=world.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert merged.returncode == 1
+    assert not (world.folder / "again.jsonl").exists()
+    assert len(merged.stderr.splitlines()) == 1
+    assert "make it again" in merged.stderr or "make the shards again" in merged.stderr
+
+
+def test_a_poisoned_journal_changes_nothing(make_world: Callable[..., World], finished: World) -> None:
+    world = make_world(batch_size=2)
+    process = world.start("table1", "--cores", "1", WORLD_PAUSE="0.3")
+    folder = world.folder / "results/evaluation"
+
+    def journal() -> Path | None:
+        """The journal of the evaluation that is under way, with some rows in it."""
+        return next((path for path in folder.glob("**/*.journal") if path.read_text().count("\n") > 8), None)
+
+    poisoned = wait_for(journal, 300, "a journal with rows")
+    kill_group(process)
+    lines = poisoned.read_text().split("\n")
+    row = json.loads(lines[3])
+    row["row"]["prediction"] = "poison"
+    lines[3] = json.dumps(row, ensure_ascii=False)
+    poisoned.write_text("\n".join(lines) + '{"row": {"sample_id": "0", "predic')
+    assert world.run("table1", "--cores", "2").returncode == 0
+    assert world.tables() == finished.tables()
+    assert max(world.counts().values()) <= 2
+    assert sum(world.counts().values()) <= len(METHODS) * QUESTIONS + 3  # the poisoned one, and a batch under way
+    assert list(folder.glob("**/*.journal*")) == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("model.safetensors", ("models/mini", "no weights")),
+        ("config.json", ("models/mini", "config.json")),
+    ],
+)
+def test_a_missing_model_file_is_named(make_world: Callable[..., World], missing: str, words: tuple[str, ...]) -> None:
+    world = make_world()
+    (world.model / missing).unlink()
+    done = world.run("table1", "--cores", "1")
+    assert done.returncode == 1
+    for word in words:
+        assert word in done.stdout
+    assert "Traceback" not in done.stdout
+    assert world.tables() == {}
+
+
+def test_of_two_runs_at_once_the_second_is_refused_and_the_first_unharmed(
+    make_world: Callable[..., World], finished: World, tmp_path: Path
+) -> None:
+    world = make_world(gpus=1)
+    listing = tmp_path / "bin" / "nvidia-smi"  # a machine with two GPUs, as far as the driver's tool is asked
+    listing.parent.mkdir()
+    listing.write_text('#!/bin/sh\necho "GPU 0: A (UUID: GPU-a)"\necho "GPU 1: A (UUID: GPU-b)"\n')
+    listing.chmod(0o755)
+    machine = {"PATH": f"{listing.parent}:{os.environ['PATH']}"}
+    first = world.start("table1", "--cores", "2", log=world.folder / "first.log", **machine)
+    wait_for(lambda: (world.folder / ".snakemake" / "reproduce.running").exists(), 300, "the first run is at work")
+    second = world.run("table1", "--cores", "2", **machine)
+    assert second.returncode == 1
+    assert "Another run is at work" in second.stdout
+    assert "./reproduce status" in second.stdout
+    assert first.wait(600) == 0
+    assert world.tables() == finished.tables()
+    assert set(world.counts().values()) == {1}
+    assert len(world.devices()) == len(METHODS)  # each evaluation is a process, and took one of the two
+    assert set(world.devices().values()) == {"GPU-a", "GPU-b"}

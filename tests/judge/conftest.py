@@ -1,0 +1,23 @@
+"""What the judge tests share; they use the benchmark tests' fixtures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loopback_judge import KEY, Judge
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+
+@pytest.fixture(name="judge")
+def start_judge(monkeypatch: pytest.MonkeyPatch) -> Iterator[Judge]:
+    """A judge that gives every answer 0.5 until told otherwise; its key is in the environment."""
+    monkeypatch.setenv("HIMAP_JUDGE_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    judge = Judge()
+    yield judge
+    judge.server.shutdown()
+    judge.server.server_close()

@@ -1,0 +1,26 @@
+"""What the library's tests share: tiny random models, each made once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures" / "library"))
+
+
+@pytest.fixture(scope="session", params=["heads", "grouped"])
+def model(request):
+    """A tiny random LLaVA, with as many key-value heads as heads or with half as many; not to be changed."""
+    from tiny import tiny_model
+
+    return tiny_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def plain_model():
+    """The tiny random LLaVA with as many key-value heads as heads; not to be changed."""
+    from tiny import tiny_model
+
+    return tiny_model()

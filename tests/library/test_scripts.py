@@ -1,0 +1,338 @@
+"""The scripts that run a model, from a checkpoint and a sample file to their results; killed and started again."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import checkpoint
+import pandas as pd
+import pytest
+from himap.disruption import Disruption, make_cut
+from himap.evaluation import Question, answer_all, answer_batch, encode, sample_seed
+from himap.models import load
+from himap.prompts import Prompt
+from himap.pruning.methods import resolve
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+COUNT = 7
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scripts")
+    checkpoint.write_checkpoint(folder / "tiny")
+    checkpoint.write_samples(folder / "samples.parquet", COUNT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(world):
+    return load(world / "tiny")
+
+
+@pytest.fixture(scope="module")
+def methods(model):
+    names = ("vanilla", "himap", "himap_released", "random", "downsample")
+    return {name: resolve(name, model.dims, schedules=model.extras["schedules"]) for name in names}
+
+
+def call(script: str, *arguments: object) -> None:
+    """A script's main, in this process."""
+    if str(SCRIPTS) not in sys.path:
+        sys.path.insert(0, str(SCRIPTS))
+    importlib.import_module(script).main([str(argument) for argument in arguments])
+
+
+def asking(world, out, settings=None, **more):
+    """The arguments that all of them take."""
+    words = {
+        "model": world / "tiny", "benchmark": "scienceqa", "samples": world / "samples.parquet", "device": "cpu",
+        "out": out, "settings": settings if isinstance(settings, str) else json.dumps(settings or {}), **more,
+    }  # fmt: skip
+    return [part for key, value in words.items() for part in (f"--{key}", value)]
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def test_shards_make_the_whole(world, methods, tmp_path):
+    settings = {"max_new_tokens": 4, "batch_size": 2}
+    how = {"method": json.dumps(methods["himap"])}
+    call("evaluate_method", *asking(world, tmp_path / "whole.jsonl", settings, **how))
+    for shard in range(3):
+        out = tmp_path / f"shard-{shard}.jsonl"
+        call("evaluate_method", *asking(world, out, settings, **how, shard=shard, shards=3))
+    shards = [tmp_path / f"shard-{shard}.jsonl" for shard in range(3)]
+    call("merge_predictions", "--out", tmp_path / "merged.jsonl", *shards)
+    merged = rows_of(tmp_path / "merged.jsonl")
+    assert merged == rows_of(tmp_path / "whole.jsonl")
+    assert [row["sample_id"] for row in merged] == [f"s{n}" for n in range(COUNT)]
+    assert {tuple(map(len, row["kept"])) for row in merged} == {(4, 4)}  # 16 tokens are four hexadecimal digits
+    assert {row["image_tokens"] for row in merged} == {16}
+    assert json.loads((tmp_path / "whole.jsonl.provenance.json").read_text())["settings"]["max_new_tokens"] == 4
+    with pytest.raises(ValueError, match=r"'s0' is in two shards"):
+        call("merge_predictions", "--out", tmp_path / "twice.jsonl", shards[0], shards[0])
+    shards[0].write_text('{"sample_id": "s0", ', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"shard-0\.jsonl, line 1"):
+        call("merge_predictions", "--out", tmp_path / "twice.jsonl", *shards)
+
+
+def test_line_separators_inside_an_answer_survive_merging(tmp_path):
+    rows = [
+        {"sample_id": "a", "prediction": "one\u2028two\x85three\x0cfour\nfive"},
+        {"sample_id": "b", "prediction": ""},
+    ]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "shard.jsonl").write_text(text, encoding="utf-8")
+    call("merge_predictions", "--out", tmp_path / "merged.jsonl", tmp_path / "shard.jsonl")
+    assert rows_of(tmp_path / "merged.jsonl") == rows
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(world, methods, tmp_path, monkeypatch):
+    """SIGKILL with some answers in the journal: the next start computes the others only, and ends with the same file."""
+    from himap import evaluation
+
+    samples = checkpoint.write_samples(tmp_path / "many.parquet", 24)
+    settings = {"max_new_tokens": 16, "batch_size": 1}
+    arguments = asking(
+        world, tmp_path / "out.jsonl", settings, method=json.dumps(methods["himap_released"]), samples=samples
+    )
+    journal = tmp_path / "out.jsonl.journal"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, SCRIPTS / "evaluate_method.py", *arguments]
+    process = subprocess.Popen([str(part) for part in command], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 300
+        while not (journal.is_file() and journal.read_bytes().count(b"\n") >= 6) and process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert not (tmp_path / "out.jsonl").exists()
+    finished = {json.loads(line)["row"]["sample_id"] for line in journal.read_text(encoding="utf-8").split("\n")[1:-1]}
+    assert 4 <= len(finished) < 24
+
+    computed = []
+    inner = evaluation.answer_batch
+
+    def counted(model, questions, *rest, **named):
+        computed.extend(question.sample_id for question in questions)
+        return inner(model, questions, *rest, **named)
+
+    monkeypatch.setattr(evaluation, "answer_batch", counted)
+    call("evaluate_method", *arguments)
+    assert sorted(computed) == sorted({f"s{n}" for n in range(24)} - finished)
+    resumed = rows_of(tmp_path / "out.jsonl")
+    assert [row["sample_id"] for row in resumed] == [f"s{n}" for n in range(24)]
+
+    computed.clear()
+    call("evaluate_method", *arguments)  # its end was not noted: nothing is computed, the file is the same
+    assert computed == []
+    assert rows_of(tmp_path / "out.jsonl") == resumed
+
+    journal.unlink()
+    computed.clear()
+    call("evaluate_method", *arguments)
+    assert len(computed) == 24
+    assert rows_of(tmp_path / "out.jsonl") == resumed
+
+
+def test_answers_do_not_depend_on_the_batch(model, methods):
+    questions = [
+        Question(f"q{n}", [checkpoint.encoded(n)] * (1 + n % 2), Prompt(f"What {'then ' * (3 * n)}?")) for n in range(6)
+    ]
+    for name in ("himap", "random", "downsample"):
+        single = list(answer_all(model, questions, methods[name], max_new_tokens=5, batch_size=1, seed=3))
+        for size in (2, 4, "auto"):
+            assert (
+                list(answer_all(model, questions, methods[name], max_new_tokens=5, batch_size=size, seed=3)) == single
+            )
+
+
+def test_a_choice_is_the_likeliest_text(model, methods):
+    """The mean loss of every choice, computed on the whole text without a cache."""
+    import torch
+    from himap.decoder import Cache, forward
+    from himap.pruning.stages import Pruning
+    from himap.tokens import join_rows, new_rows
+
+    choices = ("A", "B longer", "C")
+    questions = [
+        Question(f"q{n}", [checkpoint.encoded(n)], Prompt(f"What {n}?" * (n + 1), choices=choices)) for n in range(3)
+    ]
+    rows = answer_batch(model, questions, methods["vanilla"], max_new_tokens=3)
+    for question, row in zip(questions, rows, strict=True):
+        prompt, losses = encode(model, [question]), {}
+        for choice in choices:
+            ids = torch.tensor([model.answer_ids(choice)])
+            places = prompt.positions[:, -1:] + 1 + torch.arange(ids.shape[1])[None]
+            whole = join_rows(prompt, new_rows(model.embed_tokens(ids), places))
+            out = forward(model, whole, Cache(), [Pruning(model, [], prompt, [0])]).hidden
+            logits = model.head(model.norm(out))[0, -ids.shape[1] - 1 : -1].log_softmax(-1)
+            losses[choice] = -float(logits.gather(1, ids[0][:, None]).mean())
+        assert row["prediction"] == min(losses, key=losses.__getitem__)
+
+
+def test_saliency_rows(world, model, tmp_path):
+    from himap.models import redraw_weights
+    from himap.saliency import saliency
+
+    settings = {"limit": 2, "targets": ["emitted", "released"], "seed": 4}
+    call("extract_saliency", *asking(world, tmp_path / "saliency.parquet", settings))
+    found = pd.read_parquet(tmp_path / "saliency.parquet")
+    layers = model.dims.layers
+    assert len(found) == 2 * layers * 2 * 2 * 2
+    assert set(found.groupby(["definition", "weights", "target"]).size()) == {2 * layers}
+    frame = found[(found.sample_id == "s1") & (found.definition == "paper")]
+    frame = frame.set_index(["weights", "target", "layer"]).sort_index()
+    from himap.benchmarks import get, read_samples
+    from himap.jobs import question
+
+    sample = list(read_samples(world / "samples.parquet"))[1]
+    asked = question(sample, get("scienceqa"), "llava", {})
+    for weights in ("trained", "random"):
+        other = load(world / "tiny")
+        if weights == "random":
+            redraw_weights(other, 4)
+        expected = saliency(other, encode(other, [asked]), model.answer_ids("B")[0])
+        written = frame.loc[(weights, "emitted"), "instruction_from_image"]
+        assert written.tolist() == pytest.approx(expected.block("paper", "instruction", "image").tolist(), rel=1e-3)
+    assert frame.loc[("trained", "emitted", 0), "size_image"] == 16
+
+
+def test_disruption_rows(world, model, tmp_path):
+    from himap.benchmarks import get, read_samples
+    from himap.decoder import generate
+    from himap.jobs import question
+
+    settings = {"limit": 2, "only_correct": False, "new_tokens": 3, "flows": ["img2txt", "random"], "seed": 5}
+    call("disrupt_attention", *asking(world, tmp_path / "cut.parquet", settings, layers="2-4"))
+    found = pd.read_parquet(tmp_path / "cut.parquet")
+    assert len(found) == 2 * 3 * 2 * 2
+    assert set(found.layer) == {2, 3, 4}
+    sample = next(iter(read_samples(world / "samples.parquet")))
+    prompt = encode(model, [question(sample, get("scienceqa"), "llava", {})])
+    for row in found[found.sample_id == "s0"].itertuples():
+        cut = make_cut(row.flow, row.layer, row.extent, model.dims.layers)
+        direct = generate(model, prompt, 3, [Disruption([cut], prompt, [sample_seed(5, "s0")])])
+        assert row.answer == model.detokenize(direct.ids[0])
+        assert row.same_answer == (row.answer == row.clean_answer)
+        assert row.reference_in_answer == ("A" in row.answer)
+        assert 0 <= row.jaccard <= 1
+
+
+@pytest.mark.parametrize(("layers", "words"), [("4-2", "4-2"), ("a", "'a'"), ("0-10", "last layer 9")])
+def test_bad_layers_are_named(world, tmp_path, layers, words):
+    with pytest.raises(ValueError, match=words):
+        call("disrupt_attention", *asking(world, tmp_path / "cut.parquet", layers=layers))
+
+
+def test_flops_rows(world, methods, tmp_path):
+    call("count_flops", *asking(world, tmp_path / "flops.csv", {"measured": 2}, methods=json.dumps(methods)))
+    found = pd.read_csv(tmp_path / "flops.csv").set_index(["method", "convention"])
+    assert set(found.index) == {(m, c) for m in methods for c in ("paper", "gated", "prompt", "measured")}
+    assert (found.loc["vanilla"].ratio == 1).all()
+    assert (found.loc["himap"].ratio < 1).drop("measured").all()
+    assert found.loc[("downsample", "paper"), "image_tokens"] == 9
+
+
+def test_latency_rows(world, methods, tmp_path):
+    settings = {"examples": 2, "rounds": 2, "max_new_tokens": 2}
+    call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=json.dumps(methods)))
+    found = pd.read_csv(tmp_path / "latency.csv")
+    assert found["method"].tolist() == list(methods) * 4  # in turns
+    assert (found.filter(like="seconds") > 0).all(axis=None)
+    parts = found.seconds_vision + found.seconds_prefill + found.seconds_answer
+    assert (parts - found.seconds_total).abs().max() < 1e-5
+
+
+def test_a_grid_equals_separate_runs(world, model, tmp_path):
+    from himap.benchmarks import get, read_samples
+    from himap.jobs import question
+
+    grid = {"k1": [0, 1, 3], "r1": [0.5], "k2": [2, 5], "r2": [0.25, 0.0625]}
+    for first in ("instruction_attention", "spatial_uniform"):
+        criteria = [first, "image_attention"]
+        named = {**grid, "k1": grid["k1"] if first == "spatial_uniform" else [1, 3]}
+        settings = {**named, "criteria": criteria, "batch_size": 3, "max_new_tokens": 3, "limit": 3}
+        call("explore_grid", *asking(world, tmp_path / "grid.jsonl", settings))
+        found = rows_of(tmp_path / "grid.jsonl")
+        schedules = {(row["k1"], row["r1"], row["k2"], row["r2"]) for row in found}
+        assert schedules == {
+            (k1, r1, k2, r2) for k1 in named["k1"] for r1 in grid["r1"] for k2 in grid["k2"] for r2 in grid["r2"] if k2 > k1
+        }  # fmt: skip
+        assert len(found) == 3 * len(schedules)
+        samples = list(read_samples(world / "samples.parquet"))[:3]
+        questions = [question(sample, get("scienceqa"), "llava", {}) for sample in samples]
+        for k1, r1, k2, r2 in schedules:
+            stages = [
+                {"layer": k1, "keep": r1, "criterion": first},
+                {"layer": k2, "keep": r2, "criterion": criteria[1]},
+            ]
+            direct = answer_all(model, questions, {"stages": stages}, max_new_tokens=3)
+            ours = {
+                row["sample_id"]: row["prediction"]
+                for row in found
+                if (row["k1"], row["r1"], row["k2"], row["r2"]) == (k1, r1, k2, r2)
+            }
+            assert ours == {row["sample_id"]: row["prediction"] for row in direct}
+
+
+def test_a_manifest(world, tmp_path):
+    call("fetch_model", "--path", world / "tiny", "--out", tmp_path / "manifest.json")
+    found = json.loads((tmp_path / "manifest.json").read_text())
+    assert found["model_type"] == "llava"
+    names = {entry["name"]: entry["bytes"] for entry in found["files"]}
+    assert names["model.safetensors"] == (world / "tiny" / "model.safetensors").stat().st_size
+    with pytest.raises(ValueError, match=r"revision.*missing"):
+        call("fetch_model", "--id", "someone/something", "--out", tmp_path / "manifest.json")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="no weights"):
+        call("fetch_model", "--path", tmp_path, "--out", tmp_path / "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"settings": '{"dtyp": "float32"}'}, ["dtyp", "'dtype'"]),
+        ({"settings": "{"}, ["--settings", "not valid JSON"]),
+        ({"settings": "[]"}, ["--settings", "JSON object"]),
+        ({"settings": '{"dtype": "half"}'}, ["dtype", "half", "float16"]),
+        ({"settings": '{"batch_size": 0}'}, ["batch_size", "0"]),
+        ({"settings": '{"max_new_tokens": -1}'}, ["max_new_tokens", "-1"]),
+        (
+            {"method": '{"stages": [{"layer": 9, "keep": 0.5, "criterion": "random"}]}'},
+            ["stages[0].layer", "9", "0 to 8"],
+        ),
+        ({"method": '{"stages": [{"layer": 1, "keep": 0.5, "criterion": "rnd"}]}'}, ["rnd", "'random'"]),
+        ({"method": '{"stages": [{"layer": 1, "keep": 0.5}]}'}, ["criterion", "None"]),
+        ({"method": "himap"}, ["--method", "not valid JSON"]),
+        ({"shard": "3", "shards": "2"}, ["--shard", "3", "0 to 1"]),
+        ({"benchmark": "sciencqa"}, ["sciencqa", "scienceqa"]),
+        ({"model": "nowhere"}, ["nowhere", "no such folder"]),
+    ],
+)
+def test_bad_arguments_are_named(world, tmp_path, more, words):
+    given = {"method": '{"name": "vanilla"}', **more}
+    with pytest.raises(ValueError) as caught:
+        call("evaluate_method", *asking(world, tmp_path / "out.jsonl", **given))
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_samples_without_an_image_or_with_a_broken_one_are_named(model):
+    method = {"stages": []}
+    with pytest.raises(ValueError, match=r"'bare' has no image"):
+        answer_batch(model, [Question("bare", [], Prompt("What?"))], method, max_new_tokens=1)
+    with pytest.raises(ValueError, match=r"'torn'.*image cannot be read"):
+        answer_batch(model, [Question("torn", [checkpoint.encoded(1)[:50]], Prompt("What?"))], method, max_new_tokens=1)

@@ -1,0 +1,146 @@
+"""The twelve mini benchmarks: columns of the published sets, read by the same adapters, with questions in their style."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import make_mini_benchmarks
+import pyarrow.parquet as pq
+import pytest
+from himap import benchmarks as adapters
+from himap.benchmarks._base import letters
+from himap.mini import benchmarks, questions
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All twelve, 36 rows or images each."""
+    path = tmp_path_factory.mktemp("mini-benchmarks")
+    assert make_mini_benchmarks.main(["--out", str(path), "--samples", "36"]) == 0
+    return path
+
+
+def rows(folder: Path, name: str) -> list[dict]:
+    return pq.read_table(folder / f"{name}.parquet").to_pylist()
+
+
+def test_there_is_one_for_every_benchmark(folder: Path) -> None:
+    assert set(benchmarks.NAMES) == set(adapters.names())
+    assert {path.stem for path in folder.glob("*.parquet")} == set(adapters.names())
+
+
+@pytest.mark.parametrize("name", benchmarks.NAMES)
+def test_columns_are_those_of_the_published_set(folder: Path, name: str) -> None:
+    source = adapters.get(name).source
+    assert set(pq.read_schema(folder / f"{name}.parquet").names) == set(source.columns) | set(source.unused)
+
+
+@pytest.mark.parametrize("name", benchmarks.NAMES)
+def test_the_datasets_library_decodes_the_images(folder: Path, name: str, tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    data = Dataset.from_parquet(str(folder / f"{name}.parquet"), cache_dir=str(tmp_path))
+    assert data[0]["image"].size == (96, 96)
+
+
+@pytest.mark.parametrize("name", benchmarks.NAMES)
+def test_the_adapter_reads_them_and_right_answers_score_in_full(folder: Path, name: str) -> None:
+    benchmark = adapters.get(name)
+    table = rows(folder, name)
+    samples = [benchmark.sample(row, index) for index, row in enumerate(table)]
+    assert all(sample.images and sample.references for sample in samples)
+    if benchmark.judged or benchmark.task == "caption":
+        return
+    said = [Counter(sample.references).most_common(1)[0][0] for sample in samples]
+    if name in ("scienceqa", "aokvqa"):
+        index = "answer" if name == "scienceqa" else "correct_choice_idx"
+        said = [letters(row["choices"])[row[index]] for row in table]
+    scores = [row["score"] for row in benchmark.rows(samples, said)]
+    assert min(scores) >= (0.9 if name in ("vqav2", "textvqa") else 1.0)
+
+
+def test_the_prompts_are_among_those_trained_on(folder: Path) -> None:
+    endings = (questions.SHORT, questions.LETTER, questions.ONE_WORD, questions.CAPTION, "?", "detail.")
+    for name in benchmarks.NAMES:
+        benchmark = adapters.get(name)
+        for index, row in enumerate(rows(folder, name)):
+            assert benchmark.prompt(benchmark.sample(row, index), "llava").text.rstrip().endswith(endings)
+
+
+def test_vqav2_has_ten_annotators_who_mostly_agree(folder: Path) -> None:
+    for row in rows(folder, "vqav2"):
+        said = Counter(answer["answer"].lower() for answer in row["answers"])
+        assert said.total() == 10
+        assert said.most_common(1)[0][1] >= 4
+
+
+def test_mme_asks_about_each_picture_once_with_yes_and_once_with_no(folder: Path) -> None:
+    answers = defaultdict(list)
+    for row in rows(folder, "mme"):
+        answers[row["category"], row["question_id"]].append(row["answer"])
+        assert row["question"].endswith(" Please answer yes or no.")
+    assert all(sorted(pair) == ["No", "Yes"] for pair in answers.values())
+    assert {"existence", "count", "position", "color"} <= {category for category, _ in answers}
+
+
+def test_pope_settings_share_positives_and_differ_in_negatives(folder: Path) -> None:
+    asked = defaultdict(set)
+    for row in rows(folder, "pope"):
+        asked[row["category"], row["answer"]].add((row["image_source"], row["question"]))
+    assert asked["random", "yes"] == asked["popular", "yes"] == asked["adversarial", "yes"]
+    assert asked["random", "no"] != asked["adversarial", "no"]
+    assert len({len(each) for each in asked.values()}) == 1
+
+
+def test_scienceqa_has_contexts_and_two_to_five_options(folder: Path) -> None:
+    table = rows(folder, "scienceqa")
+    assert {len(row["choices"]) for row in table} == {2, 3, 4, 5}
+    assert any(row["hint"] for row in table)
+    assert any(not row["hint"] for row in table)
+
+
+def test_aokvqa_direct_answers_are_a_list_in_a_string(folder: Path) -> None:
+    for row in rows(folder, "aokvqa"):
+        assert len(ast.literal_eval(row["direct_answers"])) == 10
+        assert len(row["choices"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "number"), [("nocaps", "annotations_captions", 10), ("flickr30k", "caption", 5)]
+)
+def test_captions_have_as_many_references_as_the_real_set(folder: Path, name: str, column: str, number: int) -> None:
+    assert all(len(set(row[column])) == number for row in rows(folder, name))
+
+
+def test_chartqa_has_two_halves_and_llavabench_three_categories(folder: Path) -> None:
+    assert Counter(row["type"] for row in rows(folder, "chartqa")) == {"human_test": 18, "augmented_test": 18}
+    assert {row["category"] for row in rows(folder, "llavabench")} == {"conv", "detail", "complex"}
+
+
+def test_mmvet_has_alternatives_and_conjunctions(folder: Path) -> None:
+    answers = [row["answer"] for row in rows(folder, "mmvet")]
+    assert any("<AND>" in answer for answer in answers)
+    assert any("<OR>" in answer for answer in answers)
+
+
+def test_metadata_names_the_features(folder: Path) -> None:
+    metadata = pq.read_schema(folder / "pope.parquet").metadata
+    assert json.loads(metadata[b"huggingface"])["info"]["features"]["image"] == {"_type": "Image"}
+
+
+def test_one_file_can_be_drawn_alone_and_equals_that_of_the_folder(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.parquet"
+    make_mini_benchmarks.main(["--benchmark", "textvqa", "--limit", "36", "--out", str(path)])
+    assert pq.read_table(path).equals(pq.read_table(folder / "textvqa.parquet"))
+
+
+def test_wrong_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown mini benchmark 'vqa'"):
+        make_mini_benchmarks.main(["--benchmarks", "vqa", "--out", str(tmp_path)])
+    with pytest.raises(ValueError, match="is one file but 12"):
+        make_mini_benchmarks.main(["--out", str(tmp_path / "all.parquet")])
+    with pytest.raises(ValueError, match="at least one"):
+        make_mini_benchmarks.main(["--benchmark", "pope", "--samples", "0", "--out", str(tmp_path)])

@@ -1,0 +1,318 @@
+"""Conversion writes what transformers itself reads, once, atomically; a killed one goes on; bad input is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import originals
+import pytest
+import torch
+from himap.conversion import convert
+from himap.files import sha256
+from himap.models import load
+from safetensors import safe_open
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+
+
+@pytest.fixture
+def llava(tmp_path: Path) -> Path:
+    """A LLaVA-v1.5 that a test may spoil."""
+    originals.write_llava(tmp_path / "llava")
+    return tmp_path / "llava"
+
+
+def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / "convert_checkpoint.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def leftovers(out: Path) -> list[str]:
+    return [path.name for path in out.parent.iterdir() if path.name.startswith((out.name, f".{out.name}"))]
+
+
+def test_the_manifest_lists_every_file_with_its_checksum(llava: Path, tmp_path: Path) -> None:
+    manifest = json.loads(
+        convert(llava / "chat", llava / "clip", tmp_path / "out", origin={"source": "x/y"}).read_text()
+    )
+    assert manifest["layout"] == "llava"
+    assert manifest["image_tokens"] == 16
+    assert manifest["origin"] == {"source": "x/y"}
+    files = {entry["name"]: entry for entry in manifest["files"]}
+    assert files.keys() == {path.name for path in (tmp_path / "out").iterdir()} - {"manifest.json"}
+    for name, entry in files.items():
+        path = tmp_path / "out" / name
+        assert (entry["bytes"], entry["sha256"]) == (path.stat().st_size, sha256(path))
+    assert [entry["name"] for entry in manifest["sources"]] == [
+        "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "pytorch_model.bin",
+    ]  # fmt: skip
+    assert manifest["sources"][2]["sha256"] == sha256(llava / "clip" / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize("name", ["llava", "internvl"])
+def test_transformers_alone_reads_the_result_and_says_the_same(
+    name: str, ready: Callable[[str], Path], recorded: Any
+) -> None:
+    """No code of this project: the model class, tokenizer and image processor of transformers on the converted folder."""
+    from transformers import AutoTokenizer, LlavaForConditionalGeneration
+
+    folder = ready(name)
+    model, report = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    sample = recorded[name]["samples"][1]
+    count, mark = sample["feature_count"], tokenizer.convert_tokens_to_ids("<image>")
+    assert mark == model.config.image_token_id
+    ids = [t for token in sample["ids"] for t in ([mark] * count if token == -200 else [token])]
+    text = sample["prompt"].replace("<image>", "<image>" * count)
+    assert tokenizer(text)["input_ids"] == ids
+    pixels = load(folder).preprocess([originals.image(1)])
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0, -1]
+    known = torch.tensor(sample["logits"])
+    assert float((logits[: len(known)] - known).abs().max()) < 1e-4
+
+
+def test_what_is_added_to_the_vocabulary_can_never_be_said(ready: Callable[[str], Path]) -> None:
+    """The head's added rows are those of <unk>: their logits tie with an entry that comes before them."""
+    model = load(ready("llava"))
+    head = model.head.weight
+    first = model.image_token_id
+    assert head.shape[0] % 64 == 0
+    assert torch.equal(head[first:], head[:1].expand(head.shape[0] - first, -1))
+
+
+def test_the_dtype_of_the_source_is_kept(tmp_path: Path) -> None:
+    originals.write_llava(tmp_path / "half", dtype="float16")
+    convert(tmp_path / "half" / "chat", tmp_path / "half" / "clip", tmp_path / "out")
+    with safe_open(tmp_path / "out" / "model-00001-of-00003.safetensors", "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_an_internvl_that_carries_its_own_tower_needs_only_the_towers_config(tmp_path: Path) -> None:
+    chat = originals.write_internvl(tmp_path / "a", tower_inside=True)
+    tower = tmp_path / "a" / "InternViT-6B-224px"
+    for path in tower.glob("pytorch_model*"):
+        path.unlink()
+    convert(chat, tower, tmp_path / "out")
+    model = load(tmp_path / "out")
+    assert model.family == "internvl"
+    assert torch.isfinite(model.encode_images(model.preprocess([originals.image(0)]))).all()
+
+
+def test_qwen_converted_is_qwen_as_published(published: Path, tmp_path: Path, loaded: Any) -> None:
+    convert(published / "qwen", None, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.bin"))
+    one, other = loaded("qwen"), load(tmp_path / "out")
+    for (name, tensor), (same, again) in zip(
+        one.module.named_parameters(), other.module.named_parameters(), strict=True
+    ):
+        assert name == same
+        assert torch.equal(tensor, again)
+
+
+def test_converting_again_changes_nothing(llava: Path, tmp_path: Path) -> None:
+    manifest = convert(llava / "chat", llava / "clip", tmp_path / "out")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert convert(llava / "chat", llava / "clip", tmp_path / "out") == manifest
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from himap import conversion
+write, left = conversion.write_safetensors, [1]
+def once_then_die(path, named):
+    if not left:
+        path.with_name(f".{path.name}.x.tmp").write_bytes(b"half of a file")
+        os.kill(os.getpid(), signal.SIGKILL)
+    left.pop()
+    return write(path, named)
+conversion.write_safetensors = once_then_die
+conversion.convert(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_a_killed_conversion_is_continued(llava: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [str(llava / "chat"), str(llava / "clip"), str(out)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    first = tmp_path / "out.partial" / "model-00001-of-00003.safetensors"
+    inode, written = first.stat().st_ino, first.stat().st_mtime_ns
+    convert(llava / "chat", llava / "clip", out)
+    kept = (out / first.name).stat()
+    assert (kept.st_ino, kept.st_mtime_ns) == (inode, written)  # the finished file was not made again
+    assert leftovers(out) == ["out"]
+    assert not any(path.name.endswith(".tmp") for path in out.iterdir())
+    convert(llava / "chat", llava / "clip", tmp_path / "fresh")
+    for path in out.glob("*.safetensors"):
+        assert sha256(path) == sha256(tmp_path / "fresh" / path.name)
+
+
+def test_a_started_conversion_of_other_weights_is_not_continued(llava: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", KILLED, llava / "chat", llava / "clip", tmp_path / "out"], capture_output=True
+    )
+    assert (tmp_path / "out.partial").is_dir()
+    shutil.rmtree(llava)
+    originals.write_llava(llava, seed=99)
+    convert(llava / "chat", llava / "clip", tmp_path / "out")
+    convert(llava / "chat", llava / "clip", tmp_path / "fresh")
+    for path in (tmp_path / "out").glob("*.safetensors"):
+        assert sha256(path) == sha256(tmp_path / "fresh" / path.name)
+
+
+def test_the_script_converts(llava: Path, tmp_path: Path) -> None:
+    done = run_script("--source", llava / "chat", "--tower", llava / "clip", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == tmp_path / "out" / "manifest.json"
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import runpy, sys; sys.argv = ['x', '--help']\ntry: runpy.run_path(sys.argv[0] and PATH, run_name='__main__')"
+    )
+    code = code.replace("PATH", repr(str(SCRIPTS / "convert_checkpoint.py")))
+    code += "\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def missing_shard(folder: Path) -> None:
+    (folder / "chat" / "pytorch_model-00002-of-00002.bin").unlink()
+
+
+def cut_shard(folder: Path) -> None:
+    path = folder / "chat" / "pytorch_model-00002-of-00002.bin"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def other_architecture(folder: Path) -> None:
+    edit_json(folder / "chat" / "config.json", architectures=["LlavaMistralForCausalLM"], model_type="llava_mistral")
+
+
+def other_projector(folder: Path) -> None:
+    edit_json(folder / "chat" / "config.json", mm_projector_type="linear")
+
+
+def other_depth(folder: Path) -> None:
+    edit_json(folder / "chat" / "config.json", num_hidden_layers=5)
+
+
+def other_width(folder: Path) -> None:
+    edit_json(folder / "chat" / "config.json", intermediate_size=72)
+
+
+def other_vocabulary(folder: Path) -> None:
+    originals.write_sentencepiece(folder / "chat" / "tokenizer.model", merges=60)
+
+
+def no_vocabulary(folder: Path) -> None:
+    (folder / "chat" / "tokenizer.model").unlink()
+
+
+def other_tower(folder: Path) -> None:
+    edit_json(folder / "clip" / "config.json", model_type="siglip", vision_config={"model_type": "siglip_vision_model"})
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "clip" / "pytorch_model.bin").unlink()
+
+
+def code_in_the_weights(folder: Path) -> None:
+    """A pickle that would make a file if it were allowed to run."""
+
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (folder / "it-ran",))
+
+    torch.save({"model.norm.weight": Payload()}, folder / "chat" / "pytorch_model-00002-of-00002.bin")
+
+
+REFUSED = [
+    (missing_shard, "1 of 2 weight files are missing (pytorch_model-00002-of-00002.bin)"),
+    (cut_shard, "pytorch_model-00002-of-00002.bin"),
+    (other_architecture, "LlavaMistralForCausalLM"),
+    (other_projector, "mm_projector_type = 'linear'"),
+    (other_depth, "lacks language_model.model.layers.4."),
+    (other_width, "config.json makes it (72, 32)"),
+    (other_vocabulary, "the vocabulary has"),
+    (no_vocabulary, "no tokenizer.model here"),
+    (other_tower, "siglip_vision_model"),
+    (no_weights, "no weights here"),
+    (code_in_the_weights, "something other than tensors"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), REFUSED, ids=[spoil.__name__ for spoil, _ in REFUSED])
+def test_bad_input_is_refused_before_anything_is_written(
+    spoil: Callable[[Path], None], message: str, llava: Path, tmp_path: Path
+) -> None:
+    spoil(llava)
+    with pytest.raises(ValueError) as error:
+        convert(llava / "chat", llava / "clip", tmp_path / "out")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert leftovers(tmp_path / "out") == []
+    assert not (llava / "it-ran").exists()
+
+
+def test_the_script_ends_with_one_line(llava: Path, tmp_path: Path) -> None:
+    missing_shard(llava)
+    done = run_script("--source", llava / "chat", "--tower", llava / "clip", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert leftovers(tmp_path / "out") == []
+
+
+def test_another_folders_contents_are_left_alone(llava: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="something else here already"):
+        convert(llava / "chat", llava / "clip", tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "precious"
+
+
+def test_a_source_that_is_nowhere_is_named(tmp_path: Path) -> None:
+    done = run_script("--source", tmp_path / "nothing", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "no such folder" in done.stderr
+
+
+def test_an_unknown_revision_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's answer to a revision that it does not have, without the hub."""
+    from types import SimpleNamespace
+
+    import huggingface_hub
+    from himap.checkpoints import snapshot
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    def not_there(*_: Any, **__: Any) -> None:
+        raise RevisionNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", not_there)
+    with pytest.raises(ValueError, match=r"liuhaotian/llava-v1\.5-7b: the hub knows no revision 'deadbee'"):
+        snapshot("liuhaotian/llava-v1.5-7b", "deadbee")
+
+
+def test_a_published_vicuna_model_is_sent_to_the_conversion(published: Path) -> None:
+    with pytest.raises(ValueError, match=r"python workflow_scripts/convert_checkpoint.py --source .*chat --out"):
+        load(published / "llava" / "chat")

@@ -1,0 +1,261 @@
+"""The page as text: complete, escaped, small, honest about what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import small_run
+from himap.report import gallery
+from himap.report.charts import Series, line_chart, padded, ticks
+from himap.report.figures import figure_parts
+from himap.report.page import render
+from himap.report.provenance import provenance
+from himap.report.results import Results
+from himap.report.tables import table_part
+from himap.tokens import to_bitmap
+from report_page import Rendered
+
+SECTIONS = ("verdicts", "tables", "figures", "cost", "gallery", "divergences", "provenance")
+
+
+def test_has_every_section_table_and_figure(rendered: Rendered) -> None:
+    html = rendered.html
+    for name in (*SECTIONS, *rendered.facts["tables"], *rendered.facts["figures"], "positions"):
+        assert f'id="{name}"' in html, name
+    assert "Missing." not in html
+
+
+def test_tables_and_benchmarks_come_in_the_papers_order(rendered: Rendered) -> None:
+    places = [rendered.html.index(f'id="{name}"') for name in rendered.facts["tables"]]
+    assert list(rendered.facts["tables"])[:4] == ["table1", "table2", "table3", "table4"]
+    assert places == sorted(places)
+    titles = re.findall(r'<h4 id="gallery-1-(\w+)"', rendered.html)
+    assert titles == [name for name in small_run.TASKS if name in titles]
+    assert len(titles) == len(small_run.TASKS)
+
+
+def test_the_rule_hands_the_facts_on_in_their_order() -> None:
+    rule = (Path(small_run.__file__).parents[2] / "rules" / "report.smk").read_text(encoding="utf-8")
+    assert "settings=json.dumps(report_facts(plan), ensure_ascii=False)" in rule
+    assert "sort_keys" not in rule
+
+
+def test_is_small_and_needs_nothing_from_outside(rendered: Rendered) -> None:
+    assert rendered.page.stat().st_size < 10e6
+    outside = re.findall(r"""(?:src|href|action)=["'](?!data:|#)([^"']+)["']""", rendered.html)
+    assert all(re.fullmatch(r"(tables|figures)/[\w./-]+", link) for link in outside), outside
+    for link in outside:
+        assert (rendered.results / link).is_file(), link
+    assert "url(" not in rendered.html
+    assert not re.search(r"@import|fetch\(|XMLHttpRequest|https?://", rendered.html)
+
+
+def test_model_output_and_questions_are_escaped(rendered: Rendered, tmp_path: Path) -> None:
+    assert small_run.SCRIPT not in rendered.html
+    assert small_run.BROKEN_IMAGE not in rendered.html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in rendered.html
+    assert rendered.html.count("<script>") == 1
+
+
+def test_names_from_the_config_and_from_files_are_escaped(rendered: Rendered, tmp_path: Path) -> None:
+    facts = json.loads(json.dumps(rendered.facts))
+    facts["tables"]["table1"] = facts["config"] = facts["models"]["mini"]["source"] = small_run.SCRIPT
+    for method in facts["methods"].values():
+        method["title"] = small_run.SCRIPT
+    shutil.copytree(rendered.results, tmp_path / "run")
+    for path in (tmp_path / "run" / "evaluation").rglob("*.provenance.json"):
+        path.write_text(json.dumps({"device": small_run.SCRIPT, "versions": {small_run.SCRIPT: small_run.SCRIPT}}))
+    manifest = tmp_path / "run" / "benchmarks" / "pope" / "manifest.json"
+    manifest.write_text(
+        json.dumps(json.loads(manifest.read_text()) | {"revision": small_run.SCRIPT, "sha256": small_run.SCRIPT})
+    )
+    html = render(facts, tmp_path / "run")
+    assert small_run.SCRIPT not in html
+    assert html.count("<script>") == 1
+
+
+def test_without_results_every_part_says_so(rendered: Rendered, tmp_path: Path) -> None:
+    html = render(rendered.facts, tmp_path)
+    for name in (*rendered.facts["tables"], *rendered.facts["figures"]):
+        assert f"./reproduce {name}</code>" in html, name
+    assert "evaluations are not there yet" in html
+    assert "cannot be decided here" in html
+    assert 'id="gallery"' in html
+
+
+@pytest.mark.parametrize(
+    "gone", ["saliency", "evaluation", "tables/table1.csv", "figures", "benchmarks", "flops", "timings", "latency"]
+)
+def test_any_part_may_be_missing(rendered: Rendered, tmp_path: Path, gone: str) -> None:
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        here = Path(folder).relative_to(rendered.results)
+        return {name for name in names if str(here / name) == gone}
+
+    shutil.copytree(rendered.results, tmp_path / "run", ignore=left_out)
+    assert not (tmp_path / "run" / gone).exists()
+    html = render(rendered.facts, tmp_path / "run")
+    assert all(f'id="{name}"' in html for name in SECTIONS)
+
+
+def test_the_paper_scale_run_has_no_mini_banner(rendered: Rendered, tmp_path: Path) -> None:
+    facts = json.loads(json.dumps(rendered.facts))
+    facts["models"]["mini"]["published"] = "LLaVA-7B"
+    for one in facts["benchmarks"].values():
+        one |= {"source": "hub", "comparable": True}
+    html = render(facts, tmp_path)
+    assert "mini world" not in html.split("</header>")[0]
+    assert "This is the mini world" in rendered.html.split("</header>")[0]
+
+
+def test_published_curves_lie_behind_ours_on_the_papers_model_and_apart_elsewhere(rendered: Rendered) -> None:
+    apart = figure_parts(Results(rendered.results, rendered.facts), ["figure4"])[0]
+    facts = json.loads(json.dumps(rendered.facts))
+    facts["models"]["mini"]["published"] = "LLaVA-7B"
+    for one in facts["benchmarks"].values():
+        one["comparable"] = True
+    behind = figure_parts(Results(rendered.results, facts), ["figure4"])[0]
+    kinds = [
+        [{one["kind"] for one in chart["series"]} for chart in part["groups"][0]["charts"]] for part in (apart, behind)
+    ]
+    assert {"paper"} in kinds[0]
+    assert {"ours", "paper"} not in kinds[0]
+    assert {"ours", "paper"} in kinds[1]
+    assert {"paper"} not in kinds[1]
+
+
+def test_a_cell_tells_interval_test_and_paper(rendered: Rendered) -> None:
+    part = table_part(Results(rendered.results, rendered.facts), "table1")
+    block = part["blocks"][0]
+    himap = next(row for row in block["rows"] if row["title"] == "HiMAP")
+    cell = himap["cells"][[column["task"] for column in block["columns"]].index("scienceqa")]
+    note = block["footnotes"][cell["note"] - 1]
+    score = json.loads((rendered.results / "evaluation/mini/scienceqa/himap/score.json").read_text())
+    assert cell["ours"] == f"{score['headline']:.1f}"
+    assert f"95 % interval {score['interval'][0]:.1f} to {score['interval'][1]:.1f}, n = {score['n']}" in note
+    assert "McNemar exact" in note
+    assert "paper 68.3, for reference only" in note
+    assert block["scope"] == "mini"
+
+
+def test_values_are_marked_better_or_worse_only_by_the_test(rendered: Rendered) -> None:
+    import pandas as pd
+
+    frame = pd.read_csv(rendered.results / "tables" / "table1.csv").set_index(["title", "benchmark"])
+    block = table_part(Results(rendered.results, rendered.facts), "table1")["blocks"][0]
+    for row in block["rows"]:
+        for column, cell in zip(block["columns"], row["cells"], strict=True):
+            record = frame.loc[(row["title"], column["task"])]
+            sure = record["p_value"] < 0.05
+            assert cell["sure"] == (("better" if record["vs_vanilla"] > 0 else "worse") if sure else None)
+
+
+# ---- gallery
+
+
+def test_bitmaps_are_read_as_they_are_written() -> None:
+    kept = [0, 5, 17, 48]
+    mask = gallery.unpacked([to_bitmap(kept, 49), to_bitmap([], 49)], 49)
+    assert mask.shape == (2, 49)
+    assert [index for index, bit in enumerate(mask[0]) if bit] == kept
+    assert not mask[1].any()
+
+
+def test_dropped_tokens_are_the_path_over_the_picture() -> None:
+    import numpy as np
+
+    assert gallery.dropped_path(np.array([[True, False, False], [True, True, True]])) == "M1 0h2v1h-2z"
+    assert gallery.dropped_path(np.ones((2, 2), dtype=bool)) == ""
+
+
+def test_samples_on_which_methods_disagree_come_first() -> None:
+    def said(**answers: str) -> dict[str, dict[str, str]]:
+        return {name: {"prediction": answer} for name, answer in answers.items()}
+
+    answers = {
+        "a": said(s1="x", s2="x", s3="x", s4="x"),
+        "b": said(s1="x", s2="y", s3="y", s4="x"),
+        "c": said(s1="x", s2="z", s3="y", s4="x"),
+    }
+    scores = {
+        "a": {"s1": 1.0, "s2": 0.0, "s3": 0.0, "s4": 1.0},
+        "b": {"s1": 1.0, "s2": 0.0, "s3": 0.0, "s4": 0.0},
+        "c": {},
+    }
+    assert gallery.disagreeing(answers, scores) == ["s4", "s2", "s3", "s1"]
+
+
+def test_only_the_rows_that_are_shown_are_read(rendered: Rendered) -> None:
+    path = rendered.results / "benchmarks" / "pope" / "samples.parquet"
+    from himap.benchmarks import read_samples
+
+    wanted = [sample.sample_id for sample in read_samples(path)][3:5]
+    assert sorted(gallery.read_rows(path, wanted)) == sorted(wanted)
+
+
+def test_no_image_is_shown_twice(rendered: Rendered) -> None:
+    for task in gallery.gallery(Results(rendered.results, rendered.facts))[0]["tasks"]:
+        pictures = [sample["picture"] for sample in task["samples"]]
+        assert len(pictures) == len(set(pictures)) <= gallery.SHOWN
+
+
+def test_position_histogram_shows_the_bias_towards_the_top(rendered: Rendered) -> None:
+    methods = {one["title"]: one for one in gallery.histograms(Results(rendered.results, rendered.facts))[0]["methods"]}
+    quarters = [part["value"] for part in methods["HiMAP"]["quarters"]]
+    assert sum(quarters) == pytest.approx(100)
+    assert quarters[0] > 40 > 10 > quarters[3]
+    assert all(20 < part["value"] < 30 for part in methods["FastV"]["quarters"])
+    assert "Vanilla" not in methods
+
+
+# ---- charts, provenance
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0.0, 1.04) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert ticks(0, 11, most=8, whole=True) == [0, 2, 4, 6, 8, 10]
+    assert ticks(-0.45, 1.17) == [-0.4, 0.0, 0.4, 0.8] or all(-0.45 <= one <= 1.17 for one in ticks(-0.45, 1.17))
+    assert padded([]) != padded([1.0])
+
+
+def test_a_charts_table_holds_every_number_and_its_place() -> None:
+    chart = line_chart("t", [Series("a", [(0, 0.1), (2, 0.3)]), Series("b", [(0, 0.5)])], x_label="layer", y_label="y")
+    assert chart["head"] == ["layer", "a", "b"]
+    assert [row["cells"] for row in chart["rows"]] == [["0", "0.100", "0.500"], ["2", "0.300", "–"]]
+    assert chart["rows"][0]["x"] < chart["rows"][1]["x"]
+    assert "highest 0.300 at 2" in chart["summary"]
+
+
+def test_times_are_summed_per_stage_with_gpu_hours(rendered: Rendered, tmp_path: Path) -> None:
+    facts = json.loads(json.dumps(rendered.facts))
+    facts["models"]["mini"]["gpus"] = 2
+    rows = {row["stage"]: row for row in provenance(Results(rendered.results, facts))["times"]}
+    assert rows["saliency"]["wall_value"] == pytest.approx(80)
+    assert rows["saliency"]["gpu"] == f"{2 * 80 / 3600:.2f}"
+    assert rows["all"]["jobs"] == sum(row["jobs"] for name, row in rows.items() if name != "all")
+
+
+def test_provenance_names_devices_versions_and_what_is_missing(rendered: Rendered) -> None:
+    found = provenance(Results(rendered.results, rendered.facts))
+    assert found["made_by"]["torch"] == ["2.13.0+cpu"]
+    assert found["made_by"]["device"] == ["cpu (x86_64)"]
+    assert found["missing"] == []
+    assert found["models"][0]["hashes"][0]["sha256"] == "ab" * 32
+    assert all(row["sha256"] for row in found["benchmarks"])
+
+
+def test_the_script_makes_the_same_page_from_the_config(rendered: Rendered, tmp_path: Path) -> None:
+    import render_report
+    import yaml
+
+    folder = rendered.results.parent
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_run.config(folder, folder / "model"), sort_keys=False))
+    out = tmp_path / "page.html"
+    render_report.main(["--configfile", str(config), "--out", str(out)])
+    changing = r"Written \S+ \S+ UTC|\b[0-9a-f]{40}\b|with uncommitted changes"  # the time, and what git says meanwhile
+    same = [re.sub(changing, "", text) for text in (out.read_text(), rendered.html)]
+    assert same[0] == same[1]

@@ -1,0 +1,82 @@
+"""The workflow on a real SLURM of one node with two pretended GPUs, and what happens to jobs on a bad day."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from slurm import Slurm, ask, obstacle, running
+from world import METHODS, QUESTIONS, World, kill_group, wait_for
+
+NOT_SEEN = "not yet seen to its end on a quiet machine"
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xfail(reason=NOT_SEEN, strict=False)]
+PROFILE = (
+    "--profile", "profiles/slurm", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2",
+    "--slurm-no-account", "--latency-wait", "15",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """SLURM for this module's tests; one at a time on a machine."""
+    if why := obstacle():
+        pytest.skip(why)
+    with Path("/tmp/himap-slurm-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with running(tmp_path_factory.mktemp("slurm")) as one:
+            yield one
+
+
+def test_the_workflow_survives_a_bad_day_on_slurm(
+    slurm: Slurm, make_world: Callable[..., World], finished: World
+) -> None:
+    world = make_world(gpus=1, batch_size=2)
+    memory = "count_flops:mem_mb=250*attempt*attempt*attempt"  # the first attempt asks for less than it takes
+    process = world.start("table1", *PROFILE, "--set-resources", memory, WORLD_PAUSE="0.4")
+    try:
+        cancelled = wait_for(lambda: process.poll() is not None or half_done(world), 1500, said(world))
+        assert isinstance(cancelled, str), said(world)
+        ask("scancel", cancelled)
+        slurm.kill_controller()
+        slurm.start_controller()
+        assert process.wait(1500) == 0, said(world)
+    finally:
+        if process.poll() is None:
+            kill_group(process)
+
+    log = said(world)
+    assert "Submitted array job" in log
+    assert f"SLURM-job '{cancelled}' failed" in log
+    assert "CANCELLED AT" in slurm_said(world, "evaluate_method")
+    assert "exceeded memory limit" in slurm_said(world, "count_flops")
+    asked = [int(one) for one in re.findall(r"rule count_flops:.*?mem_mb=(\d+)", log, re.DOTALL)]
+    assert asked == [250, 2000]  # and the second was enough
+    assert world.tables() == finished.tables()
+    counts = world.counts()
+    assert len(counts) == len(METHODS) * QUESTIONS
+    assert max(counts.values()) <= 2
+    assert sum(world.counts("begun").values()) <= len(counts) + 2  # of the cancelled job, the batch under way
+    devices = world.devices()
+    assert len(devices) >= len(METHODS) + 1
+    assert set(devices.values()) <= {"0", "1"}  # one each, the scheduler's own choice
+
+
+def half_done(world: World) -> str | None:
+    """The SLURM id of an evaluation that runs and has answered some questions, kept in its journal."""
+    batches = world.batches_by_job()
+    listed = [line.split(" ") for line in ask("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%A %i").splitlines()]
+    return next((name for number, name in listed if 4 <= batches.get(number, 0) <= 12), None)
+
+
+def slurm_said(world: World, rule: str) -> str:
+    """What SLURM wrote of a rule's jobs that failed."""
+    return "".join(path.read_text() for path in world.folder.glob(f"results/logs/slurm/rule_{rule}/**/*.log"))
+
+
+def said(world: World) -> str:
+    """All that the run said."""
+    log = world.folder / "said.log"
+    return log.read_text() if log.exists() else ""

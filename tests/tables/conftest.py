@@ -1,0 +1,51 @@
+"""A results folder with two methods on one benchmark, and one without a judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from himap.files import write_json, write_parquet, write_text
+
+RIGHT = {"vanilla": 80, "himap": 70}  # of 100
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """A table of one model that the paper has, on its own data."""
+    return {
+        "name": "table1",
+        "title": "Table 1: a test & more",
+        "models": {"llava": {"published": "LLaVA-7B", "kinds": ["qa"]}},
+        "benchmarks": {"scienceqa": {"comparable": True, "kind": "qa", "scored": True}},
+        "benchmark_order": ["scienceqa"],
+        "methods": [{"name": "vanilla", "title": "Vanilla"}, {"name": "himap", "title": "HiMAP <50%>"}],
+        "published": "hash",
+    }
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Scores of 100 questions and costs."""
+    for method, right in RIGHT.items():
+        folder = tmp_path / "evaluation" / "llava" / "scienceqa" / method
+        frame = pd.DataFrame(
+            {"sample_id": [str(n) for n in range(100)], "score": (np.arange(100) < right).astype(float)}
+        )
+        write_parquet(folder / "per_sample.parquet", frame)
+        score = {"benchmark": "scienceqa", "metric": "accuracy", "headline": float(right), "n": 100}
+        write_json(folder / "score.json", {**score, "interval": [right - 8.0, right + 8.0], "scores": {}})
+        answers = "".join(json.dumps({"sample_id": str(n), "prediction": "A"}) + "\n" for n in range(7))
+        write_text(tmp_path / "evaluation" / "llava" / "mmvet" / method / "predictions.jsonl", answers)
+    rows = [
+        {"method": method, "convention": name, "flops": flops, "ratio": flops / 3e12}
+        for method, flops in (("vanilla", 3e12), ("himap", 0.75e12))
+        for name in ("paper", "gated", "prompt", "measured")
+    ]
+    for kind in ("qa", "open"):
+        write_text(tmp_path / "flops" / "llava" / f"{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
+    return tmp_path

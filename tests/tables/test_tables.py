@@ -1,0 +1,107 @@
+"""What a table's cells hold, and that its four forms say the same."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from himap.tables import forms, records
+
+
+def cell(frame: pd.DataFrame, method: str) -> pd.Series:
+    """A method's record."""
+    (row,) = [one for _, one in frame.iterrows() if one["method"] == method]
+    return row
+
+
+def test_a_record_holds_ours_the_papers_value_and_the_difference(settings: dict[str, Any], results: Path) -> None:
+    row = cell(records(settings, results), "himap")
+    assert (row["ours"], row["low"], row["high"], row["n"]) == (70.0, 62.0, 78.0, 100)
+    assert row["paper"] == 68.3
+    assert row["difference"] == pytest.approx(1.7)
+    assert row["ratio"] == 25.0
+    assert (row["paper_tflops"], row["paper_ratio"]) == (0.73, 24)
+    assert row["status"] == "compared"
+
+
+def test_against_vanilla_the_same_samples_are_compared_pairwise(settings: dict[str, Any], results: Path) -> None:
+    frame = records(settings, results)
+    row = cell(frame, "himap")
+    assert row["vs_vanilla"] == pytest.approx(-10.0)
+    assert row["vs_vanilla_low"] < -10 < row["vs_vanilla_high"] < 0
+    assert row["p_value"] == pytest.approx(2 / 2**10)  # McNemar: ten losses, no win
+    assert pd.isna(cell(frame, "vanilla")["vs_vanilla"])
+
+
+@pytest.mark.parametrize("change", ["model", "data"])
+def test_where_model_or_data_are_not_the_papers_its_value_is_a_reference_without_difference(
+    settings: dict[str, Any], results: Path, change: str
+) -> None:
+    if change == "model":
+        settings["models"]["llava"]["published"] = None
+    else:
+        settings["benchmarks"]["scienceqa"]["comparable"] = False
+    frame = records(settings, results)
+    row = cell(frame, "himap")
+    assert row["paper"] == 68.3
+    assert pd.isna(row["difference"])
+    assert row["status"] == "reference only"
+    assert all("stands as a reference" in text for ending, text in forms(frame, settings).items() if ending != "csv")
+
+
+def test_what_the_paper_does_not_give_says_so(settings: dict[str, Any], results: Path) -> None:
+    settings["models"]["llava"]["published"] = "LLaVA-13B"
+    settings["methods"] = [{"name": "vanilla", "title": "Vanilla"}]
+    settings["name"], settings["benchmark_order"] = "table5", ["scienceqa"]
+    frame = records(settings, results)
+    assert cell(frame, "vanilla")["paper"] == 71.6  # from a main table, when the own one has no such cell
+    frame["paper"] = None
+    assert "not published" in forms(frame, settings)["md"]
+
+
+def test_without_a_judge_the_answers_are_counted_and_the_cell_says_so(settings: dict[str, Any], results: Path) -> None:
+    settings["models"]["llava"]["kinds"] = ["open"]
+    settings["benchmarks"] = {"mmvet": {"comparable": True, "kind": "open", "scored": False}}
+    settings["benchmark_order"] = ["mmvet"]
+    frame = records(settings, results)
+    assert cell(frame, "himap")["n"] == 7
+    assert cell(frame, "himap")["status"] == "not judged"
+    assert all("not judged" in text for text in forms(frame, settings).values())
+
+
+def test_the_four_forms_show_the_same_numbers(settings: dict[str, Any], results: Path) -> None:
+    made = forms(records(settings, results), settings)
+    for text in (made["tex"], made["md"], made["html"]):
+        assert "70.0 [62.0, 78.0]" in text
+        assert "68.3 (+1.7)" in text
+        assert "p = 0.002" in text
+    again = pd.read_csv(io.StringIO(made["csv"]))
+    assert again.loc[1, "ours"] == 70.0
+
+
+def test_text_is_escaped_in_each_form(settings: dict[str, Any], results: Path) -> None:
+    made = forms(records(settings, results), settings)
+    assert "HiMAP &lt;50%&gt;" in made["html"]
+    assert "<50%>" not in made["html"]
+    assert r"HiMAP $<$50\%$>$" in made["tex"]
+    assert r"a test \& more" in made["tex"]
+
+
+def test_latex_is_a_booktabs_table_with_as_many_cells_in_each_row_as_columns(
+    settings: dict[str, Any], results: Path
+) -> None:
+    text = forms(records(settings, results), settings)["tex"]
+    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrrlllr}"):
+        assert word in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {6}
+
+
+def test_html_needs_nothing_else(settings: dict[str, Any], results: Path) -> None:
+    page = forms(records(settings, results), settings)["html"]
+    assert "http" not in page
+    assert "src=" not in page
+    assert page.count("<th scope=") >= 3

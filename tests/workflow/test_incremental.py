@@ -1,0 +1,154 @@
+"""Which jobs an edit makes stale: exactly those that use what was edited."""
+
+from __future__ import annotations
+
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_project import Project
+
+pytestmark = pytest.mark.slow
+ABOVE = {"tables/table1", "report.html"}  # made from every score
+
+
+def answers(benchmark: str, method: str) -> set[str]:
+    """The files of one evaluation."""
+    folder = f"evaluation/mini/{benchmark}/{method}"
+    return {
+        f"{folder}/{name}" for name in ("shard-0-of-1.jsonl", "predictions.jsonl", "score.json", "per_sample.parquet")
+    }
+
+
+def scores(benchmark: str, method: str) -> set[str]:
+    """The scores of one evaluation."""
+    return {name for name in answers(benchmark, method) if not name.endswith(".jsonl")}
+
+
+def test_after_a_run_nothing_is_to_be_done(finished: Project) -> None:
+    said = finished.call("-n")
+    assert "Nothing to be done" in said.stdout
+
+
+def test_an_edit_of_the_deep_stage_reaches_what_is_made_with_it_and_nothing_else(project: Project) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["methods"]["himap"]["stages"][1]["keep"] = 0.25
+
+    project.configure(change)
+    expected = {"flops/mini/qa.csv", "figures/data/figure7.csv", "figures/figure7", *ABOVE}
+    for benchmark in ("vqav2", "scienceqa"):  # `random` is himap's stages with another criterion
+        expected |= answers(benchmark, "himap") | answers(benchmark, "random")
+    assert project.stale() == expected
+
+
+def test_a_swapped_pair_of_values_is_noticed(project: Project) -> None:
+    def change(config: dict[str, Any]) -> None:
+        first, second = config["methods"]["himap"]["stages"]
+        first["criterion"], second["criterion"] = second["criterion"], first["criterion"]
+
+    project.configure(change)
+    stale = project.stale()
+    assert answers("vqav2", "himap") <= stale
+    assert not any(fnmatch(file, "evaluation/*/random/*") or fnmatch(file, "evaluation/*/fastv/*") for file in stale)
+
+
+def test_a_new_benchmark_runs_only_itself(project: Project) -> None:
+    project.configure(lambda config: config["benchmarks"].update(aokvqa={"source": "mini", "limit": 5}))
+    stale = project.stale()
+    new = {file for file in stale if "aokvqa" in file}
+    assert stale - new == ABOVE
+    assert {"benchmarks/aokvqa/samples.parquet", "evaluation/mini/aokvqa/himap/score.json"} <= new
+
+
+def test_a_changed_scorer_reaches_its_scores_and_what_is_above(project: Project) -> None:
+    project.edit("workflow_scripts/himap/metrics/vqa.py", lambda text: text + "\nCHANGED = True\n")
+    expected = set(ABOVE)
+    for method in ("vanilla", "fastv", "himap", "random"):
+        expected |= scores("vqav2", method)
+    assert project.stale() == expected
+
+
+def test_a_changed_score_in_a_benchmarks_own_file_does_not_ask_the_model_again(project: Project) -> None:
+    project.edit(
+        "workflow_scripts/himap/benchmarks/vqav2.py",
+        lambda text: text.replace(
+            "def headline(frame: Any) -> Any:\n", "def headline(frame: Any) -> Any:\n    frame = frame.copy()\n"
+        ),
+    )
+    stale = project.stale()
+    assert scores("vqav2", "himap") <= stale
+    assert not any(file.endswith(".jsonl") or file.startswith("benchmarks/") for file in stale)
+
+
+def test_a_changed_prompt_asks_that_benchmark_again(project: Project) -> None:
+    project.edit(
+        "workflow_scripts/himap/benchmarks/vqav2.py",
+        lambda text: text.replace("question_then(SHORT_ANSWER)", "question_then(SHORT_ANSWER, ' ')"),
+    )
+    stale = project.stale()
+    assert answers("vqav2", "himap") <= stale
+    assert not any("scienceqa" in file or file.startswith("benchmarks/") for file in stale)
+
+
+def test_a_changed_criterion_reaches_the_methods_that_use_it(project: Project) -> None:
+    project.edit("workflow_scripts/himap/pruning/criteria/blind.py", lambda text: text + "\nCHANGED = True\n")
+    stale = project.stale()
+    assert answers("vqav2", "random") <= stale
+    assert not any(fnmatch(file, "evaluation/*/himap/*") for file in stale)
+
+
+def test_a_changed_model_family_reaches_all_that_asks_a_model(project: Project) -> None:
+    project.edit("workflow_scripts/himap/models/llava.py", lambda text: text + "\nCHANGED = True\n")
+    stale = project.stale()
+    assert answers("vqav2", "vanilla") | answers("scienceqa", "himap") <= stale
+    assert {"flops/mini/qa.csv", "saliency/mini/scienceqa/saliency.parquet"} <= stale
+    assert not any(file.startswith("benchmarks") for file in stale)
+
+
+def test_the_style_of_a_plot_redraws_that_figure(project: Project) -> None:
+    project.configure(lambda config: config.update(figures={"figure4": {"width": 9}}))
+    assert project.stale() == {"figures/figure4", "report.html"}
+
+
+def test_the_code_of_a_plot_redraws_that_figure(project: Project) -> None:
+    project.edit("workflow_scripts/himap/plots.py", lambda text: text.replace("ax.axhline(0, ", "ax.axhline(0.0, ", 1))
+    assert project.stale() == {"figures/figure6", "report.html"}
+
+
+def test_more_layers_compute_only_the_new_ones(project: Project) -> None:
+    project.configure(lambda config: config["disruption"].update(layers=[0, 1, 4]))
+    stale = project.stale()
+    assert {file for file in stale if file.startswith("disruption")} == {"disruption/mini/scienceqa/layers-4-5.parquet"}
+    assert not any(file.startswith(("evaluation", "saliency")) for file in stale)
+
+
+def test_a_seed_reaches_what_draws_with_it(project: Project) -> None:
+    project.configure(lambda config: config.update(seed=1))
+    stale = project.stale()
+    evaluated = {file.split("/")[3] for file in stale if file.startswith("evaluation")}
+    assert evaluated == {"random"}
+    assert "disruption/mini/scienceqa/layers-0-1.parquet" in stale  # its control draws pairs
+    assert not any(file.startswith(("saliency", "benchmarks", "flops")) for file in stale)
+
+
+def test_comments_and_docstrings_make_nothing_stale(project: Project) -> None:
+    for path in ("himap/decoder.py", "himap/metrics/vqa.py", "evaluate_method.py", "himap/plots.py"):
+        project.edit(
+            f"workflow_scripts/{path}", lambda text: text.replace('"""', '"""Reworded. ', 1) + "\n# a remark\n"
+        )
+    assert project.stale() == set()
+
+
+def test_touching_every_file_of_the_project_makes_nothing_stale(project: Project) -> None:
+    for path in project.folder.rglob("*"):
+        if path.is_file() and not {"results", ".snakemake"} & set(path.relative_to(project.folder).parts):
+            path.touch()
+    assert project.stale() == set()
+
+
+def test_a_fresh_copy_of_the_project_makes_nothing_stale(project: Project, tmp_path: Path) -> None:
+    shutil.copytree(project.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    (tmp_path / "elsewhere" / "reproduce").chmod(0o755)
+    assert Project(tmp_path / "elsewhere").stale() == set()

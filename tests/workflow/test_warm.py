@@ -1,0 +1,130 @@
+"""Jobs forked from a process that has the libraries imported behave as jobs of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
+SCRIPT = """
+import os, sys, time
+print(sys.argv[1:], os.getcwd(), os.environ.get("MARK"))
+print("to standard error", file=sys.stderr)
+if sys.argv[1:] == ["sleep"]:
+    open("pid", "w").write(str(os.getpid()))
+    time.sleep(60)
+sys.exit(int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 0)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str], Path]]:
+    """A server without large libraries, the environment that names it, and a folder with a script beside it."""
+    (tmp_path / "warm.py").write_text(
+        (SCRIPTS / "warm.py").read_text().replace('"torch", ', "").replace('"transformers.', '"missing.')
+    )
+    (tmp_path / "script.py").write_text(SCRIPT)
+    with tempfile.TemporaryDirectory(prefix="warm-") as short:
+        place = f"{short}/socket"
+        with subprocess.Popen(
+            [sys.executable, str(tmp_path / "warm.py"), "--serve", place], stdin=subprocess.PIPE
+        ) as process:
+            until = time.monotonic() + 20
+            while not Path(place).exists() and time.monotonic() < until:
+                time.sleep(0.02)
+            yield process, {**os.environ, "HIMAP_WARM": f"{place}:{sys.prefix}", "MARK": "own"}, tmp_path
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def run(folder: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """One job."""
+    command = [sys.executable, str(folder / "warm.py"), "script.py", *words]
+    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=60)
+
+
+def test_a_job_has_its_own_arguments_folder_environment_and_files(
+    server: tuple[subprocess.Popen[bytes], dict[str, str], Path],
+) -> None:
+    _, environment, folder = server
+    said = run(folder, environment, "a b", "{'c'}")
+    assert said.stdout == f"{['a b', chr(123) + chr(39) + 'c' + chr(39) + chr(125)]} {folder} own\n"
+    assert said.stderr == "to standard error\n"
+    assert said.returncode == 0
+
+
+def test_a_jobs_exit_status_is_its_own(server: tuple[subprocess.Popen[bytes], dict[str, str], Path]) -> None:
+    _, environment, folder = server
+    assert run(folder, environment, "3").returncode == 3
+    (folder / "script.py").write_text("raise ValueError('wrong')")
+    said = run(folder, environment)
+    assert said.returncode == 1
+    assert "ValueError: wrong" in said.stderr
+
+
+def test_an_edit_of_a_script_counts_at_once(server: tuple[subprocess.Popen[bytes], dict[str, str], Path]) -> None:
+    _, environment, folder = server
+    assert run(folder, environment, "0").returncode == 0
+    (folder / "script.py").write_text("print('edited')")
+    assert run(folder, environment).stdout == "edited\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_ends_with_its_caller(server: tuple[subprocess.Popen[bytes], dict[str, str], Path], number: int) -> None:
+    _, environment, folder = server
+    with subprocess.Popen(
+        [sys.executable, str(folder / "warm.py"), "script.py", "sleep"], cwd=folder, env=environment
+    ) as caller:
+        worker = started(folder)
+        caller.send_signal(number)
+        caller.wait(20)
+    assert gone(worker)
+
+
+def test_all_jobs_end_with_the_workflow(server: tuple[subprocess.Popen[bytes], dict[str, str], Path]) -> None:
+    process, environment, folder = server
+    with subprocess.Popen(
+        [sys.executable, str(folder / "warm.py"), "script.py", "sleep"], cwd=folder, env=environment
+    ) as caller:
+        worker = started(folder)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert caller.wait(20) != 0
+    assert gone(worker)
+    assert process.wait(20) == 0
+
+
+def test_without_a_server_the_script_runs_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "warm.py").write_text((SCRIPTS / "warm.py").read_text())
+    (tmp_path / "script.py").write_text(SCRIPT)
+    for place in ("", f"{tmp_path}/nobody:{sys.prefix}", f"{tmp_path}/nobody:/another/python"):
+        assert run(tmp_path, {**os.environ, "HIMAP_WARM": place}, "5").returncode == 5
+
+
+def started(folder: Path) -> int:
+    """The process of a job that has written its number."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if (folder / "pid").exists() and (text := (folder / "pid").read_text()):
+            return int(text)
+        time.sleep(0.02)
+    raise AssertionError("the job did not start")
+
+
+def gone(process: int) -> bool:
+    """Whether a process ends within some seconds."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        state = Path(f"/proc/{process}/stat")
+        if not state.exists() or state.read_text().split(") ")[1][0] in "ZX":
+            return True
+        time.sleep(0.02)
+    return False

@@ -1,0 +1,41 @@
+"""Rewrite a published checkpoint of LLaVA-v1.5, InternVL-Chat-V1.0 or Qwen-VL-Chat once, as safetensors without code.
+
+The source is a folder or a hub id; for the Vicuna models so is the vision tower, which defaults to the one that the
+checkpoint's config names. A run that was killed is continued by the next one with the same arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from himap.scripting import run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--source", required=True, metavar="DIR|ID", help="the checkpoint: a folder, or a hub id owner/name"
+    )
+    parser.add_argument("--revision", help="commit of the source's hub repository")
+    parser.add_argument("--tower", metavar="DIR|ID", help="the vision tower (default: the one that the config names)")
+    parser.add_argument("--tower-revision", help="commit of the tower's hub repository")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; it appears when all is done")
+    arguments = parser.parse_args(argv)
+
+    from himap.checkpoints import snapshot
+    from himap.conversion import carries_tower, convert, default_tower
+
+    directory = snapshot(arguments.source, arguments.revision)
+    named = arguments.tower or default_tower(directory)
+    tower = snapshot(named, arguments.tower_revision, weights=not carries_tower(directory)) if named else None
+    origin = {
+        "source": arguments.source, "revision": arguments.revision,
+        "tower": named, "tower_revision": arguments.tower_revision,
+    }  # fmt: skip
+    print(convert(directory, tower, Path(arguments.out), origin=origin))
+
+
+if __name__ == "__main__":
+    run(main)

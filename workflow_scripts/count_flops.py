@@ -1,0 +1,71 @@
+"""What each method costs: by three formulas, and as counted on real prefills with scoring included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from himap.files import write_text
+from himap.jobs import model_arguments, open_model, parse_json, question, read_settings, write_provenance
+from himap.scripting import run
+
+SETTINGS = {"measured": 4}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = model_arguments(__doc__, SETTINGS)
+    parser.add_argument("--methods", required=True, metavar="JSON", help="resolved methods by name")
+    arguments = parser.parse_args(argv)
+    settings = read_settings(arguments.settings, SETTINGS)
+    methods = parse_json("methods", arguments.methods)
+
+    import pandas as pd
+    from himap.benchmarks import get, read_samples
+
+    benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
+    samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
+    questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
+    found = {name: costs(model, questions, method) for name, method in methods.items()}
+    full = costs(model, questions, {"stages": [], "image_grid": None})
+    rows = [
+        {
+            "method": name,
+            "convention": convention,
+            "flops": value,
+            "ratio": value / full[convention],
+            "image_tokens": cost["image_tokens"],
+            "text_tokens": cost["text_tokens"],
+        }
+        for name, cost in found.items()
+        for convention, value in cost.items()
+        if convention not in ("image_tokens", "text_tokens")
+    ]
+    write_provenance(arguments.out, model, arguments, settings)
+    write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
+
+
+def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[str, float]:
+    """Mean cost over the questions under every convention, and the mean numbers of tokens."""
+    from statistics import fmean
+
+    from himap.costs import CONVENTIONS, flops
+    from himap.evaluation import encode
+    from himap.measured import prefill_flops
+    from himap.tokens import IMAGE
+
+    prompts = [encode(model, [question], method.get("image_grid")) for question in questions]
+    image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
+    text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
+    cost = {
+        convention: fmean(
+            flops(model.dims, method["stages"], convention, n_image=i, n_text=t) for i, t in zip(image, text, strict=True)
+        )
+        for convention in CONVENTIONS
+    }
+    cost["measured"] = fmean(prefill_flops(model, prompt, method["stages"]) for prompt in prompts)
+    return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,97 @@
+"""Answers while attention paths are cut, for a block of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from himap.files import write_parquet
+from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
+from himap.scripting import run
+
+SETTINGS: dict[str, Any] = {
+    "flows": ["img2txt", "img2img", "random"],
+    "extents": ["single", "suffix"],
+    "window": 5,
+    "block": "pre",
+    "new_tokens": 8,
+    "only_correct": True,
+    "limit": None,
+}
+COLUMNS = (
+    "sample_id", "layer", "flow", "extent", "block", "answer", "clean_answer", "reference", "same_answer",
+    "reference_in_answer", "jaccard",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = model_arguments(__doc__, SETTINGS)
+    parser.add_argument("--layers", required=True, metavar="A-B", help="first and last layer of the block, from 0")
+    arguments = parser.parse_args(argv)
+    settings = read_settings(arguments.settings, SETTINGS)
+    layers = read_layers(arguments.layers)
+
+    import pandas as pd
+    from himap.benchmarks import get, read_samples
+
+    model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
+    if layers[-1] >= len(model.layers):
+        raise ValueError(f"--layers: {arguments.layers} goes beyond the model's last layer {len(model.layers) - 1}")
+    rows: list[dict[str, Any]] = []
+    used = 0
+    label = f"disruption {model.name} {benchmark.name} layers {arguments.layers}"
+    for sample in progress(read_samples(arguments.samples), settings["limit"], label):
+        found = list(_of_sample(model, benchmark, sample, layers, settings))
+        used += bool(found)
+        rows += found
+        if used == settings["limit"]:
+            break
+    if not rows:
+        raise ValueError(
+            f"{arguments.samples}: the undisturbed model answers no sample right, so there is nothing to disturb; "
+            'use settings {"only_correct": false}'
+        )
+    write_provenance(arguments.out, model, arguments, settings)
+    write_parquet(arguments.out, pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def read_layers(text: str) -> list[int]:
+    """A block of layers, written first-last or as a single number."""
+    first, _, last = text.partition("-")
+    if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+        raise ValueError(f"--layers: {text!r} is no block of layers; write it as 0-3")
+    return list(range(int(first), int(last or first) + 1))
+
+
+def _of_sample(model, benchmark, sample, layers: list[int], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
+    """All disturbed runs of one sample, unless the undisturbed model already gets it wrong and only right ones count."""
+    from himap.disruption import run_undisturbed, sweep, top5_overlap
+    from himap.evaluation import encode, sample_seed
+
+    prompt = encode(model, [question(sample, benchmark, model.family, settings["protocol"])])
+    clean = run_undisturbed(model, prompt, settings["new_tokens"])
+    clean_answer = model.detokenize(clean.ids)
+    if settings["only_correct"] and not benchmark.rows([sample], [clean_answer])[0]["score"]:
+        return
+    reference = sample.references[0] if sample.references else ""
+    chosen = {key: settings[key] for key in ("window", "block", "new_tokens")}
+    seed = sample_seed(settings["seed"], sample.sample_id)
+    for outcome in sweep(model, clean, layers, settings["flows"], settings["extents"], seed=seed, **chosen):
+        answer = model.detokenize(outcome.ids)
+        yield {
+            "sample_id": sample.sample_id,
+            "layer": outcome.layer,
+            "flow": outcome.flow,
+            "extent": outcome.extent,
+            "block": settings["block"],
+            "answer": answer,
+            "clean_answer": clean_answer,
+            "reference": reference,
+            "same_answer": answer == clean_answer,
+            "reference_in_answer": reference in answer,
+            "jaccard": top5_overlap(outcome.logits, clean.logits[0]),
+        }
+
+
+if __name__ == "__main__":
+    run(main)

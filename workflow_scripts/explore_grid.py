@@ -1,0 +1,48 @@
+"""Answers over a grid of two-stage schedules, in one job that shares work between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from himap.files import write_jsonl
+from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
+from himap.scripting import run
+
+SETTINGS: dict[str, Any] = {
+    "k1": [1, 2, 3, 4],
+    "r1": [0.75, 0.5, 0.25],
+    "k2": [8, 12, 15],
+    "r2": [0.25, 0.125, 0.0625],
+    "criteria": ["instruction_attention", "image_attention"],
+    "batch_size": 8,
+    "max_new_tokens": None,
+    "limit": None,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
+    settings = read_settings(arguments.settings, SETTINGS)
+
+    from himap.benchmarks import get, read_samples
+    from himap.grid import answer_grid
+
+    benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
+    protocol = settings["protocol"]
+    limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
+    size = 8 if settings["batch_size"] == "auto" else settings["batch_size"]
+    samples = list(islice(read_samples(arguments.samples), settings["limit"]))
+    batches = [samples[begin : begin + size] for begin in range(0, len(samples), size)]
+    rows: list[dict[str, Any]] = []
+    for batch in progress(batches, len(batches), f"grid {model.name} {benchmark.name}"):
+        questions = [question(sample, benchmark, model.family, protocol) for sample in batch]
+        limits = {"max_new_tokens": limit, "min_new_tokens": benchmark.min_new_tokens(model.family, **protocol)}
+        rows += answer_grid(model, questions, settings, seed=settings["seed"], **limits)
+    write_provenance(arguments.out, model, arguments, settings)
+    write_jsonl(arguments.out, rows)
+
+
+if __name__ == "__main__":
+    run(main)

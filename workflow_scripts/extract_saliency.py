@@ -1,0 +1,77 @@
+"""Saliency of attention between token groups, per layer and sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from himap.files import write_parquet
+from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
+from himap.registry import unknown
+from himap.scripting import run
+
+SETTINGS: dict[str, Any] = {
+    "definitions": ["paper", "released"],
+    "weights": ["trained", "random"],
+    "targets": ["emitted"],
+    "limit": None,
+}
+GROUPS = ("system", "image", "instruction")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
+    settings = read_settings(arguments.settings, SETTINGS)
+    for key, allowed in (("weights", ("trained", "random")), ("targets", ("emitted", "released")), ("definitions", ("paper", "released"))):
+        for value in settings[key]:
+            if value not in allowed:
+                raise unknown(f"value in settings.{key}", value, allowed)
+
+    import pandas as pd
+    from himap.benchmarks import get, read_samples
+    from himap.models import redraw_weights
+
+    samples = list(islice(read_samples(arguments.samples), settings["limit"]))
+    model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
+    rows: list[dict[str, Any]] = []
+    for weights in sorted(settings["weights"], key=["trained", "random"].index):
+        if weights == "random":
+            redraw_weights(model, settings["seed"])
+        for sample in progress(samples, len(samples), f"saliency {model.name} {benchmark.name} {weights}"):
+            rows += _of_sample(model, benchmark, sample, weights, settings)
+    write_provenance(arguments.out, model, arguments, settings)
+    write_parquet(arguments.out, pd.DataFrame(rows))
+
+
+def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
+    """One row per layer, definition and target; the loss is that of the right answer's first token."""
+    from himap.evaluation import encode
+    from himap.saliency import saliency
+
+    if not sample.references or not sample.references[0]:
+        raise ValueError(f"sample {sample.sample_id!r} has no reference answer: saliency needs one as its target")
+    prompt = encode(model, [question(sample, benchmark, model.family, settings["protocol"])])
+    for target in settings["targets"]:
+        answer = sample.references[0]
+        token = model.answer_ids(answer)[0] if target == "emitted" else model.plain_id(answer)
+        found = saliency(model, prompt, token, tuple(settings["definitions"]))
+        for definition, blocks in found.blocks.items():
+            for layer, block in enumerate(blocks.tolist()):
+                yield {
+                    "sample_id": sample.sample_id,
+                    "layer": layer,
+                    "definition": definition,
+                    "weights": weights,
+                    "target": target,
+                    **{f"size_{name}": int(size) for name, size in zip(GROUPS, found.sizes.tolist(), strict=True)},
+                    **{
+                        f"{query}_from_{key}": block[q][k]
+                        for q, query in enumerate(GROUPS)
+                        for k, key in enumerate(GROUPS)
+                    },
+                }
+
+
+if __name__ == "__main__":
+    run(main)

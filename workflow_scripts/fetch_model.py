@@ -1,0 +1,78 @@
+"""Have a checkpoint on disk: check a local folder, or take a pinned revision from the hub; write what is there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from himap.dims import read_config
+from himap.files import sha256, write_json
+from himap.scripting import run
+
+KINDS = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--path", metavar="DIR", help="folder of a checkpoint")
+    source.add_argument("--id", metavar="OWNER/NAME", help="hub id")
+    parser.add_argument("--revision", help="commit of the hub repository")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where hub files are kept (default: the hub library's)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="manifest to write")
+    arguments = parser.parse_args(argv)
+    directory = Path(arguments.path) if arguments.path else download(arguments)
+    write_json(arguments.out, manifest(directory, arguments))
+
+
+def download(arguments: argparse.Namespace) -> Path:
+    """A snapshot at a revision; a lock lets one process download however many ask for it."""
+    from filelock import FileLock
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    if not arguments.revision:
+        raise ValueError(f"--revision: missing; a hub model is pinned to a commit of {arguments.id}")
+    cache = Path(arguments.cache_dir or Path.home() / ".cache" / "himap")
+    cache.mkdir(parents=True, exist_ok=True)
+    patterns = [f"*{kind}" for kind in KINDS]
+    try:
+        with FileLock(cache / f"{arguments.id.replace('/', '--')}.lock"):
+            found = snapshot_download(
+                arguments.id, revision=arguments.revision, cache_dir=arguments.cache_dir, allow_patterns=patterns
+            )
+    except GatedRepoError as error:
+        raise ValueError(f"{arguments.id} is gated: accept its terms on the hub and log in (HF_TOKEN)") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"{arguments.id} at {arguments.revision} cannot be had from the hub ({type(error).__name__}); check id, revision "
+            "and network, or put the checkpoint into a folder and give it as the model's path"
+        ) from error
+    return Path(found)
+
+
+def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every file of the checkpoint with its size and checksum."""
+    config = read_config(directory)
+    files = sorted(path for path in directory.iterdir() if path.suffix in KINDS)
+    if not any(path.suffix in (".safetensors", ".bin") for path in files):
+        raise ValueError(f"{directory}: no weights (.safetensors) here; the download was cut short or the folder is wrong")
+    listed = []
+    for path in files:
+        print(f"checksum of {path.name}", file=sys.stderr)
+        listed.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)})
+    return {
+        "directory": str(directory),
+        "id": arguments.id,
+        "revision": arguments.revision,
+        "model_type": config.get("model_type"),
+        "architectures": config.get("architectures"),
+        "files": listed,
+    }
+
+
+if __name__ == "__main__":
+    run(main)

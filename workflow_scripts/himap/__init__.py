@@ -1,0 +1,26 @@
+"""HiMAP: how visual information flows through multimodal language models, and what of it can be dropped.
+
+    model = himap.load("models/mini")
+    answer = himap.generate(model, image, "What colour is the circle?", method="himap")
+    answer.picture()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from himap.models import load
+    from himap.notebook import generate
+
+__all__ = ["generate", "load"]
+_HOMES = {"load": "himap.models", "generate": "himap.notebook"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch and transformers only when a model is really wanted."""
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'himap' has no attribute {name!r}")

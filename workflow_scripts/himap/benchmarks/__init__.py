@@ -1,0 +1,80 @@
+"""The benchmarks, each declared in one file of this folder; adding a file adds a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from himap.benchmarks._base import FAMILIES, Benchmark, JudgeProtocol, Limits, Sample, Source
+
+if TYPE_CHECKING:
+    from himap.benchmarks._scoring import Scores
+    from himap.statistics import Comparison
+
+__all__ = [
+    "FAMILIES",
+    "Benchmark",
+    "JudgeProtocol",
+    "Limits",
+    "Sample",
+    "Source",
+    "compare",
+    "get",
+    "names",
+    "read_samples",
+    "score",
+]
+
+
+@lru_cache
+def registry() -> dict[str, Benchmark]:
+    """Every benchmark by name, in the order of the paper's tables."""
+    modules = [name for _, name, _ in iter_modules(__path__) if not name.startswith("_")]
+    found = sorted(
+        (import_module(f"{__name__}.{name}").BENCHMARK for name in modules), key=lambda one: (one.rank, one.name)
+    )
+    return {benchmark.name: benchmark for benchmark in found}
+
+
+def names() -> list[str]:
+    """The names of all benchmarks, in the order of the paper's tables."""
+    return list(registry())
+
+
+def get(name: str) -> Benchmark:
+    """A benchmark by name; an unknown name is an error that lists the known ones."""
+    try:
+        return registry()[name]
+    except KeyError:
+        raise ValueError(f"unknown benchmark '{name}'; known are {', '.join(names())}") from None
+
+
+def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iterator[Sample]:
+    """The samples of a samples.parquet one after another; with `columns` only those fields are read and filled in."""
+    from himap.benchmarks._files import read_samples as read
+
+    return read(path, columns)
+
+
+def score(
+    benchmark: Benchmark,
+    samples: Iterable[Sample],
+    predictions: dict[str, str],
+    verdicts: dict[str, list[Any]] | None = None,
+    **options: Any,
+) -> Scores:
+    """Score answers (id -> text) by the benchmark's official rule; a judged one takes the judge's verdicts too."""
+    from himap.benchmarks._scoring import score as run
+
+    return run(benchmark, samples, predictions, verdicts, **options)
+
+
+def compare(benchmark: Benchmark, first: Any, second: Any) -> Comparison:
+    """Compare two tables of per-sample scores on the same samples: second minus first, interval, p value."""
+    from himap.benchmarks._scoring import compare as run
+
+    return run(benchmark, first, second)

@@ -1,0 +1,260 @@
+"""What a benchmark declares: where its rows are, how they become samples, what is asked, how answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from himap.prompts import Prompt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from himap.statistics import Estimate
+
+FAMILIES = ("llava", "qwen_vl", "internvl")
+SHORT_ANSWER = "Answer the question using a single word or phrase."
+OPTION_LETTER = "Answer with the option's letter from the given choices directly."
+ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question (or one image to describe) of a benchmark; `images` holds the encoded bytes as in the source."""
+
+    sample_id: str
+    question: str = ""
+    options: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The published data: hub id, config, split, pinned revision (None: not known), licence, rows, columns with kinds.
+
+    A kind is string, int, bool, image, struct or list<...>; alternatives are joined by |, and a final ? allows null.
+    `columns` have to be there, `unused` ones need not be.
+    """
+
+    hub_id: str
+    split: str
+    licence: str
+    columns: Mapping[str, str]
+    unused: Mapping[str, str] = field(default_factory=dict)
+    config: str = "default"
+    revision: str | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many tokens may, and must, be generated."""
+
+    longest: int
+    shortest: int = 0
+
+
+@dataclass(frozen=True)
+class JudgeProtocol:
+    """How a language model is asked to grade one answer: the conversation, its settings, how the verdict is read.
+
+    `parse` returns the scores or None; where it returns None the judge is asked again, `tries` times in all, each time
+    `hotter`, with the conversation of `again`.
+    """
+
+    messages: Callable[[Sample, str], list[dict[str, str]]]
+    temperature: float
+    max_tokens: int
+    parse: Callable[[str], list[float] | None]
+    default_model: str
+    default_runs: int
+    again: Callable[[Sample, str], list[dict[str, str]]] | None = None
+    tries: int = 1
+    hotter: float = 0.0
+
+
+PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark as the other parts of the project see it; everything specific to it stands in its own file.
+
+    `task` chooses the pruning schedule, `options` are the protocol choices, default first, `rows` scores single samples
+    (from the predictions, or from the judge's verdicts on them), `headline` says which number of those rows is the
+    benchmark's result, `details` gives the further numbers. Rows of one `group` are only scored together, and a subset
+    is balanced over the values of `stratum`, with the same `unit`s (images) in each where possible. Where an id names
+    several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops rows that are not of the split.
+    """
+
+    name: str
+    title: str
+    metric: str
+    scale: float
+    chance: float | None
+    task: Literal["qa", "caption", "open"]
+    source: Source
+    sample: Callable[[dict[str, Any], int], Sample]
+    make_prompt: PromptMaker
+    limits: Mapping[str, Limits]
+    rows: Callable[[list[Sample], list[Any]], list[dict[str, Any]]]
+    headline: Callable[[pd.DataFrame], Estimate]
+    details: Callable[[pd.DataFrame], dict[str, float]]
+    rank: int = 100
+    judge: JudgeProtocol | None = None
+    digits: int = 1
+    options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    short_limits: Mapping[str, Mapping[str, Limits]] = field(default_factory=dict)
+    group: Callable[[Sample], str] | None = None
+    stratum: Callable[[Sample], str] | None = None
+    unit: Callable[[Sample], str] | None = None
+    rows_per_id: int = 1
+    keep: Callable[[dict[str, Any]], bool] | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether a language model has to grade the answers."""
+        return self.judge is not None
+
+    def protocol(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The protocol options, defaults filled in; an unknown option or value is an error that names the choices."""
+        choices = {**self.options, "style": (None, "chat", "raw", "fastv")}
+        chosen = {name: values[0] for name, values in choices.items()} | {"template": None}
+        for name, value in given.items():
+            if name not in chosen:
+                known = ", ".join(sorted(chosen))
+                raise ValueError(f"benchmark {self.name}: unknown protocol option '{name}'; it knows {known}")
+            if name != "template" and value not in choices[name]:
+                known = ", ".join(map(str, choices[name]))
+                raise ValueError(f"benchmark {self.name}: protocol option {name}={value!r} is not one of {known}")
+            chosen[name] = value
+        if chosen["template"] is not None:
+            fill_template(chosen["template"], Sample(""), self.name)  # so that a wrong one is found before a run
+        return chosen
+
+    def prompt(self, sample: Sample, family: str, **protocol: Any) -> Prompt:
+        """What a model of this family is asked; `template` replaces the text, `style` the frame around it."""
+        check_family(family)
+        options = self.protocol(protocol)
+        if options["template"] is not None:
+            return Prompt(fill_template(options["template"], sample, self.name), style=options["style"] or "chat")
+        made = self.make_prompt(sample, family, options)
+        return replace(made, style=options["style"]) if options["style"] else made
+
+    def token_limits(self, family: str, **protocol: Any) -> Limits:
+        """Shortest and longest answer for this family, which a protocol option may narrow."""
+        check_family(family)
+        for name, value in self.protocol(protocol).items():
+            if (special := self.short_limits.get(f"{name}={value}")) and family in special:
+                return special[family]
+        return self.limits[family]
+
+    def max_new_tokens(self, family: str, **protocol: Any) -> int:
+        """The most tokens that are generated for one answer."""
+        return self.token_limits(family, **protocol).longest
+
+    def min_new_tokens(self, family: str, **protocol: Any) -> int:
+        """The fewest tokens that are generated for one answer (captions of two families have a floor)."""
+        return self.token_limits(family, **protocol).shortest
+
+
+def check_family(family: str) -> None:
+    """Refuse a model family that no prompt is known for."""
+    if family not in FAMILIES:
+        raise ValueError(f"unknown model family '{family}'; prompts are known for {', '.join(FAMILIES)}")
+
+
+def fill_template(template: str, sample: Sample, benchmark: str) -> str:
+    """A prompt template from the config with the sample's fields put in."""
+    fields = {
+        "question": sample.question,
+        "options": lettered(sample.options),
+        "letters": ", ".join(letters(sample.options)),
+        "hint": sample.metadata.get("hint") or "",
+        "ocr": ", ".join(sample.metadata.get("ocr_tokens") or []),
+    }
+    try:
+        return template.format(**fields)
+    except (AttributeError, KeyError, IndexError, ValueError) as error:
+        known = ", ".join("{" + name + "}" for name in fields)
+        raise ValueError(
+            f"benchmark {benchmark}: prompt template {template!r} is not usable ({error}); it may hold {known}"
+        ) from error
+
+
+def letters(options: Iterable[str]) -> list[str]:
+    """A, B, C, ... one for each option."""
+    return [chr(ord("A") + index) for index, _ in enumerate(options)]
+
+
+def lettered(options: Iterable[str]) -> str:
+    """The options one per line, each after its letter: 'A. text'."""
+    options = list(options)
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(letters(options), options, strict=True))
+
+
+def every_family(limits: Limits, **others: Limits) -> dict[str, Limits]:
+    """The same limits for every family but those named."""
+    return {family: others.get(family, limits) for family in FAMILIES}
+
+
+def image_bytes(row: Mapping[str, Any], column: str = "image") -> list[bytes]:
+    """The encoded images of a row: none for null, one, or several if the column is a list."""
+    cell = row.get(column)
+    cells = cell if isinstance(cell, list) else [cell]
+    return [one["bytes"] if isinstance(one, Mapping) else one for one in cells if one is not None]
+
+
+def scalars(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The named columns of a row that are there and not null, for the sample's metadata."""
+    return {name: row[name] for name in names if row.get(name) is not None}
+
+
+def question_then(suffix: str, separator: str = "\n") -> PromptMaker:
+    """Question, separator, suffix for LLaVA and InternVL; Qwen's raw question-answering prompt for Qwen."""
+
+    def make(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+        if family == "qwen_vl":
+            return qwen_question(sample.question)
+        return Prompt(sample.question + (" " if one_line(family, options) else separator) + suffix)
+
+    return make
+
+
+def one_line(family: str, options: Mapping[str, Any]) -> bool:
+    """Whether the scripts chosen for InternVL put question and suffix on one line."""
+    return family == "internvl" and options.get("scripts") == "internvl"
+
+
+def qwen_question(question: str) -> Prompt:
+    """Qwen-VL's question-answering prompt, which its published scores use: raw text, no chat template."""
+    return Prompt(f"{question} Answer:", style="raw")
+
+
+def qwen_choice(sample: Sample) -> Prompt:
+    """Qwen-VL's multiple-choice protocol: nothing is generated, the letter with the lowest loss is the answer."""
+    hint = sample.metadata.get("hint") or "N/A"
+    text = f"Context: {hint}\nQuestion: {sample.question}\nOptions: {lettered(sample.options)}\nAnswer:"
+    return Prompt(text, style="raw", choices=tuple(f" {letter}" for letter in letters(sample.options)))
+
+
+def ask_for_letter(sample: Sample) -> Prompt:
+    """LLaVA's multiple-choice prompt: context if there is one, question, lettered options, 'answer with the letter'."""
+    hint = sample.metadata.get("hint")
+    context = [f"Context: {hint}"] if hint else []
+    return Prompt("\n".join([*context, sample.question, lettered(sample.options), OPTION_LETTER]))
+
+
+def caption_prompt(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """The captioning request; Qwen has its own raw one."""
+    if family == "qwen_vl":
+        return Prompt("Describe the image in English:", style="raw")
+    return Prompt(ONE_SENTENCE)
+
+
+def bare_question(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """The question as it stands, for open-ended answers."""
+    return Prompt(sample.question)

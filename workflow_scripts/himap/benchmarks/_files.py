@@ -1,0 +1,127 @@
+"""The files that flow, samples.parquet and predictions, read with errors that name file and row."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from himap.benchmarks._base import Sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FIELDS = ("sample_id", "question", "options", "references", "images", "metadata")
+ROWS_AT_ONCE = 64
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def schema(benchmark: str) -> pa.Schema:
+    """Columns of samples.parquet, which remembers whose samples it holds."""
+    import pyarrow as pa
+
+    kinds = [pa.string(), pa.string(), pa.list_(pa.string()), pa.list_(pa.string()), pa.list_(pa.binary()), pa.string()]
+    fields = [pa.field(name, kind, nullable=False) for name, kind in zip(FIELDS, kinds, strict=True)]
+    return pa.schema(fields, metadata={"benchmark": benchmark})
+
+
+def check_benchmark(path: str | Path, benchmark: str) -> None:
+    """Samples of another benchmark are an error; a file that does not say whose they are is taken as it is."""
+    held = (open_parquet(path).schema_arrow.metadata or {}).get(b"benchmark", benchmark.encode()).decode()
+    if held != benchmark:
+        raise ValueError(f"{path}: holds samples of {held}, not of {benchmark}; give the file of {benchmark}")
+
+
+def open_parquet(path: str | Path) -> Any:
+    """A Parquet file; a truncated or foreign one is an error that says so."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{path}: not a readable Parquet file ({one_line(error)}); it may be truncated: fetch or make it again"
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks, not too long."""
+    return " ".join(str(error).split())[:300]
+
+
+def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iterator[Sample]:
+    """Samples one after another, a few rows in memory at a time."""
+    import pyarrow as pa
+
+    wanted = list(columns) if columns is not None else list(FIELDS)
+    if unknown := set(wanted) - set(FIELDS):
+        raise ValueError(f"samples have no column {', '.join(sorted(unknown))}; they have {', '.join(FIELDS)}")
+    file = open_parquet(path)
+    if missing := set(FIELDS) - set(file.schema_arrow.names):
+        raise ValueError(
+            f"{path}: column {', '.join(sorted(missing))} is missing; make the file with download_benchmark.py"
+        )
+    wanted = [name for name in FIELDS if name in {"sample_id", *wanted}]
+    size = ROWS_AT_ONCE if "images" in wanted else ROWS_AT_ONCE**2
+    try:
+        for batch in file.iter_batches(batch_size=size, columns=wanted):
+            for row in batch.to_pylist():
+                yield Sample(**row | ({"metadata": json.loads(row["metadata"])} if "metadata" in row else {}))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: its rows cannot be read ({one_line(error)}); delete it and make it again") from error
+
+
+def read_predictions(path: str | Path) -> dict[str, str]:
+    """Answers by sample id from JSON lines; a broken line, a missing key or an id given twice names its line."""
+    answers: dict[str, str] = {}
+    for number, row in read_jsonl(path):
+        sample_id, prediction = row.get("sample_id"), row.get("prediction")
+        if not isinstance(sample_id, str) or not isinstance(prediction, str):
+            raise ValueError(
+                f"{path}, line {number}: needs the strings sample_id and prediction, "
+                f"has {', '.join(sorted(row)) or 'nothing'}"
+            )
+        if sample_id in answers:
+            raise ValueError(
+                f"{path}, line {number}: sample_id '{sample_id}' is there twice; keep one line for each sample"
+            )
+        answers[sample_id] = prediction
+    return answers
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON-lines file with their line numbers, counted from 1; empty lines are skipped."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, line {number}: not valid JSON ({one_line(error)}); a killed run may have cut it short"
+                ) from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+            yield number, row
+
+
+@contextmanager
+def disk_full(path: str | Path) -> Iterator[None]:
+    """Name the file when there is no room to write it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise ValueError(
+                f"{path}: no room to write it ({error.strerror or one_line(error)}); free space or choose another place"
+            ) from error
+        raise

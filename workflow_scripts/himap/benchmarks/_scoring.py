@@ -1,0 +1,170 @@
+"""From samples and answers to a result with its interval, and from two results to their difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from himap import statistics
+from himap.benchmarks._base import Benchmark, Sample
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A benchmark's result: headline with interval, further numbers, one row per sample, and what was left out.
+
+    Without a judge's verdicts a judged benchmark has a headline and an interval of None.
+    """
+
+    benchmark: str
+    metric: str
+    headline: float | None
+    interval: tuple[float, float] | None
+    n: int
+    scores: dict[str, float]
+    per_sample: pd.DataFrame
+    missing: list[str] = field(default_factory=list)
+    dropped: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What score.json holds."""
+        return {
+            "benchmark": self.benchmark,
+            "metric": self.metric,
+            "headline": self.headline,
+            "interval": None if self.interval is None else list(self.interval),
+            "n": self.n,
+            "scores": {name: value for name, value in self.scores.items() if np.isfinite(value)},
+            "judged": self.headline is not None,
+            "missing_predictions": len(self.missing),
+            "incomplete_groups_dropped": self.dropped,
+        }
+
+
+def score(
+    benchmark: Benchmark,
+    samples: Iterable[Sample],
+    predictions: dict[str, str],
+    verdicts: dict[str, list[Any]] | None = None,
+    allow_missing: bool = False,
+) -> Scores:
+    """Score predictions; missing or unknown ones are an error unless `allow_missing`, which scores the rest."""
+    samples = list(samples)
+    answered, missing = match(benchmark, samples, predictions, allow_missing)
+    whole = complete_groups(benchmark, answered)
+    for one in whole:
+        if not one.references:
+            raise ValueError(
+                f"{benchmark.name} sample {one.sample_id} has no reference: this split can only be scored by its server"
+            )
+    given = [predictions[one.sample_id] for one in whole]
+    if benchmark.judged:
+        return judged_scores(benchmark, whole, given, verdicts, missing)
+    frame = table(whole, benchmark.rows(whole, given))
+    return summed_up(benchmark, frame, missing, len(answered) - len(whole))
+
+
+def match(
+    benchmark: Benchmark, samples: Sequence[Sample], predictions: dict[str, str], allow_missing: bool
+) -> tuple[list[Sample], list[str]]:
+    """The samples that have a prediction and the ids of those that have none."""
+    known = {one.sample_id for one in samples}
+    unknown = [name for name in predictions if name not in known]
+    missing = [one.sample_id for one in samples if one.sample_id not in predictions]
+    if (unknown or missing) and not allow_missing:
+        parts = [f"{len(missing)} of {len(samples)} samples have no prediction ({some(missing)})"] if missing else []
+        parts += [f"{len(unknown)} predictions are for unknown samples ({some(unknown)})"] if unknown else []
+        raise ValueError(
+            f"{benchmark.name}: {'; '.join(parts)}; answer all samples and no others, "
+            "or give --allow-missing to score the rest and say so"
+        )
+    answered = [one for one in samples if one.sample_id in predictions]
+    if not answered:
+        raise ValueError(
+            f"{benchmark.name}: no sample has a prediction (ids begin like {some([one.sample_id for one in samples])})"
+        )
+    return answered, missing
+
+
+def complete_groups(benchmark: Benchmark, samples: list[Sample]) -> list[Sample]:
+    """Samples whose whole group is there (MME: both questions of an image)."""
+    if benchmark.group is None:
+        return samples
+    sizes: dict[str, int] = {}
+    for one in samples:
+        sizes[benchmark.group(one)] = sizes.get(benchmark.group(one), 0) + 1
+    whole = [one for one in samples if sizes[benchmark.group(one)] == benchmark.rows_per_id]
+    if not whole:
+        raise ValueError(f"{benchmark.name}: no image has predictions for all of its {benchmark.rows_per_id} questions")
+    return whole
+
+
+def some(names: Sequence[str], show: int = 3) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:show]) + (", ..." if len(names) > show else "")
+
+
+def table(samples: Sequence[Sample], rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row of scores per sample."""
+    return pd.DataFrame([{"sample_id": one.sample_id, **row} for one, row in zip(samples, rows, strict=True)])
+
+
+def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dropped: int) -> Scores:
+    """Headline, interval and further numbers of a table of per-sample scores."""
+    estimate = benchmark.headline(frame)
+    headline = estimate.point()
+    if not np.isfinite(headline):
+        raise ValueError(f"{benchmark.name}: {benchmark.metric} is not defined for these {len(frame)} samples")
+    return Scores(
+        benchmark=benchmark.name,
+        metric=benchmark.metric,
+        headline=headline,
+        interval=statistics.interval(estimate),
+        n=len(frame),
+        scores=benchmark.details(frame),
+        per_sample=frame,
+        missing=missing,
+        dropped=dropped,
+    )
+
+
+def judged_scores(
+    benchmark: Benchmark,
+    samples: list[Sample],
+    predictions: list[str],
+    verdicts: dict[str, list[Any]] | None,
+    missing: list[str],
+) -> Scores:
+    """Scores from a judge's verdicts; without any the result is open, and says so by having no headline."""
+    if verdicts is None:
+        frame = table(samples, [{"score": float("nan")} for _ in samples])
+        return Scores(benchmark.name, benchmark.metric, None, None, len(samples), {}, frame, missing)
+    ungraded = [one.sample_id for one in samples if not verdicts.get(one.sample_id)]
+    if ungraded:
+        raise ValueError(
+            f"{benchmark.name}: {len(ungraded)} answers have no judgement ({some(ungraded)}); "
+            "run judge_answers.py again, it sends just these"
+        )
+    runs = {len(verdicts[one.sample_id]) for one in samples}
+    if len(runs) > 1:
+        raise ValueError(
+            f"{benchmark.name}: answers were judged {min(runs)} to {max(runs)} times; "
+            "run judge_answers.py again with one number of runs"
+        )
+    frame = table(samples, benchmark.rows(samples, [verdicts[one.sample_id] for one in samples]))
+    return summed_up(benchmark, frame, missing, 0)
+
+
+def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> statistics.Comparison:
+    """Second minus first in the benchmark's own result, on the same samples whatever their order in the two tables."""
+    if set(first["sample_id"]) != set(second["sample_id"]):
+        only = sorted(set(first["sample_id"]) ^ set(second["sample_id"]))
+        raise ValueError(
+            f"{benchmark.name}: cannot compare pairwise, {len(only)} samples are in just one of the two ({some(only)})"
+        )
+    before, after = (frame.set_index("sample_id").sort_index().reset_index() for frame in (first, second))
+    return statistics.paired(benchmark.headline(before), benchmark.headline(after))

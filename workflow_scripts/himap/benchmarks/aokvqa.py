@@ -1,0 +1,147 @@
+"""A-OKVQA, multiple choice on the validation split, in LLaVA's format or in FastV's."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from himap.benchmarks._base import (
+    Benchmark,
+    Limits,
+    Sample,
+    Source,
+    ask_for_letter,
+    every_family,
+    image_bytes,
+    letters,
+    qwen_choice,
+    scalars,
+)
+from himap.metrics.choice import chosen_option, llava_letter
+from himap.metrics.summaries import total
+from himap.prompts import Prompt
+
+SOURCE = Source(
+    hub_id="HuggingFaceM4/A-OKVQA",
+    split="validation",
+    revision="d1b0efa",
+    licence="Apache-2.0; images from COCO 2017",
+    rows=1_145,
+    columns={
+        "image": "image",
+        "question_id": "string",
+        "question": "string",
+        "choices": "list<string>",
+        "correct_choice_idx": "int?",
+        "direct_answers": "string|list<string>?",
+    },
+    unused={
+        "difficult_direct_answer": "bool?",
+        "rationales": "list<string>?",
+    },
+)
+
+
+def as_list(answers: str | list[str] | None) -> list[str]:
+    """The direct answers, which one copy of the set stores as a string that looks like a Python list."""
+    if not isinstance(answers, str):
+        return list(answers or [])
+    try:
+        parsed = ast.literal_eval(answers)
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"direct_answers {answers[:60]!r} is not a list of strings") from error
+    return [str(answer) for answer in parsed]
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """The reference is the letter of the correct choice; the test split has none."""
+    names, right = letters(row["choices"]), row["correct_choice_idx"]
+    if right is not None and not 0 <= right < len(names):
+        raise ValueError(f"correct_choice_idx {right} is not one of the {len(names)} choices")
+    return Sample(
+        sample_id=row["question_id"],
+        question=row["question"],
+        options=list(row["choices"]),
+        references=[] if right is None else [names[right]],
+        images=image_bytes(row),
+        metadata=scalars(row, "difficult_direct_answer", "image_id")
+        | {"direct_answers": as_list(row["direct_answers"])},
+    )
+
+
+def fastv_prompt(one: Sample, family: str) -> Prompt:
+    """FastV's wording, which begins with a newline and lists the options on one line."""
+    options = " ".join(f"({letter}) {text}" for letter, text in zip(letters(one.options), one.options, strict=True))
+    text = (
+        f"\nAnalyse the image and choose the best answer for the following question:\n{one.question}\n"
+        f"Options: {options}\nJust output the letter of the correct answer."
+    )
+    return Prompt(text, style="chat" if family == "qwen_vl" else "fastv")
+
+
+def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """By protocol; in LLaVA's, Qwen uses its own multiple-choice prompt."""
+    if options["protocol"] == "fastv":
+        return fastv_prompt(one, family)
+    return qwen_choice(one) if family == "qwen_vl" else ask_for_letter(one)
+
+
+def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
+    """The letter, or the choice's own text, against the right choice; FastV counts any output with the letter."""
+    scored = []
+    for one, prediction in zip(samples, predictions, strict=True):
+        gold = one.references[0]
+        right = chosen_option(gold, one.options)
+        said = chosen_option(llava_letter(prediction), one.options)
+        if said is None and prediction.strip() in one.options:
+            said = prediction.strip()
+        scored.append(
+            {
+                "score": float(said == right),
+                "fastv": float(gold in prediction),
+                "unreadable": float(said is None),
+                "truth": gold,
+                "n_options": len(one.options),
+            }
+        )
+    return scored
+
+
+def headline(frame: Any) -> Any:
+    """Accuracy."""
+    from himap.statistics import mean_of
+
+    return mean_of(frame["score"], binary=True)
+
+
+def details(frame: Any) -> dict[str, float]:
+    """FastV's counting, unreadable answers, and what needs no image or question."""
+    from himap.statistics import floor_of_guessing, floor_of_most_common
+
+    return {
+        "fastv": total(frame, "fastv"),
+        "unreadable": float(frame["unreadable"].sum()),
+        "floor_guessing": floor_of_guessing(frame["n_options"].tolist()),
+        "floor_most_common": floor_of_most_common(frame["truth"].tolist()),
+    }
+
+
+BENCHMARK = Benchmark(
+    name="aokvqa",
+    title="A-OKVQA",
+    metric="multiple-choice accuracy",
+    scale=100.0,
+    chance=25.0,
+    task="qa",
+    rank=6,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=make_prompt,
+    options={"protocol": ("llava", "fastv")},
+    limits=every_family(Limits(16), qwen_vl=Limits(1)),
+    short_limits={"protocol=fastv": every_family(Limits(1), qwen_vl=Limits(16))},
+    rows=rows,
+    headline=headline,
+    details=details,
+)

@@ -1,0 +1,87 @@
+"""ChartQA test: questions that people wrote, and questions that were generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from himap.benchmarks._base import SHORT_ANSWER, Benchmark, Limits, Sample, Source, image_bytes, qwen_question
+from himap.metrics.relaxed import relaxed_match
+from himap.metrics.summaries import by_group, total
+from himap.prompts import Prompt
+
+HALVES = {"human_test": "human", "augmented_test": "augmented"}
+
+SOURCE = Source(
+    hub_id="lmms-lab/ChartQA",
+    split="test",
+    revision="9e63b7df1592a1c2158e735cc1725454aef0d6d9",
+    licence="GPL-3.0",
+    rows=2_500,
+    columns={"type": "string", "question": "string", "answer": "string", "image": "image"},
+)
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """The set has no ids: a sample is named by its row."""
+    if row["type"] not in HALVES:
+        raise ValueError(f"type {row['type']!r} is not one of {', '.join(HALVES)}")
+    return Sample(
+        sample_id=str(index),
+        question=row["question"],
+        references=[row["answer"]],
+        images=image_bytes(row),
+        metadata={"type": HALVES[row["type"]]},
+    )
+
+
+def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """lmms-eval's wording for LLaVA, which never was evaluated officially; InternVL's and Qwen's own."""
+    if family == "qwen_vl":
+        return qwen_question(one.question)
+    if family == "internvl":
+        return Prompt(f"{one.question} {SHORT_ANSWER}")
+    return Prompt(f"{one.question}\nAnswer the question with a single word.")
+
+
+def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
+    """Relaxed accuracy of the answer as it stands, and with the space around it removed (as Qwen's script does)."""
+    return [
+        {
+            "score": float(relaxed_match(prediction, one.references[0])),
+            "stripped": float(relaxed_match(prediction.strip(), one.references[0])),
+            "type": one.metadata["type"],
+        }
+        for one, prediction in zip(samples, predictions, strict=True)
+    ]
+
+
+def headline(frame: Any) -> Any:
+    """Mean over all questions, which is the mean of the two halves as they are equally large."""
+    from himap.statistics import mean_of
+
+    return mean_of(frame["score"], binary=True)
+
+
+def details(frame: Any) -> dict[str, float]:
+    """The two halves, and the score of stripped answers."""
+    return {**by_group(frame, "type"), "stripped": total(frame, "stripped")}
+
+
+BENCHMARK = Benchmark(
+    name="chartqa",
+    title="ChartQA",
+    metric="relaxed accuracy",
+    scale=100.0,
+    chance=None,
+    task="qa",
+    rank=11,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=make_prompt,
+    limits={"llava": Limits(16), "qwen_vl": Limits(100, 1), "internvl": Limits(100)},
+    rows=rows,
+    headline=headline,
+    details=details,
+    stratum=lambda one: one.metadata["type"],
+)

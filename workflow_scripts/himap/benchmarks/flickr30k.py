@@ -1,0 +1,54 @@
+"""Flickr30k captions: by default the whole set of 31,783 images, of which the Karpathy test split is 1,000."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from himap.benchmarks._base import Benchmark, Limits, Sample, Source, caption_prompt, image_bytes, scalars
+from himap.benchmarks._captions import caption_headline, caption_rows
+
+SOURCE = Source(
+    hub_id="lmms-lab/flickr30k",
+    split="test",
+    revision="765d117",
+    licence="images on request, for research and education",
+    rows=31_783,
+    columns={
+        "image": "image",
+        "caption": "list<string>",
+        "img_id": "string|int",
+    },
+    unused={
+        "sentids": "list<string>|list<int>?",
+        "filename": "string?",
+    },
+)
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """Five references each."""
+    return Sample(
+        sample_id=str(row["img_id"]),
+        references=list(row["caption"]),
+        images=image_bytes(row),
+        metadata=scalars(row, "filename"),
+    )
+
+
+BENCHMARK = Benchmark(
+    name="flickr30k",
+    title="Flickr30k",
+    metric="CIDEr",
+    scale=1000.0,
+    chance=0.0,
+    task="caption",
+    rank=8,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=caption_prompt,
+    limits={"llava": Limits(64), "qwen_vl": Limits(30, 8), "internvl": Limits(30, 8)},
+    rows=caption_rows,
+    headline=caption_headline,
+    details=lambda frame: {"images": float(len(frame))},
+    keep=lambda row: row.get("split") in (None, "test"),
+)

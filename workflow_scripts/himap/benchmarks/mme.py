@@ -1,0 +1,142 @@
+"""MME: two questions per image, one to be answered yes and one no; 14 subtasks, in two groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from himap.benchmarks._base import (
+    SHORT_ANSWER,
+    Benchmark,
+    Limits,
+    Sample,
+    Source,
+    every_family,
+    image_bytes,
+    one_line,
+    scalars,
+)
+from himap.metrics.yes_no import mme_answer, mme_answer_lmms
+from himap.prompts import Prompt
+
+PERCEPTION = ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
+COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
+ENDING = "Please answer yes or no."
+
+SOURCE = Source(
+    hub_id="lmms-lab/MME",
+    split="test",
+    revision="d6c9023f017b564f7b3ccccf5348166bce8fdbcd",
+    licence="academic research only; no redistribution without the authors' approval",
+    rows=2_374,
+    columns={"question_id": "string", "image": "image", "question": "string", "answer": "string", "category": "string"},
+)
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """Both questions of an image have the same question_id; the sample ids become <question_id>#1 and #2."""
+    return Sample(
+        sample_id=row["question_id"],
+        question=row["question"],
+        references=[row["answer"]],
+        images=image_bytes(row),
+        metadata=scalars(row, "question_id", "category"),
+    )
+
+
+def pair(one: Sample) -> str:
+    """The image that a question is about."""
+    return f"{one.metadata['category']}/{one.metadata['question_id']}"
+
+
+def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """LLaVA replaces the question's ending by its own suffix; Qwen keeps the question, InternVL's script keeps both."""
+    if family == "qwen_vl":
+        return Prompt(one.question)
+    if one_line(family, options):
+        return Prompt(f"{one.question} {SHORT_ANSWER}")
+    return Prompt(f"{one.question.strip().removesuffix(ENDING).strip()}\n{SHORT_ANSWER}")
+
+
+def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
+    """Right or wrong per question, by the official rule and by lmms-eval's."""
+    scored = []
+    for one, prediction in zip(samples, predictions, strict=True):
+        truth = one.references[0].strip().lower()
+        if truth not in ("yes", "no"):
+            raise ValueError(f"mme sample {one.sample_id}: the answer is {truth!r} where yes or no is expected")
+        said = mme_answer(prediction)
+        scored.append(
+            {
+                "score": float(said == truth),
+                "lmms_eval": float(mme_answer_lmms(prediction) == truth),
+                "said": said,
+                "category": one.metadata["category"],
+                "image": pair(one),
+            }
+        )
+    return scored
+
+
+def shares(frame: Any, column: str = "score") -> Any:
+    """Each question's part of its subtask's score, so that their sum is acc + acc+ in percent, summed over subtasks."""
+    images = frame.groupby("image")[column]
+    both = images.transform("min") / images.transform("size")
+    questions = frame.groupby("category")[column].transform("size")
+    pictures = frame.groupby("category")["image"].transform("nunique")
+    return 100.0 * (frame[column] / questions + both / pictures)
+
+
+def headline(frame: Any) -> Any:
+    """Perception and cognition summed; images are drawn within each subtask, since the score sums over subtasks."""
+    from himap.statistics import Estimate
+
+    values = shares(frame).to_numpy()[:, None]
+    return Estimate(
+        values, lambda sums: sums[..., 0], frame["image"].to_numpy(dtype=str), frame["category"].to_numpy(dtype=str)
+    )
+
+
+def details(frame: Any) -> dict[str, float]:
+    """Perception, cognition, sum, every subtask with its two accuracies, lmms-eval's sum, answers of neither kind."""
+    scores = shares(frame).groupby(frame["category"]).sum()
+    images = frame.groupby(["category", "image"])["score"].min().groupby("category").mean() * 100.0
+    right = frame.groupby("category")["score"].mean() * 100.0
+    known = [name for name in (*PERCEPTION, *COGNITION) if name in scores]
+    totals = {
+        "perception": float(sum(scores.get(name, 0.0) for name in PERCEPTION)),
+        "cognition": float(sum(scores.get(name, 0.0) for name in COGNITION)),
+        "total": float(scores.sum()),
+    }
+    subtasks = {name: float(scores[name]) for name in known}
+    accuracies = {f"{name}_acc": float(right[name]) for name in known} | {
+        f"{name}_acc_plus": float(images[name]) for name in known
+    }
+    other = {
+        "lmms_eval_total": float(shares(frame, "lmms_eval").sum()),
+        "other_answers": float((frame["said"] == "other").sum()),
+    }
+    return {**totals, **subtasks, **accuracies, **other}
+
+
+BENCHMARK = Benchmark(
+    name="mme",
+    title="MME",
+    metric="acc + acc+, perception and cognition",
+    scale=2800.0,
+    chance=1050.0,
+    task="qa",
+    rank=4,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=make_prompt,
+    options={"scripts": ("llava", "internvl")},
+    limits=every_family(Limits(128)),
+    short_limits={"scripts=internvl": {"internvl": Limits(20)}},
+    rows=rows,
+    headline=headline,
+    details=details,
+    group=pair,
+    stratum=lambda one: one.metadata["category"],
+    rows_per_id=2,
+)

@@ -1,0 +1,181 @@
+"""MM-Vet: open questions on combined capabilities, graded 0 to 1 by a language model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from himap.benchmarks._base import (
+    Benchmark,
+    JudgeProtocol,
+    Limits,
+    Sample,
+    Source,
+    bare_question,
+    every_family,
+    image_bytes,
+    scalars,
+)
+from himap.metrics import judged
+
+CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
+
+# What the official evaluator sends, word for word: task, then a table of solved rows whose last cell is left open.
+TASK = (
+    "Compare the ground truth and prediction from AI models, to give a correctness score for the prediction. "
+    "<AND> in the ground truth means it is totally right only when all elements in the ground truth are present "
+    "in the prediction, and <OR> means it is totally right when any one element in the ground truth is present "
+    "in the prediction. The correctness score is 0.0 (totally wrong), 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, "
+    "0.9, or 1.0 (totally right). Just complete the last space of the correctness score."
+)
+EQUATION = ("What is x in the equation?", "-1 <AND> -5")
+MEME = (
+    "Can you explain this meme?",
+    "This meme is poking fun at the fact that the names of the countries Iceland and Greenland are misleading. "
+    "Despite its name, Iceland is known for its beautiful green landscapes, while Greenland is mostly covered in "
+    "ice and snow. The meme is saying that the person has trust issues because the names of these countries do "
+    "not accurately represent their landscapes.",
+)
+SOLVED = (
+    (*EQUATION, "x = 3", "0.0"),
+    (*EQUATION, "x = -1", "0.5"),
+    (*EQUATION, "x = -5", "0.5"),
+    (*EQUATION, "x = -5 or 5", "0.5"),
+    (*EQUATION, "x = -1 or x = -5", "1.0"),
+    (
+        *MEME,
+        "The meme talks about Iceland and Greenland. It's pointing out that despite their names, Iceland is not "
+        "very icy and Greenland isn't very green.",
+        "0.4",
+    ),
+    (
+        *MEME,
+        "The meme is using humor to point out the misleading nature of Iceland's and Greenland's names. Iceland, "
+        "despite its name, has lush green landscapes while Greenland is mostly covered in ice and snow. The text "
+        "'This is why I have trust issues' is a playful way to suggest that these contradictions can lead to "
+        "distrust or confusion. The humor in this meme is derived from the unexpected contrast between the names "
+        "of the countries and their actual physical characteristics.",
+        "1.0",
+    ),
+)
+TABLE = (("Question", "Ground truth", "Prediction", "Correctness"), ("---",) * 4, *SOLVED)
+EXAMPLES = TASK + "\n\n" + "".join(" | ".join(row) + "\n" for row in TABLE)
+REMINDER = "\nPredict the correctness of the answer (digit): "
+
+SOURCE = Source(
+    hub_id="lmms-lab/MMVet",
+    split="test",
+    revision="b310d12d0d9e765db953da28a7ef7ff43620dc83",
+    licence="CC BY-NC 4.0",
+    rows=218,
+    columns={
+        "question_id": "string",
+        "image": "image",
+        "question": "string",
+        "answer": "string",
+        "capability": "string",
+    },
+    unused={
+        "image_source": "string?",
+    },
+)
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """Capabilities come comma-joined."""
+    unknown = set(row["capability"].split(",")) - set(CAPABILITIES)
+    if unknown:
+        raise ValueError(
+            f"capability {row['capability']!r} holds {', '.join(sorted(unknown))}; known are {', '.join(CAPABILITIES)}"
+        )
+    return Sample(
+        sample_id=row["question_id"],
+        question=row["question"],
+        references=[row["answer"]],
+        images=image_bytes(row),
+        metadata=scalars(row, "capability"),
+    )
+
+
+def request(one: Sample, prediction: str) -> str:
+    """The table of solved rows and the new one, with spaces around the markers of the ground truth."""
+    truth = one.references[0].replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
+    return EXAMPLES + "\n" + " | ".join([one.question, truth, prediction, ""])
+
+
+def messages(one: Sample, prediction: str) -> list[dict[str, str]]:
+    """One message of the user."""
+    return [{"role": "user", "content": request(one, prediction)}]
+
+
+def messages_again(one: Sample, prediction: str) -> list[dict[str, str]]:
+    """The same with a reminder, after a verdict that could not be read."""
+    return [{"role": "user", "content": request(one, prediction) + REMINDER}]
+
+
+def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[dict[str, Any]]:
+    """Grade of each run and their mean; an unreadable one counts 0, as upstream has it."""
+    scored = []
+    for one, given in zip(samples, verdicts, strict=True):
+        grades = [verdict or [0.0] for verdict in given]
+        scored.append(
+            {
+                "score": sum(grade[0] for grade in grades) / len(grades),
+                "capability": ",".join(sorted(one.metadata["capability"].split(","), key=CAPABILITIES.index)),
+                "unreadable": sum(verdict is None for verdict in given),
+                **judged.run_columns(grades, ("score",)),
+            }
+        )
+    return scored
+
+
+def headline(frame: Any) -> Any:
+    """Mean grade over samples and runs, times 100."""
+    from himap.statistics import mean_of
+
+    return mean_of(frame["score"])
+
+
+def details(frame: Any) -> dict[str, float]:
+    """Per capability (samples that need it), per exact combination, per run with their spread, unreadable verdicts."""
+    import numpy as np
+
+    has = {name: frame["capability"].str.split(",").map(lambda held, name=name: name in held) for name in CAPABILITIES}
+    single = {
+        name: float(frame.loc[rows_with, "score"].mean() * 100.0) for name, rows_with in has.items() if rows_with.any()
+    }
+    combined = {
+        f"combination_{name.replace(',', '_')}": float(mean * 100.0)
+        for name, mean in frame.groupby("capability")["score"].mean().items()
+    }
+    runs = {f"run_{run}": float(frame[f"score_{run}"].mean() * 100.0) for run in judged.runs_of(frame)}
+    spread = {"std": float(np.std(list(runs.values()))), "unreadable": float(frame["unreadable"].sum())}
+    return {**single, **combined, **runs, **spread}
+
+
+BENCHMARK = Benchmark(
+    name="mmvet",
+    title="MM-Vet",
+    metric="grade by a judge",
+    scale=100.0,
+    chance=0.0,
+    task="open",
+    rank=10,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=bare_question,
+    limits=every_family(Limits(1024)),
+    rows=rows,
+    headline=headline,
+    details=details,
+    judge=JudgeProtocol(
+        messages=messages,
+        temperature=0.0,
+        max_tokens=3,
+        parse=judged.parse_grade,
+        default_model="gpt-4-0613",
+        default_runs=5,
+        again=messages_again,
+        tries=5,
+        hotter=0.5,
+    ),
+)

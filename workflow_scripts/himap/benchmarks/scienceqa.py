@@ -1,0 +1,127 @@
+"""ScienceQA, the questions with an image of the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from himap.benchmarks._base import (
+    Benchmark,
+    Limits,
+    Sample,
+    Source,
+    ask_for_letter,
+    every_family,
+    image_bytes,
+    letters,
+    qwen_choice,
+    scalars,
+)
+from himap.metrics.choice import is_right, llava_letter, lmms_letter
+from himap.metrics.summaries import by_group, total
+from himap.prompts import Prompt
+
+SOURCE = Source(
+    hub_id="lmms-lab/ScienceQA",
+    config="ScienceQA-IMG",
+    split="test",
+    revision="69dd4d6b67373d38f96a5badd5d24d0eb5bcdc50",
+    licence="CC BY-NC-SA 4.0",
+    rows=2_017,
+    columns={
+        "image": "image?",
+        "question": "string",
+        "choices": "list<string>",
+        "answer": "int",
+        "hint": "string?",
+    },
+    unused={
+        "task": "string?",
+        "grade": "string?",
+        "subject": "string?",
+        "topic": "string?",
+        "category": "string?",
+        "skill": "string?",
+        "lecture": "string?",
+        "solution": "string?",
+    },
+)
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """The set has no ids: a sample is named by its row."""
+    names = letters(row["choices"])
+    if not 0 <= row["answer"] < len(names):
+        raise ValueError(f"answer {row['answer']} is not one of the {len(names)} choices")
+    return Sample(
+        sample_id=str(index),
+        question=row["question"],
+        options=list(row["choices"]),
+        references=[names[row["answer"]]],
+        images=image_bytes(row),
+        metadata=scalars(row, "hint", "subject", "topic", "category", "skill", "grade"),
+    )
+
+
+def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """Qwen picks the letter of lowest loss; the others are asked for the letter."""
+    return qwen_choice(one) if family == "qwen_vl" else ask_for_letter(one)
+
+
+def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
+    """Right or wrong by LLaVA's extraction, by lmms-eval's, and by plain equality with the letter (HiMAP's release)."""
+    scored = []
+    for one, prediction in zip(samples, predictions, strict=True):
+        gold, n = one.references[0], len(one.options)
+        said = llava_letter(prediction)
+        scored.append(
+            {
+                "score": float(is_right(said, gold, n)),
+                "lmms_eval": float(is_right(lmms_letter(prediction), gold, n)),
+                "exact": float(prediction == gold),
+                "said": said,
+                "truth": gold,
+                "subject": one.metadata.get("subject") or "",
+                "n_options": n,
+            }
+        )
+    return scored
+
+
+def headline(frame: Any) -> Any:
+    """Accuracy."""
+    from himap.statistics import mean_of
+
+    return mean_of(frame["score"], binary=True)
+
+
+def details(frame: Any) -> dict[str, float]:
+    """Per subject, by the other extractions, unreadable answers, and what needs no image or question."""
+    from himap.statistics import floor_of_guessing, floor_of_most_common
+
+    return {
+        **by_group(frame[frame["subject"] != ""], "subject"),
+        "lmms_eval": total(frame, "lmms_eval"),
+        "exact": total(frame, "exact"),
+        "unreadable": float((frame["said"] == "").sum()),
+        "floor_guessing": floor_of_guessing(frame["n_options"].tolist()),
+        "floor_most_common": floor_of_most_common(frame["truth"].tolist()),
+    }
+
+
+BENCHMARK = Benchmark(
+    name="scienceqa",
+    title="ScienceQA",
+    metric="accuracy",
+    scale=100.0,
+    chance=35.5,
+    task="qa",
+    rank=5,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=make_prompt,
+    limits=every_family(Limits(1024), qwen_vl=Limits(1)),
+    rows=rows,
+    headline=headline,
+    details=details,
+)

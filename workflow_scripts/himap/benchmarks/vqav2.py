@@ -1,0 +1,94 @@
+"""VQAv2, validation split by default: the test splits are only scored by a server (EvalAI challenge 830)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from himap.benchmarks._base import (
+    SHORT_ANSWER,
+    Benchmark,
+    Limits,
+    Sample,
+    Source,
+    every_family,
+    image_bytes,
+    question_then,
+    scalars,
+)
+from himap.metrics import vqa
+from himap.metrics.summaries import by_group, total
+
+SOURCE = Source(
+    hub_id="lmms-lab/VQAv2",
+    split="validation",
+    revision="32665d35052eb4a6d4414851c3c829a72754915a",
+    licence="CC-BY-4.0",
+    rows=214_354,
+    columns={
+        "answers": "list<struct>?",
+        "image_id": "int",
+        "answer_type": "string?",
+        "question_id": "int",
+        "question": "string",
+        "image": "image",
+    },
+    unused={
+        "question_type": "string?",
+        "multiple_choice_answer": "string?",
+    },
+)
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """The answers are structs; on the test splits there are none."""
+    return Sample(
+        sample_id=str(row["question_id"]),
+        question=row["question"],
+        references=[answer["answer"] for answer in row["answers"] or []],
+        images=image_bytes(row),
+        metadata=scalars(row, "question_id", "image_id", "question_type", "answer_type", "multiple_choice_answer"),
+    )
+
+
+def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
+    """Soft accuracy with both sides always normalised, and as the official script does it."""
+    return [
+        {
+            "score": vqa.soft_accuracy(prediction, one.references, vqa.vqa_normalise),
+            "official_script": vqa.vqa_script_accuracy(prediction, one.references),
+            "answer_type": one.metadata.get("answer_type") or "unknown",
+        }
+        for one, prediction in zip(samples, predictions, strict=True)
+    ]
+
+
+def headline(frame: Any) -> Any:
+    """Mean soft accuracy."""
+    from himap.statistics import mean_of
+
+    return mean_of(frame["score"])
+
+
+def details(frame: Any) -> dict[str, float]:
+    """Per answer type, and what the official script's conditional normalising gives."""
+    return {**by_group(frame, "answer_type"), "official_script": total(frame, "official_script")}
+
+
+BENCHMARK = Benchmark(
+    name="vqav2",
+    title="VQAv2",
+    metric="soft accuracy",
+    scale=100.0,
+    chance=None,
+    task="qa",
+    rank=1,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=question_then(SHORT_ANSWER),
+    options={"scripts": ("llava", "internvl")},
+    limits=every_family(Limits(128), qwen_vl=Limits(10, 1)),
+    short_limits={"scripts=internvl": {"internvl": Limits(10)}},
+    rows=rows,
+    headline=headline,
+    details=details,
+)

@@ -1,0 +1,623 @@
+"""The config, typed: schema, defaults and documentation come from the classes here, and so do the errors.
+
+`load` takes what YAML gives and returns a `Config`, or raises one `ConfigError` that lists every problem at once.
+`python -m himap.config --write` renews `schemas/config.schema.json` and `docs/configuration.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import types
+import typing
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from himap.config_defaults import METHODS, TABLES
+from himap.pruning.methods import load_all as library_methods
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA_FILE = ROOT / "schemas" / "config.schema.json"
+DOCS_FILE = ROOT / "docs" / "configuration.md"
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a config, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"the config has {count}; nothing was run\n" + "\n".join(f"  {line}" for line in problems))
+
+
+def check_keep(value: Any) -> int | float:
+    """A share above 0 and up to 1, or a whole number of tokens."""
+    counts = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not counts and not (isinstance(value, float) and 0 < value <= 1):
+        raise ValueError("a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens")
+    return value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Keep = Annotated[
+    int | float,
+    PlainValidator(check_keep),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]}
+    ),
+]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Index = Annotated[int, Field(ge=0, strict=True)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Kind = Literal["qa", "caption", "open"]
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused, the text under a field is its documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Dims(Section):
+    """A decoder's sizes, for models that are not on this disk yet; a local model's are read from its config.json."""
+
+    layers: Count
+    """Decoder layers."""
+    width: Count
+    """Hidden size."""
+    heads: Count
+    """Attention heads."""
+    kv_heads: Count
+    """Key-value heads."""
+    ffn: Count
+    """Inner size of the feed-forward block."""
+    vocab: Count
+    """Vocabulary size."""
+    image_tokens: Count
+    """Image tokens of one image."""
+    parameters_billion: Annotated[float, Field(gt=0)]
+    """All parameters, vision tower included, in billions; for the estimate of downloads and memory."""
+
+
+class Model(Section):
+    """A model: a folder (`path`) or a hub id with its pinned revision."""
+
+    path: str | None = None
+    """Folder of a checkpoint in the transformers layout."""
+    id: str | None = None
+    """Hub id, e.g. llava-hf/llava-1.5-7b-hf; needs `revision` and `dims`."""
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")] | None = None
+    """Commit of the hub repository."""
+    family: Literal["llava", "qwen_vl", "internvl"] = "llava"
+    """Which family of `himap.models` it belongs to; decides prompts and templates."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Precision of weights and activations."""
+    attention: Literal["sdpa", "eager", "flash"] = "sdpa"
+    """Attention kernel."""
+    template: str | None = None
+    """Chat template, if not the family's own (LLaVA: vicuna_v1, llava_v1, user)."""
+    image_mode: Literal["pad", "crop"] | None = None
+    """How an image is brought to the tower's shape, if not the family's own way."""
+    dims: Dims | None = None
+    """Sizes of the decoder; needed with `id`."""
+    published: Literal["LLaVA-7B", "LLaVA-13B", "QwenVL-7B", "InternVL-7B"] | None = None
+    """The paper's row that its results are compared with; without one the paper's column is only a reference."""
+    gpus: Index = 0
+    """GPUs that one of its jobs asks for."""
+    memory_gb: Count = 4
+    """Main memory that one of its jobs asks for."""
+
+
+class Benchmark(Section):
+    """A benchmark's data and protocol; what is left out is the benchmark's own default."""
+
+    source: str = "hub"
+    """`hub`, `mini` (drawn by the embedded world's generator), or a local file or folder of the published schema."""
+    id: str | None = None
+    """Hub id, if not the default one."""
+    config: str | None = None
+    """Hub config, if not the default one."""
+    split: str | None = None
+    """Split, if not the default one."""
+    revision: str | None = None
+    """Hub revision, if not the default one."""
+    limit: Count | None = None
+    """How many samples (images where questions come in pairs); drawn with the seed unless the source is `mini`."""
+    protocol: dict[str, Any] = {}
+    """Options of the benchmark's protocol, e.g. `{ocr: false}` for TextVQA, or a prompt `template`."""
+    max_new_tokens: Count | None = None
+    """Longest answer, if not the benchmark's own limit."""
+    shards: Count = 1
+    """Into how many jobs each of its evaluations is cut."""
+
+
+class Stage(Section):
+    """From `layer` on, only the `keep` image tokens with the highest score by `criterion` remain."""
+
+    layer: Index
+    """The first layer (from 0) that runs on what remains; the score comes from the layer below."""
+    keep: Keep
+    """Share of the original image tokens still there, or a count."""
+    criterion: str
+    """The score, one of `himap.pruning`'s criteria."""
+
+
+class StagesByKind(Section):
+    """Other stages for other kinds of task; open questions take those of captions unless they have their own."""
+
+    qa: list[Stage]
+    """Short answers and multiple choice."""
+    caption: list[Stage] | None = None
+    """Captions."""
+    open: list[Stage] | None = None
+    """Open questions."""
+
+
+def stages_form(value: Any) -> str:
+    """Whether stages stand as one list or by kind of task."""
+    return "by_kind" if isinstance(value, (Mapping, StagesByKind)) else "list"
+
+
+Stages = Annotated[
+    Annotated[list[Stage], Tag("list")] | Annotated[StagesByKind, Tag("by_kind")], Discriminator(stages_form)
+]
+
+
+class Scored(Section):
+    """Tokens chosen by a score, as many as the FLOPs to be met allow."""
+
+    criterion: str
+    """The score, one of `himap.pruning`'s criteria."""
+
+
+class ModelStages(Section):
+    """A method's stages on one model."""
+
+    stages: Stages
+    """Where tokens are dropped."""
+
+
+class Method(Section):
+    """A pruning method: exactly one of `stages`, `like`, `every_layer`, `before_decoder`, `downsample`."""
+
+    title: str | None = None
+    """How tables and figures call it."""
+    about: str | None = None
+    """What it does, in a sentence."""
+    stages: Stages | None = None
+    """Where tokens are dropped, as one list or by kind of task; an empty list is the model as it is."""
+    like: str | None = None
+    """Another method whose stages are taken."""
+    criterion: str | None = None
+    """With `like`: this criterion in every stage."""
+    criteria: list[str] | None = None
+    """With `like`: one criterion per stage."""
+    only: list[Index] | None = None
+    """With `like`: these stages alone; 0 is the first."""
+    every_layer: Scored | None = None
+    """The same share dropped at every layer; needs `flops_of`."""
+    before_decoder: Scored | None = None
+    """Dropped once, before the first layer; needs `flops_of`."""
+    downsample: Literal[True] | None = None
+    """The image is made smaller before the model sees it; needs `flops_of`."""
+    flops_of: str | None = None
+    """The method whose FLOPs are met."""
+    rerank: bool | None = None
+    """The released code's way: no cache, the tokens are ranked anew for each generated token."""
+    models: dict[Name, ModelStages] | None = None
+    """Other stages on single models."""
+
+
+class Table(Section):
+    """A table: which methods on which benchmarks."""
+
+    title: str
+    """Its caption."""
+    benchmarks: list[str]
+    """Columns; those that the config has no entry for are left out."""
+    methods: list[str]
+    """Rows."""
+    models: list[str] | None = None
+    """Models; all of the config if left out."""
+    judged: bool = True
+    """Whether judged benchmarks are shown also while no judge is configured (as answers without a score)."""
+
+
+class Saliency(Section):
+    """Figures 3 and 4: information flow per layer from attention times its gradient."""
+
+    benchmarks: list[str] = ["scienceqa", "aokvqa"]
+    """On which benchmarks."""
+    limit: Count | None = None
+    """How many samples of each."""
+    definitions: list[Literal["paper", "released"]] = ["paper", "released"]
+    """Equation 1 of the paper, and what the released code computes."""
+    weights: list[Literal["trained", "random"]] = ["trained", "random"]
+    """The model, and the same architecture with random weights as a control."""
+    targets: list[Literal["emitted", "released"]] = ["emitted"]
+    """The answer token that the model would emit, or the one without word mark that the released code takes."""
+
+
+class Disruption(Section):
+    """Figures 5 and 6: attention from image tokens is cut at some layers, and the answers are compared."""
+
+    benchmarks: list[str] = ["scienceqa", "aokvqa"]
+    """On which benchmarks."""
+    limit: Count | None = None
+    """How many samples of each."""
+    only_correct: bool = True
+    """Only samples that the undisturbed model answers right, as in the paper."""
+    flows: list[Literal["img2txt", "img2img", "random", "random_unmatched"]] = ["img2txt", "img2img", "random"]
+    """What is cut: image to instruction, image to image, as many random pairs, or the released code's random rows."""
+    extents: list[Literal["single", "suffix", "window"]] = ["single", "suffix"]
+    """At layer l alone (the paper's words), at l and all above (the released code), or at a window of layers."""
+    window: Count = 5
+    """Layers of a window."""
+    block: Literal["pre", "post"] = "pre"
+    """Before the softmax (the rest renormalises) or after it."""
+    new_tokens: Count = 8
+    """Tokens generated after a cut."""
+    layers: list[Index] | None = None
+    """Layers; all of the model if left out."""
+    layers_per_job: Count = 4
+    """Layers that one job works through after loading the model once."""
+    edge: Count = 5
+    """How many first and last layers Figure 5 averages."""
+
+
+class Latency(Section):
+    """Figure 8: seconds per example."""
+
+    benchmarks: list[str] = ["scienceqa", "aokvqa", "nocaps", "flickr30k"]
+    """On which benchmarks."""
+    methods: list[str] = ["vanilla", "fastv", "himap"]
+    """Methods timed in turns."""
+    examples: Count = 100
+    """Samples timed."""
+    rounds: Count = 3
+    """Rounds; each sample's median counts."""
+
+
+class Flops(Section):
+    """FLOPs by formula and as counted on a real run."""
+
+    measured: Count = 4
+    """Samples on which operations are counted; their mean is `measured`."""
+
+
+class Grid(Section):
+    """The search over both stages, as one job per model and benchmark that shares work."""
+
+    benchmarks: list[str] = ["scienceqa"]
+    """On which benchmarks."""
+    limit: Count | None = None
+    """How many samples of each."""
+    k1: list[Index] = [1, 2, 3, 4]
+    """Layers of the shallow stage."""
+    r1: list[Share] = [0.75, 0.5, 0.25]
+    """Share of the image tokens kept by the shallow stage."""
+    k2: list[Index] = [8, 12, 15]
+    """Layers of the deep stage."""
+    r2: list[Share] = [0.25, 0.125, 0.0625]
+    """Share of the original image tokens kept by the deep stage."""
+
+
+class Judge(Section):
+    """The judge of LLaVA-Bench and MM-Vet, an OpenAI-compatible endpoint; the key comes from HIMAP_JUDGE_API_KEY or OPENAI_API_KEY."""
+
+    base_url: str
+    """Address of the endpoint, e.g. https://api.openai.com/v1."""
+    model: str | None = None
+    """Name of the judging model; the benchmark's official judge if left out."""
+    runs: Count | None = None
+    """How often each answer is judged; as officially if left out."""
+    concurrency: Count = 8
+    """Requests under way at a time."""
+    cache: str = ".cache/judge"
+    """Folder in which every verdict is kept for good, so that none is paid twice."""
+
+
+class Execution(Section):
+    """How work is cut into jobs; no result depends on it."""
+
+    batch_size: Count | Literal["auto"] = "auto"
+    """Samples per forward pass; `auto` grows to what the memory holds."""
+    threads: Count = 1
+    """Processor threads of a model job."""
+    runtime_minutes: Count = 240
+    """Time that a model job asks a cluster for."""
+
+
+class FigureStyle(Section):
+    """How a figure looks; a change redraws this figure and nothing else."""
+
+    width: Annotated[float, Field(gt=1, le=30)] = 10.0
+    """Width in inches."""
+    height: Annotated[float, Field(gt=1, le=30)] = 3.0
+    """Height of a row of panels in inches."""
+    palette: Literal["colorblind", "deep", "muted", "bright", "pastel", "dark"] = "colorblind"
+    """Seaborn palette."""
+    style: Literal["whitegrid", "white", "ticks", "darkgrid", "dark"] = "whitegrid"
+    """Seaborn style."""
+    dpi: Annotated[int, Field(ge=50, le=600)] = 160
+    """Resolution of the PNG."""
+
+
+FIGURES = ("figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "frontier", "ablations")
+
+
+class Figures(Section):
+    """One entry per figure."""
+
+    figure3: FigureStyle = FigureStyle()
+    """Modality shares per layer."""
+    figure4: FigureStyle = FigureStyle()
+    """Flow among image tokens and from image to instruction, per layer."""
+    figure5: FigureStyle = FigureStyle()
+    """Label and score consistency under disruption."""
+    figure6: FigureStyle = FigureStyle(width=7.0)
+    """Bias ratio per layer."""
+    figure7: FigureStyle = FigureStyle(width=7.0)
+    """Image tokens left at each layer, by method."""
+    figure8: FigureStyle = FigureStyle()
+    """Latency per example."""
+    frontier: FigureStyle = FigureStyle(width=7.0)
+    """Score against FLOPs over the grid, with its frontier."""
+    ablations: FigureStyle = FigureStyle(width=12.0, height=2.2)
+    """Difference to the undisturbed model by ablation."""
+
+
+class Config(Section):
+    """The scientific settings of a run: models, benchmarks, methods, analyses."""
+
+    output: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+$")] = "results"
+    """Folder of all results; two configs with different models or data need two folders."""
+    seed: Index = 0
+    """For all that is drawn at random: subsets, random criteria, random controls, random weights."""
+    models: dict[Name, Model]
+    """Models by name."""
+    benchmarks: dict[Name, Benchmark]
+    """Benchmarks by name; each must be known to `himap.benchmarks`."""
+    methods: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], Method] = {}
+    """Methods by name, laid over the built-in ones (vanilla, fastv, himap and what is derived from them)."""
+    tables: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], Table] = {}
+    """Tables by name, each laid over the built-in one key by key."""
+    saliency: Saliency = Saliency()
+    """Figures 3 and 4."""
+    disruption: Disruption = Disruption()
+    """Figures 5 and 6."""
+    latency: Latency = Latency()
+    """Figure 8."""
+    flops: Flops = Flops()
+    """FLOPs."""
+    grid: Grid = Grid()
+    """The grid over both stages."""
+    judge: Judge | None = None
+    """The judge; without one, answers of judged benchmarks are generated and the tables say so."""
+    execution: Execution = Execution()
+    """Sizes of jobs."""
+    figures: Figures = Figures()
+    """Looks of the figures."""
+
+
+def load(raw: Any) -> Config:
+    """Check what YAML gave, built-in methods and tables laid under it; raises one ConfigError with all problems."""
+    if not isinstance(raw, Mapping):
+        raise ConfigError([f"(whole file): expected keys and values, found {type(raw).__name__}"])
+    from himap.config_checks import cross_checks
+
+    filled = with_builtin(raw)
+    config: Config | None = None
+    problems: dict[str, str] = {}
+    try:
+        config = Config.model_validate(filled)
+    except ValidationError as error:
+        for one in error.errors():
+            path, line = describe(one, filled)
+            problems.setdefault(path, line)
+    for path, line in cross_checks(filled):
+        problems.setdefault(path, line)
+    if problems or config is None:
+        raise ConfigError([f"{path}: {line}" for path, line in problems.items()])
+    return config
+
+
+def with_builtin(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the built-in methods and tables laid under its own."""
+    methods, tables = raw.get("methods", {}), raw.get("tables", {})
+    filled = dict(raw)
+    if isinstance(methods, Mapping):  # a method is replaced as a whole
+        filled["methods"] = {**builtin_methods(), **methods}
+    if isinstance(tables, Mapping):  # a table key by key
+        laid = {
+            name: {**TABLES[name], **table}
+            for name, table in tables.items()
+            if name in TABLES and isinstance(table, Mapping)
+        }
+        filled["tables"] = {**TABLES, **tables, **laid}
+    return filled
+
+
+def builtin_methods() -> dict[str, dict[str, Any]]:
+    """The library's methods and those that only the tables need."""
+    return {**library_methods(), **METHODS}
+
+
+def describe(error: Any, raw: Any) -> tuple[str, str]:
+    """A pydantic error as the path in the config and a line that says value, what is allowed, and the nearest name."""
+    parts: list[str | int] = []
+    place = raw
+    for part in error["loc"]:  # names of union members stand among the keys and are passed over
+        if (isinstance(place, Mapping) and part in place) or (isinstance(place, list) and isinstance(part, int)):
+            parts.append(part)
+            place = place[part]
+    if error["type"] == "missing":
+        parts.append(error["loc"][-1])
+    path, kind, value = dotted(parts), error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return path, "unknown key" + nearest(str(parts[-1]), field_names(parts[:-1]))
+    if kind == "missing":
+        return path, "is required"
+    if kind == "literal_error":
+        return path, f"{value!r} is not one of {error['ctx']['expected']}" + nearest(
+            str(value), [word.strip("' ") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        )
+    if kind == "string_pattern_mismatch":
+        return path, f"{value!r} is not allowed; it must match {error['ctx']['pattern']}"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return path, f"{shorten(value)}: {message}"
+
+
+def shorten(value: Any) -> str:
+    """A value as one short line."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def dotted(parts: list[str | int]) -> str:
+    """methods.himap.stages[0].layer"""
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+    return text or "(whole file)"
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """A hint at the known name that looks most like this one, or the list of the known ones if it is short."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f" (did you mean '{close[0]}'?)"
+    return f" (known: {', '.join(known)})" if 0 < len(known) <= 20 else ""
+
+
+def field_names(parts: list[str | int]) -> list[str]:
+    """The keys that the section at this path knows."""
+    place: Any = Config
+    for part in parts:
+        place = step_into(place, part)
+    sections = [one for one in alternatives(place) if isinstance(one, type) and issubclass(one, BaseModel)]
+    return [name for one in sections for name in one.model_fields]
+
+
+def step_into(annotation: Any, part: str | int) -> Any:
+    """The type one step further down: a section's field, a mapping's value, a list's item."""
+    for option in alternatives(annotation):
+        if isinstance(option, type) and issubclass(option, BaseModel) and isinstance(part, str):
+            field = option.model_fields.get(part)
+            return field.annotation if field else None
+        if typing.get_origin(option) is (list if isinstance(part, int) else dict):
+            return typing.get_args(option)[-1]
+    return None
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """The members of a union, without Annotated and None."""
+    if typing.get_origin(annotation) is Annotated:
+        return alternatives(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [one for member in typing.get_args(annotation) for one in alternatives(member)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def documentation() -> str:
+    """docs/configuration.md: every key with its type, default and meaning, section by section."""
+    lines = [
+        "# Configuration",
+        "",
+        "Written by `python -m himap.config --write` from `workflow_scripts/himap/config.py`; do not edit by hand.",
+        "Unknown keys are refused, and all problems are listed at once before anything runs.",
+    ]
+    queue: list[type[Section]] = [Config]
+    done: list[type[Section]] = []
+    while queue:
+        section = queue.pop(0)
+        if section in done:
+            continue
+        done.append(section)
+        lines += ["", f"## {section.__name__}", "", (section.__doc__ or "").strip(), ""]
+        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        for name, field in section.model_fields.items():
+            default = "required" if field.is_required() else default_text(field.get_default(call_default_factory=True))
+            kind = type_text(field.annotation).replace("|", "\\|")
+            lines.append(f"| `{name}` | {kind} | {default} | {field.description} |")
+            queue += [one for one in sections_in(field.annotation) if one not in queue]
+    lines += ["", "## Built-in methods", "", "| name | title | definition |", "| --- | --- | --- |"]
+    for name, body in builtin_methods().items():
+        rest = {key: value for key, value in body.items() if key not in ("title", "about")}
+        lines.append(f"| `{name}` | {body.get('title', name)} | `{json.dumps(rest)}` |")
+    lines += ["", "## Built-in tables", "", "| name | title | benchmarks | methods |", "| --- | --- | --- | --- |"]
+    for name, body in TABLES.items():
+        cells = ", ".join(body["benchmarks"]), ", ".join(body["methods"])
+        lines.append(f"| `{name}` | {body['title']} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines) + "\n"
+
+
+def default_text(value: Any) -> str:
+    """A default as the documentation shows it."""
+    if isinstance(value, BaseModel):
+        return "see below"
+    return f"`{json.dumps(value)}`"
+
+
+def type_text(annotation: Any) -> str:
+    """A type as the documentation shows it."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if origin is Literal:
+        return " / ".join(f"`{one}`" for one in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("nothing" if one is type(None) else type_text(one) for one in arguments)
+    if origin is list:
+        return f"list of {type_text(arguments[0])}"
+    if origin is dict:
+        return f"names to {type_text(arguments[1])}"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
+    if annotation in names:
+        return names[annotation]
+    return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+
+
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The sections that a field's type mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for one in typing.get_args(annotation) for found in sections_in(one)]
+
+
+def main() -> int:
+    """Write the generated files, or print the schema."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write {SCHEMA_FILE.name} and {DOCS_FILE.name}")
+    arguments = parser.parse_args()
+    text = json.dumps(schema(), indent=1) + "\n"
+    if arguments.write:
+        SCHEMA_FILE.write_text(text, encoding="utf-8")
+        DOCS_FILE.write_text(documentation(), encoding="utf-8")
+    else:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,241 @@
+"""Checks across the config's fields: every name is known, every layer exists, keep ratios fall.
+
+They look at the raw values and pass over what is missing or of the wrong type (the typed check reports that), so that
+both kinds of problem are found in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from himap.benchmarks import get as benchmark_named
+from himap.benchmarks import names as benchmark_names
+from himap.pruning.criteria import names as criterion_names
+from himap.pruning.methods import FORMS
+
+ROOT = Path(__file__).resolve().parents[2]
+Problem = tuple[str, str]
+
+
+def cross_checks(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """All problems between fields, as (path, line)."""
+    yield from check_models(raw)
+    yield from check_benchmarks(raw)
+    yield from check_methods(raw)
+    yield from check_references(raw)
+    yield from check_grid(raw)
+    yield from check_judge(raw)
+
+
+def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """No secret stands in the judge's address: addresses appear in logs and notes."""
+    address = section(raw, "judge").get("base_url")
+    if isinstance(address, str) and ("@" in address or "?" in address):
+        line = "an address without user, password or query is needed; the key comes from HIMAP_JUDGE_API_KEY or OPENAI_API_KEY"
+        yield "judge.base_url", line
+
+
+def section(raw: Any, *keys: str) -> Mapping[str, Any]:
+    """The mapping at a path, or an empty one."""
+    for key in keys:
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw if isinstance(raw, Mapping) else {}
+
+
+def items(value: Any) -> list[tuple[int, Any]]:
+    """The items of a list with their positions, or nothing."""
+    return list(enumerate(value)) if isinstance(value, list) else []
+
+
+def hint(name: Any, known: Any) -> str:
+    """The nearest known name, or the list of them."""
+    from himap.config import nearest
+
+    return nearest(str(name), known)
+
+
+def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Each model is either a local folder or a pinned hub id with its sizes."""
+    models = section(raw, "models")
+    if "models" in raw and isinstance(raw["models"], Mapping) and not models:
+        yield "models", "at least one model is needed"
+    for name in models:
+        model, at = section(models, name), f"models.{name}"
+        if (model.get("path") is None) == (model.get("id") is None):
+            yield at, "needs either `path` (a local folder) or `id` (a hub id), not both and not neither"
+        elif model.get("id") is not None:
+            for key in ("revision", "dims"):
+                if model.get(key) is None:
+                    yield f"{at}.{key}", "is required with `id`"
+        elif isinstance(model["path"], str) and not (ROOT / model["path"] / "config.json").is_file():
+            yield f"{at}.path", f"{model['path']!r} holds no config.json; give the folder of a checkpoint"
+
+
+def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Each benchmark is known, its source exists, its protocol options are its own."""
+    benchmarks = section(raw, "benchmarks")
+    if "benchmarks" in raw and isinstance(raw["benchmarks"], Mapping) and not benchmarks:
+        yield "benchmarks", "at least one benchmark is needed"
+    for name in benchmarks:
+        entry, at = section(benchmarks, name), f"benchmarks.{name}"
+        if name not in benchmark_names():
+            yield at, "unknown benchmark" + hint(name, benchmark_names())
+            continue
+        source = entry.get("source", "hub")
+        if isinstance(source, str) and source not in ("hub", "mini") and not (ROOT / source).exists():
+            yield f"{at}.source", f"{source!r} is neither `hub` nor `mini` nor a file or folder that exists"
+        if isinstance(entry.get("protocol"), Mapping):
+            try:
+                benchmark_named(name).protocol(entry["protocol"])
+            except ValueError as error:
+                yield f"{at}.protocol", str(error)
+
+
+def check_methods(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Methods name known criteria and methods, and their stages fit every model that they run on."""
+    methods, models = section(raw, "methods"), section(raw, "models")
+    for name in methods:
+        method, at = section(methods, name), f"methods.{name}"
+        ways = [key for key in FORMS if method.get(key) is not None]
+        if len(ways) != 1:
+            yield at, f"must say what it does by exactly one of {', '.join(FORMS)}; it has {', '.join(ways) or 'none'}"
+        for key in ("like", "flops_of"):
+            if isinstance(other := method.get(key), str) and other not in methods:
+                yield f"{at}.{key}", f"unknown method {other!r}" + hint(other, methods)
+        if any(method.get(key) for key in ("every_layer", "before_decoder", "downsample")) and not method.get(
+            "flops_of"
+        ):
+            yield f"{at}.flops_of", "is required: the method whose FLOPs are to be met"
+        for key in ("criterion", "criteria", "only"):
+            if method.get(key) is not None and not method.get("like"):
+                yield f"{at}.{key}", "is only allowed together with `like`"
+        yield from check_criteria(method, at)
+        special = section(method, "models")
+        general = [model for model in models if model not in special]
+        yield from check_stages(raw, method.get("stages"), f"{at}.stages", general)
+        for model in special:
+            stages = section(special, model).get("stages")
+            yield from check_stages(raw, stages, f"{at}.models.{model}.stages", [model] if model in models else [])
+    yield from check_cycles(methods)
+
+
+def check_criteria(method: Mapping[str, Any], at: str) -> Iterator[Problem]:
+    """The criteria that a method names outside its stages are known."""
+    named = [(f"{at}.criterion", method.get("criterion"))]
+    named += [(f"{at}.criteria[{index}]", one) for index, one in items(method.get("criteria"))]
+    named += [
+        (f"{at}.{key}.criterion", section(method, key).get("criterion")) for key in ("every_layer", "before_decoder")
+    ]
+    for path, criterion in named:
+        if isinstance(criterion, str) and criterion not in criterion_names():
+            yield path, f"unknown criterion {criterion!r}" + hint(criterion, criterion_names())
+
+
+def check_stages(raw: Mapping[str, Any], stages: Any, at: str, models: list[str]) -> Iterator[Problem]:
+    """Criteria are known, layers rise and lie below the model's last, keep ratios fall."""
+    if isinstance(stages, Mapping):
+        for kind in stages:
+            yield from check_stages(
+                raw, stages[kind] if isinstance(stages[kind], list) else None, f"{at}.{kind}", models
+            )
+        return
+    below, left = -1, None
+    for index, stage in items(stages):
+        stage = stage if isinstance(stage, Mapping) else {}
+        layer, keep, here = stage.get("layer"), stage.get("keep"), f"{at}[{index}]"
+        criterion = stage.get("criterion")
+        if isinstance(criterion, str) and criterion not in criterion_names():
+            yield f"{here}.criterion", f"unknown criterion {criterion!r}" + hint(criterion, criterion_names())
+        if isinstance(layer, int) and not isinstance(layer, bool):
+            if layer <= below:
+                yield f"{here}.layer", f"{layer} must be above the layer of the stage before ({below})"
+            below = max(below, layer)
+            for model in models:
+                depth = depth_of(raw, model)
+                if depth is not None and layer > depth - 2:
+                    yield f"{here}.layer", f"{layer} is not below the last layer of {model} (allowed: 0 to {depth - 2})"
+        if isinstance(keep, int | float) and not isinstance(keep, bool):
+            if left is not None and type(left) is type(keep) and keep >= left:
+                yield f"{here}.keep", f"{keep} must be below the {left} that the stage before keeps"
+            left = keep
+
+
+def check_cycles(methods: Mapping[str, Any]) -> Iterator[Problem]:
+    """Definitions by reference must end at a method with stages."""
+    for name in methods:
+        seen, at = [name], reference(methods, name)
+        while at in methods:
+            if at in seen:
+                yield f"methods.{name}", f"is defined in a circle: {' -> '.join([*seen, at])}"
+                break
+            seen.append(at)
+            at = reference(methods, at)
+
+
+def reference(methods: Mapping[str, Any], name: str) -> str:
+    """The method that a method is defined by, or nothing."""
+    method = section(methods, name)
+    return str(method.get("like") or method.get("flops_of") or "")
+
+
+def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Tables and analyses name methods, models and benchmarks that exist; layers are within the models."""
+    methods = section(raw, "methods")
+    for name in section(raw, "tables"):
+        table, at = section(raw, "tables", name), f"tables.{name}"
+        yield from unknown_names(table, at, "methods", methods)
+        yield from unknown_names(table, at, "models", section(raw, "models"))
+        yield from unknown_names(table, at, "benchmarks", benchmark_names())
+    for key in ("saliency", "disruption", "latency", "grid"):
+        yield from unknown_names(section(raw, key), key, "benchmarks", benchmark_names())
+    yield from unknown_names(section(raw, "latency"), "latency", "methods", methods)
+    for index, layer in items(section(raw, "disruption").get("layers")):
+        for model in section(raw, "models"):
+            depth = depth_of(raw, model)
+            if isinstance(layer, int) and depth is not None and layer >= depth:
+                yield (
+                    f"disruption.layers[{index}]",
+                    f"{layer} is not a layer of {model}, which has {depth} (0 to {depth - 1})",
+                )
+
+
+def unknown_names(entry: Mapping[str, Any], at: str, key: str, known: Any) -> Iterator[Problem]:
+    """The names in a list that are not known."""
+    for index, name in items(entry.get(key)):
+        if isinstance(name, str) and name not in known:
+            yield f"{at}.{key}[{index}]", f"unknown {key.removesuffix('s')} {name!r}" + hint(name, known)
+
+
+def check_grid(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """The grid's layers are within each model, and at least one of its points is in order."""
+    grid = section(raw, "grid")
+    for key in ("k1", "k2"):
+        for index, layer in items(grid.get(key)):
+            for model in section(raw, "models"):
+                depth = depth_of(raw, model)
+                if isinstance(layer, int) and depth is not None and layer >= depth - 1:
+                    yield f"grid.{key}[{index}]", f"{layer} is not below the last layer of {model}, which has {depth}"
+
+
+def depth_of(raw: Mapping[str, Any], model: Any) -> int | None:
+    """How many layers a model has, from its entry or its folder; None while that cannot be known."""
+    entry = section(raw, "models", str(model))
+    layers = section(entry, "dims").get("layers")
+    if isinstance(layers, int):
+        return layers
+    path = entry.get("path")
+    return depth_of_folder(path) if isinstance(path, str) else None
+
+
+@cache
+def depth_of_folder(path: str) -> int | None:
+    """The depth written in a checkpoint's config.json."""
+    from himap.plan import local_dims
+
+    try:
+        return local_dims(ROOT / path).layers
+    except (ValueError, OSError, KeyError):
+        return None

@@ -1,0 +1,61 @@
+"""The sizes of a model, read from its config.json alone: what costs, schedules and checks need before any weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from himap.files import read_json
+
+LLAMA_DEFAULTS = {
+    "num_hidden_layers": 32,
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "intermediate_size": 11008,
+    "vocab_size": 32000,
+}
+
+
+@dataclass(frozen=True)
+class Dims:
+    """A decoder's sizes and the number of image tokens it is given."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    tokens_per_image: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the image tokens in the picture."""
+        side = round(self.tokens_per_image**0.5)
+        return (side, side) if side * side == self.tokens_per_image else (1, self.tokens_per_image)
+
+
+def decoder_dims(text_config: dict[str, Any], tokens_per_image: int) -> Dims:
+    """Sizes from a decoder's config, with transformers' defaults for what a checkpoint leaves out."""
+    value = {**LLAMA_DEFAULTS, **{k: v for k, v in text_config.items() if v is not None}}
+    heads = value["num_attention_heads"]
+    return Dims(
+        layers=value["num_hidden_layers"],
+        width=value["hidden_size"],
+        heads=heads,
+        kv_heads=value.get("num_key_value_heads", heads),
+        head_dim=value.get("head_dim", value["hidden_size"] // heads),
+        ffn=value["intermediate_size"],
+        vocab=value["vocab_size"],
+        tokens_per_image=tokens_per_image,
+    )
+
+
+def read_config(directory: str | Path) -> dict[str, Any]:
+    """A checkpoint's config.json; a folder without one is refused with the way out."""
+    path = Path(directory) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{directory}: no config.json here; give the folder of a checkpoint")
+    return read_json(path)

@@ -1,0 +1,1 @@
+"""Official scoring rules as pure functions of predictions and references."""

@@ -1,0 +1,44 @@
+"""Accuracy, precision, recall, F1 and yes-ratio of yes/no answers, from counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def confusion(said: Any, truth: Any) -> np.ndarray:
+    """One row per sample: true positive, false positive, false negative, true negative, said yes, one."""
+    import numpy as np
+
+    said, truth = np.asarray(said, dtype=object), np.asarray(truth, dtype=object)
+    yes, no, true = said == "yes", said == "no", truth == "yes"
+    cells = [yes & true, yes & ~true, no & true, no & ~true, yes, np.ones(len(said), dtype=bool)]
+    return np.stack(cells, axis=1).astype(np.float64)
+
+
+def f1(counts: Any) -> Any:
+    """F1 in percent from sums whose last axis begins with TP, FP, FN; 0 where nothing is positive."""
+    import numpy as np
+
+    tp, fp, fn = counts[..., 0], counts[..., 1], counts[..., 2]
+    whole = 2 * tp + fp + fn
+    return 100.0 * np.divide(2 * tp, whole, out=np.zeros_like(tp), where=whole > 0)
+
+
+def rates(counts: Any) -> dict[str, float]:
+    """All five measures in percent from summed counts."""
+    tp, fp, fn, tn, yes, n = map(float, counts)
+    return {
+        "f1": float(f1(counts)),
+        "accuracy": share(tp + tn, n),
+        "precision": share(tp, tp + fp),
+        "recall": share(tp, tp + fn),
+        "yes_ratio": share(yes, n),
+    }
+
+
+def share(part: float, whole: float) -> float:
+    """A part in percent of a whole, 0 of nothing."""
+    return 100.0 * part / whole if whole else 0.0

@@ -1,0 +1,75 @@
+"""Reading and summing up the verdicts of a judging language model: LLaVA-Bench's pairs of scores, MM-Vet's grades."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Verdict = list[float] | None
+
+
+def parse_pair(review: str) -> Verdict:
+    """LLaVA-Bench: exactly two numbers on the first line, one space apart (a comma counts as a space); else None."""
+    parts = review.split("\n")[0].replace(",", " ").split(" ")
+    numbers = [number for part in parts if (number := as_float(part)) is not None]
+    return numbers if len(parts) == len(numbers) == 2 else None
+
+
+def parse_grade(content: str) -> Verdict:
+    """MM-Vet: the first word is a number from 0 to 1; else None."""
+    grade = as_float(content.split(" ")[0].strip())
+    return [grade] if grade is not None and 0.0 <= grade <= 1.0 else None
+
+
+def as_float(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def run_columns(verdicts: Sequence[Verdict], names: Sequence[str]) -> dict[str, float]:
+    """One column per run and score (score_1, score_2, ...), NaN where the verdict of a run could not be read."""
+    missing = [float("nan")] * len(names)
+    return {
+        f"{name}_{run}": value
+        for run, verdict in enumerate(verdicts, start=1)
+        for name, value in zip(names, verdict or missing, strict=True)
+    }
+
+
+def runs_of(frame: pd.DataFrame) -> list[int]:
+    """The numbers of the judge's runs in a table of per-sample scores."""
+    return sorted(int(name.removeprefix("score_")) for name in frame.columns if name.startswith("score_"))
+
+
+def relative_scores(sums: Any) -> Any:
+    """LLaVA-Bench's result of each run, from sums of both scores and of verdicts: [..., 3 runs] -> [..., runs].
+
+    Rounded as upstream does: both means to three decimals, their ratio to one.
+    """
+    import numpy as np
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        model, reference = (np.round(sums[..., start::3] / sums[..., 2::3], 3) for start in (0, 1))
+        return np.round(100.0 * model / reference, 1)
+
+
+def relative_estimate(frame: pd.DataFrame) -> Any:
+    """The mean of the runs' results as a function of sums over questions; an unreadable verdict is in neither mean."""
+    import numpy as np
+
+    from himap.statistics import Estimate
+
+    parts = []
+    for run in runs_of(frame):
+        scores = frame[[f"score_{run}", f"reference_{run}"]].to_numpy(dtype=np.float64)
+        readable = ~np.isnan(scores).any(axis=1)
+        parts += [np.where(readable[:, None], scores, 0.0), readable[:, None].astype(np.float64)]
+    return Estimate(np.concatenate(parts, axis=1), lambda sums: relative_scores(sums).mean(axis=-1))

@@ -1,0 +1,21 @@
+"""Means over parts of a table of per-sample scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def by_group(
+    frame: pd.DataFrame, column: str, score: str = "score", scale: float = 100.0, prefix: str = ""
+) -> dict[str, float]:
+    """Mean score of each value of a column, named after the value."""
+    means = frame.groupby(column, sort=True)[score].mean() * scale
+    return {f"{prefix}{value}": float(mean) for value, mean in means.items()}
+
+
+def total(frame: pd.DataFrame, column: str, scale: float = 100.0) -> float:
+    """Mean of one column."""
+    return float(frame[column].mean() * scale)

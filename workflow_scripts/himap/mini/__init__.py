@@ -1,0 +1,1 @@
+"""The embedded world: small pictures with known content, questions about them, and the small model trained on them."""

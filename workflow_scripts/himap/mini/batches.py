@@ -1,0 +1,156 @@
+"""Training batches: several pictures, and for each as many prompts and answers as fit into a few rows of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from himap.mini import conversations
+from himap.mini.glyphs import COLOR_NAMES, FIRST_CLUTTER, INDEX, SHAPE_NAMES
+from himap.mini.questions import unique_marks
+from himap.mini.scenes import PIXELS, SIDE, Mark, generator, make_scene, render
+from himap.mini.tokenizer import IMAGE, SYSTEM
+
+PREFIX = f"{SYSTEM} USER: "
+ROWS, LENGTH = 4, 96  # rows of tokens per picture, tokens per row
+CELLS = SIDE * SIDE
+GLYPH_CLASSES = FIRST_CLUTTER + 1  # all clutter is one class
+COLOR_CLASSES = len(COLOR_NAMES) + 2  # the inks, grey, and nothing
+
+
+@dataclass
+class Batch:
+    """Arrays of a batch of B pictures with R rows of T tokens each (row = picture * R + index)."""
+
+    pixels: np.ndarray  # uint8 [B, 96, 96, 3]
+    glyphs: np.ndarray  # int64 [B, 144], clutter merged
+    colors: np.ndarray  # int64 [B, 144], last class: nothing
+    ids: np.ndarray  # int64 [B*R, T]
+    positions: np.ndarray  # int64 [B*R, T], counted from the prefix for every turn
+    turn: np.ndarray  # int64 [B*R, T], which turn of the row a token belongs to, -1: none
+    labels: np.ndarray  # int64 [B*R, T], the next token where it is part of an answer, else -100
+    weights: np.ndarray  # float32 [B*R, T]
+    letters: np.ndarray  # int64 [B*R, T], at the last token of an option its letter, else -100
+    verdicts: (
+        np.ndarray
+    )  # int64 [B*R, T], there: the token of yes for the right option, of no for the others, else -100
+    rows: (
+        np.ndarray
+    )  # int64 [B*R, T], where a question names an object that the picture has once, the object's row, else -100
+    columns: np.ndarray  # int64 [B*R, T], and its column
+    groups: list[tuple[int, int, str]] = field(default_factory=list)  # row, turn, group
+
+
+class BatchMaker:
+    """Makes batch number `step` from nothing but the split, the seed and the number, so a resumed run sees the same pictures."""
+
+    def __init__(self, tokenizer: Any, split: str, seed: int, size: int, phases: Sequence[tuple[int, int, str]] = ()):
+        self.tokenizer, self.split, self.seed, self.size, self.phases = tokenizer, split, seed, size, phases
+        prefix = tokenizer.encode(PREFIX)
+        one = {
+            text: tokenizer.encode(text, add_special_tokens=False)[0] for text in ("\n", ".", " yes", " no", *"ABCDE")
+        }
+        self.line, self.dot, self.yes, self.no = (one[text] for text in ("\n", ".", " yes", " no"))
+        self.option_letters = {one[letter]: letter for letter in "ABCDE"}
+        self.color_tokens = {tokenizer.encode(f" {name}", add_special_tokens=False)[0]: name for name in COLOR_NAMES}
+        self.shape_tokens = {tokenizer.encode(f" {name}", add_special_tokens=False)[0]: name for name in SHAPE_NAMES}
+        self.prefix_ids = [*prefix, *[tokenizer.convert_tokens_to_ids(IMAGE)] * CELLS]
+
+    def __getitem__(self, step: int) -> Batch:
+        rows = self.size * ROWS
+        batch = Batch(
+            pixels=np.zeros((self.size, PIXELS, PIXELS, 3), np.uint8),
+            glyphs=np.zeros((self.size, CELLS), np.int64),
+            colors=np.zeros((self.size, CELLS), np.int64),
+            ids=np.zeros((rows, LENGTH), np.int64),
+            positions=np.zeros((rows, LENGTH), np.int64),
+            turn=np.full((rows, LENGTH), -1, np.int64),
+            labels=np.full((rows, LENGTH), -100, np.int64),
+            weights=np.zeros((rows, LENGTH), np.float32),
+            letters=np.full((rows, LENGTH), -100, np.int64),
+            verdicts=np.full((rows, LENGTH), -100, np.int64),
+            rows=np.full((rows, LENGTH), -100, np.int64),
+            columns=np.full((rows, LENGTH), -100, np.int64),
+        )
+        phase = next((name for first, last, name in self.phases if first <= step < last), "all")
+        for picture in range(self.size):
+            rng = generator(self.split, self.seed, step, picture)
+            scene = make_scene(conversations.random_kind(rng, phase), rng)
+            batch.pixels[picture] = render(scene)
+            batch.glyphs[picture] = np.minimum(scene.glyphs.ravel(), FIRST_CLUTTER)
+            batch.colors[picture] = np.where(scene.glyphs.ravel() == 0, COLOR_CLASSES - 1, scene.colors.ravel())
+            turns = conversations.turns(scene, rng, 5 * ROWS, phase)
+            self._pack(batch, picture, turns, {mark.name: mark for mark in unique_marks(scene)})
+        return batch
+
+    def _pack(self, batch: Batch, picture: int, turns: list[conversations.Turn], marks: dict[str, Mark]) -> None:
+        """Put turns into the first row of the picture that still has room; leave out those that fit nowhere."""
+        if not turns:
+            return
+        used = [0] * ROWS
+        count = [0] * ROWS
+        prompts = self.tokenizer([f"\n{turn.prompt} ASSISTANT:" for turn in turns], add_special_tokens=False)[
+            "input_ids"
+        ]
+        answers = self.tokenizer([f" {turn.answer}" for turn in turns], add_special_tokens=False)["input_ids"]
+        for turn, prompt, answer in zip(turns, prompts, answers, strict=True):
+            answer = [*answer, self.tokenizer.eos_token_id]
+            tokens = [*prompt, *answer][:-1]  # the end mark is only predicted
+            index = next((r for r in range(ROWS) if used[r] + len(tokens) <= LENGTH), None)
+            if index is None:
+                continue
+            row, start = picture * ROWS + index, used[index]
+            end = start + len(tokens)
+            batch.ids[row, start:end] = tokens
+            batch.positions[row, start:end] = len(self.prefix_ids) + np.arange(len(tokens))
+            batch.turn[row, start:end] = count[index]
+            batch.labels[row, end - len(answer) : end] = answer
+            batch.weights[row, end - len(answer) : end] = len(answer) ** -0.5
+            if turn.group.startswith("choice"):
+                for place, letter in self.option_ends(prompt):
+                    right = self.option_letters[letter] == turn.answer
+                    batch.letters[row, start + place] = letter
+                    batch.verdicts[row, start + place] = self.yes if right else self.no
+            for place in range(1, len(prompt)):
+                name = f"{self.color_tokens.get(prompt[place - 1])} {self.shape_tokens.get(prompt[place])}"
+                if name in marks:
+                    batch.rows[row, start + place] = marks[name].row
+                    batch.columns[row, start + place] = marks[name].column
+            batch.groups.append((row, count[index], turn.group))
+            used[index], count[index] = end, count[index] + 1
+
+    def option_ends(self, prompt: list[int]) -> list[tuple[int, int]]:
+        """Where the lettered options of a multiple-choice prompt end, with their letters' tokens."""
+        breaks = [i for i, token in enumerate(prompt) if token == self.line]
+        lines = zip(breaks, [*breaks[1:], len(prompt)], strict=True)
+        starts = [(first, last) for first, last in lines if last - first > 3 and prompt[first + 2] == self.dot]
+        return [(last - 1, prompt[first + 1]) for first, last in starts if prompt[first + 1] in self.option_letters]
+
+
+def cell_words(tokenizer: Any) -> np.ndarray:
+    """For every glyph the token that names it (shape word, letter or digit), -100 where there is none: int64 [glyphs]."""
+    result = np.full(GLYPH_CLASSES, -100, np.int64)
+    for name, index in INDEX.items():
+        if index == 0 or index >= FIRST_CLUTTER:
+            continue
+        ids = tokenizer.encode(name if len(name) == 1 else f" {name}", add_special_tokens=False)
+        if len(ids) == 1:
+            result[index] = ids[0]
+    return result
+
+
+def place_words(tokenizer: Any) -> np.ndarray:
+    """Twelve tokens that stand for rows and twelve for columns (the letters A to X): int64 [2, 12]."""
+    letters = [tokenizer.encode(chr(ord("A") + i), add_special_tokens=False)[0] for i in range(2 * SIDE)]
+    return np.array(letters, np.int64).reshape(2, SIDE)
+
+
+def color_words(tokenizer: Any) -> np.ndarray:
+    """For every ink the token that names it, -100 for grey and for nothing: int64 [colors]."""
+    result = np.full(COLOR_CLASSES, -100, np.int64)
+    for index, name in enumerate(COLOR_NAMES):
+        result[index] = tokenizer.encode(f" {name}", add_special_tokens=False)[0]
+    return result

@@ -1,0 +1,114 @@
+"""The mini model as a LLaVA checkpoint of transformers: its configuration, its processor, and how both are saved."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from himap import files
+from himap.mini.glyphs import CELL
+from himap.mini.scenes import PIXELS
+from himap.mini.tokenizer import BOS, EOS, IMAGE, PAD
+
+LAYERS = 12
+WIDTH = 128
+HEADS = 4
+FFN = 320
+TOWER_LAYERS = 3
+TOWER_WIDTH = 128
+POSITIONS = 1024
+ROPE_THETA = 10000.0
+
+
+def configuration(tokenizer: Any) -> Any:
+    """The sizes of tower, projector and decoder, with the ids of the tokenizer's special tokens."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in (BOS, EOS, PAD, IMAGE)}
+    vision = CLIPVisionConfig(
+        hidden_size=TOWER_WIDTH,
+        intermediate_size=2 * TOWER_WIDTH,
+        num_hidden_layers=TOWER_LAYERS,
+        num_attention_heads=4,
+        image_size=PIXELS,
+        patch_size=CELL,
+        projection_dim=TOWER_WIDTH,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=FFN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        head_dim=WIDTH // HEADS,
+        max_position_embeddings=POSITIONS,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        tie_word_embeddings=True,
+        bos_token_id=ids[BOS],
+        eos_token_id=ids[EOS],
+        pad_token_id=ids[PAD],
+    )
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=ids[IMAGE],
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=(PIXELS // CELL) ** 2,
+        tie_word_embeddings=True,
+    )
+
+
+def processor(tokenizer: Any) -> Any:
+    """The LLaVA processor: CLIP's image steps at this model's size, and the image token repeated once per patch."""
+    from transformers import LlavaProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    images = CLIPImageProcessorPil(
+        size={"shortest_edge": PIXELS},
+        crop_size={"height": PIXELS, "width": PIXELS},
+        do_resize=True,
+        do_center_crop=True,
+    )
+    return LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=CELL,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token=IMAGE,
+    )
+
+
+def build(tokenizer: Any) -> Any:
+    """A fresh model with random weights (set torch's seed before)."""
+    from transformers import LlavaForConditionalGeneration
+
+    return LlavaForConditionalGeneration(configuration(tokenizer))
+
+
+def save(model: Any, tokenizer: Any, directory: str | Path) -> None:
+    """Write the whole checkpoint folder; the weights go to disk as bf16, each file under its final name only when complete."""
+    import torch
+    from transformers import GenerationConfig
+
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
+        half = build(tokenizer)
+        half.load_state_dict(model.state_dict())
+        half.to(torch.bfloat16)
+        half.generation_config = GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            do_sample=False,
+        )
+        half.save_pretrained(temporary)
+        processor(tokenizer).save_pretrained(temporary)
+        for file in sorted(Path(temporary).iterdir()):
+            with files.replacing(directory / file.name) as target:
+                shutil.copyfile(file, target)

@@ -1,0 +1,68 @@
+"""Muon for the decoder's matrices (all of one shape together), AdamW for everything else, in one object that saves flat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Push the singular values of a stack of matrices [N, rows, columns] towards one (Newton-Schulz of fifth order)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.to(torch.bfloat16)
+    tall = x.shape[1] > x.shape[2]
+    x = x.transpose(1, 2) if tall else x
+    x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(x.dtype)
+    for _ in range(steps):
+        gram = x @ x.transpose(1, 2)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.transpose(1, 2) if tall else x).float()
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """The gradient, zero where a parameter took no part."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+class Optimizer:
+    """Steps named parameters; names in `matrices` go through Muon."""
+
+    def __init__(
+        self, parameters: dict[str, Tensor], matrices: set[str], muon_rate: float, adam_rate: float, decay: float = 0.01
+    ):
+        self.parameters = parameters
+        self.muon_rate, self.adam_rate, self.decay = muon_rate, adam_rate, decay
+        self.stacks: dict[tuple[int, ...], list[str]] = {}
+        for name in sorted(matrices):
+            self.stacks.setdefault(tuple(parameters[name].shape), []).append(name)
+        self.others = sorted(set(parameters) - matrices)
+        self.state = {f"momentum.{name}": torch.zeros_like(parameters[name]) for name in parameters}
+        self.state |= {f"variance.{name}": torch.zeros_like(parameters[name]) for name in self.others}
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """One update with the learning rates scaled by `factor`; clears the gradients."""
+        self.steps += 1
+        for shape, names in self.stacks.items():
+            gradients = torch.stack([_gradient(self.parameters[name]) for name in names])
+            momenta = (
+                torch.stack([self.state[f"momentum.{name}"] for name in names]).mul_(0.95).add_(gradients, alpha=0.05)
+            )
+            updates = orthogonalize(gradients.lerp(momenta, 0.95))
+            rate = factor * self.muon_rate * max(1.0, shape[0] / shape[1]) ** 0.5
+            for i, name in enumerate(names):
+                self.state[f"momentum.{name}"].copy_(momenta[i])
+                self.parameters[name].mul_(1 - rate * self.decay).sub_(updates[i], alpha=rate)
+        beta1, beta2 = 0.9, 0.98
+        for name in self.others:
+            parameter = self.parameters[name]
+            if parameter.grad is None:
+                continue
+            momentum, variance = self.state[f"momentum.{name}"], self.state[f"variance.{name}"]
+            momentum.lerp_(parameter.grad, 1 - beta1)
+            variance.lerp_(parameter.grad.square(), 1 - beta2)
+            scale = (1 - beta2**self.steps) ** 0.5 / (1 - beta1**self.steps)
+            parameter.sub_(momentum / (variance.sqrt() + 1e-8), alpha=factor * self.adam_rate * scale)
+        for parameter in self.parameters.values():
+            parameter.grad = None

@@ -1,0 +1,89 @@
+"""A small byte-level BPE: every word of the questions is one token, capitals and digits stand alone, any text comes back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
+VOCABULARY = 896
+# Capitals stand alone, so that a word in the picture is read letter by letter; the role names are the exception.
+PIECES = r" ?(?:USER|ASSISTANT|OCR)| ?[A-Z][a-z]+| ?[a-z]+| ?[A-Z]| ?[0-9]| ?[^\sA-Za-z0-9]|\s"
+
+
+def train_tokenizer(texts: Iterable[str]) -> Any:
+    """Train the vocabulary on texts; returns a fast tokenizer of transformers."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    special = [PAD, BOS, EOS, IMAGE]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    core.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, core.token_to_id(BOS))]
+    )
+    return wrap(core)
+
+
+def wrap(core: Any) -> Any:
+    """A tokenizer of the `tokenizers` library as transformers wants it."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        extra_special_tokens={"image_token": IMAGE},
+        clean_up_tokenization_spaces=False,
+        model_max_length=2048,
+        padding_side="left",
+    )
+
+
+def load_or_train(path: Path, pictures: int) -> Any:
+    """The vocabulary saved at a path, or a new one that is saved there."""
+    from tokenizers import Tokenizer
+
+    from himap import files
+
+    if path.exists():
+        return wrap(Tokenizer.from_file(str(path)))
+    tokenizer = train_tokenizer(corpus(pictures))
+    files.write_text(path, tokenizer.backend_tokenizer.to_str())
+    return tokenizer
+
+
+def corpus(pictures: int = 3000) -> list[str]:
+    """The texts the vocabulary is trained on: prompts and answers about training scenes, and the conversation frame."""
+    from himap.mini import conversations, scenes
+
+    texts = [f"{SYSTEM} USER: ", " ASSISTANT:"] * pictures
+    for index in range(pictures):
+        rng = scenes.generator("train", 77, index)
+        scene = scenes.make_scene(conversations.random_kind(rng), rng)
+        for turn in conversations.turns(scene, rng, 12):
+            texts += [f"\n{turn.prompt} ASSISTANT:", f" {turn.answer}"]
+        texts += (
+            [f" {caption}" for caption in conversations.captions(scene, rng, 10)]
+            if conversations.content(scene)
+            else []
+        )
+    return texts

@@ -1,0 +1,390 @@
+"""Training of the mini model: first the tower with a helper loss, then projector and decoder on questions about pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from himap import files
+from himap.mini import checkpoint
+from himap.mini.batches import COLOR_CLASSES, GLYPH_CLASSES, Batch, BatchMaker, cell_words, color_words, place_words
+from himap.mini.glyphs import COLOR_NAMES
+from himap.mini.network import Network
+from himap.mini.optimizer import Optimizer
+from himap.mini.scenes import SIDE
+from himap.mini.tokenizer import load_or_train
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how training goes; saved beside the state, and a resumed run must have the same."""
+
+    seed: int = 0
+    tower_steps: int = 700
+    steps: int = 6000
+    minutes: float = 0.0  # if set, the decoder trains this long instead of `steps` steps
+    pictures: int = 16  # per step
+    easy_steps: int = 600
+    choice_from: int = 600
+    choice_steps: int = 600
+    muon_rate: float = 0.01
+    adam_rate: float = 0.002
+    tower_rate: float = 0.001
+    flat: float = 0.5  # share of the training after which the rate falls
+    alignment: float = 0.3
+    corpus_pictures: int = 3000
+    held_out_batches: int = 6
+    report_every: int = 250
+    save_every: int = 500
+
+
+FREE = (
+    "flat",
+    "choice_from",
+    "choice_steps",
+    "steps",
+    "minutes",
+    "report_every",
+    "save_every",
+    "held_out_batches",
+)  # may change when a run is resumed
+QUICK = Recipe(
+    tower_steps=3,
+    steps=4,
+    pictures=2,
+    easy_steps=2,
+    corpus_pictures=300,
+    held_out_batches=1,
+    report_every=2,
+    save_every=2,
+)
+
+
+class Heads(torch.nn.Module):
+    """The helper loss's four linear readers of a patch: glyph, color, row, column."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.glyph = torch.nn.Linear(width, GLYPH_CLASSES)
+        self.color = torch.nn.Linear(width, COLOR_CLASSES)
+        self.row = torch.nn.Linear(width, SIDE)
+        self.column = torch.nn.Linear(width, SIDE)
+
+    def losses(self, features: Tensor, glyphs: Tensor, colors: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed cross-entropies, and the share of non-empty patches whose glyph and color are both right."""
+        rows = torch.arange(SIDE * SIDE, device=features.device).div(SIDE, rounding_mode="floor").expand_as(glyphs)
+        columns = (torch.arange(SIDE * SIDE, device=features.device) % SIDE).expand_as(glyphs)
+        glyph, color = self.glyph(features), self.color(features)
+        loss = F.cross_entropy(glyph.flatten(0, 1), glyphs.flatten()) + F.cross_entropy(
+            color.flatten(0, 1), colors.flatten()
+        )
+        for head, target in ((self.row, rows), (self.column, columns)):
+            loss = loss + 0.3 * F.cross_entropy(head(features).flatten(0, 1), target.flatten())
+        right = (glyph.argmax(-1) == glyphs) & (color.argmax(-1) == colors)
+        return loss, right[glyphs > 0].float().mean()
+
+
+def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """The arrays of a batch on the device."""
+    names = (
+        "pixels",
+        "glyphs",
+        "colors",
+        "ids",
+        "positions",
+        "turn",
+        "labels",
+        "weights",
+        "letters",
+        "verdicts",
+        "rows",
+        "columns",
+    )
+    return {name: torch.from_numpy(getattr(batch, name)).to(device) for name in names}
+
+
+class _Steps(torch.utils.data.IterableDataset):
+    """The batches first..last-1 in order, for one worker process."""
+
+    def __init__(self, maker: BatchMaker, first: int, last: int):
+        self.maker, self.first, self.last = maker, first, last
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self.first, self.last):
+            yield self.maker[step]
+
+
+class Trainer:
+    """Model, optimizers and progress of one training run, saved and restored as a whole."""
+
+    def __init__(self, recipe: Recipe, state: Path, device: str, compiled: bool):
+        self.recipe, self.folder, self.device = recipe, state, torch.device(device)
+        self.tokenizer = load_or_train(state / "tokenizer.json", recipe.corpus_pictures)
+        torch.manual_seed(recipe.seed)
+        self.model = checkpoint.build(self.tokenizer).to(self.device).float()
+        self._initialize()
+        self.heads = Heads(checkpoint.TOWER_WIDTH).to(self.device)
+        phases = (
+            (0, recipe.easy_steps, "easy"),
+            (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices"),
+        )
+        self.batches = BatchMaker(self.tokenizer, "train", recipe.seed, recipe.pictures, phases)
+        self.network = Network(self.model, self.batches.prefix_ids, compiled)
+        self.glyph_words = torch.from_numpy(cell_words(self.tokenizer)).to(self.device)
+        self.place_words = torch.from_numpy(place_words(self.tokenizer)).to(self.device)
+        self.color_words = torch.from_numpy(color_words(self.tokenizer)).to(self.device)
+        named = dict(self.model.named_parameters())
+        tower = {k: v for k, v in named.items() if "vision_tower" in k and "post_layernorm" not in k}
+        tower |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
+        rest = {k: v for k, v in named.items() if "vision_tower" not in k}
+        matrices = {k for k, v in rest.items() if v.ndim == 2 and ".layers." in k}
+        self.tower_optimizer = Optimizer(tower, set(), 0.0, recipe.tower_rate)
+        self.optimizer = Optimizer(rest, matrices, recipe.muon_rate, recipe.adam_rate)
+        self.tower_step = self.step = 0
+        self.seconds = 0.0  # of decoder training, over all resumed runs
+        self.held_out: list[Batch] = []
+
+    def _initialize(self) -> None:
+        """Start every decoder block as silent, and its attention as looking for tokens that are like the asking one.
+
+        Queries and keys begin with the same matrix: with tied embeddings and the alignment loss, the word "ring" then
+        looks at the image tokens that show rings before anything is learned (compare mimetic initialization).
+        """
+        for layer in self.model.model.language_model.layers:
+            torch.nn.init.normal_(layer.self_attn.q_proj.weight, std=0.06)
+            layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
+            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+            torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything that a resumed run needs."""
+        tensors = {f"model.{k}": v for k, v in self.model.named_parameters()}
+        tensors |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
+        tensors |= {f"tower.{k}": v for k, v in self.tower_optimizer.state.items()}
+        return tensors | {f"optimizer.{k}": v for k, v in self.optimizer.state.items()}
+
+    def save(self) -> None:
+        """Write weights, moments and counters in one file, atomically."""
+        from safetensors.torch import save_file
+
+        counters = {
+            "tower_step": self.tower_step,
+            "step": self.step,
+            "seconds": self.seconds,
+            "tower_optimizer_steps": self.tower_optimizer.steps,
+            "optimizer_steps": self.optimizer.steps,
+        }
+        metadata = {"recipe": json.dumps(asdict(self.recipe)), "counters": json.dumps(counters)}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self._tensors().items()}
+        with files.replacing(self.folder / "state.safetensors") as temporary:
+            save_file(tensors, temporary, metadata)
+
+    def resume(self) -> bool:
+        """Continue from the saved state, if there is one of the same recipe."""
+        from safetensors import safe_open
+
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return False
+        with safe_open(path, "pt", device=str(self.device)) as saved:
+            metadata = saved.metadata()
+            earlier = json.loads(metadata["recipe"])
+            other = [
+                name for name, value in asdict(self.recipe).items() if earlier.get(name) != value and name not in FREE
+            ]
+            if other:
+                raise ValueError(
+                    f"{path}: was made with other settings of {', '.join(other)}; use the same or delete it"
+                )
+            with torch.no_grad():
+                for name, tensor in self._tensors().items():
+                    tensor.copy_(saved.get_tensor(name))
+        counters = json.loads(metadata["counters"])
+        self.tower_step, self.step, self.seconds = counters["tower_step"], counters["step"], counters["seconds"]
+        self.tower_optimizer.steps, self.optimizer.steps = (
+            counters["tower_optimizer_steps"],
+            counters["optimizer_steps"],
+        )
+        return True
+
+    def log(self, **values: Any) -> None:
+        """One line to the terminal and to the log file."""
+        values = {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
+        print(" ".join(f"{k} {v}" for k, v in values.items()), flush=True)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def loader(self, first: int, last: int) -> Any:
+        """Batches first..last-1, made by another process while this one computes."""
+        steps = _Steps(self.batches, first, last)
+        return torch.utils.data.DataLoader(steps, batch_size=None, num_workers=1, prefetch_factor=6)
+
+    def train_tower(self) -> None:
+        """First stage: the tower learns what every patch shows; afterwards it stays as it is, like LLaVA's."""
+        total = self.recipe.tower_steps
+        if self.tower_step >= total:
+            return
+        started = time.time()
+        offset = 1 << 30  # other pictures than the decoder's
+        for batch in self.loader(offset + self.tower_step, offset + total):
+            data = to_tensors(batch, self.device)
+            loss, right = self.heads.losses(
+                self.network.features(data["pixels"]).float(), data["glyphs"], data["colors"]
+            )
+            loss.backward()
+            progress = self.tower_step / total
+            self.tower_optimizer.step(min(1.0, (self.tower_step + 1) / 50, 2.5 * (1 - progress) + 0.02))
+            self.tower_step += 1
+            if self.tower_step % 100 == 0 or self.tower_step == total:
+                self.log(
+                    stage="tower",
+                    step=self.tower_step,
+                    loss=loss.item(),
+                    patches_right=right.item(),
+                    s=time.time() - started,
+                )
+        self.save()
+
+    def progress(self) -> float:
+        """The share of the decoder's training that is done."""
+        if self.recipe.minutes:
+            return self.seconds / (60 * self.recipe.minutes)
+        return self.step / self.recipe.steps
+
+    def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Answer loss, alignment loss, and which answer tokens are predicted right (in row-major order).
+
+        Alignment: an image token, through final norm and head, names its color and its glyph; and after two thirds of the
+        layers the last token of an option names the option's letter and says whether the option is right,
+        and an object that a question names says in which row and column it stands.
+        """
+        with torch.no_grad():
+            features = self.network.features(data["pixels"])
+        image = self.network.project(features.detach())
+        hidden, middle = self.network.decode(image, data["ids"], data["positions"], data["turn"])
+        chosen = data["labels"] >= 0
+        logits = self.network.logits(hidden[chosen])
+        weights = data["weights"][chosen]
+        labels = data["labels"][chosen]
+        answer = (F.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
+        cells = (data["glyphs"] > 0) & (data["colors"] < len(COLOR_NAMES))
+        generator = torch.Generator().manual_seed(self.step)  # not the global one: a resumed run draws the same
+        cells &= (torch.rand(cells.shape, generator=generator) < 0.6).to(self.device)
+        words = self.network.logits(image[cells])
+        align = F.cross_entropy(words, self.color_words[data["colors"][cells]])
+        align = align + F.cross_entropy(words, self.glyph_words[data["glyphs"][cells]], ignore_index=-100)
+        ends = data["letters"] >= 0
+        if ends.any():
+            options = self.network.logits(middle[ends])
+            align = (
+                align
+                + F.cross_entropy(options, data["letters"][ends])
+                + F.cross_entropy(options, data["verdicts"][ends])
+            )
+        named = data["rows"] >= 0
+        if named.any():
+            places = self.network.logits(middle[named])
+            align = align + 0.5 * F.cross_entropy(places, self.place_words[0][data["rows"][named]])
+            align = align + 0.5 * F.cross_entropy(places, self.place_words[1][data["columns"][named]])
+        return answer, align, logits.detach().argmax(-1) == labels
+
+    def train_decoder(self) -> None:
+        """Second stage: projector and decoder learn to answer."""
+        recipe = self.recipe
+        last = recipe.steps if not recipe.minutes else 1 << 29
+        if self.progress() >= 1:
+            return
+        tick = time.time()
+        recent: dict[str, float] = defaultdict(float)
+        for batch in self.loader(self.step, last):
+            answer, align, right = self.loss(to_tensors(batch, self.device))
+            (answer + recipe.alignment * align).backward()
+            done = self.progress()
+            falling = (1 - done) / (1 - recipe.flat)
+            self.optimizer.step(max(0.01, min(1.0, (self.step + 1) / 100, falling)))
+            self.step += 1
+            now = time.time()
+            self.seconds, tick = self.seconds + now - tick, now
+            recent["answer"] += answer.item() / recipe.report_every
+            recent["align"] += align.item() / recipe.report_every
+            recent["right"] += right.float().mean().item() / recipe.report_every
+            if self.step % recipe.report_every == 0:
+                scores = self.evaluate()
+                groups = {k: round(v, 2) for k, v in scores["groups"].items()}
+                self.log(
+                    stage="decoder",
+                    step=self.step,
+                    done=self.progress(),
+                    s=self.seconds,
+                    loss=recent["answer"],
+                    align=recent["align"],
+                    tokens_right=recent["right"],
+                    held_out=scores["all"],
+                    groups=json.dumps(groups),
+                )
+                recent.clear()
+                tick = time.time()
+            if self.step % recipe.save_every == 0:
+                self.save()
+                tick = time.time()
+            if self.progress() >= 1:
+                break
+        self.save()
+
+    @torch.no_grad()
+    def evaluate(self, blind: bool = False) -> dict[str, Any]:
+        """Share of held-out turns whose whole answer greedy decoding would give (every token is the likeliest), by group."""
+        if not self.held_out:
+            maker = BatchMaker(self.tokenizer, "validation", self.recipe.seed, self.recipe.pictures)
+            self.held_out = [maker[step] for step in range(self.recipe.held_out_batches)]
+        hits: dict[str, list[bool]] = defaultdict(list)
+        for batch in self.held_out:
+            data = to_tensors(batch, self.device)
+            if blind:
+                data["pixels"] = torch.full_like(data["pixels"], 128)
+            _, _, right = self.loss(data)
+            marks = np.ones(batch.labels.shape, bool)
+            marks[batch.labels >= 0] = right.cpu().numpy()
+            for row, turn, group in batch.groups:
+                hits[group].append(bool(marks[row][batch.turn[row] == turn].all()))
+        every = [hit for group in hits.values() for hit in group]
+        return {"all": float(np.mean(every)), "groups": {k: float(np.mean(v)) for k, v in sorted(hits.items())}}
+
+
+def can_compile(device: str) -> bool:
+    """Whether torch.compile has what it needs."""
+    return device != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def train(recipe: Recipe, out: Path, state: Path, device: str = "cpu", compiled: bool | None = None) -> dict[str, Any]:
+    """Train, or go on training, until the recipe is done; write the checkpoint to `out` and return the last held-out scores."""
+    state.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe, state, device, can_compile(device) if compiled is None else compiled)
+    resumed = trainer.resume()
+    trainer.log(
+        stage="start",
+        resumed=resumed,
+        tower_step=trainer.tower_step,
+        step=trainer.step,
+        vocabulary=len(trainer.tokenizer),
+    )
+    trainer.train_tower()
+    trainer.train_decoder()
+    checkpoint.save(trainer.model, trainer.tokenizer, out)
+    scores = trainer.evaluate() | {"blind": trainer.evaluate(blind=True)}
+    scores |= {"steps": trainer.step, "seconds": round(trainer.seconds), "recipe": asdict(recipe), "device": device}
+    files.write_json(out / "training.json", scores)
+    trainer.log(stage="end", held_out=scores["all"], blind=scores["blind"]["all"])
+    return scores

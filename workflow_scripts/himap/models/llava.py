@@ -1,0 +1,190 @@
+"""LLaVA-1.5 in the transformers layout: CLIP tower, two-layer projector, Llama decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from himap.dims import Dims, decoder_dims
+from himap.models import Model
+from himap.picture import pad_to_square
+from himap.prompts import Prompt
+from himap.registry import unknown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CHAT = (
+    "A chat between a curious {0} and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the {0}'s questions. "
+)
+SYSTEM = {"vicuna_v1": CHAT.format("user"), "llava_v1": CHAT.format("human"), "user": ""}
+IMAGE_MODES = ("pad", "crop")
+
+
+def matches(config: dict[str, Any]) -> bool:
+    """Whether a config.json is a LLaVA checkpoint in the transformers layout."""
+    return config.get("model_type") == "llava" and "vision_config" in config
+
+
+def dims(config: dict[str, Any]) -> Dims:
+    """Sizes from config.json alone."""
+    vision = {"image_size": 336, "patch_size": 14, **config["vision_config"]}
+    extra = 0 if config.get("vision_feature_select_strategy", "default") == "default" else 1
+    return decoder_dims(config.get("text_config", {}), (vision["image_size"] // vision["patch_size"]) ** 2 + extra)
+
+
+def load(
+    directory: Path,
+    config: dict[str, Any],
+    *,
+    device: str,
+    dtype: torch.dtype,
+    template: str = "vicuna_v1",
+    image_mode: str = "pad",
+) -> Model:
+    """Load weights from safetensors, and tokenizer and image processor where they lie beside them."""
+    from safetensors import SafetensorError
+    from transformers import LlavaForConditionalGeneration
+
+    if template not in SYSTEM:
+        raise unknown("template", template, SYSTEM)
+    if image_mode not in IMAGE_MODES:
+        raise unknown("image_mode", image_mode, IMAGE_MODES)
+    if not any(directory.glob("*.safetensors")):
+        raise ValueError(f"{directory}: no .safetensors file here; convert the checkpoint first (docs/models.md)")
+    try:
+        module: Any = LlavaForConditionalGeneration.from_pretrained(
+            directory, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", local_files_only=True
+        )
+    except SafetensorError as error:
+        raise ValueError(
+            f"{directory}: its weights are not whole safetensors files ({error}); download them again"
+        ) from error
+    model = from_module(module.to(device), name=directory.name)
+    if (directory / "tokenizer_config.json").is_file():
+        _attach_processor(model, directory, module.config, template, image_mode)
+    return model
+
+
+def from_module(module: Any, name: str) -> Model:
+    """The interface around a transformers model (LlavaForConditionalGeneration) that is already in memory."""
+    config, decoder = module.config, module.model.language_model
+    ends = module.generation_config.eos_token_id
+    ends = config.text_config.eos_token_id if ends is None else ends
+    return Model(
+        name=name,
+        family="llava",
+        dims=dims(config.to_dict()),
+        module=module,
+        embed_tokens=decoder.embed_tokens,
+        layers=list(decoder.layers),
+        norm=decoder.norm,
+        rotary=decoder.rotary_emb,
+        head=module.lm_head,
+        image_token_id=config.image_token_id,
+        end_ids=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+        encode_images=lambda pixels: _encode(module, pixels),
+    )
+
+
+def random_model(sizes: Dims, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Model:
+    """A LLaVA of given sizes with random weights; its tower stands to the decoder as in the 7B model."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    side, patch = sizes.grid[0], 14
+    width = max(64, sizes.width // 4 // 64 * 64)
+    vision = CLIPVisionConfig(
+        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=max(2, sizes.layers * 3 // 4),
+        num_attention_heads=width // 64, image_size=side * patch, patch_size=patch,
+    )  # fmt: skip
+    text = LlamaConfig(
+        hidden_size=sizes.width, intermediate_size=sizes.ffn, num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads, num_key_value_heads=sizes.kv_heads, head_dim=sizes.head_dim,
+        vocab_size=sizes.vocab, max_position_embeddings=4096, eos_token_id=2,
+    )  # fmt: skip
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=sizes.vocab - 1, dtype=dtype)
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(seed)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            module = LlavaForConditionalGeneration(config)
+    finally:
+        torch.set_default_dtype(before)
+    model = from_module(module, name="random")
+    module.requires_grad_(False).eval()
+    return model
+
+
+@torch.no_grad()
+def _encode(module: Any, pixels: Tensor) -> Tensor:
+    """Decoder inputs [N, n, D] of pixels [N, 3, H, W]; positions are interpolated for another size than the trained one."""
+    config = module.config
+    native = pixels.shape[-1] == config.vision_config.image_size
+    features = module.model.get_image_features(
+        pixel_values=pixels.to(module.lm_head.weight.device, module.lm_head.weight.dtype),
+        vision_feature_layer=config.vision_feature_layer,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        **({} if native else {"interpolate_pos_encoding": True}),
+    )
+    return torch.stack(list(features.pooler_output))
+
+
+def _attach_processor(model: Model, directory: Path, config: Any, template: str, image_mode: str) -> None:
+    """Give the model its tokenizer and image side."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    processor = AutoImageProcessor.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False, backend="pil"
+    )
+    if len(tokenizer) > model.embed_tokens.num_embeddings:
+        raise ValueError(
+            f"{directory}: the tokenizer has {len(tokenizer)} entries but the model embeds {model.embed_tokens.num_embeddings}; "
+            "tokenizer and weights do not belong together"
+        )
+    mark = tokenizer.convert_ids_to_tokens(config.image_token_id)
+
+    def tokenize(prompt: Prompt, image_tokens: Sequence[int]) -> list[int]:
+        return tokenizer(prompt_text(prompt, template, [mark * n for n in image_tokens]))["input_ids"]
+
+    def preprocess(images: Sequence[Image], grid: Sequence[int] | None = None) -> Tensor:
+        return _pixels(images, processor, image_mode, grid, config.vision_config.patch_size)
+
+    def answer_ids(text: str) -> list[int]:
+        before = tokenizer("ASSISTANT:", add_special_tokens=False)["input_ids"]
+        return tokenizer(f"ASSISTANT: {text}", add_special_tokens=False)["input_ids"][len(before) :]
+
+    model.tokenize, model.preprocess, model.answer_ids = tokenize, preprocess, answer_ids
+    model.detokenize = lambda ids: tokenizer.decode(ids, skip_special_tokens=True).strip()
+    model.plain_id = tokenizer.convert_tokens_to_ids
+
+
+def prompt_text(prompt: Prompt, template: str, images: Sequence[str]) -> str:
+    """The whole text that is tokenized: template, image marks, the user's words."""
+    said = "".join(f"{image}\n" for image in images) + prompt.text.lstrip("\n")
+    if prompt.style == "raw":
+        return said
+    system = SYSTEM["llava_v1" if prompt.style == "fastv" else template]
+    return f"{system}USER: {said} ASSISTANT:"
+
+
+def _pixels(images: Sequence[Image], processor: Any, mode: str, grid: Sequence[int] | None, patch: int) -> Tensor:
+    """Pixels [N, 3, H, W]: padded to a square with the mean colour or centre-cropped, at the trained size or a smaller one."""
+    rgb = [image.convert("RGB") for image in images]
+    if mode == "pad":
+        colour = tuple(int(255 * mean) for mean in processor.image_mean)
+        rgb = [pad_to_square(image, colour) for image in rgb]
+    size = {}
+    if grid is not None:
+        size = {
+            "size": {"shortest_edge": grid[0] * patch},
+            "crop_size": {"height": grid[0] * patch, "width": grid[1] * patch},
+        }
+    return processor(rgb, return_tensors="pt", **size)["pixel_values"]

@@ -1,0 +1,68 @@
+"""Criteria on the head-mean attention of the layer below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from himap.pruning.criteria import View, criterion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from himap.attention import LayerAttention
+
+
+def _map(view: View) -> LayerAttention:
+    if view.attention is None:
+        raise ValueError(f"a stage at layer {view.layer} has no layer below it whose attention could be looked at")
+    return view.attention
+
+
+def _real(view: View) -> Tensor:
+    return view.rows.positions >= 0
+
+
+@criterion(needs_attention=True)
+def instruction_attention(view: View) -> Tensor:
+    """Attention received from instruction tokens: the paper's shallow score, Eq. 8."""
+    return _map(view).received(view.is_instruction)
+
+
+@criterion(needs_attention=True)
+def image_attention(view: View) -> Tensor:
+    """Attention received from the image tokens that are left, itself included: the paper's deep score as coded."""
+    return _map(view).received(view.is_image)
+
+
+@criterion(needs_attention=True)
+def image_attention_rows(view: View) -> Tensor:
+    """Attention given to the image tokens that are left: Eq. 9 with its indices as printed."""
+    return _map(view).given(view.is_image, to=view.is_image)
+
+
+@criterion(needs_attention=True)
+def image_attention_debiased(view: View) -> Tensor:
+    """Attention received from image tokens, per image token that can see it: the causal mask favours none."""
+    seen_by = view.is_image.flip(1).cumsum(1).flip(1)  # image tokens at or after each column
+    return _map(view).received(view.is_image) / seen_by.clamp(min=1)
+
+
+@criterion(needs_attention=True)
+def last_token_attention(view: View) -> Tensor:
+    """Attention received from the last token of the prompt: FastV as its code does it."""
+    last = view.is_image.new_zeros(view.is_image.shape)
+    last[:, -1] = True
+    return _map(view).received(last)
+
+
+@criterion(needs_attention=True)
+def mean_attention(view: View) -> Tensor:
+    """Mean attention received from all other tokens: FastV as its paper words it."""
+    others = _real(view).sum(dim=1, keepdim=True) - 1
+    return _map(view).received(_real(view), itself=False) / others.clamp(min=1)
+
+
+@criterion(needs_attention=True)
+def all_attention(view: View) -> Tensor:
+    """Attention received from all tokens, itself included: no modality is preferred."""
+    return _map(view).received(_real(view))

@@ -1,0 +1,22 @@
+"""Criteria on the hidden states that enter the layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from himap.pruning.criteria import View, criterion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@criterion(needs_attention=False)
+def embedding_norm(view: View) -> Tensor:
+    """Length of the token's hidden state."""
+    return view.rows.hidden.float().norm(dim=-1)
+
+
+@criterion(needs_attention=False)
+def gradient(view: View) -> Tensor:
+    """First-order change of the model's own next-token loss if the token were zero: |h · dL/dh|, at the price of a backward pass."""
+    return (view.rows.hidden.float() * view.loss_gradient().float()).sum(dim=-1).abs()

@@ -1,0 +1,37 @@
+"""The paper's numbers, read from published.yaml; None stands for what is not published or was not obtained."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE = Path(__file__).with_name("published.yaml")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@cache
+def published() -> dict[str, Any]:
+    """All of it."""
+    return yaml.load(FILE.read_text(encoding="utf-8"), Loader=LOADER)
+
+
+def table_value(table: str, model: str | None, method: str, column: str) -> float | None:
+    """One cell of a table: a benchmark's score, `tflops` or `ratio`."""
+    cells = published()["tables"].get(table, {}).get("cells", {})
+    return cells.get(model, {}).get(method, {}).get(column)
+
+
+def figure_values(figure: str, *keys: str) -> Any:
+    """A figure's values below some keys (model, or model/benchmark), or None."""
+    place = published()["figures"].get(figure, {}).get("cells", {})
+    for key in keys:
+        place = place.get(key) if isinstance(place, dict) else None
+    return place
+
+
+def inconsistencies(where: str) -> list[str]:
+    """What in a table or figure of the paper does not fit together."""
+    return [one["what"] for one in published()["inconsistencies"] if one["where"] == where]

@@ -1,0 +1,1 @@
+"""The report: one page from what a run has left in its results folder, the paper's numbers beside it."""

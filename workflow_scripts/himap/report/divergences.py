@@ -1,0 +1,259 @@
+"""Where the paper and its released code differ: what each says, and the results of both beside each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from himap import benchmarks
+from himap.report import text
+from himap.report.gallery import histograms
+from himap.report.results import Results, records_of
+
+CONVENTIONS = {
+    "paper": "image tokens, two feed-forward matrices",
+    "gated": "image tokens, three matrices",
+    "prompt": "whole prompt, operations",
+    "measured": "counted on a run, scoring included",
+}
+MIDDLE = (0.22, 0.5)  # layers 7 to 15 of 32, as shares of the depth
+
+
+def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """Each divergence as two columns of results; an empty column says what would fill it."""
+    maps = histograms(results) if maps is None else maps
+    return [
+        one(
+            "Ranking with or without a cache",
+            "The paper ranks the image tokens once, at prefill.",
+            "The released code has no cache: every generated token runs the prompt again and ranks anew, generated tokens included.",
+            scored(results, "divergence", "himap"), scored(results, "divergence", "himap_released"), "./reproduce divergence",
+        ),
+        one(
+            "Deep criterion: attention received or paid",
+            "Equation 9 as printed is a row sum, the attention that an image token pays.",
+            "Prose and code take column sums, the attention that it receives. Under a causal mask that favours early tokens; "
+            "dividing by the queries that can see a token removes it.",
+            scored(results, "divergence", "himap_printed"),
+            scored(results, "divergence", "himap") + scored(results, "divergence", "himap_debiased"), "./reproduce divergence",
+            quarters(maps),
+        ),
+        one(
+            "FastV's criterion",
+            "As the papers describe it: the mean attention from all tokens.",
+            "Its code: the attention of the last token alone.",
+            scored(results, "divergence", "fastv_as_written"), scored(results, "divergence", "fastv"), "./reproduce divergence",
+        ),
+        one(
+            "Saliency",
+            "Equation 1: attention times its gradient, absolute value after the sum over heads.",
+            "The code multiplies by the attention once more (A² times the gradient) and takes the absolute value per head.",
+            saliency_lines(results, "paper"), saliency_lines(results, "released"), "./reproduce figure4",
+        ),
+        one(
+            "Modality shares",
+            "Equations 2 to 4 sum columns: the flow out of a group.",
+            "The code sums rows: the flow into a group. The published Figure 3 fits the rows.",
+            share_lines(results, "paper"), share_lines(results, "released"), "./reproduce figure3",
+        ),
+        one(
+            "Target of the loss",
+            "The token that the model would emit.",
+            "The answer's letter without its word mark, a token that the model never emits.",
+            target_lines(results, "emitted"), target_lines(results, "released"), "saliency.targets: [emitted, released] in the config",
+        ),
+        one(
+            "Layers that a disruption reaches",
+            "The paper disrupts layer l alone.",
+            "The code edits one mask in place, so layer l and all above are disrupted.",
+            disruption_lines(results, "single", "img2txt"), disruption_lines(results, "suffix", "img2txt"), "./reproduce figure5",
+        ),
+        one(
+            "The random control",
+            "Here: as many causal pairs as the disruption that it controls, seeded.",
+            "The code draws random rows, unseeded, which cut about half as many pairs.",
+            disruption_lines(results, "suffix", "random"), disruption_lines(results, "suffix", "random_unmatched"),
+            "disruption.flows with random_unmatched in the config",
+        ),
+        one(
+            "Label consistency",
+            "The same answer before and after the disruption.",
+            "The right letter occurs somewhere in the answer.",
+            disruption_lines(results, "suffix", "img2txt", "label"), disruption_lines(results, "suffix", "img2txt", "label_released"),
+            "./reproduce figure5",
+        ),
+        one(
+            "Where attention is cut",
+            "The paper sets it to zero, which leaves the rest as it is.",
+            "The code blocks before the softmax, so that the rest grows.",
+            block_lines(results, "post"), block_lines(results, "pre"), "a second run with disruption.block: post and another output",
+        ),
+        one(
+            "What counts as FLOPs",
+            "Image tokens alone, with two feed-forward matrices: the only count that gives the printed TFLOPs.",
+            "The decoders have three matrices, the prompt holds more tokens, and scoring costs too. No code for FLOPs was released.",
+            flops_lines(results, ["paper"]), flops_lines(results, ["gated", "prompt", "measured"]), "./reproduce flops",
+        ),
+    ]  # fmt: skip
+
+
+def one(
+    title: str, paper: str, released: str, paper_lines: list[str], released_lines: list[str], way: str,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """One divergence."""
+    sides = [{"says": paper, "lines": paper_lines}, {"says": released, "lines": released_lines}]
+    return {"title": title, "sides": sides, "way": way, "extra": extra}
+
+
+def scored(results: Results, table: str, method: str) -> list[str]:
+    """A method's cells of a table."""
+    frame = results.table(table)
+    if frame is None:
+        return []
+    lines = []
+    for row in records_of(frame[(frame["method"] == method) & frame["ours"].notna()]):
+        benchmark = benchmarks.get(row.benchmark)
+        edges = text.interval(row.low, row.high, benchmark.digits)
+        line = f"{row.model}, {row.title}, {benchmark.title}: {text.number(row.ours, benchmark.digits)} [{edges}]"
+        if pd.notna(row.vs_vanilla):
+            line += f"; against unpruned {text.number(row.vs_vanilla, benchmark.digits, sign=True)}, {text.p_value(row.p_value)}"
+        lines.append(line)
+    return lines
+
+
+def quarters(maps: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Where the tokens lie that each form of the deep criterion keeps."""
+    rows = [
+        [part["model"], method["title"], *(quarter["text"] + " %" for quarter in method["quarters"])]
+        for part in maps
+        for method in part["methods"]
+        if method["title"].startswith("HiMAP")
+    ]
+    if not rows:
+        return None
+    caption = "Kept tokens over the four quarters of the image, from top to bottom"
+    return {"caption": caption, "head": ["model", "method", "1st", "2nd", "3rd", "4th"], "rows": rows}
+
+
+def flow_curves(results: Results, definition: str) -> list[tuple[str, pd.DataFrame]]:
+    """Raw block sums per layer of one definition, trained weights."""
+    frame = results.figure("figure4")
+    if frame is None:
+        return []
+    own = frame[(frame["source"] == "ours") & (frame["variant"] == definition)]
+    return [
+        (f"{model}, {benchmarks.get(str(task)).title}", part.pivot_table(index="layer", columns="curve", values="raw"))
+        for (model, task), part in own.groupby(["model", "benchmark"], sort=False)
+    ]
+
+
+def saliency_lines(results: Results, definition: str) -> list[str]:
+    """Where each flow is largest, and their ratio in the middle layers."""
+    lines = []
+    for place, curve in flow_curves(results, definition):
+        depth = len(curve)
+        middle = curve[(curve.index >= MIDDLE[0] * depth) & (curve.index < MIDDLE[1] * depth)].sum()
+        ratio = text.significant(middle["image_from_image"] / middle["instruction_from_image"])
+        peaks = curve.idxmax()
+        lines.append(
+            f"{place}: S_vv largest at layer {peaks['image_from_image']}, S_vt at layer {peaks['instruction_from_image']}; "
+            f"S_vv over S_vt in the middle layers {ratio}"
+        )
+    return lines
+
+
+def share_lines(results: Results, definition: str) -> list[str]:
+    """The sum of the image bars in percent of the instruction bars."""
+    frame = results.figure("figure3")
+    if frame is None:
+        return []
+    own = frame[(frame["source"] == "ours") & (frame["variant"] == definition)]
+    lines = []
+    for (model, task), part in own.groupby(["model", "benchmark"], sort=False):
+        sums = part.groupby("curve")["raw"].sum()
+        share = text.significant(100 * sums["image"] / sums["instruction"])
+        lines.append(
+            f"{model}, {benchmarks.get(str(task)).title}: image tokens have {share} % of the instruction tokens' saliency"
+        )
+    return lines
+
+
+def target_lines(results: Results, target: str) -> list[str]:
+    """The layers of the largest flows for one target of the loss, by equation 1."""
+    lines = []
+    for model in results.facts["models"]:
+        for task, facts in results.facts["benchmarks"].items():
+            frame = results.parquet("saliency", model, task, "saliency.parquet")
+            if frame is None:
+                continue
+            chosen = (frame["target"] == target) & (frame["weights"] == "trained") & (frame["definition"] == "paper")
+            means = frame[chosen].groupby("layer")[["image_from_image", "instruction_from_image"]].mean()
+            if len(means):
+                total = means.sum()
+                ratio = text.significant(total["image_from_image"] / total["instruction_from_image"])
+                peaks = means.idxmax()
+                lines.append(
+                    f"{model}, {facts['title']}: S_vv largest at layer {peaks['image_from_image']}, S_vt at layer "
+                    f"{peaks['instruction_from_image']}; S_vv over S_vt, all layers {ratio}"
+                )
+    return lines
+
+
+def disruption_lines(results: Results, extent: str, flow: str, measure: str = "label") -> list[str]:
+    """Consistency in the first and the last layers."""
+    frame = results.figure("figure5")
+    if frame is None:
+        return []
+    own = frame[
+        (frame["source"] == "ours")
+        & (frame["extent"] == extent)
+        & (frame["flow"] == flow)
+        & (frame["measure"] == measure)
+    ]
+    lines = []
+    for (model, task), part in own[own["part"] != "layer"].groupby(["model", "benchmark"], sort=False):
+        ends = {row.part: row for row in records_of(part)}
+        shown = [
+            f"{name} layers {text.number(ends[name].value, 2)} ± {text.number(1.96 * ends[name].spread, 2)}"
+            for name in ("first", "last")
+            if name in ends
+        ]
+        lines.append(
+            f"{model}, {benchmarks.get(str(task)).title}: of the answers kept, {', '.join(shown)} (n = {int(part['n'].max())})"
+        )
+    return lines
+
+
+def block_lines(results: Results, block: str) -> list[str]:
+    """Consistency per way of cutting, from the sweep's own files, image to instruction, layer l alone."""
+    lines = []
+    for model in results.facts["models"]:
+        for task, facts in results.facts["benchmarks"].items():
+            folder = results.folder / "disruption" / model / task
+            frames = [pd.read_parquet(path) for path in sorted(folder.glob("layers-*.parquet"))]
+            if frames:
+                whole = pd.concat(frames)
+                own = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
+                if len(own):
+                    value = text.number(float(own["same_answer"].mean()), 3)
+                    lines.append(
+                        f"{model}, {facts['title']}: {value} of answers kept, mean over layers (n = {own['sample_id'].nunique()})"
+                    )
+    return lines
+
+
+def flops_lines(results: Results, conventions: list[str]) -> list[str]:
+    """HiMAP's share of the unpruned FLOPs under some counts."""
+    lines = []
+    for model in results.facts["models"]:
+        frame = results.csv("flops", model, "qa.csv")
+        if frame is not None and "himap" in set(frame["method"]):
+            own = frame[frame["method"] == "himap"].set_index("convention")["ratio"]
+            lines += [
+                f"{model}, {CONVENTIONS[key]}: {text.number(100 * own[key])} %"
+                for key in conventions
+                if key in own.index
+            ]
+    return lines

@@ -1,0 +1,264 @@
+"""Samples with the image tokens that each method kept, chosen by a rule; and where in the image the kept tokens lie.
+
+A picture is embedded once per sample. What a stage dropped is one dark path over it, so a method costs a few hundred bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from himap.picture import pad_to_square
+from himap.report import text
+from himap.report.facts import scope
+from himap.report.results import Results
+
+SIDE = 288  # pixels of an embedded picture
+SHOWN = 3  # samples per benchmark
+STAGES = 3  # stages shown of a method that has more
+ANSWERS = 2000  # answers per evaluation that are looked at
+PADDING = (122, 116, 104)
+RULE = (
+    f"Per benchmark at most {SHOWN} samples with different images: first those on which the scores of the methods of Table 1 "
+    "differ most, then those with most different answers, then by their order in the file"
+    f" (of a large set, the first {ANSWERS} answers)."
+)
+
+
+def gallery(results: Results) -> list[dict[str, Any]]:
+    """Per model its benchmarks with the chosen samples."""
+    models = []
+    for model in results.facts["models"]:
+        tasks = [task_part(results, model, task) for task in results.facts["benchmarks"]]
+        found = [task for task in tasks if task]
+        models.append({"model": model, "scope": scope(results.facts, model), "tasks": found})
+    return models
+
+
+def methods_of(results: Results, model: str, task: str) -> list[str]:
+    """The methods evaluated on a benchmark, those of the main tables first."""
+    here = [method for a, b, method in results.facts["evaluated"] if (a, b) == (model, task)]
+    main = [method for method in results.facts["main_methods"] if method in here]
+    return main + [method for method in here if method not in main]
+
+
+def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
+    """The chosen samples of one benchmark with every method's answer."""
+    answers: dict[str, dict[str, dict[str, Any]]] = {}
+    scores: dict[str, dict[str, float]] = {}
+    for method in methods_of(results, model, task):
+        rows = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS)
+        if rows is not None:
+            answers[method] = {row["sample_id"]: row for row in rows}
+            scores[method] = scores_of(results, model, task, method)
+    main = [method for method in results.facts["main_methods"] if method in answers]
+    samples = results.folder / "benchmarks" / task / "samples.parquet"
+    if not main or not samples.is_file():
+        return None
+    ranked = disagreeing({m: answers[m] for m in main}, scores)
+    chosen = with_different_images(read_rows(samples, ranked[: 8 * SHOWN]), ranked)
+    facts = results.facts["models"][model]
+    return {
+        "task": task,
+        "title": results.facts["benchmarks"][task]["title"],
+        "samples": [sample_part(results, facts, task, row, answers, scores, main) for row in chosen],
+    }
+
+
+def scores_of(results: Results, model: str, task: str, method: str) -> dict[str, float]:
+    """Each sample's score, where there is one."""
+    frame = results.parquet("evaluation", model, task, method, "per_sample.parquet")
+    if frame is None or "score" not in frame:
+        return {}
+    return {
+        str(name): float(value)
+        for name, value in zip(frame["sample_id"], frame["score"], strict=True)
+        if value == value
+    }
+
+
+def disagreeing(answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str, dict[str, float]]) -> list[str]:
+    """Sample ids by the rule above."""
+    order = list(next(iter(answers.values())))
+
+    def rank(name: str) -> tuple[float, int]:
+        values = [scores[method][name] for method in answers if name in scores[method]]
+        said = {rows[name]["prediction"].strip() for rows in answers.values() if name in rows}
+        return (-(max(values) - min(values)) if values else 0.0, -len(said))
+
+    return sorted(order, key=rank)  # stable: the file's order decides last
+
+
+def read_rows(path: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Some rows of a samples file; only the row groups that hold them are read with their images."""
+    file, wanted = pq.ParquetFile(path), set(names)
+    columns = ["sample_id", "question", "options", "references", "images"]
+    found: dict[str, dict[str, Any]] = {}
+    for number in range(file.num_row_groups):
+        ids = file.read_row_group(number, columns=["sample_id"])["sample_id"].to_pylist()
+        places = [place for place, name in enumerate(ids) if name in wanted]
+        if places:
+            rows = file.read_row_group(number, columns=columns).take(places).to_pylist()
+            found |= {row["sample_id"]: row for row in rows}
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def with_different_images(rows: dict[str, dict[str, Any]], ranked: list[str]) -> list[dict[str, Any]]:
+    """The first few in order, no image twice."""
+    chosen, seen = [], set()
+    for name in ranked:
+        row = rows.get(name)
+        if row and row["images"] and row["images"][0] not in seen:
+            seen.add(row["images"][0])
+            chosen.append(row)
+    return chosen[:SHOWN]
+
+
+def sample_part(
+    results: Results, facts: dict[str, Any], task: str, row: dict[str, Any],
+    answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str, dict[str, float]], main: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    """One sample: picture, question, references, and each method's tiles, answer and score."""
+    name, methods = row["sample_id"], []
+    for method, rows in answers.items():
+        if name in rows:
+            said = rows[name]
+            methods.append(
+                {
+                    "title": results.facts["methods"][method]["title"],
+                    "main": method in main,
+                    "answer": said["prediction"].strip(),
+                    "score": text.significant(scores[method][name], 3) if name in scores[method] else None,
+                    "tiles": tiles(said, facts),
+                }
+            )
+    return {
+        "id": f"{task}-{name}",
+        "name": name,
+        "question": row["question"] or "(describe the image)",
+        "options": list(row["options"] or []),
+        "references": list(dict.fromkeys(row["references"] or [])),
+        "picture": picture(row["images"][0], facts),
+        "grid": facts["grid"],
+        "images": len(row["images"]),
+        "main": [one for one in methods if one["main"]],
+        "others": [one for one in methods if not one["main"]],
+    }
+
+
+def picture(data: bytes, facts: dict[str, Any]) -> str:
+    """The image as the model sees it, as a data address."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    square = fitted(image, facts).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    packed = io.BytesIO()
+    square.save(packed, "WEBP", quality=78, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
+
+
+def fitted(image: Image.Image, facts: dict[str, Any]) -> Image.Image:
+    """Brought to a square in the model's way: padded or cut (LLaVA), or stretched (the other families)."""
+    if facts["family"] != "llava":
+        return image
+    if facts["image_mode"] != "crop":
+        return pad_to_square(image, PADDING)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def tiles(said: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is to be drawn over the picture: after each stage (some of them where there are many), or the whole."""
+    rows, columns = facts["grid"]
+    total = rows * columns
+    if not said["kept"]:
+        side = round(min(said["image_tokens"], total) ** 0.5)
+        smaller = said["image_tokens"] < total
+        note = f"{said['image_tokens']}, smaller image" if smaller else f"all {said['image_tokens']}"
+        return [{"dropped": "", "note": note, "scale": round(side / columns, 3) if smaller else 1}]
+    many = len(said["kept"])
+    shown = range(many) if many <= STAGES else sorted({0, many // 2, many - 1})
+    found = []
+    for stage in shown:
+        mask = unpacked([said["kept"][stage]], total)[0].reshape(rows, columns)
+        name = f"stage {stage + 1}" if many <= STAGES else f"{stage + 1} of {many}"
+        found.append({"dropped": dropped_path(mask), "note": f"{name}: {int(mask.sum())}", "scale": 1})
+    return found
+
+
+def unpacked(bitmaps: list[str], total: int) -> np.ndarray:
+    """Hexadecimal bitmaps as rows of booleans [n, total]: the reverse of `himap.tokens.to_bitmap`, without torch."""
+    raw = bytes.fromhex("".join(bitmap + "0" * (len(bitmap) % 2) for bitmap in bitmaps))
+    bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8)).reshape(len(bitmaps), -1)
+    return bits[:, :total].astype(bool)
+
+
+def dropped_path(mask: np.ndarray) -> str:
+    """The cells that are not kept as one path, run by run."""
+    pieces = []
+    for number, row in enumerate(mask):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], ~row, [False]]).astype(np.int8)))
+        pieces += [f"M{a} {number}h{b - a}v1h-{b - a}z" for a, b in edges.reshape(-1, 2)]
+    return "".join(pieces)
+
+
+# ---- where the kept tokens lie
+
+CIVIDIS = np.array(
+    [
+        (0, 32, 76), (0, 48, 110), (50, 72, 108), (85, 96, 110), (117, 121, 115), (149, 145, 117), (184, 172, 109),
+        (222, 203, 90), (255, 234, 70),
+    ]
+)  # fmt: skip
+MOST = 3.0  # times chance at the top of the scale
+
+
+def histograms(results: Results) -> list[dict[str, Any]]:
+    """Per model and method, how often each place of the image is still there after the last stage."""
+    parts = []
+    for model, facts in results.facts["models"].items():
+        rows, columns = facts["grid"]
+        counts: dict[str, list[np.ndarray]] = {}
+        for task in results.facts["benchmarks"]:
+            for method in methods_of(results, model, task):
+                said = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS) or []
+                last = [one["kept"][-1] for one in said if one["kept"] and one["image_tokens"] == rows * columns]
+                if last:
+                    counts.setdefault(method, []).append(unpacked(last, rows * columns))
+        main = results.facts["main_methods"]
+        ordered = sorted(counts, key=lambda one: (one not in main, main.index(one) if one in main else 0))
+        methods = [histogram(results, method, np.concatenate(counts[method]), rows, columns) for method in ordered]
+        parts.append({"model": model, "scope": scope(results.facts, model), "grid": facts["grid"], "methods": methods})
+    return parts
+
+
+def histogram(results: Results, method: str, kept: np.ndarray, rows: int, columns: int) -> dict[str, Any]:
+    """One method's map, and its kept tokens over the four quarters of the image from top to bottom."""
+    share = kept.mean(axis=0).reshape(rows, columns)
+    of_chance = share / share.mean()
+    quarters = [100 * part.sum() / share.sum() for part in np.array_split(share, 4, axis=0)]
+    return {
+        "title": results.facts["methods"][method]["title"],
+        "n": len(kept),
+        "keep": f"{100 * float(share.mean()):.3g} %",
+        "map": heat_map(of_chance),
+        "quarters": [{"text": text.number(one, 0), "value": float(one)} for one in quarters],
+        "most": text.number(float(of_chance.max())),
+    }
+
+
+def heat_map(values: np.ndarray) -> str:
+    """Values from 0 to MOST as a small PNG, a pixel per token."""
+    place = np.clip(values / MOST, 0, 1) * (len(CIVIDIS) - 1)
+    below = np.minimum(place.astype(int), len(CIVIDIS) - 2)
+    colours = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])
+    packed = io.BytesIO()
+    Image.fromarray(colours.round().astype(np.uint8)).save(packed, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"

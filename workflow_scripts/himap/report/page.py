@@ -1,0 +1,55 @@
+"""The page: everything drawn together and put into the template, with all text escaped."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from himap.published import published
+from himap.report import gallery
+from himap.report.divergences import divergences
+from himap.report.facts import TEMPLATES, scope
+from himap.report.figures import figure_parts
+from himap.report.provenance import provenance
+from himap.report.results import Results
+from himap.report.tables import table_parts
+from himap.report.verdicts import summary, verdict_groups
+
+COSTS = ("frontier", "figure8")
+
+
+def render(facts: dict[str, Any], folder: str | Path) -> str:
+    """The whole page as one text."""
+    results = Results(folder, facts)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures = figure_parts(results, [name for name in facts["figures"] if name not in COSTS])
+    groups, maps = verdict_groups(results), gallery.histograms(results)
+    return environment.get_template("page.html.j2").render(
+        scope=scope(facts),
+        paper=published()["paper"],
+        facts=facts,
+        groups=groups,
+        summary=summary(groups),
+        tables=table_parts(results, list(facts["tables"])),
+        figures=figures,
+        costs=figure_parts(results, [name for name in COSTS if name in facts["figures"]]),
+        gallery=gallery.gallery(results),
+        rule=gallery.RULE,
+        maps=maps,
+        most=gallery.MOST,
+        divergences=divergences(results, maps),
+        provenance=provenance(results),
+        rendered=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file
+        script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
+    )

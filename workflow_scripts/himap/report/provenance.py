@@ -1,0 +1,152 @@
+"""What a run was made from and what it took: revisions, checksums, versions, time per stage."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pandas as pd
+
+from himap.report import text
+from himap.report.facts import ROOT
+from himap.report.results import Results
+
+STAGES = {
+    "models": "fetching models", "benchmarks": "preparing benchmarks", "saliency": "saliency", "disruption": "disruption",
+    "evaluation": "evaluation", "grid": "grid",
+}  # fmt: skip
+
+
+def provenance(results: Results) -> dict[str, Any]:
+    """All of it, each part empty where nothing is known."""
+    return {
+        "code": code_revision(),
+        "models": model_rows(results),
+        "benchmarks": benchmark_rows(results),
+        "made_by": sidecar_rows(results),
+        "times": time_rows(results),
+        "config": results.facts["config"],
+        "config_hash": results.facts["config_hash"],
+        "missing": missing(results),
+    }
+
+
+def code_revision() -> dict[str, Any]:
+    """The commit of the code, and whether files were changed since; nothing outside a git checkout."""
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "changed": False}
+    return {"commit": head, "changed": bool(changed.strip())}
+
+
+def model_rows(results: Results) -> list[dict[str, Any]]:
+    """Origin and weights of each model."""
+    rows = []
+    for name, facts in results.facts["models"].items():
+        manifest = results.json("models", name, "manifest.json") or {}
+        weights = [file for file in manifest.get("files", []) if file["name"].endswith(".safetensors")]
+        rows.append(
+            {
+                "name": name,
+                "source": facts["source"],
+                "published": facts["published"],
+                "dtype": facts["dtype"],
+                "size": sum(file["bytes"] for file in weights) / 1e6 if weights else None,
+                "hashes": [{"name": file["name"], "sha256": file["sha256"]} for file in weights],
+            }
+        )
+    return rows
+
+
+def benchmark_rows(results: Results) -> list[dict[str, Any]]:
+    """Origin, subset and checksum of each benchmark."""
+    rows = []
+    for name, facts in results.facts["benchmarks"].items():
+        manifest = results.json("benchmarks", name, "manifest.json") or {}
+        subset = manifest.get("subset") or {}
+        whole = subset.get("n_total")
+        rows.append(
+            {
+                "title": facts["title"],
+                "source": "mini world" if facts["source"] == "mini" else origin(manifest, facts),
+                "rows": manifest.get("rows"),
+                "of": whole if whole != manifest.get("rows") else None,
+                "seed": subset.get("seed"),
+                "revision": manifest.get("revision"),
+                "licence": "drawn by this project" if facts["source"] == "mini" else manifest.get("licence"),
+                "sha256": manifest.get("sha256"),
+            }
+        )
+    return rows
+
+
+def origin(manifest: dict[str, Any], facts: dict[str, Any]) -> str:
+    """The hub id or the path of a benchmark's source."""
+    source = manifest.get("source") or {}
+    return str(source.get("id") or source.get("path") or facts["source"])
+
+
+def sidecar_rows(results: Results) -> dict[str, list[str]]:
+    """Devices, versions and precisions that the results name."""
+    found: dict[str, set[str]] = {}
+    for one in results.sidecars.values():
+        if "device" in one:
+            found.setdefault("device", set()).add(str(one["device"]))
+        for name, version in one.get("versions", {}).items():
+            found.setdefault(name, set()).add(str(version))
+        for key in ("dtype", "attention", "seed"):
+            if key in one.get("settings", {}):
+                found.setdefault(key, set()).add(str(one["settings"][key]))
+    return {key: sorted(values) for key, values in found.items()}
+
+
+def time_rows(results: Results) -> list[dict[str, Any]]:
+    """Jobs, wall time and GPU hours per stage, from Snakemake's benchmark files."""
+    jobs = []
+    for path in sorted((results.folder / "timings").rglob("*.tsv")):
+        parts = path.relative_to(results.folder / "timings").with_suffix("").parts
+        frame = pd.read_csv(path, sep="\t", na_values=["-"])
+        gpus = (
+            results.facts["models"].get(parts[1], {}).get("gpus", 0) if len(parts) > 1 and parts[0] != "models" else 0
+        )
+        jobs += [{"stage": parts[0], "seconds": row["s"], "gpu": gpus * row["s"]} for _, row in frame.iterrows()]
+    if not jobs:
+        return []
+    stages = pd.DataFrame(jobs).groupby("stage")
+    rows = []
+    for stage in sorted(stages.groups, key=lambda one: (list(STAGES).index(one) if one in STAGES else 99, one)):
+        part = stages.get_group(stage)
+        rows.append(time_row(STAGES.get(str(stage), str(stage)), part))
+    return [*rows, time_row("all", pd.DataFrame(jobs))]
+
+
+def time_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
+    """One line of the table of times."""
+    return {
+        "stage": name,
+        "jobs": len(part),
+        "wall": text.duration(part["seconds"].sum()),
+        "wall_value": float(part["seconds"].sum()),
+        "gpu": text.number(part["gpu"].sum() / 3600, 2),
+        "gpu_value": float(part["gpu"].sum()),
+    }
+
+
+def missing(results: Results) -> list[str]:
+    """Evaluations that the config asks for and that are not there yet."""
+    names = [
+        f"{model} / {task} / {method}"
+        for model, task, method in results.facts["evaluated"]
+        if not (results.folder / "evaluation" / model / task / method / "predictions.jsonl").is_file()
+    ]
+    return names

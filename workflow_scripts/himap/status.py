@@ -1,0 +1,292 @@
+"""Where a run stands: per experiment what is done, running, failed, waiting, and how long the rest may take.
+
+Which outputs are up to date is asked of Snakemake; what runs and what failed is read from the notes that it keeps.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from himap.jobs import bar, span
+
+if TYPE_CHECKING:
+    from himap.plan import Plan
+
+STATES = ("done", "running", "failed", "waiting")
+STEPS = ("models", "benchmarks", "evaluation", "saliency", "disruption", "flops", "latency", "grid")
+ENDED_FROM_OUTSIDE = {  # what a scheduler calls it, what its log says of it, what it means and what helps
+    "OUT_OF_MEMORY": (
+        r"exceeded (?:job )?memory limit|oom.?kill",
+        "its memory was not enough; raise the model's `memory_gb`",
+    ),
+    "TIMEOUT": (
+        r"DUE TO TIME LIMIT",
+        "its time was not enough; raise `execution.runtime_minutes`, or cut the work into more `shards`",
+    ),
+    "PREEMPTED": (r"DUE TO PREEMPTION", "it had to make room for another job"),
+    "NODE_FAIL": (r"DUE TO NODE FAILURE", "its node failed"),
+    "CANCELLED": (r"CANCELLED AT", "it was cancelled"),
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed and was not made good by a later attempt."""
+
+    rule: str
+    output: str
+    log: str | None
+    state: str | None = None  # what the scheduler calls its end
+    cluster_log: str | None = None
+
+
+def failures(snakemake_log: str) -> list[Failure]:
+    """The jobs that Snakemake's own log reports as failed; those that a later attempt finished are left out."""
+    found: dict[str, tuple[int, Failure]] = {}
+    for error in re.finditer(r"^Error in (?:rule|group) (\w+):\n((?:[ \t]+.*\n)*)", snakemake_log, re.MULTILINE):
+        body = error[2]
+        number, output = (
+            re.search(r"^\s+jobid: (\d+)", body, re.MULTILINE),
+            re.search(r"^\s+output: ([^,\n]+)", body, re.MULTILINE),
+        )
+        logs = re.search(r"^\s+log: ([^(\n]+)", body, re.MULTILINE)
+        own, _, cluster = logs[1].strip().partition(", ") if logs else ("", "", "")
+        state = re.search(r"status is: '?(\w+)", body)
+        failure = Failure(
+            rule=error[1],
+            output=output[1].strip() if output else "?",
+            log=own or None,
+            state=state[1] if state else None,
+            cluster_log=cluster or None,
+        )
+        found[number[1] if number else failure.output] = (error.start(), failure)
+    finished = {one[1]: one.start() for one in re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)}
+    return [failure for number, (place, failure) in found.items() if finished.get(number, -1) < place]
+
+
+def latest_log(state: Path, since: float = 0.0) -> str:
+    """What Snakemake wrote down of its last run that executed jobs, if that ended after `since`; looking writes logs too."""
+    logs = [path for path in (state / "log").glob("*.snakemake.log") if path.stat().st_mtime >= since]
+    for path in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if re.search(r"^Execute \d+ jobs", text, re.MULTILINE):
+            return text
+    return ""
+
+
+def last_lines(path: Path, count: int = 3) -> list[str]:
+    """The last lines of a log that say something; a bar that rewrites its line counts by its last state."""
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")[-20_000:]
+    lines = [line.split("\r")[-1].rstrip() for line in text.split("\n")]
+    return [line for line in lines if line][-count:]
+
+
+def reason(failure: Failure, root: Path) -> str:
+    """Why a job failed, in one line."""
+    said = last_lines(root / failure.log, 1) if failure.log else []
+    ended = failure.state if failure.state in ENDED_FROM_OUTSIDE else ended_by(failure.cluster_log)
+    if ended:
+        return f"SLURM says {ended}: {ENDED_FROM_OUTSIDE[ended][1]}"
+    if said:
+        return said[-1].strip()
+    if failure.log:
+        return "its log is empty; the job was probably killed from outside (memory, time limit)"
+    return "see Snakemake's message above"
+
+
+def ended_by(log: str | None) -> str | None:
+    """The scheduler's word for a job's end, from its own log; an array's log lies one folder higher than it is said to."""
+    if log is None:
+        return None
+    place = Path(log) if Path(log).is_file() else Path(log).parent.parent / Path(log).name
+    text = "\n".join(last_lines(place, 200))
+    return next((state for state, (sign, _) in ENDED_FROM_OUTSIDE.items() if re.search(sign, text)), None)
+
+
+def summary(failed: Iterable[Failure], root: Path, again: str) -> str:
+    """The last words of a run that failed: which jobs, why, what to type next."""
+    listed = list(failed)
+    lines = [f"{len(listed)} job{'' if len(listed) == 1 else 's'} failed:"]
+    for one in listed:
+        lines += [f"  {one.rule} -> {one.output}", f"    log: {one.log or 'none'}", f"    reason: {reason(one, root)}"]
+    lines += ["What was finished is kept. Mend the cause and start again; only the rest is run:", f"  {again}"]
+    return "\n".join(lines)
+
+
+def experiments(plan: Plan) -> dict[str, list[str]]:
+    """The first output of every job that each experiment needs."""
+    found: dict[str, list[str]] = {}
+    for table in plan.tables():
+        found[table] = with_sources(plan, plan.table_inputs(table)) + plan.table_files(table)[:1]
+    for figure in plan.figures():
+        data = [f"{plan.out}/figures/data/{figure}.csv", *plan.figure_files(figure)[:1]]
+        found[figure] = with_sources(plan, plan.figure_inputs(figure)) + data
+    return {name: list(dict.fromkeys(files)) for name, files in found.items()}
+
+
+def with_sources(plan: Plan, files: Iterable[str]) -> list[str]:
+    """Results with what they are made from: shards, predictions, samples, models."""
+    found: list[str] = []
+    for file in files:
+        if file.endswith("per_sample.parquet"):
+            continue
+        parts = file.removeprefix(plan.out + "/").split("/")
+        if parts[0] in STEPS and parts[1] in plan.config.models:
+            found.append(plan.manifest(parts[1]))
+            benchmark = plan.example_of(Path(file).stem) if parts[0] == "flops" else Path(parts[2]).stem
+            found.append(plan.samples(benchmark))
+        if parts[0] == "evaluation":
+            cell = (parts[1], parts[2], parts[3])
+            found += [*plan.shards(*cell), plan.evaluation(*cell, "predictions.jsonl")]
+        if parts[0] == "grid":
+            found.append(f"{plan.out}/grid/{parts[1]}/{parts[2]}/predictions.jsonl")
+        found.append(file)
+    return found
+
+
+def log_of(output: str, out: str) -> str:
+    """Where the job behind a result writes what it says."""
+    path = Path(output.removeprefix(out + "/"))
+    if path.name in ("manifest.json", "samples.parquet", "saliency.parquet") or path.parts[0] == "grid":
+        path = path.parent
+    return f"{out}/logs/{path.with_suffix('.log') if path.suffix in ('.jsonl', '.parquet', '.csv') else f'{path}.log'}"
+
+
+def noted(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The outputs that Snakemake keeps notes of in a folder, and the notes: names are encoded, and long ones cut into folders."""
+    for path in sorted(folder.glob("**/*")):
+        if path.is_file():
+            coded = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
+            try:
+                yield base64.urlsafe_b64decode(coded).decode(), path
+            except ValueError:
+                continue
+
+
+def under_way(state: Path) -> set[str]:
+    """Outputs of jobs that were begun and not ended."""
+    return {output for output, _ in noted(state / "incomplete")}
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a run is at work now."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def durations(state: Path) -> dict[str, list[float]]:
+    """Seconds that each finished job took, by rule."""
+    found: dict[str, list[float]] = defaultdict(list)
+    seen: set[tuple[str, float]] = set()
+    for _, path in noted(state / "metadata"):
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+            rule, begun, ended = note["rule"], float(note["starttime"]), float(note["endtime"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if (rule, begun) not in seen:  # a job with several outputs counts once
+            seen.add((rule, begun))
+            found[rule].append(ended - begun)
+    return found
+
+
+@dataclass(frozen=True)
+class Standing:
+    """State and rule of every output, what failed, and how long finished jobs took."""
+
+    states: Mapping[str, str]
+    rules: Mapping[str, str]
+    failed: list[Failure]
+    seconds: Mapping[str, list[float]]
+
+
+def parse_summary(text: str) -> tuple[dict[str, str], set[str]]:
+    """Rule of every output, and the outputs that need nothing, from `snakemake --summary`."""
+    rules: dict[str, str] = {}
+    current: set[str] = set()
+    for line in text.splitlines():
+        cells = line.split("\t")
+        if len(cells) >= 6 and cells[0] != "output_file":
+            rules[cells[0]] = cells[2]
+            if cells[-1] == "no update":
+                current.add(cells[0])
+    return rules, current
+
+
+def standing(root: Path, summary_text: str) -> Standing:
+    """Put together what Snakemake says and what its notes say."""
+    state = root / ".snakemake"
+    rules, current = parse_summary(summary_text)
+    begun = under_way(state) if is_held(state / "reproduce.lock") else set()
+    failed = [one for one in failures(latest_log(state)) if one.output not in begun and one.output not in current]
+    broken = {one.output for one in failed}
+    states = {
+        output: "running"
+        if output in begun
+        else "done"
+        if output in current
+        else "failed"
+        if output in broken
+        else "waiting"
+        for output in rules
+    }
+    return Standing(states, rules, failed, durations(state))
+
+
+def report(plan: Plan, root: Path, now: Standing) -> str:
+    """The whole picture as lines of text."""
+    lines = [f"{'experiment':<22}" + "".join(f"{name:>9}" for name in STATES)]
+    wanted: dict[str, None] = {}
+    for name, files in experiments(plan).items():
+        jobs = [file for file in files if file in now.states]
+        wanted |= dict.fromkeys(jobs)
+        counts = {one: sum(now.states[job] == one for job in jobs) for one in STATES}
+        filled = 20 * counts["done"] // max(len(jobs), 1)
+        lines.append(f"{name:<22}" + "".join(f"{counts[one]:>9}" for one in STATES) + f"  [{'#' * filled:-<20}]")
+    running = [job for job in wanted if now.states[job] == "running"]
+    if running:
+        lines += ["", "running:"]
+    for job in running:
+        said = last_lines(root / log_of(job, plan.out), 1)
+        lines.append(f"  {now.rules[job]} -> {job}" + (f"\n    {said[0].strip()}" if said else ""))
+    if now.failed:
+        lines += ["", "failed:"]
+    for one in now.failed:
+        lines += [f"  {one.rule} -> {one.output}", f"    {reason(one, root)}"]
+        lines += [f"    | {line}" for line in (last_lines(root / one.log) if one.log else [])]
+    done = sum(now.states[job] == "done" for job in wanted)
+    lines += [
+        "",
+        bar(done, len(wanted), 0.0, "jobs").split(",")[0] + remaining(now, list(wanted), max(1, len(running))),
+    ]
+    return "\n".join(lines)
+
+
+def remaining(now: Standing, jobs: Iterable[str], lanes: int) -> str:
+    """How long the rest may take, judged by the jobs that are finished."""
+    rest = [job for job in jobs if now.states[job] != "done"]
+    if not rest:
+        return ""
+    means = {rule: sum(taken) / len(taken) for rule, taken in now.seconds.items()}
+    known = [means[now.rules[job]] for job in rest if now.rules[job] in means]
+    if not known:
+        return "; no job of the kinds that are left has finished yet, so there is no estimate"
+    unknown = len(rest) - len(known)
+    text = f"; about {span(sum(known) / lanes)} to go with {lanes} at a time"
+    return text + (f", besides {unknown} jobs of kinds that have not run yet" if unknown else "")

@@ -1,0 +1,283 @@
+"""Tables as data and in four forms: one record per cell, then CSV, LaTeX (booktabs), Markdown and self-contained HTML.
+
+A record holds ours, the paper's value, the difference, n, the 95 % interval and, against the unpruned model on the same
+samples, the paired difference with its p value. What the paper does not give says so; where our data is not the paper's,
+its value stands as a reference, without difference or verdict.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from himap import benchmarks
+from himap.files import read_json
+from himap.published import inconsistencies, table_value
+
+MAIN_TABLES = ("table1", "table2", "table3", "table4")
+REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
+NOT_PUBLISHED, NOT_JUDGED = "not published", "not judged"
+COLUMNS = (
+    "model", "method", "title", "benchmark", "metric", "ours", "low", "high", "n", "paper", "difference",
+    "vs_vanilla", "vs_vanilla_low", "vs_vanilla_high", "p_value", "test", "tflops", "ratio", "ratio_prompt",
+    "ratio_measured", "paper_tflops", "paper_ratio", "status",
+)  # fmt: skip
+
+
+def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
+    """One row per model, method and benchmark of a table."""
+    rows = []
+    for model, facts in settings["models"].items():
+        costs = {kind: pd.read_csv(Path(results) / "flops" / model / f"{kind}.csv") for kind in facts["kinds"]}
+        for name in settings["benchmark_order"]:
+            column = settings["benchmarks"][name]
+            for method in settings["methods"]:
+                folder = Path(results) / "evaluation" / model / name
+                row = {"model": model, "method": method["name"], "title": method["title"], "benchmark": name}
+                row |= cost_of(costs[column["kind"]], method["name"])
+                row |= paper_of(settings["name"], facts["published"], method["name"], name)
+                row |= score_of(folder, method["name"], column["scored"], benchmarks.get(name))
+                comparable = facts["published"] is not None and column["comparable"]
+                if comparable and row["ours"] is not None and row["paper"] is not None:
+                    row["difference"] = row["ours"] - row["paper"]
+                row["status"] = row.get("status") or ("compared" if comparable else "reference only")
+                rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
+    """TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
+    own = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
+    share = {name: 100 * float(own[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in own}
+    return {
+        "tflops": float(own["paper"]["flops"]) / 1e12,
+        "ratio": share["paper"],
+        "ratio_prompt": share.get("prompt"),
+        "ratio_measured": share.get("measured"),
+    }
+
+
+def paper_of(table: str, published: str | None, method: str, benchmark: str) -> dict[str, Any]:
+    """The paper's values for a cell: from its own table, else from one of the main tables."""
+    model = published or REFERENCE_ROW
+    found: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None}
+    for source in dict.fromkeys((table, *MAIN_TABLES)):
+        if (value := table_value(source, model, method, benchmark)) is not None:
+            found["paper"] = value
+            found["paper_tflops"] = table_value(source, model, method, "tflops")
+            found["paper_ratio"] = table_value(source, model, method, "ratio")
+            break
+    return found
+
+
+def score_of(folder: Path, method: str, scored: bool, benchmark: benchmarks.Benchmark) -> dict[str, Any]:
+    """Score, interval, n, and the paired comparison with the unpruned model if that was run too."""
+    row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
+    if not scored:
+        answers = (folder / method / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+        return row | {"n": len(answers), "status": NOT_JUDGED}
+    score = read_json(folder / method / "score.json")
+    row |= {"ours": score["headline"], "low": score["interval"][0], "high": score["interval"][1], "n": score["n"]}
+    reference = folder / "vanilla" / "per_sample.parquet"
+    if method != "vanilla" and reference.is_file():
+        pair = [pd.read_parquet(path) for path in (reference, folder / method / "per_sample.parquet")]
+        against = benchmarks.compare(benchmark, *pair)
+        row |= {"vs_vanilla": against.difference, "p_value": against.p_value, "test": against.test}
+        row |= dict(zip(("vs_vanilla_low", "vs_vanilla_high"), against.interval, strict=True))
+    return row
+
+
+# ---- the four forms
+
+
+def digits(benchmark: str) -> int:
+    """Decimal places of a benchmark's score."""
+    return benchmarks.get(benchmark).digits
+
+
+def number(value: Any, places: int = 1, sign: bool = False) -> str:
+    """A number as a cell shows it; nothing for what is missing."""
+    if value is None or pd.isna(value):
+        return ""
+    return f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
+
+
+def ours(row: pd.Series) -> str:
+    """Our value with its interval and n."""
+    if row["status"] == NOT_JUDGED:
+        return NOT_JUDGED
+    places = digits(row["benchmark"])
+    return f"{number(row['ours'], places)} [{number(row['low'], places)}, {number(row['high'], places)}]"
+
+
+def paper(row: pd.Series) -> str:
+    """The paper's value, and our difference where both ran on the same data."""
+    if pd.isna(row["paper"]):
+        return NOT_PUBLISHED
+    places = digits(row["benchmark"])
+    text = number(row["paper"], places)
+    return text if pd.isna(row["difference"]) else f"{text} ({number(row['difference'], places, sign=True)})"
+
+
+def against_vanilla(row: pd.Series) -> str:
+    """The paired difference with its interval and p value."""
+    if pd.isna(row["vs_vanilla"]):
+        return ""
+    places = digits(row["benchmark"])
+    interval = ", ".join(number(row[key], places, sign=True) for key in ("vs_vanilla_low", "vs_vanilla_high"))
+    return f"{number(row['vs_vanilla'], places, sign=True)} [{interval}], p {p_text(row['p_value'])}"
+
+
+def p_text(value: float) -> str:
+    """A p value with two digits that count."""
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+
+
+def flops_text(value: float) -> str:
+    """TFLOPs; small models in GFLOPs, said so."""
+    return f"{value:.2f}" if value >= 0.1 else f"{1000 * value:.2f} G"
+
+
+def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    lines = [
+        "Ours with the 95 % bootstrap interval; against vanilla: paired difference on the same samples, its interval and p value.",
+        "TFLOPs and ratio by the paper's formula on image tokens (multiply-accumulates); in the CSV also over the whole prompt and as "
+        "counted on a real run. Layers count from 0.",
+    ]
+    if (frame["status"] == "reference only").any():
+        lines.append(
+            f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "
+            "stands as a reference, without difference or verdict."
+        )
+    if (frame["status"] == NOT_JUDGED).any():
+        lines.append("Not judged: answers were generated, and no judge is configured.")
+    return lines + [f"In the paper: {what}." for what in inconsistencies(settings["name"])]
+
+
+def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
+    """Header, and per model the rows, of the forms that people read."""
+    names = settings["benchmark_order"]
+    titles = [benchmarks.get(name).title for name in names]
+    header = ["method", "TFLOPs", "ratio"] + [
+        f"{title} {part}" for title in titles for part in ("ours", "paper", "vs vanilla", "n")
+    ]
+    groups = []
+    for model in settings["models"]:
+        rows = []
+        for method in settings["methods"]:
+            cells = frame[(frame["model"] == model) & (frame["method"] == method["name"])].set_index(
+                "benchmark", drop=False
+            )
+            if cells.empty:
+                continue
+            first = cells.iloc[0]
+            row = [method["title"], flops_text(first["tflops"]), f"{first['ratio']:.1f} %"]
+            for name in names:
+                cell = cells.loc[name]
+                row += [ours(cell), paper(cell), against_vanilla(cell), str(int(cell["n"]))]
+            rows.append(row)
+        groups.append((model, rows))
+    return header, groups
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """All records, full precision kept to six digits."""
+    return frame.to_csv(index=False, float_format="%.6g")
+
+
+def as_markdown(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """A Markdown page."""
+    header, groups = view(frame, settings)
+    lines = [f"# {settings['title']}", ""]
+    for model, rows in groups:
+        lines += [f"## {model}", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        lines.append("")
+    return "\n".join(lines + [f"- {note}" for note in notes(settings, frame)]) + "\n"
+
+
+LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$"}
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    text = text.replace("\\", r"\textbackslash ")
+    return "".join(LATEX.get(character, character) for character in text).replace("~", r"\textasciitilde ")
+
+
+def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """A booktabs table: per benchmark ours, the paper's value and the paired difference."""
+    names = settings["benchmark_order"]
+    header, groups = view(frame, settings)
+    titles = [benchmarks.get(name).title for name in names]
+    lines = [
+        "% needs \\usepackage{booktabs,graphicx}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{latex(settings['title'])}}}",
+        f"\\label{{tab:{settings['name'].replace('_', '-')}}}",
+        "\\resizebox{\\linewidth}{!}{%",
+        "\\begin{tabular}{lrr" + "lllr" * len(names) + "}",
+        "\\toprule",
+        " & & " + "".join(f" & \\multicolumn{{4}}{{c}}{{{latex(title)}}}" for title in titles) + r" \\",
+        "method & TFLOPs & ratio" + " & ours & paper & vs vanilla & $n$" * len(names) + r" \\",
+    ]
+    for model, rows in groups:
+        lines += ["\\midrule", f"\\multicolumn{{{len(header)}}}{{l}}{{{latex(model)}}} \\\\"]
+        lines += [" & ".join(latex(cell) for cell in row) + r" \\" for row in rows]
+    lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip\\footnotesize"]
+    return "\n".join([*lines, *(f"{latex(note)}\\par" for note in notes(settings, frame)), "\\end{table}"]) + "\n"
+
+
+STYLE = """
+:root { color-scheme: light dark; --line: #767676; --soft: #f2f4f7; --text: #1b1b1b; --back: #ffffff; }
+@media (prefers-color-scheme: dark) { :root { --line: #9a9a9a; --soft: #22262b; --text: #ececec; --back: #14171a; } }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; color: var(--text); background: var(--back); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; margin: 0 0 1rem; }
+caption { text-align: left; font-weight: 600; padding: .4rem 0; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { background: var(--soft); }
+"""
+
+
+def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """A page that needs nothing else: one table per model."""
+    names = settings["benchmark_order"]
+    _, groups = view(frame, settings)
+    top = "".join(f'<th colspan="4" scope="colgroup">{escape(benchmarks.get(name).title)}</th>' for name in names)
+    below = "".join(f'<th scope="col">{part}</th>' for _ in names for part in ("ours", "paper", "vs vanilla", "n"))
+    head = (
+        '<thead><tr><th rowspan="2" scope="col">method</th><th rowspan="2" scope="col">TFLOPs</th>'
+        f'<th rowspan="2" scope="col">ratio</th>{top}</tr><tr>{below}</tr></thead>'
+    )
+    tables = []
+    for model, rows in groups:
+        body = "".join(
+            f'<tr><th scope="row">{escape(row[0])}</th>'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+            + "</tr>"
+            for row in rows
+        )
+        tables.append(
+            f'<div class="scroll"><table><caption>{escape(model)}</caption>{head}<tbody>{body}</tbody></table></div>'
+        )
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes(settings, frame))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(settings["title"])}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><h1>{escape(settings['title'])}</h1>{''.join(tables)}<ul>{listed}</ul></body></html>\n"
+    )
+
+
+def forms(frame: pd.DataFrame, settings: dict[str, Any]) -> dict[str, str]:
+    """The four forms by file ending."""
+    return {
+        "csv": as_csv(frame),
+        "tex": as_latex(frame, settings),
+        "md": as_markdown(frame, settings),
+        "html": as_html(frame, settings),
+    }

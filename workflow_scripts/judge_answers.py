@@ -1,0 +1,80 @@
+"""Have a language model grade the answers to a judged benchmark (LLaVA-Bench, MM-Vet)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from himap import benchmarks, scripting
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command-line options."""
+    judged = [name for name in benchmarks.names() if benchmarks.get(name).judged]
+    options = argparse.ArgumentParser(
+        description=__doc__, epilog="The key is taken from HIMAP_JUDGE_API_KEY or OPENAI_API_KEY."
+    )
+    options.add_argument("--benchmark", required=True, choices=judged)
+    options.add_argument("--samples", type=Path, required=True, help="samples.parquet of the benchmark")
+    options.add_argument("--predictions", type=Path, required=True, help="JSON lines with sample_id and prediction")
+    options.add_argument("--out", type=Path, required=True, help="judgements.jsonl")
+    options.add_argument("--base-url", required=True, help="an OpenAI-compatible endpoint, with /v1")
+    options.add_argument("--model", help="the judge's name there (default: the benchmark's official judge)")
+    options.add_argument("--runs", type=int, help="how often every answer is judged (default: as officially)")
+    options.add_argument("--concurrency", type=int, default=8, help="requests under way at once")
+    options.add_argument("--cache-dir", type=Path, required=True, help="where every answer is kept for good")
+    options.add_argument("--timeout", type=float, default=120.0, help="seconds to wait for one answer")
+    options.add_argument("--attempts", type=int, default=8, help="how often a failing request is sent")
+    options.add_argument(
+        "--pause", type=float, default=1.0, help="seconds before the second attempt; doubles from then on"
+    )
+    options.add_argument("--estimate-only", action="store_true", help="say what would be sent, and stop")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Say how much will be sent, send it, write the verdicts."""
+    arguments = parser().parse_args(argv)
+    from himap import judge
+    from himap.benchmarks._files import check_benchmark, disk_full, read_predictions
+    from himap.files import write_jsonl
+
+    benchmark = benchmarks.get(arguments.benchmark)
+    protocol = judge.protocol_of(benchmark)
+    settings = judge.Settings(
+        base_url=arguments.base_url,
+        model=arguments.model or protocol.default_model,
+        runs=positive(arguments.runs or protocol.default_runs, "--runs"),
+        cache=arguments.cache_dir,
+        concurrency=positive(arguments.concurrency, "--concurrency"),
+        timeout=arguments.timeout,
+        attempts=positive(arguments.attempts, "--attempts"),
+        pause=arguments.pause,
+    )
+    check_benchmark(arguments.samples, benchmark.name)
+    samples = list(benchmarks.read_samples(arguments.samples, ["question", "references", "metadata"]))
+    predictions = read_predictions(arguments.predictions)
+    if unknown := set(predictions) - {one.sample_id for one in samples}:
+        raise ValueError(f"{arguments.predictions}: '{sorted(unknown)[0]}' is not a sample of {arguments.samples}")
+    print(
+        f"{benchmark.name}, {settings.model}: {judge.workload(benchmark, samples, predictions, settings)}", flush=True
+    )
+    if arguments.estimate_only:
+        return
+    rows = judge.judge(benchmark, samples, predictions, settings)
+    with disk_full(arguments.out):
+        write_jsonl(arguments.out, rows)
+    unreadable = sum(row["verdict"] is None for row in rows)
+    print(f"{benchmark.name}: {len(rows)} verdicts, {unreadable} unreadable, in {arguments.out}")
+
+
+def positive(value: int, name: str) -> int:
+    """A count of at least one."""
+    if value < 1:
+        raise ValueError(f"{name} has to be at least 1, not {value}")
+    return value
+
+
+if __name__ == "__main__":
+    scripting.run(main)

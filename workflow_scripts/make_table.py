@@ -1,0 +1,31 @@
+"""Make one table from the scores and costs of its cells: CSV, LaTeX, Markdown and HTML."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from himap.files import write_text
+from himap.scripting import run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Collect the records, write the four forms."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", required=True, metavar="JSON", help="rows, columns and titles, as the plan gives them"
+    )
+    parser.add_argument("--results", required=True, metavar="DIR", help="folder of all results")
+    parser.add_argument("--out", required=True, metavar="PATH", help="the table's path without its ending")
+    arguments = parser.parse_args(argv)
+    settings = json.loads(arguments.settings)
+
+    from himap.tables import forms, records
+
+    for ending, text in forms(records(settings, arguments.results), settings).items():
+        write_text(f"{arguments.out}.{ending}", text)
+
+
+if __name__ == "__main__":
+    run(main)

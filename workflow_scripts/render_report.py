@@ -1,0 +1,50 @@
+"""Write the report page from what the results folder holds; parts that are missing say so."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from himap.files import write_text
+from himap.scripting import run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Take the facts of the run from the caller or from the config, and fill the template."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", metavar="JSON", help="the facts of the run, as the workflow gives them; else from the config"
+    )
+    parser.add_argument(
+        "--configfile", "--configfiles", nargs="+", default=["config.yaml"], metavar="FILE", help="config of the run"
+    )
+    parser.add_argument("--results", metavar="DIR", help="folder of all results (default: the config's)")
+    parser.add_argument("--out", metavar="FILE", help="the page (default: report.html in that folder)")
+    arguments = parser.parse_args(argv)
+    if arguments.settings is not None:
+        facts, results = json.loads(arguments.settings), arguments.results or "results"
+    else:
+        facts, results = facts_of(arguments.configfile)
+        results = arguments.results or results
+    from himap.report.page import render
+
+    out = arguments.out or f"{results}/report.html"
+    write_text(out, render(facts, results))
+    print(f"{out} written")
+
+
+def facts_of(files: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The facts of the run that some config files describe, and its folder of results."""
+    from himap.config import load
+    from himap.plan import Plan
+    from himap.report.facts import report_facts
+    from run_workflow import read_config
+
+    plan = Plan(load(read_config(["--configfile", *files])))
+    return report_facts(plan), plan.out
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,241 @@
+"""What ./reproduce runs: Snakemake with this project's defaults, one run at a time, and a summary at the end.
+
+    ./reproduce                          everything of config.yaml, then the report
+    ./reproduce table1 figure4           these alone
+    ./reproduce -n                       what is to be done
+    ./reproduce report                   the report page from what is there
+    ./reproduce estimate [--configfile]  jobs, GPU hours, downloads and disk, before anything runs
+    ./reproduce status [--configfile]    what is done, waiting, failed
+
+Any further words go to Snakemake, e.g. --configfile presets/paper.yaml --profile profiles/slurm.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = ROOT / ".snakemake"
+LOCK, MARK = STATE / "reproduce.lock", STATE / "reproduce.running"
+WATCHING = {
+    "-n", "--dry-run", "--dryrun", "-h", "--help", "-v", "--version", "--lint", "-l", "--list-rules", "--list", "--rulegraph", "--dag",
+    "--filegraph", "--summary", "-S", "--detailed-summary", "-D", "--report", "--unlock", "--list-target-rules", "--lt",
+    "--list-params-changes", "--list-code-changes", "--list-input-changes", "--list-untracked",
+}  # fmt: skip
+TOOLS = {"estimate": "estimate_costs.py", "status": "show_status.py"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Pass the words on to the right place."""
+    words = list(argv)
+    os.chdir(ROOT)
+    if words in (["-h"], ["--help"]):
+        print((__doc__ or "").strip())
+        return 0
+    if words and words[0] in TOOLS:
+        return subprocess.call([sys.executable, f"workflow_scripts/{TOOLS[words[0]]}", *words[1:]])
+    if words and words[0] == "report" and not WATCHING & set(words):
+        return subprocess.call([sys.executable, "workflow_scripts/render_report.py", *words[1:]])
+    command = [sys.executable, "-m", "snakemake", *defaults(words), *words]
+    if WATCHING & {word.split("=")[0] for word in words} or has_letter(words, "n"):
+        return subprocess.call(command)
+    return run_alone(command, words)
+
+
+def defaults(words: Sequence[str]) -> list[str]:
+    """The local profile with this machine's GPUs, unless another way of running is named."""
+    named = {word.split("=")[0] for word in words}
+    if named & {"--profile", "--executor", "-e"}:
+        return []
+    gpus = 0 if named & {"--resources", "--res"} else gpu_count()
+    return [*(["--resources", f"gpu={gpus}"] if gpus else []), "--profile", "profiles/local"]
+
+
+def gpu_count() -> int:
+    """GPUs that jobs on this machine may share out among themselves."""
+    from himap.devices import VISIBLE, installed
+
+    visible = os.environ.get(VISIBLE)
+    return len(installed()) if visible is None else len([one for one in visible.split(",") if one.strip()])
+
+
+def has_letter(words: Sequence[str], letter: str) -> bool:
+    """Whether a bundle of short options (-np) holds a letter."""
+    return any(re.fullmatch(rf"-[a-zA-Z]*{letter}[a-zA-Z]*", word) for word in words)
+
+
+def run_alone(command: list[str], words: Sequence[str]) -> int:
+    """Run Snakemake under a lock that the system frees however this ends; afterwards say what came out."""
+    STATE.mkdir(exist_ok=True)
+    with LOCK.open("a+") as lock:
+        if not taken(lock):
+            lock.seek(0)
+            print(
+                f"Another run is at work in {ROOT} ({lock.read().strip() or 'just starting'}).\n"
+                "Nothing was changed. Wait for it, or look at it with: ./reproduce status",
+                file=sys.stderr,
+            )
+            return 1
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        lock.flush()
+        if MARK.exists():  # an earlier run of ours was killed: what it locked is nobody's now
+            subprocess.run(
+                [*command, "--unlock", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+            )
+        if obstacle := unwritable(ROOT / results_folder(words)):
+            print(obstacle, file=sys.stderr)
+            return 1
+        MARK.touch()
+        set_altered_aside()
+        started = time.time()
+        with warm_server(words) as (environment, held):
+            status = call(command, [lock.fileno(), *held], environment)
+        set_altered_aside()
+        MARK.unlink(missing_ok=True)
+    return after(status, started, words)
+
+
+def set_altered_aside() -> None:
+    """Look at all results' checksums; those that are not what their jobs wrote are set aside."""
+    from himap.integrity import check
+
+    for output in check(ROOT):
+        print(
+            f"{output}: not what its job wrote (checksum); now in .snakemake/altered, to be made again",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written to the results' folder, or None."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as file:
+            file.write(b"\0" * 65536)
+            file.flush()
+    except OSError as error:
+        return f"{folder} cannot be written ({error.strerror}); nothing was run. Make room, mend it, or set `output` to another folder"
+    return None
+
+
+def taken(lock: IO[str], patience: float = 2.0) -> bool:
+    """Take the lock if it is free; a run that was just killed may still be on its way out."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+        else:
+            return True
+
+
+@contextmanager
+def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int]]]:
+    """On this machine alone: a process from which jobs are forked with the large libraries already imported.
+
+    Yields the environment that tells jobs of it, and the files that Snakemake holds open so that it lives as long.
+    """
+    if not defaults(words) or not hasattr(os, "pidfd_open"):
+        yield dict(os.environ), []
+        return
+    with tempfile.TemporaryDirectory(prefix="himap-") as folder:
+        place = f"{folder}/socket"
+        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        command = [sys.executable, "workflow_scripts/warm.py", "--serve", place]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
+            assert server.stdin is not None
+            yield {**os.environ, "HIMAP_WARM": f"{place}:{sys.prefix}"}, [server.stdin.fileno()]
+
+
+def call(command: list[str], held: list[int], environment: dict[str, str]) -> int:
+    """Run Snakemake; it holds the lock too, so that a second start is refused even if only this process dies."""
+    with subprocess.Popen(command, pass_fds=held, env=environment) as process:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+        signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+        return process.wait()
+
+
+def after(status: int, started: float, words: Sequence[str]) -> int:
+    """The last lines: where the report is, or which jobs failed, why, and what to do next."""
+    if status == 0:
+        report = ROOT / results_folder(words) / "report.html"
+        if report.is_file() and report.stat().st_mtime >= started:
+            archive = report.with_suffix(".zip")
+            snakemakes_own_report(archive, words)
+            print(f"\nSnakemake's own report, with code and run times, is at {archive}", file=sys.stderr)
+        if report.is_file():
+            print(f"The report is at {report}", file=sys.stderr)
+        return 0
+    from himap.status import failures, latest_log, summary
+
+    failed = failures(latest_log(STATE, started - 1))
+    if failed:
+        print("\n" + summary(failed, ROOT, shlex.join(["./reproduce", *words])), file=sys.stderr)
+    return status
+
+
+def snakemakes_own_report(archive: Path, words: Sequence[str]) -> None:
+    """All figures and tables with captions, labels, code, parameters and run times, as Snakemake collects them."""
+    command = [sys.executable, "-m", "snakemake", *words, "--report", str(archive.relative_to(ROOT)), "--quiet"]
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        print(f"Snakemake could not write its own report:\n{done.stdout[-2000:]}", file=sys.stderr)
+
+
+def results_folder(words: Sequence[str]) -> str:
+    """The output folder of the config that was named."""
+    try:
+        return str(read_config(words).get("output", "results"))
+    except (OSError, ValueError):
+        return "results"
+
+
+def read_config(words: Sequence[str]) -> dict[str, Any]:
+    """The config files named on the command line, laid over each other as Snakemake does, or config.yaml."""
+    import yaml
+
+    files, taking = [], False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            taking = name in ("--configfile", "--configfiles") and not equals
+            files += [value] if name in ("--configfile", "--configfiles") and equals else []
+        elif taking:
+            files.append(word)
+    merged: dict[str, Any] = {}
+    for file in files or ["config.yaml"]:
+        lay_over(merged, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
+    return merged
+
+
+def lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
+    """Put one mapping over another, key by key."""
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            lay_over(below[key], value)
+        else:
+            below[key] = value
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,79 @@
+"""Score the answers of a grid of schedules, each with its FLOPs by formula, and mark which are on the frontier."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from himap import benchmarks
+from himap.costs import flops, ratio
+from himap.dims import Dims
+from himap.files import write_text
+from himap.scripting import run
+
+KEYS = ("k1", "r1", "k2", "r2")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command-line options."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--benchmark", required=True, choices=benchmarks.names())
+    options.add_argument("--samples", type=Path, required=True, help="samples.parquet of the benchmark")
+    options.add_argument("--predictions", type=Path, required=True, help="JSON lines of explore_grid.py")
+    options.add_argument("--sizes", required=True, metavar="JSON", help="the decoder's sizes")
+    options.add_argument("--out", type=Path, required=True, help="scores.csv")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """One row per schedule."""
+    arguments = parser().parse_args(argv)
+    import pandas as pd
+    from himap.benchmarks._files import read_jsonl
+
+    benchmark, dims = benchmarks.get(arguments.benchmark), Dims(**json.loads(arguments.sizes))
+    by_schedule: dict[tuple[Any, ...], dict[str, str]] = {}
+    for _, row in read_jsonl(arguments.predictions):
+        by_schedule.setdefault(tuple(row[key] for key in KEYS), {})[row["sample_id"]] = row["prediction"]
+    asked = set(next(iter(by_schedule.values()), {}))
+    columns = ["question", "options", "references", "metadata"]
+    samples = [one for one in benchmarks.read_samples(arguments.samples, columns) if one.sample_id in asked]
+    rows = [scored(benchmark, samples, dims, schedule, answers) for schedule, answers in sorted(by_schedule.items())]
+    frame = pd.DataFrame(rows)
+    frame["frontier"] = on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
+    write_text(arguments.out, frame.to_csv(index=False))
+
+
+def scored(
+    benchmark: benchmarks.Benchmark, samples: list[Any], dims: Dims, schedule: tuple[Any, ...], answers: dict[str, str]
+) -> dict[str, Any]:
+    """A schedule's score with its interval, and its cost in the paper's convention."""
+    k1, r1, k2, r2 = schedule
+    stages = [{"layer": k1, "keep": float(r1)}, {"layer": k2, "keep": float(r2)}]
+    result = benchmarks.score(benchmark, samples, answers)
+    if result.headline is None or result.interval is None:
+        raise ValueError(f"{benchmark.name} is judged and cannot be searched over a grid; choose another benchmark")
+    return {
+        **dict(zip(KEYS, schedule, strict=True)),
+        "tflops": flops(dims, stages) / 1e12,
+        "ratio": ratio(dims, stages),
+        "score": result.headline,
+        "low": result.interval[0],
+        "high": result.interval[1],
+        "n": result.n,
+    }
+
+
+def on_frontier(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
+    """Whether no other point is at least as good at lower cost, or better at the same."""
+    points = list(zip(costs, scores, strict=True))
+    return [
+        not any((c <= cost and s > score) or (c < cost and s >= score) for c, s in points) for cost, score in points
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,80 @@
+"""Score a file of answers by a benchmark's official metric: headline, interval, sub-scores, one row per sample."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from himap import benchmarks, scripting
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command-line options."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--benchmark", required=True, choices=benchmarks.names())
+    options.add_argument("--samples", type=Path, required=True, help="samples.parquet of the benchmark")
+    options.add_argument("--predictions", type=Path, required=True, help="JSON lines with sample_id and prediction")
+    options.add_argument(
+        "--judgements", type=Path, nargs="+", help="verdicts for a judged benchmark, made by judge_answers.py"
+    )
+    options.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="score the samples that have a prediction and say how many have none",
+    )
+    options.add_argument("--out", type=Path, required=True, help="score.json")
+    options.add_argument(
+        "--per-sample-out", type=Path, help="per-sample scores (default: per_sample.parquet beside --out)"
+    )
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read samples and answers, score them, write both outputs."""
+    arguments = parser().parse_args(argv)
+    from himap.benchmarks._files import check_benchmark, read_predictions
+
+    benchmark = benchmarks.get(arguments.benchmark)
+    check_benchmark(arguments.samples, benchmark.name)
+    samples = list(benchmarks.read_samples(arguments.samples, ["question", "options", "references", "metadata"]))
+    predictions = read_predictions(arguments.predictions)
+    verdicts = read_verdicts(benchmark, arguments.judgements)
+    scores = benchmarks.score(benchmark, samples, predictions, verdicts, allow_missing=arguments.allow_missing)
+    write(scores, arguments.out, arguments.per_sample_out or arguments.out.parent / "per_sample.parquet")
+    print(describe(scores))
+
+
+def read_verdicts(benchmark: benchmarks.Benchmark, paths: Sequence[Path] | None) -> dict[str, list] | None:
+    """A judge's verdicts by sample id, for judged benchmarks."""
+    from himap.judge import read_judgements
+
+    if paths and not benchmark.judged:
+        raise ValueError(f"{benchmark.name} is not judged: leave --judgements out")
+    return read_judgements(benchmark, paths) if paths else None
+
+
+def write(scores, out: Path, per_sample: Path) -> None:
+    """Both outputs; the table goes first so that a score never stands without it."""
+    from himap.benchmarks._files import disk_full
+    from himap.files import write_json, write_parquet
+
+    with disk_full(per_sample):
+        write_parquet(per_sample, scores.per_sample)
+    with disk_full(out):
+        write_json(out, scores.as_json())
+
+
+def describe(scores) -> str:
+    """One line for the log."""
+    left_out = f", {len(scores.missing)} samples without a prediction left out" if scores.missing else ""
+    if scores.headline is None:
+        return f"{scores.benchmark}: not judged (n = {scores.n}{left_out})"
+    low, high = scores.interval
+    return (
+        f"{scores.benchmark}: {scores.metric} {scores.headline:.2f} [{low:.2f}, {high:.2f}] (n = {scores.n}{left_out})"
+    )
+
+
+if __name__ == "__main__":
+    scripting.run(main)

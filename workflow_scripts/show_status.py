@@ -1,0 +1,36 @@
+"""Show where the run stands: ./reproduce status [--configfile FILE …]."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from himap.scripting import run
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Ask Snakemake what is up to date, read its notes, print both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configfile", nargs="+", metavar="FILE", default=[], help="as given to ./reproduce")
+    arguments = parser.parse_args(argv)
+    from himap.config import load
+    from himap.plan import Plan
+    from himap.status import report, standing
+    from run_workflow import read_config
+
+    named = ["--configfile", *arguments.configfile] if arguments.configfile else []
+    plan = Plan(load(read_config(named)))
+    command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *named]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise ValueError(f"Snakemake cannot read the workflow: {asked.stderr.strip()[-800:]}")
+    print(report(plan, ROOT, standing(ROOT, asked.stdout)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,51 @@
+"""Train the mini model from nothing: tower, then decoder; a killed run goes on where it was saved when started again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from himap import scripting
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
+    parser.add_argument("--state", type=Path, help="folder of the running state and the log (default: OUT.training)")
+    parser.add_argument("--seed", type=int, default=0)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="train the decoder this long instead of a fixed number of steps")
+    length.add_argument("--steps", type=int, help="steps of the decoder's training")
+    parser.add_argument("--pictures", type=int, help="pictures per step (about twelve questions each)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--no-compile", action="store_true", help="do not use torch.compile")
+    parser.add_argument("--quick", action="store_true", help="a few steps only: to see that everything works")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the settings and train."""
+    args = parse(argv)
+    import torch
+    from himap.mini import training
+
+    torch.set_num_threads(args.threads)
+    recipe = training.QUICK if args.quick else training.Recipe()
+    recipe = replace(recipe, seed=args.seed)
+    if args.minutes is not None:
+        recipe = replace(recipe, minutes=args.minutes)
+    if args.steps is not None:
+        recipe = replace(recipe, steps=args.steps)
+    if args.pictures is not None:
+        recipe = replace(recipe, pictures=args.pictures)
+    state = args.state or args.out.with_name(args.out.name + ".training")
+    training.train(recipe, args.out, state, args.device, compiled=False if args.no_compile else None)
+    return 0
+
+
+if __name__ == "__main__":
+    scripting.run(main)

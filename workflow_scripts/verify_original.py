@@ -1,0 +1,245 @@
+"""Compare this project's LLaVA-v1.5 with the original implementation on the same weights and a handful of samples.
+
+Three steps, because the two implementations need different environments:
+
+  ours      asks the converted checkpoint here; writes the questions with prompts, ids, logits and answers
+  original  asks the checkpoint as published, in the environment of envs/llava.yaml; imports the package llava
+  compare   puts both into a small table (CSV and HTML)
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import csv
+import html
+import importlib.util
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from himap.files import read_json, write_json, write_text
+from himap.scripting import run
+
+SENTINEL = -200  # how the original writes an image among ids
+COLUMNS = {
+    "sample_id": "sample",
+    "same_prompt": "same prompt",
+    "same_ids": "same ids",
+    "largest_logit_difference": "largest logit difference",
+    "same_first_token": "same first token",
+    "same_answer": "same answer",
+    "answer": "answer here",
+    "original_answer": "answer of the original",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    ours = steps.add_parser("ours", help="ask the converted checkpoint")
+    ours.add_argument("--model", required=True, metavar="DIR", help="folder of the converted checkpoint, or a hub id")
+    ours.add_argument("--revision", help="revision of a hub id")
+    ours.add_argument("--benchmark", required=True, help="name of the benchmark")
+    ours.add_argument("--samples", required=True, metavar="FILE", help="its samples.parquet")
+    ours.add_argument("--limit", type=int, default=8, help="how many samples (default: 8)")
+    ours.add_argument("--max-new-tokens", type=int, default=16, help="longest answer (default: 16)")
+    original = steps.add_parser("original", help="ask the published checkpoint, in the environment of envs/llava.yaml")
+    original.add_argument("--checkpoint", required=True, metavar="DIR|ID", help="the checkpoint as published")
+    original.add_argument("--revision", help="revision of a hub id")
+    original.add_argument(
+        "--tower", metavar="DIR", help="its vision tower, if it is kept elsewhere than the config says"
+    )
+    original.add_argument("--ours", required=True, metavar="FILE", help="what the step `ours` wrote")
+    for step in (ours, original):
+        step.add_argument("--dtype", default="float16", choices=["float16", "bfloat16", "float32"])
+        step.add_argument("--device", default="cuda")
+    compare = steps.add_parser("compare", help="make the table")
+    compare.add_argument("--ours", required=True, metavar="FILE")
+    compare.add_argument("--original", required=True, metavar="FILE")
+    for step in (ours, original, compare):
+        step.add_argument(
+            "--out", required=True, metavar="FILE", help="file to write (compare: .csv, and .html beside it)"
+        )
+    arguments = parser.parse_args(argv)
+    {"ours": ask_ours, "original": ask_original, "compare": make_table}[arguments.step](arguments)
+
+
+def ask_ours(arguments: argparse.Namespace) -> None:
+    """Prompts, ids, logits after the prompt, and greedy answers of this project."""
+    from itertools import islice
+
+    from himap.benchmarks import get, read_samples
+    from himap.decoder import generate
+    from himap.evaluation import open_image
+    from himap.models import llava, load
+
+    benchmark = get(arguments.benchmark)
+    model = load(arguments.model, revision=arguments.revision, device=arguments.device, dtype=arguments.dtype)
+    if model.family != "llava":
+        raise ValueError(f"{arguments.model}: family {model.family!r}; the package llava runs LLaVA-v1.5 alone")
+    rows = []
+    for sample in islice(read_samples(arguments.samples), arguments.limit):
+        prompt = benchmark.prompt(sample, model.family)
+        picture = open_image(sample.images[0], f"sample {sample.sample_id!r}")
+        features = model.encode_images(model.preprocess([picture]).to(model.device))
+        ids = model.tokenize(prompt, [features.shape[1]])
+        answer = generate(model, model.embed([ids], [features]), arguments.max_new_tokens)
+        data = io.BytesIO()
+        picture.convert("RGB").save(data, "PNG")
+        rows.append(
+            {
+                "sample_id": sample.sample_id,
+                "text": prompt.text.lstrip("\n"),
+                "style": prompt.style,
+                "image": base64.b64encode(data.getvalue()).decode(),
+                "prompt": llava.prompt_text(prompt, "vicuna_v1", ["<image>"]),
+                "ids": folded(ids, model.image_token_id),
+                "logits": [round(value, 5) for value in answer.first_logits[0].tolist()],
+                "answer_ids": spoken(answer.ids[0]),
+                "answer": model.detokenize(answer.ids[0]),
+            }
+        )
+    write_json(arguments.out, {"max_new_tokens": arguments.max_new_tokens, "rows": rows})
+
+
+def folded(ids: Sequence[int], image_token: int) -> list[int]:
+    """Ids with a run of image tokens as one sentinel, which is how the original holds them."""
+    out: list[int] = []
+    for token in ids:
+        if token != image_token:
+            out.append(token)
+        elif not out or out[-1] != SENTINEL:
+            out.append(SENTINEL)
+    return out
+
+
+def spoken(ids: Sequence[int]) -> list[int]:
+    """An answer's ids without <unk>, <s> and </s>; the original begins an answer with <s>."""
+    return [token for token in ids if token > 2]
+
+
+def ask_original(arguments: argparse.Namespace) -> None:
+    """The same of the original implementation. Nothing in its weights is unpickled but tensors."""
+    import functools
+
+    import torch
+
+    torch.load = functools.partial(torch.load, weights_only=True)
+    if importlib.util.find_spec("llava") is None:
+        raise ValueError(
+            "the package llava is not here: use `--sdm conda`, or make a virtual environment from envs/requirements-llava.txt "
+            "and name its Python in HIMAP_LLAVA_PYTHON"
+        )
+    from llava.conversation import conv_templates
+    from llava.mm_utils import process_images, tokenizer_image_token
+    from llava.model.language_model.llava_llama import LlavaConfig, LlavaLlamaForCausalLM
+    from PIL import Image
+    from transformers import AutoTokenizer
+
+    where = {"revision": arguments.revision} if arguments.revision else {}
+    dtype = getattr(torch, arguments.dtype)
+    config = LlavaConfig.from_pretrained(arguments.checkpoint, **where)
+    if arguments.tower:
+        config.mm_vision_tower = arguments.tower
+    tokenizer = AutoTokenizer.from_pretrained(arguments.checkpoint, use_fast=False, **where)
+    model = LlavaLlamaForCausalLM.from_pretrained(
+        arguments.checkpoint, config=config, torch_dtype=dtype, low_cpu_mem_usage=True, **where
+    )
+    tower = model.get_vision_tower()
+    if not tower.is_loaded:
+        tower.load_model()
+    model = model.to(arguments.device).eval()
+    tower.to(device=arguments.device, dtype=dtype)
+    asked = read_json(arguments.ours)
+    rows = []
+    for row in asked["rows"]:
+        chat = conv_templates["llava_v1" if row["style"] == "fastv" else "vicuna_v1"].copy()
+        chat.append_message(chat.roles[0], f"<image>\n{row['text']}")
+        chat.append_message(chat.roles[1], None)
+        prompt = chat.get_prompt()
+        picture = Image.open(io.BytesIO(base64.b64decode(row["image"])))
+        pixels = process_images([picture], tower.image_processor, config).to(arguments.device, dtype)
+        ids = tokenizer_image_token(prompt, tokenizer, SENTINEL, return_tensors="pt")[None].to(arguments.device)
+        with torch.inference_mode():
+            logits = model(input_ids=ids, images=pixels, use_cache=False).logits[0, -1].float()
+            said = model.generate(
+                ids, images=pixels, do_sample=False, num_beams=1, max_new_tokens=asked["max_new_tokens"]
+            )
+        said = said[0].tolist()
+        said = said[ids.shape[1] :] if said[: ids.shape[1]] == ids[0].tolist() else said
+        rows.append(
+            {
+                "sample_id": row["sample_id"],
+                "prompt": prompt,
+                "ids": ids[0].tolist(),
+                "logits": [round(value, 5) for value in logits.tolist()],
+                "answer_ids": spoken(said),
+                "answer": str(tokenizer.decode(said, skip_special_tokens=True)).strip(),
+            }
+        )
+    write_json(arguments.out, {"rows": rows})
+
+
+def make_table(arguments: argparse.Namespace) -> None:
+    """One row per sample, and a last one that counts."""
+    ours, original = read_json(arguments.ours)["rows"], read_json(arguments.original)["rows"]
+    if [row["sample_id"] for row in ours] != [row["sample_id"] for row in original]:
+        raise ValueError(f"{arguments.original}: not the samples of {arguments.ours}; ask the original again")
+    rows = [compared(one, other) for one, other in zip(ours, original, strict=True)]
+    whole: dict[str, Any] = {"sample_id": "all", "answer": "", "original_answer": ""}
+    for key in COLUMNS:
+        if key.startswith("same_"):
+            whole[key] = f"{sum(row[key] for row in rows)} of {len(rows)}"
+    whole["largest_logit_difference"] = max((row["largest_logit_difference"] for row in rows), default=0.0)
+    lines = [list(COLUMNS), *([row[key] for key in COLUMNS] for row in [*rows, whole])]
+    write_text(arguments.out, "".join(map(csv_line, lines)))
+    write_text(Path(arguments.out).with_suffix(".html"), page([*rows, whole]))
+
+
+def compared(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What is equal between two answers to the same question; added vocabulary entries are left out."""
+    shared = min(len(one["logits"]), len(other["logits"]))
+    first, second = one["logits"][:shared], other["logits"][:shared]
+    return {
+        "sample_id": one["sample_id"],
+        "same_prompt": one["prompt"] == other["prompt"],
+        "same_ids": one["ids"] == other["ids"],
+        "largest_logit_difference": max(abs(a - b) for a, b in zip(first, second, strict=True)),
+        "same_first_token": first.index(max(first)) == second.index(max(second)),
+        "same_answer": one["answer_ids"] == other["answer_ids"],
+        "answer": one["answer"],
+        "original_answer": other["answer"],
+    }
+
+
+def shown(value: Any) -> str:
+    """A cell as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def csv_line(values: Sequence[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow([shown(value) for value in values])
+    return line.getvalue()
+
+
+def page(rows: Sequence[dict[str, Any]]) -> str:
+    """A self-contained page with the table."""
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in COLUMNS.values())
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(shown(row[key]))}</td>" for key in COLUMNS) + "</tr>\n" for row in rows
+    )
+    style = "table{border-collapse:collapse;font:14px sans-serif}th,td{border:1px solid #ccc;padding:4px 8px;text-align:left}"
+    title = "LLaVA-v1.5 here and in its original implementation"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>'
+        f"<body><h1>{title}</h1><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></body></html>\n"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
