@@ -81,4 +81,4 @@ rule train_mini:
         folder=lambda wildcards: f"{out}/trained-mini",
         minutes=60,
     shell:
-        "python workflow_scripts/train_mini.py --out {params.folder:q} --minutes {params.minutes} --threads {threads} > {log:q} 2>&1"
+        "python workflow_scripts/train_mini.py --out {params.folder:q} --minutes {params.minutes:q} --threads {threads} > {log:q} 2>&1"
