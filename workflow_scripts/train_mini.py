@@ -16,6 +16,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
     parser.add_argument("--state", type=Path, help="folder of the running state and the log (default: OUT.training)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", default="", help="go on from this finished checkpoint instead of from nothing")
+    parser.add_argument("--rate", type=float, default=1.0, help="times the learning rates of the decoder")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="train the decoder this long instead of a fixed number of steps")
     length.add_argument("--steps", type=int, help="steps of the decoder's training")
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(args.threads)
     recipe = training.QUICK if args.quick else training.Recipe()
-    recipe = replace(recipe, seed=args.seed)
+    recipe = replace(recipe, seed=args.seed, start=args.start, rate=args.rate)
     if args.minutes is not None:
         recipe = replace(recipe, minutes=args.minutes)
     if args.steps is not None:

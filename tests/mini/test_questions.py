@@ -138,6 +138,40 @@ def test_every_maker_finds_questions_whose_wrong_answers_are_wrong(maker: questi
     assert found >= 5
 
 
+def true_of(word: str, scene: scenes.Scene, question: questions.Question) -> set[str]:
+    """What a word of a question may stand for: read from the grid, the context, or what everybody knows."""
+    grid = marks(scene)
+    known = {thing.split()[-1]: color for color, things in questions.THINGS.items() for thing in things}
+    known |= {fact.split()[-1]: shape for shape, fact in questions.FACTS.items()}
+    if word in known:
+        return {known[word]}
+    if told := re.search(rf"{word} likes the (\w+)", question.context):
+        return {told[1]}
+    if word in ("sum", "result"):
+        total = f"{sum(int(n) for n in scene.terms or ()):02d}"
+        return {total[1] if word == "sum" else total[0]}
+    if scene.bars:
+        return {str(bar.value) for bar in scene.bars if bar.color == word}
+    shapes = [shape for *_, shape in grid]
+    number = {str(shapes.count(singular(word)))}
+    return number if question.kind in ("more", "count is") else {color for *_, color, shape in grid if shape == word}
+
+
+def test_clues_are_words_of_the_question_and_true() -> None:
+    seen: Counter[str] = Counter()
+    for index in range(400):
+        rng = scenes.generator("train", 5, index)
+        scene = scenes.make_scene(conversations.random_kind(rng), rng)
+        for maker in MAKERS:
+            question = maker(scene, rng)
+            for word, truth in question.clues if question else ():
+                assert re.search(rf"\b{word}\b", question.text), question
+                assert true_of(word, scene, question) == {truth}, question
+                seen[question.kind] += 1
+    kinds = "more", "count is", "color is", "same color", "knowledge", "commonsense", "story", "sum", "sum is"
+    assert all(seen[kind] > 5 for kind in (*kinds, "bar larger", "bar more"))
+
+
 def test_yes_and_no_are_about_equally_frequent() -> None:
     answers: Counter[str] = Counter()
     for number in range(400):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import train_mini
@@ -55,7 +57,7 @@ def test_packed_questions_see_what_they_would_see_alone(words) -> None:
     compared = 0
     with torch.no_grad():
         image = packed.project(packed.features(batch["pixels"]))
-        hidden, _ = packed.decode(image, batch["ids"], batch["positions"], batch["turn"])
+        hidden = packed.decode(image, batch["ids"], batch["positions"], batch["turn"])[-1]
         pixels = (batch["pixels"].permute(0, 3, 1, 2).float() / 255 - packed.mean) / packed.deviation
         for row in (0, batches.ROWS):
             for turn in range(2):
@@ -83,6 +85,40 @@ def test_only_answers_are_learned(words) -> None:
     share = (batch.labels >= 0).sum() / (batch.turn >= 0).sum()
     assert 0 < share < 0.4
     assert batch.weights[batch.labels < 0].sum() == 0
+
+
+def test_clues_stand_at_their_words_and_answers_at_the_question_mark(words) -> None:
+    maker = batches.BatchMaker(words, "train", 0, 32)
+    batch = maker[5000]
+    asked = [words.decode([token]) for token in batch.ids[batch.finds >= 0]]
+    assert len(asked) > 100
+    assert set(asked) == {"?"}
+    likes = 0
+    for row, place in zip(*np.nonzero(batch.clues >= 0), strict=True):
+        chosen = batch.turn[row] == batch.turn[row, place]
+        text = words.decode(batch.ids[row][chosen])
+        if told := re.search(
+            r"(\w+) likes the (\w+)[^?]*\. \w+ likes[^?]* does \1|\. (\w+) likes the (\w+)[^?]* does \3", text
+        ):
+            assert words.decode([batch.ids[row, place]]).strip() == (told[1] or told[3])
+            assert words.decode([batch.clues[row, place]]).strip() == (told[2] or told[4])
+            likes += 1
+    assert likes > 3
+
+
+def test_training_can_begin_with_a_finished_checkpoint(trained: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, start=str(trained))
+    trainer = training.Trainer(recipe, tmp_path, "cpu", compiled=False)
+    begun = {name: parameter.to(torch.bfloat16) for name, parameter in trainer.model.state_dict().items()}
+    assert trainer.tower_step == recipe.tower_steps
+    assert (tmp_path / "tokenizer.json").read_text() == (trained / "tokenizer.json").read_text()
+    for name, tensor in load_file(trained / "model.safetensors").items():
+        (key,) = (
+            [key for key in begun if key.endswith(name.removeprefix("language_model."))]
+            if name not in begun
+            else [name]
+        )
+        assert torch.equal(begun[key], tensor)
 
 
 def test_muon_steps_have_singular_values_near_one() -> None:

@@ -34,13 +34,13 @@ class Batch:
     labels: np.ndarray  # int64 [B*R, T], the next token where it is part of an answer, else -100
     weights: np.ndarray  # float32 [B*R, T]
     letters: np.ndarray  # int64 [B*R, T], at the last token of an option its letter, else -100
-    verdicts: (
-        np.ndarray
-    )  # int64 [B*R, T], there: the token of yes for the right option, of no for the others, else -100
+    verdicts: np.ndarray  # int64 [B*R, T], there: the token of yes for the right option, of no for the others
     rows: (
         np.ndarray
-    )  # int64 [B*R, T], where a question names an object that the picture has once, the object's row, else -100
-    columns: np.ndarray  # int64 [B*R, T], and its column
+    )  # int64 [B*R, T], where a question names an object that is there once, the word of its row, else -100
+    columns: np.ndarray  # int64 [B*R, T], and of its column
+    clues: np.ndarray  # int64 [B*R, T], at a word of a question the token of what is true of it, else -100
+    finds: np.ndarray  # int64 [B*R, T], at a question mark the token of the answer's word, else -100
     groups: list[tuple[int, int, str]] = field(default_factory=list)  # row, turn, group
 
 
@@ -51,12 +51,16 @@ class BatchMaker:
         self.tokenizer, self.split, self.seed, self.size, self.phases = tokenizer, split, seed, size, phases
         prefix = tokenizer.encode(PREFIX)
         one = {
-            text: tokenizer.encode(text, add_special_tokens=False)[0] for text in ("\n", ".", " yes", " no", *"ABCDE")
+            text: tokenizer.encode(text, add_special_tokens=False)[0]
+            for text in ("\n", ".", "?", " yes", " no", *"ABCDE")
         }
         self.line, self.dot, self.yes, self.no = (one[text] for text in ("\n", ".", " yes", " no"))
+        self.mark = one["?"]
         self.option_letters = {one[letter]: letter for letter in "ABCDE"}
         self.color_tokens = {tokenizer.encode(f" {name}", add_special_tokens=False)[0]: name for name in COLOR_NAMES}
         self.shape_tokens = {tokenizer.encode(f" {name}", add_special_tokens=False)[0]: name for name in SHAPE_NAMES}
+        self.places = place_words(tokenizer)
+        self.single: dict[str, int | None] = {}
         self.prefix_ids = [*prefix, *[tokenizer.convert_tokens_to_ids(IMAGE)] * CELLS]
 
     def __getitem__(self, step: int) -> Batch:
@@ -74,6 +78,8 @@ class BatchMaker:
             verdicts=np.full((rows, LENGTH), -100, np.int64),
             rows=np.full((rows, LENGTH), -100, np.int64),
             columns=np.full((rows, LENGTH), -100, np.int64),
+            clues=np.full((rows, LENGTH), -100, np.int64),
+            finds=np.full((rows, LENGTH), -100, np.int64),
         )
         phase = next((name for first, last, name in self.phases if first <= step < last), "all")
         for picture in range(self.size):
@@ -117,10 +123,35 @@ class BatchMaker:
             for place in range(1, len(prompt)):
                 name = f"{self.color_tokens.get(prompt[place - 1])} {self.shape_tokens.get(prompt[place])}"
                 if name in marks:
-                    batch.rows[row, start + place] = marks[name].row
-                    batch.columns[row, start + place] = marks[name].column
+                    batch.rows[row, start + place] = self.places[0][marks[name].row]
+                    batch.columns[row, start + place] = self.places[1][marks[name].column]
+            self._put_clues(batch, row, start, prompt, turn)
             batch.groups.append((row, count[index], turn.group))
             used[index], count[index] = end, count[index] + 1
+
+    def _put_clues(self, batch: Batch, row: int, start: int, prompt: list[int], turn: conversations.Turn) -> None:
+        """Note what is true of the question's words, and its answer at the question mark, where these are single tokens."""
+        if not turn.clues or self.mark not in prompt:
+            return
+        end = prompt.index(self.mark)
+        for word, truth in turn.clues:
+            value = self._token(truth)
+            if value is None:
+                continue
+            if word == "?":
+                batch.finds[row, start + end] = value
+                continue
+            token = self._token(word)
+            place = next((i for i in range(end - 1, 0, -1) if prompt[i] == token), None)
+            if place is not None:
+                batch.clues[row, start + place] = value
+
+    def _token(self, word: str) -> int | None:
+        """The token of a word as the head names it, digits and letters without the space before; none if it takes several."""
+        if word not in self.single:
+            ids = self.tokenizer.encode(word if len(word) == 1 else f" {word}", add_special_tokens=False)
+            self.single[word] = ids[0] if len(ids) == 1 else None
+        return self.single[word]
 
     def option_ends(self, prompt: list[int]) -> list[tuple[int, int]]:
         """Where the lettered options of a multiple-choice prompt end, with their letters' tokens."""

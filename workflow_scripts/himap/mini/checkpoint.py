@@ -90,6 +90,13 @@ def build(tokenizer: Any) -> Any:
     return LlavaForConditionalGeneration(configuration(tokenizer))
 
 
+def load_weights(model: Any, directory: str | Path) -> None:
+    """Give a model the weights of a checkpoint folder of the same sizes."""
+    from transformers import LlavaForConditionalGeneration
+
+    model.load_state_dict(LlavaForConditionalGeneration.from_pretrained(directory, dtype=model.dtype).state_dict())
+
+
 def save(model: Any, tokenizer: Any, directory: str | Path) -> None:
     """Write the whole checkpoint folder; the weights go to disk as bf16, each file under its final name only when complete."""
     import torch

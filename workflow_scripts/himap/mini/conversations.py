@@ -29,16 +29,17 @@ WORDINGS = (
     "{}, spread over a light page.",
     "An image with {}.",
 )
-SCENE_SHARES = {"shapes": 0.42, "few": 0.16, "signs": 0.14, "chart": 0.15, "document": 0.06, "sum": 0.07}
+SCENE_SHARES = {"shapes": 0.37, "few": 0.14, "signs": 0.12, "chart": 0.21, "document": 0.05, "sum": 0.11}
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One prompt and its answer; `group` is under which name its accuracy is counted."""
+    """One prompt and its answer; `group` is under which name its accuracy is counted, `clues` are the question's."""
 
     group: str
     prompt: str
     answer: str
+    clues: tuple[tuple[str, str], ...] = ()
 
 
 def join(parts: list[str]) -> str:
@@ -156,6 +157,8 @@ HARD = (  # what takes longest to learn gets a share of its own
     q.more,
     q.neighbour,
     q.neighbour,
+    q.relation,
+    q.relation,
     q.same_color,
     q.bar_value,
     q.bar_extreme,
@@ -188,7 +191,7 @@ def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all
         elif draw < (0.12 if phase == "all" else 0.75):
             maker, share = _pick(rng, LOOKUPS), 0.8
         elif draw < 0.45 and phase == "all":
-            maker = _pick(rng, HARD)
+            maker, share = _pick(rng, HARD), 0.6
         elif draw < 0.8 and phase == "all":
             maker = _pick(rng, makers)
         else:
@@ -218,19 +221,21 @@ def _match_turn(rng: np.random.Generator) -> Turn:
 def _turn(question: q.Question, scene: Scene, rng: np.random.Generator, choices: float) -> Turn:
     """Put a question in one of the prompt forms; `choices` is the share of multiple choice."""
     draw = rng.random()
+    clues = (*question.clues, ("?", question.answer))
     if question.wrong and (draw < choices or question.context):
         options, right = q.with_options(question, rng, int(_CHOICES[int(rng.integers(len(_CHOICES)))]))
         if not question.context and rng.random() < 0.08:
             return Turn(f"options {question.kind}", q.options_text(question.text, options), "ABCDE"[right])
         text = q.choice_text(question.text, options, question.context)
-        return Turn(f"choice {question.kind}", text, "ABCDE"[right])
+        return Turn(f"choice {question.kind}", text, "ABCDE"[right], clues)
     if draw > 0.93:
-        return Turn(f"open {question.kind}", question.text, question.sentence)
+        return Turn(f"open {question.kind}", question.text, question.sentence, clues)
     if question.kind == "word" and draw < 0.75:
-        return Turn(f"ocr {question.kind}", q.ocr_text(question.text, ocr_tokens(scene, rng)), question.answer)
+        text = q.ocr_text(question.text, ocr_tokens(scene, rng))
+        return Turn(f"ocr {question.kind}", text, question.answer)
     if question.kind.startswith("bar") and draw < 0.8:
-        return Turn(f"chart {question.kind}", q.chart_text(question.text), question.answer)
-    return Turn(question.kind, q.short_text(question.text), question.answer)
+        return Turn(f"chart {question.kind}", q.chart_text(question.text), question.answer, clues)
+    return Turn(question.kind, q.short_text(question.text), question.answer, clues)
 
 
 _CHOICES = (2, 3, 4, 4, 4, 4, 5)

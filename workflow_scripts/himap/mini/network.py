@@ -172,8 +172,8 @@ class Network:
             features = F.gelu(features) if linear is projector.linear_1 else features
         return features
 
-    def decode(self, image_tokens: Tensor, ids: Tensor, positions: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states of the rows after the last layer and after two thirds of them: [B*R, T, D] each."""
+    def decode(self, image_tokens: Tensor, ids: Tensor, positions: Tensor, turn: Tensor) -> list[Tensor]:
+        """Hidden states of the rows after every layer: [B*R, T, D] each."""
         embed = self.model.model.language_model.embed_tokens.weight
         b = image_tokens.shape[0]
         text = self.prefix_ids[: len(self.prefix_ids) - image_tokens.shape[1]]
@@ -186,12 +186,11 @@ class Network:
         allowed = same & torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
         own = torch.zeros(allowed.shape, device=ids.device).masked_fill(~allowed, float("-inf"))[:, None]
         layers = self.model.model.language_model.layers
-        middle = rows
-        for index, layer in enumerate(layers):
+        states = []
+        for layer in layers:
             prefix, rows = self.layer(layer_weights(layer), prefix, rows, rope, self.causal, own, self.heads)
-            if index + 1 == 2 * len(layers) // 3:
-                middle = rows
-        return rows, middle
+            states.append(rows)
+        return states
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Final norm and tied head over chosen positions: [N, D] to [N, vocabulary]."""

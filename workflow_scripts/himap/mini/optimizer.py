@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: int = 5) -> Tensor:
     """Push the singular values of a stack of matrices [N, rows, columns] towards one (Newton-Schulz of fifth order)."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.to(torch.bfloat16)
+    x = matrices.to(dtype)
     tall = x.shape[1] > x.shape[2]
     x = x.transpose(1, 2) if tall else x
     x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(x.dtype)
@@ -28,9 +28,15 @@ class Optimizer:
     """Steps named parameters; names in `matrices` go through Muon."""
 
     def __init__(
-        self, parameters: dict[str, Tensor], matrices: set[str], muon_rate: float, adam_rate: float, decay: float = 0.01
+        self,
+        parameters: dict[str, Tensor],
+        matrices: set[str],
+        muon_rate: float,
+        adam_rate: float,
+        decay: float = 0.01,
+        dtype: torch.dtype = torch.float32,  # of Muon's products
     ):
-        self.parameters = parameters
+        self.parameters, self.dtype = parameters, dtype
         self.muon_rate, self.adam_rate, self.decay = muon_rate, adam_rate, decay
         self.stacks: dict[tuple[int, ...], list[str]] = {}
         for name in sorted(matrices):
@@ -49,7 +55,7 @@ class Optimizer:
             momenta = (
                 torch.stack([self.state[f"momentum.{name}"] for name in names]).mul_(0.95).add_(gradients, alpha=0.05)
             )
-            updates = orthogonalize(gradients.lerp(momenta, 0.95))
+            updates = orthogonalize(gradients.lerp(momenta, 0.95), self.dtype)
             rate = factor * self.muon_rate * max(1.0, shape[0] / shape[1]) ** 0.5
             for i, name in enumerate(names):
                 self.state[f"momentum.{name}"].copy_(momenta[i])

@@ -38,7 +38,10 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its short answer, the answer as a sentence, and wrong answers that could be options."""
+    """A question, its short answer, the answer as a sentence, and wrong answers that could be options.
+
+    `clues` are what must be found on the way to the answer: a word of the question, and what is true of it.
+    """
 
     kind: str
     text: str
@@ -47,6 +50,7 @@ class Question:
     wrong: tuple[str, ...] = ()
     context: str = ""
     answer_type: str = "other"
+    clues: tuple[tuple[str, str], ...] = ()
 
 
 Maker = Callable[[Scene, np.random.Generator], Question | None]
@@ -82,8 +86,8 @@ def _near(number: int) -> tuple[str, ...]:
     return tuple(str(n) for n in sorted(range(13), key=lambda n: (abs(n - number), n)) if n != number)
 
 
-def _yes_no(kind: str, text: str, truth: bool, yes: str, no: str) -> Question:
-    return Question(kind, text, "yes" if truth else "no", yes if truth else no, answer_type="yes/no")
+def _yes_no(kind: str, text: str, truth: bool, yes: str, no: str, clues: tuple[tuple[str, str], ...] = ()) -> Question:
+    return Question(kind, text, "yes" if truth else "no", yes if truth else no, answer_type="yes/no", clues=clues)
 
 
 def unique_marks(scene: Scene) -> list[Mark]:
@@ -200,7 +204,8 @@ def count_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     named = plural(shape) if said != 1 else shape
     text = f"{'Is' if said == 1 else 'Are'} there {said} {named} in the image?"
     truth = f"the number of {plural(shape)} is {counts[shape]}."
-    return _yes_no("count is", text, said == counts[shape], f"Yes, {truth}", f"No, {truth}")
+    clues = ((named, str(counts[shape])),)
+    return _yes_no("count is", text, said == counts[shape], f"Yes, {truth}", f"No, {truth}", clues)
 
 
 def color_is(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -213,7 +218,8 @@ def color_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     wrong = _others(COLOR_NAMES, mark.color, [m.color for m in scene.marks])
     said = mark.color if rng.random() < 0.5 else _pick(rng, wrong[:4])
     truth = f"the {shape} is {mark.color}."
-    return _yes_no("color is", f"Is the {shape} {said}?", said == mark.color, f"Yes, {truth}", f"No, {truth}")
+    clues = ((shape, mark.color),)
+    return _yes_no("color is", f"Is the {shape} {said}?", said == mark.color, f"Yes, {truth}", f"No, {truth}", clues)
 
 
 def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -275,7 +281,8 @@ def same_color(scene: Scene, rng: np.random.Generator) -> Question | None:
     mark, other = _pick(rng, pairs)
     wrong = tuple(s for s in _others(SHAPE_NAMES, other.shape, [m.shape for m in scene.marks]) if s != mark.shape)
     text = f"Which shape has the same color as the {mark.shape}?"
-    return Question("same color", text, other.shape, f"The {other.shape} has the same color.", wrong)
+    sentence = f"The {other.shape} has the same color."
+    return Question("same color", text, other.shape, sentence, wrong, clues=((mark.shape, mark.color),))
 
 
 def more(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -290,7 +297,8 @@ def more(scene: Scene, rng: np.random.Generator) -> Question | None:
     text = f"Are there more {plural(first)} than {plural(second)}?"
     winner, loser = (first, second) if truth else (second, first)
     sentence = f"there are more {plural(winner)} than {plural(loser)}."
-    return _yes_no("more", text, truth, f"Yes, {sentence}", f"No, {sentence}")
+    clues = tuple((plural(shape), str(counts[shape])) for shape in (first, second))
+    return _yes_no("more", text, truth, f"Yes, {sentence}", f"No, {sentence}", clues)
 
 
 def like_thing(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -303,7 +311,8 @@ def like_thing(scene: Scene, rng: np.random.Generator) -> Question | None:
     thing = _pick(rng, THINGS[color])
     wrong = _others(SHAPE_NAMES, mark.shape, [m.shape for m in scene.marks])
     sentence = f"The {mark.shape} is {color} like {thing}."
-    return Question("knowledge", f"Which shape has the color of {thing}?", mark.shape, sentence, wrong)
+    text, clues = f"Which shape has the color of {thing}?", ((thing.split()[-1], color),)
+    return Question("knowledge", text, mark.shape, sentence, wrong, clues=clues)
 
 
 def fact(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -315,7 +324,8 @@ def fact(scene: Scene, rng: np.random.Generator) -> Question | None:
     mark = next(mark for mark in scene.marks if mark.shape == shape)
     wrong = _others(COLOR_NAMES, mark.color, [m.color for m in scene.marks])
     text = f"What color is the shape that {FACTS[shape]}?"
-    return Question("knowledge", text, mark.color, f"The {shape} {FACTS[shape]} and is {mark.color}.", wrong)
+    sentence, clues = f"The {shape} {FACTS[shape]} and is {mark.color}.", ((FACTS[shape].split()[-1], shape),)
+    return Question("knowledge", text, mark.color, sentence, wrong, clues=clues)
 
 
 def fact_exists(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -329,12 +339,14 @@ def fact_exists(scene: Scene, rng: np.random.Generator) -> Question | None:
         shape = _pick(rng, pool)
         text = f"Is there a shape that {FACTS[shape]}?"
         yes, no = f"Yes, there is {article(shape)}.", f"No, there is no {shape}."
-        return _yes_no("commonsense", text, shape in shapes, yes, no)
+        return _yes_no("commonsense", text, shape in shapes, yes, no, ((FACTS[shape].split()[-1], shape),))
     colors = {mark.color for mark in scene.marks}
     outside = [color for color in COLOR_NAMES if color not in colors]
     color = _pick(rng, sorted(colors) if rng.random() < 0.5 or not outside else outside)
-    text = f"Is there a shape with the color of {_pick(rng, THINGS[color])}?"
-    return _yes_no("commonsense", text, color in colors, f"Yes, there is a {color} shape.", f"No, nothing is {color}.")
+    thing = _pick(rng, THINGS[color])
+    text, clues = f"Is there a shape with the color of {thing}?", ((thing.split()[-1], color),)
+    yes, no = f"Yes, there is a {color} shape.", f"No, nothing is {color}."
+    return _yes_no("commonsense", text, color in colors, yes, no, clues)
 
 
 def story(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -351,14 +363,12 @@ def story(scene: Scene, rng: np.random.Generator) -> Question | None:
     lines = [f"{first} likes the {wanted}{noun}.", f"{second} likes the {other}{noun}."]
     context = " ".join(lines[i] for i in rng.permutation(2))
     if by_color:
-        wrong = _others(SHAPE_NAMES, mark.shape, [m.shape for m in scene.marks])
-        return Question(
-            "story", f"Which shape does {first} like?", mark.shape, f"{first} likes the {mark.shape}.", wrong, context
-        )
-    wrong = _others(COLOR_NAMES, mark.color, [m.color for m in scene.marks])
-    return Question(
-        "story", f"Which color does {first} like?", mark.color, f"{first} likes {mark.color}.", wrong, context
-    )
+        text, answer, sentence = f"Which shape does {first} like?", mark.shape, f"{first} likes the {mark.shape}."
+        wrong = _others(SHAPE_NAMES, answer, [m.shape for m in scene.marks])
+    else:
+        text, answer, sentence = f"Which color does {first} like?", mark.color, f"{first} likes {mark.color}."
+        wrong = _others(COLOR_NAMES, answer, [m.color for m in scene.marks])
+    return Question("story", text, answer, sentence, wrong, context, clues=((first, wanted),))
 
 
 def word(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -461,7 +471,8 @@ def bar_larger(scene: Scene, rng: np.random.Generator) -> Question | None:
     other = second if bar is first else first
     text = f"Which bar is {word_}, {first.color} or {second.color}?"
     wrong = (other.color, *(c for c in COLOR_NAMES if c not in (bar.color, other.color)))
-    return Question("bar larger", text, bar.color, f"The {bar.color} bar is {word_}.", wrong)
+    clues = tuple((b.color, str(b.value)) for b in (first, second))
+    return Question("bar larger", text, bar.color, f"The {bar.color} bar is {word_}.", wrong, clues=clues)
 
 
 def bar_more(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -470,7 +481,8 @@ def bar_more(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     first, second = (scene.bars[i] for i in rng.permutation(len(scene.bars))[:2])
     text = f"Is the {first.color} bar larger than the {second.color} bar?"
-    return _yes_no("bar more", text, first.value > second.value, "Yes, it is larger.", "No, it is smaller.")
+    clues = tuple((bar.color, str(bar.value)) for bar in (first, second))
+    return _yes_no("bar more", text, first.value > second.value, "Yes, it is larger.", "No, it is smaller.", clues)
 
 
 def bar_count(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -512,9 +524,8 @@ def total(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     result = sum(scene.terms)
     wrong = tuple(str(result + d) for d in (1, -1, 2, -2, 3))
-    return Question(
-        "sum", "What is the result of the sum?", str(result), f"The result is {result}.", wrong, answer_type="number"
-    )
+    text, sentence = "What is the result of the sum?", f"The result is {result}."
+    return Question("sum", text, str(result), sentence, wrong, answer_type="number", clues=_digits(result))
 
 
 def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -524,7 +535,13 @@ def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     result = sum(scene.terms)
     said = result if rng.random() < 0.5 else max(2, result + int(_pick(rng, (-2, -1, 1, 2))))
     text = f"Is the result of the sum in the image {said}?"
-    return _yes_no("sum is", text, said == result, f"Yes, it is {result}.", f"No, it is {result}.")
+    yes, no = f"Yes, it is {result}.", f"No, it is {result}."
+    return _yes_no("sum is", text, said == result, yes, no, _digits(result))
+
+
+def _digits(result: int) -> tuple[tuple[str, str], ...]:
+    """The clues of a sum: its tens and its ones."""
+    return ("result", str(result // 10)), ("sum", str(result % 10))
 
 
 def scene_is(scene: Scene, rng: np.random.Generator) -> Question | None:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from himap import files
 from himap.mini import checkpoint
-from himap.mini.batches import COLOR_CLASSES, GLYPH_CLASSES, Batch, BatchMaker, cell_words, color_words, place_words
+from himap.mini.batches import COLOR_CLASSES, GLYPH_CLASSES, Batch, BatchMaker, cell_words, color_words
 from himap.mini.glyphs import COLOR_NAMES
 from himap.mini.network import Network
 from himap.mini.optimizer import Optimizer
@@ -32,6 +32,7 @@ class Recipe:
     """Everything that decides how training goes; saved beside the state, and a resumed run must have the same."""
 
     seed: int = 0
+    start: str = ""  # a finished checkpoint whose weights and vocabulary the decoder's training begins with
     tower_steps: int = 700
     steps: int = 6000
     minutes: float = 0.0  # if set, the decoder trains this long instead of `steps` steps
@@ -42,7 +43,8 @@ class Recipe:
     muon_rate: float = 0.01
     adam_rate: float = 0.002
     tower_rate: float = 0.001
-    flat: float = 0.5  # share of the training after which the rate falls
+    rate: float = 1.0  # times the decoder's two rates
+    flat: float = 0.6  # share of the training after which the rate falls
     alignment: float = 0.3
     corpus_pictures: int = 3000
     held_out_batches: int = 6
@@ -111,6 +113,8 @@ def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
         "verdicts",
         "rows",
         "columns",
+        "clues",
+        "finds",
     )
     return {name: torch.from_numpy(getattr(batch, name)).to(device) for name in names}
 
@@ -131,19 +135,23 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, state: Path, device: str, compiled: bool):
         self.recipe, self.folder, self.device = recipe, state, torch.device(device)
+        if recipe.start and not (state / "tokenizer.json").exists():
+            files.write_text(state / "tokenizer.json", (Path(recipe.start) / "tokenizer.json").read_text())
         self.tokenizer = load_or_train(state / "tokenizer.json", recipe.corpus_pictures)
         torch.manual_seed(recipe.seed)
         self.model = checkpoint.build(self.tokenizer).to(self.device).float()
-        self._initialize()
+        if recipe.start:
+            checkpoint.load_weights(self.model, recipe.start)
+        else:
+            self._initialize()
         self.heads = Heads(checkpoint.TOWER_WIDTH).to(self.device)
-        phases = (
-            (0, recipe.easy_steps, "easy"),
-            (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices"),
-        )
+        easy = (0, recipe.easy_steps, "easy")
+        choices = (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices")
+        phases = () if recipe.start else (easy, choices)
         self.batches = BatchMaker(self.tokenizer, "train", recipe.seed, recipe.pictures, phases)
-        self.network = Network(self.model, self.batches.prefix_ids, compiled)
+        dtype = activation_dtype(self.device)
+        self.network = Network(self.model, self.batches.prefix_ids, compiled, dtype)
         self.glyph_words = torch.from_numpy(cell_words(self.tokenizer)).to(self.device)
-        self.place_words = torch.from_numpy(place_words(self.tokenizer)).to(self.device)
         self.color_words = torch.from_numpy(color_words(self.tokenizer)).to(self.device)
         named = dict(self.model.named_parameters())
         tower = {k: v for k, v in named.items() if "vision_tower" in k and "post_layernorm" not in k}
@@ -151,8 +159,9 @@ class Trainer:
         rest = {k: v for k, v in named.items() if "vision_tower" not in k}
         matrices = {k for k, v in rest.items() if v.ndim == 2 and ".layers." in k}
         self.tower_optimizer = Optimizer(tower, set(), 0.0, recipe.tower_rate)
-        self.optimizer = Optimizer(rest, matrices, recipe.muon_rate, recipe.adam_rate)
-        self.tower_step = self.step = 0
+        self.optimizer = Optimizer(rest, matrices, recipe.muon_rate, recipe.adam_rate, dtype=dtype)
+        self.tower_step = recipe.tower_steps if recipe.start else 0
+        self.step = 0
         self.seconds = 0.0  # of decoder training, over all resumed runs
         self.held_out: list[Batch] = []
 
@@ -266,16 +275,19 @@ class Trainer:
     def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Answer loss, alignment loss, and which answer tokens are predicted right (in row-major order).
 
-        Alignment: an image token, through final norm and head, names its color and its glyph; and after two thirds of the
-        layers the last token of an option names the option's letter and says whether the option is right,
-        and an object that a question names says in which row and column it stands.
+        Alignment: an image token, through final norm and head, names its color and its glyph. In the decoder the steps of
+        an answer get a place each: after half of the layers an object that a question names says in which row and column
+        it stands, and other words say what is true of them (a shape its color or number, a name what the context says of
+        it); after two thirds the question mark says the answer; and two layers before the end the last token of an
+        option names the option's letter and says whether the option is right.
         """
         with torch.no_grad():
             features = self.network.features(data["pixels"])
         image = self.network.project(features.detach())
-        hidden, middle = self.network.decode(image, data["ids"], data["positions"], data["turn"])
+        states = self.network.decode(image, data["ids"], data["positions"], data["turn"])
+        layers = len(states)
         chosen = data["labels"] >= 0
-        logits = self.network.logits(hidden[chosen])
+        logits = self.network.logits(states[-1][chosen])
         weights = data["weights"][chosen]
         labels = data["labels"][chosen]
         answer = (F.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
@@ -285,19 +297,18 @@ class Trainer:
         words = self.network.logits(image[cells])
         align = F.cross_entropy(words, self.color_words[data["colors"][cells]])
         align = align + F.cross_entropy(words, self.glyph_words[data["glyphs"][cells]], ignore_index=-100)
-        ends = data["letters"] >= 0
-        if ends.any():
-            options = self.network.logits(middle[ends])
-            align = (
-                align
-                + F.cross_entropy(options, data["letters"][ends])
-                + F.cross_entropy(options, data["verdicts"][ends])
-            )
-        named = data["rows"] >= 0
-        if named.any():
-            places = self.network.logits(middle[named])
-            align = align + 0.5 * F.cross_entropy(places, self.place_words[0][data["rows"][named]])
-            align = align + 0.5 * F.cross_entropy(places, self.place_words[1][data["columns"][named]])
+        half, late, last = states[layers // 2 - 1], states[2 * layers // 3 - 1], states[-3]
+        for state, name, weight in (
+            (half, "clues", 1.0),
+            (half, "rows", 0.5),
+            (half, "columns", 0.5),
+            (late, "finds", 1.0),
+            (last, "letters", 0.5),
+            (last, "verdicts", 1.0),
+        ):
+            here = data[name] >= 0
+            if here.any():
+                align = align + weight * F.cross_entropy(self.network.logits(state[here]), data[name][here])
         return answer, align, logits.detach().argmax(-1) == labels
 
     def train_decoder(self) -> None:
@@ -313,7 +324,7 @@ class Trainer:
             (answer + recipe.alignment * align).backward()
             done = self.progress()
             falling = (1 - done) / (1 - recipe.flat)
-            self.optimizer.step(max(0.01, min(1.0, (self.step + 1) / 100, falling)))
+            self.optimizer.step(recipe.rate * max(0.01, min(1.0, (self.step + 1) / 100, falling)))
             self.step += 1
             now = time.time()
             self.seconds, tick = self.seconds + now - tick, now
@@ -361,6 +372,13 @@ class Trainer:
                 hits[group].append(bool(marks[row][batch.turn[row] == turn].all()))
         every = [hit for group in hits.values() for hit in group]
         return {"all": float(np.mean(every)), "groups": {k: float(np.mean(v)) for k, v in sorted(hits.items())}}
+
+
+def activation_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the device computes in it, fp32 on a CPU that would only imitate it (many times slower)."""
+    if device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16"):
+        return torch.bfloat16
+    return torch.float32
 
 
 def can_compile(device: str) -> bool:
