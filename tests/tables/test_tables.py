@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from himap.files import write_jsonl
 from himap.tables import forms, records
 
 
@@ -70,6 +71,15 @@ def test_without_a_judge_the_answers_are_counted_and_the_cell_says_so(settings: 
     assert cell(frame, "himap")["n"] == 7
     assert cell(frame, "himap")["status"] == "not judged"
     assert all("not judged" in text for text in forms(frame, settings).values())
+
+
+def test_answers_that_hold_other_line_separators_count_once(settings: dict[str, Any], results: Path) -> None:
+    settings["models"]["llava"]["kinds"] = ["open"]
+    settings["benchmarks"] = {"mmvet": {"comparable": True, "kind": "open", "scored": False}}
+    settings["benchmark_order"] = ["mmvet"]
+    rows = [{"sample_id": str(n), "prediction": "one\u2028two\x85three\u2029four\x0cfive"} for n in range(5)]
+    write_jsonl(results / "evaluation/llava/mmvet/himap/predictions.jsonl", rows)
+    assert cell(records(settings, results), "himap")["n"] == 5
 
 
 def test_the_four_forms_show_the_same_numbers(settings: dict[str, Any], results: Path) -> None:

@@ -77,8 +77,8 @@ def score_of(folder: Path, method: str, scored: bool, benchmark: benchmarks.Benc
     """Score, interval, n, and the paired comparison with the unpruned model if that was run too."""
     row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
     if not scored:
-        answers = (folder / method / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-        return row | {"n": len(answers), "status": NOT_JUDGED}
+        lines = (folder / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
+        return row | {"n": len([line for line in lines if line]), "status": NOT_JUDGED}
     score = read_json(folder / method / "score.json")
     row |= {"ours": score["headline"], "low": score["interval"][0], "high": score["interval"][1], "n": score["n"]}
     reference = folder / "vanilla" / "per_sample.parquet"
