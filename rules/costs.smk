@@ -9,6 +9,8 @@ rule count_flops:
         f"{out}/flops/{{model}}/{{kind}}.csv",
     log:
         f"{out}/logs/flops/{{model}}/{{kind}}.log",
+    benchmark:
+        f"{out}/timings/flops/{{model}}/{{kind}}.tsv"
     conda:
         "../envs/himap.yaml"
     threads: plan.config.execution.threads
@@ -35,6 +37,8 @@ rule measure_latency:
         f"{out}/latency/{{model}}/{{benchmark}}.csv",
     log:
         f"{out}/logs/latency/{{model}}/{{benchmark}}.log",
+    benchmark:
+        f"{out}/timings/latency/{{model}}/{{benchmark}}.tsv"
     conda:
         "../envs/himap.yaml"
     threads: lambda wildcards: plan.cores(wildcards.model, workflow.cores)

@@ -13,7 +13,7 @@ SETTINGS: dict[str, Any] = {
     "flows": ["img2txt", "img2img", "random"],
     "extents": ["single", "suffix"],
     "window": 5,
-    "block": "pre",
+    "blocks": ["pre"],
     "new_tokens": 8,
     "only_correct": True,
     "limit": None,
@@ -64,7 +64,8 @@ def read_layers(text: str) -> list[int]:
 
 
 def _of_sample(model, benchmark, sample, layers: list[int], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
-    """All disturbed runs of one sample, unless the undisturbed model already gets it wrong and only right ones count."""
+    """All disturbed runs of one sample, further blocks on the first flow alone, unless the undisturbed model already gets it
+    wrong and only right ones count."""
     from himap.disruption import run_undisturbed, sweep, top5_overlap
     from himap.evaluation import encode, sample_seed
 
@@ -74,23 +75,25 @@ def _of_sample(model, benchmark, sample, layers: list[int], settings: dict[str, 
     if settings["only_correct"] and not benchmark.rows([sample], [clean_answer])[0]["score"]:
         return
     reference = sample.references[0] if sample.references else ""
-    chosen = {key: settings[key] for key in ("window", "block", "new_tokens")}
+    chosen = {key: settings[key] for key in ("window", "new_tokens")}
     seed = sample_seed(settings["seed"], sample.sample_id)
-    for outcome in sweep(model, clean, layers, settings["flows"], settings["extents"], seed=seed, **chosen):
-        answer = model.detokenize(outcome.ids)
-        yield {
-            "sample_id": sample.sample_id,
-            "layer": outcome.layer,
-            "flow": outcome.flow,
-            "extent": outcome.extent,
-            "block": settings["block"],
-            "answer": answer,
-            "clean_answer": clean_answer,
-            "reference": reference,
-            "same_answer": answer == clean_answer,
-            "reference_in_answer": reference in answer,
-            "jaccard": top5_overlap(outcome.logits, clean.logits[0]),
-        }
+    for number, block in enumerate(settings["blocks"]):
+        flows = settings["flows"] if number == 0 else settings["flows"][:1]
+        for outcome in sweep(model, clean, layers, flows, settings["extents"], block=block, seed=seed, **chosen):
+            answer = model.detokenize(outcome.ids)
+            yield {
+                "sample_id": sample.sample_id,
+                "layer": outcome.layer,
+                "flow": outcome.flow,
+                "extent": outcome.extent,
+                "block": block,
+                "answer": answer,
+                "clean_answer": clean_answer,
+                "reference": reference,
+                "same_answer": answer == clean_answer,
+                "reference_in_answer": reference in answer,
+                "jaccard": top5_overlap(outcome.logits, clean.logits[0]),
+            }
 
 
 if __name__ == "__main__":

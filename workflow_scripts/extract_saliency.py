@@ -23,7 +23,11 @@ GROUPS = ("system", "image", "instruction")
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
-    for key, allowed in (("weights", ("trained", "random")), ("targets", ("emitted", "released")), ("definitions", ("paper", "released"))):
+    for key, allowed in (
+        ("weights", ("trained", "random")),
+        ("targets", ("emitted", "released")),
+        ("definitions", ("paper", "released")),
+    ):
         for value in settings[key]:
             if value not in allowed:
                 raise unknown(f"value in settings.{key}", value, allowed)
@@ -45,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
-    """One row per layer, definition and target; the loss is that of the right answer's first token."""
+    """One row per layer, definition and target (the control: the first target); the loss is that of the right answer's first token."""
     from himap.evaluation import encode
     from himap.saliency import saliency
 
     if not sample.references or not sample.references[0]:
         raise ValueError(f"sample {sample.sample_id!r} has no reference answer: saliency needs one as its target")
     prompt = encode(model, [question(sample, benchmark, model.family, settings["protocol"])])
-    for target in settings["targets"]:
+    for target in settings["targets"] if weights == "trained" else settings["targets"][:1]:
         answer = sample.references[0]
         token = model.answer_ids(answer)[0] if target == "emitted" else model.plain_id(answer)
         found = saliency(model, prompt, token, tuple(settings["definitions"]))

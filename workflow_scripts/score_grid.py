@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from himap import benchmarks
-from himap.costs import flops, ratio
+from himap.costs import flops, on_frontier, ratio
 from himap.dims import Dims
 from himap.files import write_text
 from himap.scripting import run
@@ -65,14 +65,6 @@ def scored(
         "high": result.interval[1],
         "n": result.n,
     }
-
-
-def on_frontier(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
-    """Whether no other point is at least as good at lower cost, or better at the same."""
-    points = list(zip(costs, scores, strict=True))
-    return [
-        not any((c <= cost and s > score) or (c < cost and s >= score) for c, s in points) for cost, score in points
-    ]
 
 
 if __name__ == "__main__":

@@ -191,8 +191,14 @@ def test_saliency_rows(world, model, tmp_path):
     call("extract_saliency", *asking(world, tmp_path / "saliency.parquet", settings))
     found = pd.read_parquet(tmp_path / "saliency.parquet")
     layers = model.dims.layers
-    assert len(found) == 2 * layers * 2 * 2 * 2
-    assert set(found.groupby(["definition", "weights", "target"]).size()) == {2 * layers}
+    counts = found.groupby(["weights", "target", "definition"]).size()
+    assert set(counts) == {2 * layers}
+    asked_for = [
+        ("random", "emitted"),
+        ("trained", "emitted"),
+        ("trained", "released"),
+    ]  # the control: the first target
+    assert list(counts.index) == [(*one, name) for one in asked_for for name in ("paper", "released")]
     frame = found[(found.sample_id == "s1") & (found.definition == "paper")]
     frame = frame.set_index(["weights", "target", "layer"]).sort_index()
     from himap.benchmarks import get, read_samples
@@ -216,15 +222,18 @@ def test_disruption_rows(world, model, tmp_path):
     from himap.jobs import question
 
     settings = {"limit": 2, "only_correct": False, "new_tokens": 3, "flows": ["img2txt", "random"], "seed": 5}
+    settings["blocks"] = ["pre", "post"]
     call("disrupt_attention", *asking(world, tmp_path / "cut.parquet", settings, layers="2-4"))
     found = pd.read_parquet(tmp_path / "cut.parquet")
-    assert len(found) == 2 * 3 * 2 * 2
+    assert found.groupby(["block", "flow"]).size().to_dict() == {
+        ("pre", "img2txt"): 12, ("pre", "random"): 12, ("post", "img2txt"): 12,
+    }  # fmt: skip
     assert set(found.layer) == {2, 3, 4}
     sample = next(iter(read_samples(world / "samples.parquet")))
     prompt = encode(model, [question(sample, get("scienceqa"), "llava", {})])
     for row in found[found.sample_id == "s0"].itertuples():
         cut = make_cut(row.flow, row.layer, row.extent, model.dims.layers)
-        direct = generate(model, prompt, 3, [Disruption([cut], prompt, [sample_seed(5, "s0")])])
+        direct = generate(model, prompt, 3, [Disruption([cut], prompt, [sample_seed(5, "s0")], row.block)])
         assert row.answer == model.detokenize(direct.ids[0])
         assert row.same_answer == (row.answer == row.clean_answer)
         assert row.reference_in_answer == ("A" in row.answer)

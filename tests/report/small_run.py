@@ -20,7 +20,6 @@ from himap.files import write_json, write_jsonl, write_parquet, write_text
 from himap.plan import Plan
 from himap.tables import forms, records
 from himap.tokens import to_bitmap
-from score_grid import on_frontier
 
 SCRIPT = "<script>alert(1)</script>"
 BROKEN_IMAGE = '<img src="x" onerror="alert(2)">'
@@ -271,5 +270,5 @@ def write_grid(plan: Plan, random: np.random.Generator) -> None:
             }
         )
     frame = pd.DataFrame(rows)
-    frame["frontier"] = on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
+    frame["frontier"] = costs.on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
     write_text(f"{plan.out}/grid/mini/scienceqa/scores.csv", frame.to_csv(index=False))

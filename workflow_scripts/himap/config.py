@@ -247,9 +247,9 @@ class Saliency(Section):
     definitions: list[Literal["paper", "released"]] = ["paper", "released"]
     """Equation 1 of the paper, and what the released code computes."""
     weights: list[Literal["trained", "random"]] = ["trained", "random"]
-    """The model, and the same architecture with random weights as a control."""
+    """The model, and the same architecture with random weights as a control, for the first target."""
     targets: list[Literal["emitted", "released"]] = ["emitted"]
-    """The answer token that the model would emit, or the one without word mark that the released code takes."""
+    """The answer token that the model would emit, or the one without word mark that the released code takes; figures show the first."""
 
 
 class Disruption(Section):
@@ -267,8 +267,8 @@ class Disruption(Section):
     """At layer l alone (the paper's words), at l and all above (the released code), or at a window of layers."""
     window: Count = 5
     """Layers of a window."""
-    block: Literal["pre", "post"] = "pre"
-    """Before the softmax (the rest renormalises) or after it."""
+    blocks: list[Literal["pre", "post"]] = ["pre"]
+    """Before the softmax (the rest renormalises) or after it; figures show the first, another is run on the first flow alone."""
     new_tokens: Count = 8
     """Tokens generated after a cut."""
     layers: list[Index] | None = None

@@ -73,3 +73,11 @@ def ideal_speedup(dims: Dims, stages: Sequence[dict[str, Any]], *, n_image: int,
     """How much faster a prefill would be if time went with tokens: whole prompt over the average over the layers."""
     per_layer = image_tokens_per_layer(dims, stages, n_image)
     return (n_image + n_text) / (sum(per_layer) / len(per_layer) + n_text)
+
+
+def on_frontier(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
+    """Whether no other point is at least as good at lower cost, or better at the same."""
+    points = list(zip(costs, scores, strict=True))
+    return [
+        not any((c <= cost and s > score) or (c < cost and s >= score) for c, s in points) for cost, score in points
+    ]

@@ -95,6 +95,7 @@ def read_disruption(settings: dict[str, Any], results: str) -> pd.DataFrame:
         if path.name in settings["blocks"][model]
     ]
     frame = pd.concat(parts, ignore_index=True)
+    frame = frame[frame["block"] == frame["block"].iloc[0]]
     if settings["layers"] is not None:
         frame = frame[frame["layer"].isin(settings["layers"])]
     renamed = frame.rename(

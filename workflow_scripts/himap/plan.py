@@ -15,7 +15,7 @@ from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.code_version import code_version
-from himap.config import FIGURES, Benchmark, Config, Figures, Model, Table
+from himap.config import FIGURES, Benchmark, Config, Model, Table
 from himap.dims import Dims, decoder_dims, read_config
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.methods import resolve
@@ -390,10 +390,6 @@ class Plan:
         """The costs of all models."""
         return [file for model in self.config.models for file in self.flops(model)]
 
-    def templates(self) -> list[str]:
-        """The report's templates."""
-        return [str(path.relative_to(ROOT)) for path in sorted((ROOT / "report" / "templates").iterdir())]
-
     def table_settings(self, table: str) -> str:
         """What a table is told: its rows and columns, their names, and what it is compared with."""
         entry = self.config.tables[table]
@@ -418,23 +414,6 @@ class Plan:
                 "benchmark_order": self.columns(table),
                 "methods": [{"name": name, "title": self.title(name)} for name in entry.methods],
                 "published": digest(published_part("tables", table)),
-            }
-        )
-
-    def report_settings(self) -> str:
-        """What the report lists, in order."""
-        config = hashlib.sha256(self.config.model_dump_json().encode()).hexdigest()[:16]
-        templates = digest([(ROOT / name).read_text(encoding="utf-8") for name in self.templates()])
-        return as_json(
-            {
-                "tables": {name: table.title for name, table in self.tables().items()},
-                "figures": {
-                    name: (Figures.model_fields[name].description or name).rstrip(".") for name in self.figures()
-                },
-                "models": {name: {"published": entry.published} for name, entry in self.config.models.items()},
-                "benchmarks": {name: {"source": entry.source} for name, entry in self.config.benchmarks.items()},
-                "config": config,
-                "templates": templates,
             }
         )
 
@@ -512,10 +491,6 @@ class Plan:
     def figure_code(self, script: str, module: str, figure: str) -> str:
         """Version of the code behind one figure: its own function of a module, and what that needs."""
         return code_version(script, f"{module}#{figure}")
-
-    def report_code(self) -> str:
-        """Version of the code that writes the report."""
-        return code_version("render_report.py")
 
     def score_code(self, script: str, benchmark: str) -> str:
         """Version of the code that scores or judges a benchmark's answers."""

@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from himap import benchmarks
+from himap.costs import on_frontier
 from himap.published import figure_values, inconsistencies
 from himap.report import text
 from himap.report.charts import Series, dot_chart, line_chart, scatter_chart
@@ -365,14 +366,6 @@ def method_chart(task: str, cells: pd.DataFrame) -> dict[str, Any]:
     head = ["method", "FLOPs", "score", "95 % interval", "frontier"]
     name = f"{task_title(task)}, n = {int(cells['n'].max())}"
     return scatter_chart(name, dots, x_label="FLOPs, % of unpruned", y_label="score", head=head)
-
-
-def on_frontier(costs: list[float], scores: list[float]) -> list[bool]:
-    """Whether no other point is at least as good at lower cost, or better at the same."""
-    places = list(zip(costs, scores, strict=True))
-    return [
-        not any((c <= cost and s > score) or (c < cost and s >= score) for c, s in places) for cost, score in places
-    ]
 
 
 def ablations(results: Results, frame: pd.DataFrame) -> dict[str, Any]:
