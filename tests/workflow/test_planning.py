@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -30,23 +29,18 @@ def job_counts(text: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def plan_of_the_paper() -> tuple[dict[str, int], float]:
-    """Jobs of the paper's preset, nothing done yet, and the processor time that planning took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def plan_of_the_paper() -> dict[str, int]:
+    """Jobs of the paper's preset, nothing done yet."""
     said = snakemake("-n", "--quiet", "rules", "--forceall", "--configfile", "presets/paper.yaml")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert said.returncode == 0, said.stdout[-3000:]
-    return job_counts(said.stdout), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return job_counts(said.stdout)
 
 
-def test_the_paper_is_planned_in_eight_seconds_of_one_core(plan_of_the_paper: tuple[dict[str, int], float]) -> None:
-    counts, seconds = plan_of_the_paper
-    assert counts["total"] < 2000
-    assert seconds <= 8
+def test_the_paper_takes_less_than_two_thousand_jobs(plan_of_the_paper: dict[str, int]) -> None:
+    assert 500 < plan_of_the_paper["total"] < 2000
 
 
-def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: tuple[dict[str, int], float]) -> None:
-    counts, _ = plan_of_the_paper
+def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) -> None:
     said = subprocess.run(
         ["./reproduce", "estimate", "--configfile", "presets/paper.yaml"],
         cwd=ROOT,
@@ -56,7 +50,7 @@ def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: tuple[dict[str, in
     )
     whole = re.search(r"^all\s+(\d+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)$", said.stdout, re.MULTILINE)
     assert whole, said.stdout + said.stderr
-    assert int(whole[1]) == counts["total"] - counts["all"]
+    assert int(whole[1]) == plan_of_the_paper["total"] - plan_of_the_paper["all"]
     assert float(whole[2]) > 1
 
 
