@@ -35,6 +35,7 @@ rule all:
 
 
 include: "rules/data.smk"
+include: "rules/originals.smk"
 include: "rules/analysis.smk"
 include: "rules/evaluation.smk"
 include: "rules/costs.smk"

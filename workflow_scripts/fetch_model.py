@@ -32,7 +32,12 @@ def download(arguments: argparse.Namespace) -> Path:
     """A snapshot at a revision; a lock lets one process download however many ask for it."""
     from filelock import FileLock
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     if not arguments.revision:
         raise ValueError(f"--revision: missing; a hub model is pinned to a commit of {arguments.id}")
@@ -46,6 +51,8 @@ def download(arguments: argparse.Namespace) -> Path:
             )
     except GatedRepoError as error:
         raise ValueError(f"{arguments.id} is gated: accept its terms on the hub and log in (HF_TOKEN)") from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"{arguments.id}: the hub knows no revision {arguments.revision!r} of it") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"{arguments.id} at {arguments.revision} cannot be had from the hub ({type(error).__name__}); check id, revision "

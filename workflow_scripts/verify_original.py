@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--tower", metavar="DIR", help="its vision tower, if it is kept elsewhere than the config says"
     )
     original.add_argument("--ours", required=True, metavar="FILE", help="what the step `ours` wrote")
+    ours.add_argument("--dtype", default="float16", choices=["float16", "bfloat16", "float32"], help="used by both")
     for step in (ours, original):
-        step.add_argument("--dtype", default="float16", choices=["float16", "bfloat16", "float32"])
-        step.add_argument("--device", default="cuda")
+        step.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
     compare = steps.add_parser("compare", help="make the table")
     compare.add_argument("--ours", required=True, metavar="FILE")
     compare.add_argument("--original", required=True, metavar="FILE")
@@ -64,6 +64,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     arguments = parser.parse_args(argv)
     {"ours": ask_ours, "original": ask_original, "compare": make_table}[arguments.step](arguments)
+
+
+def device_of(name: str) -> str:
+    """The device that is asked for, a GPU of its own if there is one."""
+    import torch
+    from himap.devices import claim
+
+    if name in ("auto", "cuda"):
+        claim()
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def ask_ours(arguments: argparse.Namespace) -> None:
@@ -76,7 +86,8 @@ def ask_ours(arguments: argparse.Namespace) -> None:
     from himap.models import llava, load
 
     benchmark = get(arguments.benchmark)
-    model = load(arguments.model, revision=arguments.revision, device=arguments.device, dtype=arguments.dtype)
+    device = device_of(arguments.device)
+    model = load(arguments.model, revision=arguments.revision, device=device, dtype=arguments.dtype)
     if model.family != "llava":
         raise ValueError(f"{arguments.model}: family {model.family!r}; the package llava runs LLaVA-v1.5 alone")
     rows = []
@@ -101,7 +112,18 @@ def ask_ours(arguments: argparse.Namespace) -> None:
                 "answer": model.detokenize(answer.ids[0]),
             }
         )
-    write_json(arguments.out, {"max_new_tokens": arguments.max_new_tokens, "rows": rows})
+    asked = {"dtype": arguments.dtype, "max_new_tokens": arguments.max_new_tokens}
+    write_json(arguments.out, asked | {"made_with": made_with(device), "rows": rows})
+
+
+def made_with(device: str) -> str:
+    """Versions and device behind an answer."""
+    from importlib.metadata import version
+
+    import torch
+
+    where = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
+    return f"torch {version('torch')}, transformers {version('transformers')}, {where}"
 
 
 def folded(ids: Sequence[int], image_token: int) -> list[int]:
@@ -123,6 +145,7 @@ def spoken(ids: Sequence[int]) -> list[int]:
 def ask_original(arguments: argparse.Namespace) -> None:
     """The same of the original implementation. Nothing in its weights is unpickled but tensors."""
     import functools
+    from importlib.metadata import version
 
     import torch
 
@@ -139,7 +162,8 @@ def ask_original(arguments: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     where = {"revision": arguments.revision} if arguments.revision else {}
-    dtype = getattr(torch, arguments.dtype)
+    asked, device = read_json(arguments.ours), device_of(arguments.device)
+    dtype = getattr(torch, asked["dtype"])
     config = LlavaConfig.from_pretrained(arguments.checkpoint, **where)
     if arguments.tower:
         config.mm_vision_tower = arguments.tower
@@ -150,9 +174,8 @@ def ask_original(arguments: argparse.Namespace) -> None:
     tower = model.get_vision_tower()
     if not tower.is_loaded:
         tower.load_model()
-    model = model.to(arguments.device).eval()
-    tower.to(device=arguments.device, dtype=dtype)
-    asked = read_json(arguments.ours)
+    model = model.to(device).eval()
+    tower.to(device=device, dtype=dtype)
     rows = []
     for row in asked["rows"]:
         chat = conv_templates["llava_v1" if row["style"] == "fastv" else "vicuna_v1"].copy()
@@ -160,8 +183,8 @@ def ask_original(arguments: argparse.Namespace) -> None:
         chat.append_message(chat.roles[1], None)
         prompt = chat.get_prompt()
         picture = Image.open(io.BytesIO(base64.b64decode(row["image"])))
-        pixels = process_images([picture], tower.image_processor, config).to(arguments.device, dtype)
-        ids = tokenizer_image_token(prompt, tokenizer, SENTINEL, return_tensors="pt")[None].to(arguments.device)
+        pixels = process_images([picture], tower.image_processor, config).to(device, dtype)
+        ids = tokenizer_image_token(prompt, tokenizer, SENTINEL, return_tensors="pt")[None].to(device)
         with torch.inference_mode():
             logits = model(input_ids=ids, images=pixels, use_cache=False).logits[0, -1].float()
             said = model.generate(
@@ -179,12 +202,14 @@ def ask_original(arguments: argparse.Namespace) -> None:
                 "answer": str(tokenizer.decode(said, skip_special_tokens=True)).strip(),
             }
         )
-    write_json(arguments.out, {"rows": rows})
+    made = f"llava-torch {version('llava-torch')}, {made_with(device)}"
+    write_json(arguments.out, {"made_with": made, "rows": rows})
 
 
 def make_table(arguments: argparse.Namespace) -> None:
     """One row per sample, and a last one that counts."""
-    ours, original = read_json(arguments.ours)["rows"], read_json(arguments.original)["rows"]
+    asked, answered = read_json(arguments.ours), read_json(arguments.original)
+    ours, original = asked["rows"], answered["rows"]
     if [row["sample_id"] for row in ours] != [row["sample_id"] for row in original]:
         raise ValueError(f"{arguments.original}: not the samples of {arguments.ours}; ask the original again")
     rows = [compared(one, other) for one, other in zip(ours, original, strict=True)]
@@ -195,7 +220,8 @@ def make_table(arguments: argparse.Namespace) -> None:
     whole["largest_logit_difference"] = max((row["largest_logit_difference"] for row in rows), default=0.0)
     lines = [list(COLUMNS), *([row[key] for key in COLUMNS] for row in [*rows, whole])]
     write_text(arguments.out, "".join(map(csv_line, lines)))
-    write_text(Path(arguments.out).with_suffix(".html"), page([*rows, whole]))
+    note = f"Here: {asked['made_with']}. The original: {answered['made_with']}. Both in {asked['dtype']}."
+    write_text(Path(arguments.out).with_suffix(".html"), page([*rows, whole], note))
 
 
 def compared(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +253,7 @@ def csv_line(values: Sequence[Any]) -> str:
     return line.getvalue()
 
 
-def page(rows: Sequence[dict[str, Any]]) -> str:
+def page(rows: Sequence[dict[str, Any]], note: str) -> str:
     """A self-contained page with the table."""
     head = "".join(f"<th>{html.escape(title)}</th>" for title in COLUMNS.values())
     body = "".join(
@@ -237,7 +263,7 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
     title = "LLaVA-v1.5 here and in its original implementation"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>'
-        f"<body><h1>{title}</h1><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></body></html>\n"
+        f"<body><h1>{title}</h1><p>{html.escape(note)}</p><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></body></html>\n"
     )
 
 

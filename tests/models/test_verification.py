@@ -60,7 +60,7 @@ def original(recorded: Any, tmp_path: Path) -> Path:
         for number, sample in enumerate(recorded["llava"]["samples"])
     ]  # fmt: skip
     path = tmp_path / "original.json"
-    path.write_text(json.dumps({"rows": rows}))
+    path.write_text(json.dumps({"made_with": "llava-torch", "rows": rows}))
     return path
 
 
@@ -80,6 +80,7 @@ def test_here_and_in_the_original_all_is_the_same(ours: Path, original: Path, tm
     assert whole["same_answer"] == "3 of 3"
     page = (tmp_path / "table.html").read_text()
     assert page.count("<tr>") == 5
+    assert "The original: llava-torch. Both in float32." in page
     assert not re.search(r"(src|href)=", page)
 
 

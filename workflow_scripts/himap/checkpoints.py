@@ -159,5 +159,5 @@ def snapshot(path_or_id: str | Path, revision: str | None = None, weights: bool 
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"{path_or_id} (revision {revision or 'main'}) cannot be had from the hub: {type(error).__name__}; "
-            "check the id and the network, or give a local folder"
+            "check the id and the network, log in for a gated model, or give a local folder"
         ) from error

@@ -53,6 +53,7 @@ def check_keep(value: Any) -> int | float:
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
 Keep = Annotated[
     int | float,
     PlainValidator(check_keep),
@@ -93,15 +94,34 @@ class Dims(Section):
     """All parameters, vision tower included, in billions; for the estimate of downloads and memory."""
 
 
+class Original(Section):
+    """A checkpoint of LLaVA-v1.5 in its authors' layout."""
+
+    path: str | None = None
+    """Its folder."""
+    id: str | None = None
+    """Its hub id, e.g. liuhaotian/llava-v1.5-7b; needs `revision`."""
+    revision: Revision | None = None
+    """Commit of the hub repository."""
+
+
 class Model(Section):
     """A model: a folder (`path`) or a hub id with its pinned revision."""
 
     path: str | None = None
-    """Folder of a checkpoint in the transformers layout."""
+    """Folder of a checkpoint."""
     id: str | None = None
     """Hub id, e.g. llava-hf/llava-1.5-7b-hf; needs `revision` and `dims`."""
-    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")] | None = None
+    revision: Revision | None = None
     """Commit of the hub repository."""
+    convert: bool = False
+    """Its weights are in their authors' layout (InternVL-Chat-V1.0, the original LLaVA-v1.5): rewrite them once; needs `dims`."""
+    tower: str | None = None
+    """With `convert`: hub id or folder of the vision tower, if not the one that the checkpoint's config names."""
+    tower_revision: Revision | None = None
+    """With `convert`: commit of the tower's hub repository."""
+    original: Original | None = None
+    """The same weights as LLaVA-v1.5's authors published them, for the target `verify_original`; with `convert` its own source."""
     family: Literal["llava", "qwen_vl", "internvl"] = "llava"
     """Which family of `himap.models` it belongs to; decides prompts and templates."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -299,6 +319,17 @@ class Flops(Section):
     """Samples on which operations are counted; their mean is `measured`."""
 
 
+class Verification(Section):
+    """What the target `verify_original` asks this project and the original LLaVA-v1.5 alike."""
+
+    benchmark: str = "scienceqa"
+    """On which benchmark."""
+    samples: Count = 8
+    """How many of its samples."""
+    new_tokens: Count = 16
+    """Longest answer."""
+
+
 class Grid(Section):
     """The search over both stages, as one job per model and benchmark that shares work."""
 
@@ -406,6 +437,8 @@ class Config(Section):
     """FLOPs."""
     grid: Grid = Grid()
     """The grid over both stages."""
+    verification: Verification = Verification()
+    """The comparison with the original LLaVA-v1.5."""
     judge: Judge | None = None
     """The judge; without one, answers of judged benchmarks are generated and the tables say so."""
     execution: Execution = Execution()

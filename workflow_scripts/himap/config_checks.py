@@ -70,8 +70,30 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
             for key in ("revision", "dims"):
                 if model.get(key) is None:
                     yield f"{at}.{key}", "is required with `id`"
+        elif model.get("convert") and model.get("dims") is None:
+            yield f"{at}.dims", "is required with `convert`"
         elif isinstance(model["path"], str) and not (ROOT / model["path"] / "config.json").is_file():
             yield f"{at}.path", f"{model['path']!r} holds no config.json; give the folder of a checkpoint"
+        yield from check_conversion(model, at)
+
+
+def check_conversion(model: Mapping[str, Any], at: str) -> Iterator[Problem]:
+    """A vision tower goes with a conversion; hub ids have a revision; what is compared is LLaVA-v1.5."""
+    for key in ("tower", "tower_revision"):
+        if model.get(key) is not None and not model.get("convert"):
+            yield f"{at}.{key}", "is only allowed together with `convert`"
+    tower = model.get("tower")
+    if isinstance(tower, str) and not (ROOT / tower).is_dir() and model.get("tower_revision") is None:
+        yield f"{at}.tower_revision", f"is required: {tower!r} is no folder, so it is taken from the hub"
+    if (original := model.get("original")) is None:
+        return
+    if model.get("family", "llava") != "llava":
+        yield f"{at}.original", "is only allowed with the family llava: the original implementation runs no other"
+    original = section(model, "original")
+    if (original.get("path") is None) == (original.get("id") is None):
+        yield f"{at}.original", "needs either `path` (a local folder) or `id` (a hub id), not both and not neither"
+    elif original.get("id") is not None and original.get("revision") is None:
+        yield f"{at}.original.revision", "is required with `id`"
 
 
 def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -192,6 +214,8 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
     for key in ("saliency", "disruption", "latency", "grid"):
         yield from unknown_names(section(raw, key), key, "benchmarks", benchmark_names())
     yield from unknown_names(section(raw, "latency"), "latency", "methods", methods)
+    verified = section(raw, "verification").get("benchmark")
+    yield from unknown_names({"benchmark": [verified]}, "verification", "benchmark", benchmark_names())
     for index, layer in items(section(raw, "disruption").get("layers")):
         for model in section(raw, "models"):
             depth = depth_of(raw, model)

@@ -53,6 +53,22 @@ def decoder_dims(text_config: dict[str, Any], tokens_per_image: int) -> Dims:
     )
 
 
+def checkpoint_dims(config: dict[str, Any]) -> Dims:
+    """Sizes from a checkpoint's config.json, whatever family it belongs to."""
+    if "visual" in config:  # Qwen-VL; it counts both halves of the gated feed-forward as one
+        text = {
+            **config,
+            "intermediate_size": config["intermediate_size"] // 2,
+            "num_key_value_heads": config["num_attention_heads"],
+            "head_dim": config["kv_channels"],
+        }
+        return decoder_dims(text, config["visual"].get("n_queries", 256))
+    vision = {"image_size": 336, "patch_size": 14, **config.get("vision_config", {})}
+    class_token = 0 if config.get("vision_feature_select_strategy", "default") == "default" else 1
+    tokens = (vision["image_size"] // vision["patch_size"]) ** 2 + class_token
+    return decoder_dims(config.get("text_config", config), tokens)
+
+
 def read_config(directory: str | Path) -> dict[str, Any]:
     """A checkpoint's config.json; a folder without one is refused with the way out."""
     path = Path(directory) / "config.json"

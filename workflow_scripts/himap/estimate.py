@@ -111,7 +111,10 @@ class Estimator:
         for name, entry in self.plan.config.models.items():
             if entry.id is not None:
                 stage.download_gb += 2 * self.parameters(name) / 1e9
-        stage.disk_gb = stage.download_gb
+            if entry.convert:
+                stage.jobs += 1
+                stage.disk_gb += 2 * self.parameters(name) / 1e9
+        stage.disk_gb += stage.download_gb
         return stage
 
     def benchmarks(self) -> Stage:

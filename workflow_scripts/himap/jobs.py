@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from himap.evaluation import Question
     from himap.models import Model
 
+KINDS = (".json", ".safetensors", ".bin", ".jinja", ".model", ".tiktoken")  # a checkpoint's files that decide results
 MODEL_SETTINGS: dict[str, Any] = {
     "dtype": "float32",
     "attention": "sdpa",
@@ -102,7 +103,7 @@ def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] 
     stated = {key: value for key, value in vars(arguments).items() if key not in (*ignore, "out")}
     model = Path(arguments.model)
     files = (
-        sorted(p for p in model.iterdir() if p.suffix in (".json", ".safetensors", ".jinja", ".model"))
+        sorted(p for p in model.iterdir() if p.suffix in KINDS)
         if model.is_dir()
         else []
     )

@@ -16,7 +16,7 @@ from typing import Any
 from himap.benchmarks import get as benchmark_named
 from himap.code_version import code_version
 from himap.config import FIGURES, Benchmark, Config, Model, Table
-from himap.dims import Dims, decoder_dims, read_config
+from himap.dims import Dims, checkpoint_dims, read_config
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.methods import resolve
 from himap.published import published
@@ -103,15 +103,85 @@ class Plan:
 
     # ---- slices of the settings, and arguments that say the same to a script
 
+    def checkpoint(self, model: str) -> str | None:
+        """The folder that a model is loaded from; None if the hub library keeps it."""
+        return self.converted(model)[0] if self.converted(model) else self.model(model).path
+
+    def converted(self, model: str) -> list[str]:
+        """The folder that a conversion makes, for a model that needs one."""
+        return [f"{self.out}/models/{model}/checkpoint"] if self.model(model).convert else []
+
     def model_arguments(self, model: str) -> list[str]:
         """How a script is told which model to load."""
-        entry = self.model(model)
-        return ["--model", entry.path] if entry.path else ["--model", str(entry.id), "--revision", str(entry.revision)]
+        folder = self.checkpoint(model)
+        return ["--model", folder] if folder else ["--model", *self.pinned(model)]
 
     def fetch_arguments(self, model: str) -> list[str]:
         """Where a model comes from."""
+        folder = self.checkpoint(model)
+        return ["--path", folder] if folder else ["--id", *self.pinned(model)]
+
+    def pinned(self, model: str) -> list[str]:
+        """A hub model's id and revision."""
+        return [str(self.model(model).id), "--revision", str(self.model(model).revision)]
+
+    def conversion_arguments(self, model: str) -> list[str]:
+        """What a conversion reads."""
         entry = self.model(model)
-        return ["--path", entry.path] if entry.path else ["--id", str(entry.id), "--revision", str(entry.revision)]
+        arguments = ["--source", entry.path] if entry.path else ["--source", *self.pinned(model)]
+        arguments += ["--tower", entry.tower] if entry.tower else []
+        return arguments + (["--tower-revision", entry.tower_revision] if entry.tower_revision else [])
+
+    def conversion_settings(self, model: str) -> str:
+        """What identifies a conversion's sources: ids and revisions, or the contents of folders."""
+        entry = self.model(model)
+        settings: dict[str, Any] = {"source": origin(entry.path, entry.id, entry.revision)}
+        if entry.tower:
+            local = entry.tower if (ROOT / entry.tower).is_dir() else None
+            settings["tower"] = origin(local, entry.tower, entry.tower_revision)
+        return as_json(settings)
+
+    # ---- the comparison with the original LLaVA-v1.5
+
+    def original(self, model: str) -> dict[str, str] | None:
+        """Where a model's weights are as LLaVA's authors published them, if that is known."""
+        entry = self.model(model)
+        if entry.family != "llava":
+            return None
+        if entry.original:
+            return origin(entry.original.path, entry.original.id, entry.original.revision)
+        return origin(entry.path, entry.id, entry.revision) if entry.convert else None
+
+    def verifications(self) -> list[str]:
+        """The tables of the comparison, one per model that has an original."""
+        names = [name for name in self.config.models if self.original(name)]
+        if not names or not self.known([self.config.verification.benchmark]):
+            raise ValueError(
+                "verify_original: needs a model of the family llava with `convert` or `original`, and the benchmark "
+                f"{self.config.verification.benchmark} in the config (docs/models.md)"
+            )
+        return [f"{self.out}/verification/{name}/table.csv" for name in names]
+
+    def original_arguments(self, model: str) -> list[str]:
+        """Where the original implementation finds its checkpoint."""
+        source, tower = self.original(model) or {}, self.model(model).tower
+        arguments = ["--checkpoint", source.get("path") or source.get("id", "")]
+        arguments += ["--revision", source["revision"]] if "revision" in source else []
+        return arguments + (["--tower", tower] if tower else [])
+
+    def verification_arguments(self, model: str) -> list[str]:
+        """What both implementations are asked, and in which precision."""
+        part = self.config.verification
+        arguments = ["--benchmark", part.benchmark, "--limit", str(part.samples)]
+        return [*arguments, "--max-new-tokens", str(part.new_tokens), "--dtype", self.model(model).dtype]
+
+    def verification_settings(self, model: str) -> str:
+        """The same as a slice."""
+        return as_json(self.verification_arguments(model))
+
+    def original_settings(self, model: str) -> str:
+        """What identifies the original's checkpoint."""
+        return as_json(self.original(model) or {})
 
     def drawing_settings(self, benchmark: str) -> str:
         """How many samples of the embedded world are drawn; all from the generator's own seed."""
@@ -144,9 +214,9 @@ class Plan:
     def fetch_settings(self, model: str) -> str:
         """What identifies a model: its id and revision, or the contents of its folder."""
         entry = self.model(model)
-        if entry.path is not None:
-            return as_json({"path": entry.path, "contents": folder_digest(ROOT / entry.path)})
-        return as_json({"id": entry.id, "revision": entry.revision})
+        if entry.convert:
+            return self.conversion_settings(model)
+        return as_json(origin(entry.path, entry.id, entry.revision))
 
     def sample_settings(self, benchmark: str) -> str:
         """Where a benchmark's samples come from, and which of them."""
@@ -516,10 +586,7 @@ def dims_of(entry: Model) -> Dims:
 
 def local_dims(folder: Path) -> Dims:
     """Sizes from a local checkpoint's config.json, without torch."""
-    config = read_config(folder)
-    vision = config.get("vision_config", {})
-    side = vision.get("image_size", 336) // vision.get("patch_size", 14)
-    return decoder_dims(config.get("text_config", config), side * side)
+    return checkpoint_dims(read_config(folder))
 
 
 def digest(value: Any) -> str:
@@ -532,10 +599,30 @@ def published_part(kind: str, name: str) -> Any:
     return published()[kind].get(name)
 
 
+def origin(path: str | None, hub_id: str | None, revision: str | None) -> dict[str, str]:
+    """What identifies a checkpoint: its id and revision, or the contents of its folder."""
+    if path is not None:
+        return {"path": path, "contents": folder_digest(ROOT / path)}
+    return {"id": str(hub_id), "revision": str(revision)}
+
+
 def folder_digest(folder: Path) -> str:
     """Hash of the names and contents of a checkpoint's files."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors", ".txt", ".model", ".jinja"):
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        if path.suffix in (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".tiktoken"):
+            digest.update(path.name.encode() + b"\0" + content_digest(path))
     return digest.hexdigest()[:16]
+
+
+def content_digest(path: Path) -> bytes:
+    """Hash of a file; of a large one its size and parts all over it, as a checkpoint of many GB is looked at by every start."""
+    size, step = path.stat().st_size, 1 << 20
+    if size <= 64 * step:
+        return hashlib.sha256(path.read_bytes()).digest()
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for part in range(64):
+            file.seek((size - step) * part // 63)
+            digest.update(file.read(step))
+    return digest.digest()

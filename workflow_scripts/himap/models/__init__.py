@@ -23,7 +23,6 @@ from himap.registry import import_all, unknown
 from himap.tokens import Rows, batch_rows, expand_image_tokens, token_groups
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 
 
 def _no_processor(*_: Any, **__: Any) -> Any:
@@ -95,22 +94,12 @@ def families() -> dict[str, Any]:
 
 def find(path_or_id: str | Path, revision: str | None = None) -> Path:
     """The local folder of a checkpoint: itself, or a snapshot of the hub at a revision; never any code from there."""
-    if Path(path_or_id).is_dir():
-        return Path(path_or_id)
-    if str(path_or_id).count("/") != 1 or str(path_or_id).startswith((".", "/")):
-        raise ValueError(f"{path_or_id}: no such folder, and no hub id of the form owner/name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from himap.checkpoints import snapshot
 
-    if revision is not None and (directory := _on_disk(str(path_or_id), revision)):
+    pinned = revision is not None and not Path(path_or_id).is_dir() and "/" in str(path_or_id)
+    if pinned and (directory := _on_disk(str(path_or_id), str(revision))):
         return directory
-    try:
-        return Path(snapshot_download(str(path_or_id), revision=revision, allow_patterns=FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"{path_or_id} (revision {revision or 'main'}) cannot be had from the hub: {type(error).__name__}; "
-            "check the id and the network, log in for a gated model, or give a local folder"
-        ) from error
+    return snapshot(path_or_id, revision)
 
 
 def _on_disk(hub_id: str, revision: str) -> Path | None:
@@ -118,12 +107,12 @@ def _on_disk(hub_id: str, revision: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    from himap.checkpoints import weight_files
+    from himap.checkpoints import PATTERNS, weight_files
 
     try:
-        directory = Path(snapshot_download(hub_id, revision=revision, allow_patterns=FILES, local_files_only=True))
+        directory = Path(snapshot_download(hub_id, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
         weight_files(directory)
-    except (LocalEntryNotFoundError, ValueError):
+    except (LocalEntryNotFoundError, ValueError):  # not here, or no hub id at all
         return None
     return directory
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from himap.dims import Dims, decoder_dims
+from himap.dims import checkpoint_dims as dims
 from himap.models import Model, llava
 from himap.registry import unknown
 
@@ -17,11 +17,6 @@ def matches(config: dict[str, Any]) -> bool:
     """Whether a config.json is a converted InternVL-Chat-V1.0."""
     vision = config.get("vision_config") or {}
     return config.get("model_type") == "llava" and vision.get("model_type") == "internvl_vision"
-
-
-def dims(config: dict[str, Any]) -> Dims:
-    """Sizes from config.json alone."""
-    return decoder_dims(config["text_config"], config["image_seq_length"])
 
 
 def load(

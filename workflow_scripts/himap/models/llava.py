@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from himap.dims import Dims, decoder_dims
+from himap.dims import Dims
+from himap.dims import checkpoint_dims as dims
 from himap.models import Model
 from himap.picture import pad_to_square
 from himap.prompts import Prompt
@@ -29,13 +30,6 @@ IMAGE_MODES = ("pad", "crop")
 def matches(config: dict[str, Any]) -> bool:
     """Whether a config.json is a LLaVA checkpoint in the transformers layout."""
     return config.get("model_type") == "llava" and "vision_config" in config
-
-
-def dims(config: dict[str, Any]) -> Dims:
-    """Sizes from config.json alone."""
-    vision = {"image_size": 336, "patch_size": 14, **config["vision_config"]}
-    extra = 0 if config.get("vision_feature_select_strategy", "default") == "default" else 1
-    return decoder_dims(config.get("text_config", {}), (vision["image_size"] // vision["patch_size"]) ** 2 + extra)
 
 
 def load(

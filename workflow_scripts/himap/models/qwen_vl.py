@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from himap.checkpoints import fill
-from himap.dims import Dims, decoder_dims
+from himap.dims import checkpoint_dims as dims
 from himap.models import Model
 from himap.models._qwen_parts import Rotary, ScaledQueries, VisionTransformer
 from himap.prompts import Prompt
@@ -39,17 +39,6 @@ SPECIAL = (
 def matches(config: dict[str, Any]) -> bool:
     """Whether a config.json is Qwen-VL's."""
     return config.get("model_type") == "qwen" and "visual" in config
-
-
-def dims(config: dict[str, Any]) -> Dims:
-    """Sizes from config.json alone; the config counts both halves of the gated feed-forward as one."""
-    text = {
-        **config,
-        "intermediate_size": config["intermediate_size"] // 2,
-        "num_key_value_heads": config["num_attention_heads"],
-        "head_dim": config["kv_channels"],
-    }
-    return decoder_dims(text, config["visual"].get("n_queries", 256))
 
 
 class QwenVL(nn.Module):
