@@ -2,6 +2,8 @@
 
 
 rule fetch_model:
+    input:
+        lambda wildcards: plan.converted(wildcards.model),
     output:
         f"{out}/models/{{model}}/manifest.json",
     log:
