@@ -90,7 +90,11 @@ def config(folder: Path, model: Path) -> dict[str, Any]:
             "himap": {"title": "HiMAP", "stages": himap},
             "himap_aggressive": {"title": "HiMAP, aggressive", "stages": [himap[0], {**himap[1], "keep": 0.0625}]},
         },
-        "disruption": {"layers_per_job": LAYERS, "edge": 3, "flows": ["img2txt", "img2img", "random", "random_unmatched"]},
+        "tables": {"divergence": {"benchmarks": ["scienceqa", "aokvqa", "nocaps"]}},
+        "saliency": {"targets": ["emitted", "released"]},
+        "disruption": {
+            "layers_per_job": LAYERS, "edge": 3, "flows": ["img2txt", "img2img", "random", "random_unmatched"], "blocks": ["pre", "post"],
+        },
         "grid": {"k1": [1, 2], "r1": [0.5, 0.25], "k2": [4, 6], "r2": [0.125, 0.0625]},
     }  # fmt: skip
 
@@ -185,7 +189,7 @@ def write_saliency(plan: Plan, task: str, random: np.random.Generator) -> None:
     """Flows with a shallow peak to the instruction and a peak among image tokens in the middle."""
     rows = []
     groups, sizes = ("system", "image", "instruction"), (20, 144, 34)
-    for weights in ("trained", "random"):
+    for weights, target in (("trained", "emitted"), ("trained", "released"), ("random", "emitted")):
         for sample in range(SAMPLES):
             for definition in ("paper", "released"):
                 for layer in range(LAYERS):
@@ -203,7 +207,7 @@ def write_saliency(plan: Plan, task: str, random: np.random.Generator) -> None:
                         "layer": layer,
                         "definition": definition,
                         "weights": weights,
-                        "target": "emitted",
+                        "target": target,
                     }
                     rows.append(place | {f"size_{name}": size for name, size in zip(groups, sizes, strict=True)} | sums)
     write_parquet(f"{plan.out}/saliency/mini/{task}/saliency.parquet", pd.DataFrame(rows))
@@ -216,13 +220,13 @@ def write_disruption(plan: Plan, task: str, random: np.random.Generator) -> None
     rows = []
     for sample in range(SAMPLES):
         for layer in range(LAYERS):
-            for flow in plan.config.disruption.flows:
+            for flow, block in [*((flow, "pre") for flow in plan.config.disruption.flows), ("img2txt", "post")]:
                 for extent in plan.config.disruption.extents:
                     keeps = min(1.0, {"img2txt": 0.3, "img2img": 0.75}.get(flow, 0.7) + 0.09 * layer)
                     same = bool(random.random() < keeps)
                     rows.append(
                         {
-                            "sample_id": str(sample), "layer": layer, "flow": flow, "extent": extent, "block": "pre", "answer": "A" if same else "B",
+                            "sample_id": str(sample), "layer": layer, "flow": flow, "extent": extent, "block": block, "answer": "A" if same else "B",
                             "clean_answer": "A", "reference": "A", "same_answer": same, "reference_in_answer": same, "jaccard": 0.5 + 0.5 * same,
                         }
                     )  # fmt: skip

@@ -52,6 +52,13 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
             saliency_lines(results, "paper"), saliency_lines(results, "released"), "./reproduce figure4",
         ),
         one(
+            "Scale of the flows",
+            "The paper divides S_vv and S_vt by the number of image tokens.",
+            "The code sums the whole blocks. With one image size the same number divides both curves, so that no shape, ratio or "
+            "normalised figure changes.",
+            scale_lines(results, per_token=True), scale_lines(results, per_token=False), "./reproduce figure4",
+        ),
+        one(
             "Modality shares",
             "Equations 2 to 4 sum columns: the flow out of a group.",
             "The code sums rows: the flow into a group. The published Figure 3 fits the rows.",
@@ -87,7 +94,7 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
             "Where attention is cut",
             "The paper sets it to zero, which leaves the rest as it is.",
             "The code blocks before the softmax, so that the rest grows.",
-            block_lines(results, "post"), block_lines(results, "pre"), "a second run with disruption.block: post and another output",
+            block_lines(results, "post"), block_lines(results, "pre"), "disruption.blocks: [pre, post] in the config",
         ),
         one(
             "What counts as FLOPs",
@@ -180,24 +187,46 @@ def share_lines(results: Results, definition: str) -> list[str]:
     return lines
 
 
-def target_lines(results: Results, target: str) -> list[str]:
-    """The layers of the largest flows for one target of the loss, by equation 1."""
-    lines = []
+def trained_flows(results: Results, target: str | None = None) -> list[tuple[str, pd.DataFrame]]:
+    """Equation 1 on the trained model, layer means per model and benchmark; the first target unless one is named."""
+    found = []
     for model in results.facts["models"]:
         for task, facts in results.facts["benchmarks"].items():
             frame = results.parquet("saliency", model, task, "saliency.parquet")
             if frame is None:
                 continue
-            chosen = (frame["target"] == target) & (frame["weights"] == "trained") & (frame["definition"] == "paper")
-            means = frame[chosen].groupby("layer")[["image_from_image", "instruction_from_image"]].mean()
-            if len(means):
-                total = means.sum()
-                ratio = text.significant(total["image_from_image"] / total["instruction_from_image"])
-                peaks = means.idxmax()
-                lines.append(
-                    f"{model}, {facts['title']}: S_vv largest at layer {peaks['image_from_image']}, S_vt at layer "
-                    f"{peaks['instruction_from_image']}; S_vv over S_vt, all layers {ratio}"
-                )
+            chosen = (frame["weights"] == "trained") & (frame["definition"] == "paper")
+            own = frame[chosen & (frame["target"] == (target or frame["target"].iloc[0]))]
+            if len(own):
+                columns = ["image_from_image", "instruction_from_image", "size_image"]
+                means = own.groupby("layer")[columns].mean()
+                found.append((f"{model}, {facts['title']} (n = {own['sample_id'].nunique()})", means))
+    return found
+
+
+def target_lines(results: Results, target: str) -> list[str]:
+    """The layers of the largest flows for one target of the loss, by equation 1."""
+    lines = []
+    for place, means in trained_flows(results, target):
+        total, peaks = means.sum(), means.idxmax()
+        ratio = text.significant(total["image_from_image"] / total["instruction_from_image"])
+        lines.append(
+            f"{place}: S_vv largest at layer {peaks['image_from_image']}, S_vt at layer {peaks['instruction_from_image']}; "
+            f"S_vv over S_vt, all layers {ratio}"
+        )
+    return lines
+
+
+def scale_lines(results: Results, per_token: bool) -> list[str]:
+    """The largest value of each flow, over the image tokens or as summed."""
+    lines = []
+    for place, means in trained_flows(results):
+        flows = means[["image_from_image", "instruction_from_image"]]
+        peaks = (flows.div(means["size_image"], axis=0) if per_token else flows).max()
+        lines.append(
+            f"{place}: largest S_vv {text.significant(peaks['image_from_image'])}, "
+            f"largest S_vt {text.significant(peaks['instruction_from_image'])}"
+        )
     return lines
 
 
@@ -233,14 +262,20 @@ def block_lines(results: Results, block: str) -> list[str]:
         for task, facts in results.facts["benchmarks"].items():
             folder = results.folder / "disruption" / model / task
             frames = [pd.read_parquet(path) for path in sorted(folder.glob("layers-*.parquet"))]
-            if frames:
-                whole = pd.concat(frames)
-                own = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
-                if len(own):
-                    value = text.number(float(own["same_answer"].mean()), 3)
-                    lines.append(
-                        f"{model}, {facts['title']}: {value} of answers kept, mean over layers (n = {own['sample_id'].nunique()})"
+            if not frames:
+                continue
+            whole = pd.concat(frames)
+            own = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
+            if len(own):
+                each = own.groupby("sample_id")[["same_answer", "jaccard"]].mean()
+                shown = [
+                    f"{name} {text.number(values.mean(), 3)} ± {text.number(1.96 * values.sem(), 3)}"
+                    for name, values in (
+                        ("of the answers kept", each["same_answer"]),
+                        ("top five tokens", each["jaccard"]),
                     )
+                ]
+                lines.append(f"{model}, {facts['title']}: {', '.join(shown)}, mean over layers (n = {len(each)})")
     return lines
 
 
