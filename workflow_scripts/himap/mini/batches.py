@@ -63,6 +63,20 @@ class BatchMaker:
         self.single: dict[str, int | None] = {}
         self.prefix_ids = [*prefix, *[tokenizer.convert_tokens_to_ids(IMAGE)] * CELLS]
 
+    def allowed(self) -> dict[str, np.ndarray]:
+        """For each helper loss 0 at the words it chooses from and -inf elsewhere: several of them speak at one token."""
+        choices = {
+            "rows": self.places[0],
+            "columns": self.places[1],
+            "letters": [*self.option_letters],
+            "verdicts": [self.yes, self.no],
+        }
+        masks = {name: np.zeros(len(self.tokenizer), np.float32) for name in ("clues", "finds", *choices)}
+        for name, tokens in choices.items():
+            masks[name][:] = -np.inf
+            masks[name][tokens] = 0
+        return masks
+
     def __getitem__(self, step: int) -> Batch:
         rows = self.size * ROWS
         batch = Batch(

@@ -167,13 +167,21 @@ HARD = (  # what takes longest to learn gets a share of its own
 )
 
 
+MIXES = {  # up to which draw a turn is about options alone, a lookup, something hard, or something that fits the picture
+    "choices": (0.2, 0.75, 0.75, 0.75),
+    "all": (0.02, 0.12, 0.45, 0.8),
+    "hard": (0.01, 0.08, 0.7, 0.9),
+}
+
+
 def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all") -> list[Turn]:
     """Prompts and answers about one picture, in the prompt forms of the benchmarks.
 
     The phases of the curriculum: "easy" asks for colors, shapes and existence only, "choices" mostly asks multiple choice
-    (and for the letters and texts of options, which is half of it), "all" asks everything.
+    (and for the letters and texts of options, which is half of it), "all" asks everything, and "hard" most of all what takes
+    longest to learn.
     """
-    makers = makers_of(scene)
+    makers, edges = makers_of(scene), MIXES.get(phase, MIXES["all"])
     result: list[Turn] = []
     for _ in range(number * 3):
         if len(result) >= number:
@@ -185,14 +193,14 @@ def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all
         draw, share = rng.random(), 0.5
         if phase == "easy":
             maker, share = _pick(rng, EASY), 0.0
-        elif draw < (0.02 if phase == "all" else 0.2):
+        elif draw < edges[0]:
             result.append(_match_turn(rng))
             continue
-        elif draw < (0.12 if phase == "all" else 0.75):
+        elif draw < edges[1]:
             maker, share = _pick(rng, LOOKUPS), 0.8
-        elif draw < 0.45 and phase == "all":
+        elif draw < edges[2]:
             maker, share = _pick(rng, HARD), 0.6
-        elif draw < 0.8 and phase == "all":
+        elif draw < edges[3]:
             maker = _pick(rng, makers)
         else:
             maker = q.scene_is if rng.random() < 0.1 else _pick(rng, makers)

@@ -40,6 +40,7 @@ class Recipe:
     easy_steps: int = 600
     choice_from: int = 600
     choice_steps: int = 600
+    hard_from: int = 4000
     muon_rate: float = 0.01
     adam_rate: float = 0.002
     tower_rate: float = 0.001
@@ -56,6 +57,7 @@ FREE = (
     "flat",
     "choice_from",
     "choice_steps",
+    "hard_from",
     "steps",
     "minutes",
     "report_every",
@@ -145,12 +147,14 @@ class Trainer:
         else:
             self._initialize()
         self.heads = Heads(checkpoint.TOWER_WIDTH).to(self.device)
+        hard = (0 if recipe.start else recipe.hard_from, 1 << 29, "hard")
         easy = (0, recipe.easy_steps, "easy")
         choices = (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices")
-        phases = () if recipe.start else (easy, choices)
+        phases = (hard,) if recipe.start else (easy, choices, hard)
         self.batches = BatchMaker(self.tokenizer, "train", recipe.seed, recipe.pictures, phases)
         dtype = activation_dtype(self.device)
         self.network = Network(self.model, self.batches.prefix_ids, compiled, dtype)
+        self.allowed = {name: torch.from_numpy(mask).to(self.device) for name, mask in self.batches.allowed().items()}
         self.glyph_words = torch.from_numpy(cell_words(self.tokenizer)).to(self.device)
         self.color_words = torch.from_numpy(color_words(self.tokenizer)).to(self.device)
         named = dict(self.model.named_parameters())
@@ -303,12 +307,13 @@ class Trainer:
             (half, "rows", 0.5),
             (half, "columns", 0.5),
             (late, "finds", 1.0),
-            (last, "letters", 0.5),
+            (last, "letters", 0.2),
             (last, "verdicts", 1.0),
         ):
             here = data[name] >= 0
             if here.any():
-                align = align + weight * F.cross_entropy(self.network.logits(state[here]), data[name][here])
+                words = self.network.logits(state[here]) + self.allowed[name]
+                align = align + weight * F.cross_entropy(words, data[name][here])
         return answer, align, logits.detach().argmax(-1) == labels
 
     def train_decoder(self) -> None:
