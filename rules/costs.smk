@@ -93,8 +93,8 @@ rule score_grid:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         code=lambda wildcards: plan.score_code("score_grid.py", wildcards.benchmark),
         sizes=lambda wildcards: plan.sizes_json(wildcards.model),

@@ -13,8 +13,8 @@ rule fetch_model:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         code=code_version("fetch_model.py"),
         settings=lambda wildcards: plan.fetch_settings(wildcards.model),
@@ -31,8 +31,8 @@ rule draw_mini_benchmark:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         code=lambda wildcards: code_version("make_mini_benchmarks.py"),
         settings=lambda wildcards: plan.drawing_settings(wildcards.benchmark),
@@ -54,8 +54,8 @@ rule download_benchmark:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         code=lambda wildcards: plan.sample_code(wildcards.benchmark),
         settings=lambda wildcards: plan.sample_settings(wildcards.benchmark),
@@ -76,8 +76,8 @@ rule train_mini:
         "../envs/himap.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         code=lambda wildcards: code_version("train_mini.py"),
         folder=lambda wildcards: f"{out}/trained-mini",

@@ -39,8 +39,8 @@ rule merge_predictions:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         code=code_version("merge_predictions.py"),
     shell:
@@ -58,8 +58,8 @@ rule judge_answers:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
         judge=1,
     params:
         code=lambda wildcards: plan.score_code("judge_answers.py", wildcards.benchmark),
@@ -83,8 +83,8 @@ rule score_predictions:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         code=lambda wildcards: plan.score_code("score_predictions.py", wildcards.benchmark),
         judged=lambda wildcards: plan.judged_arguments(wildcards.benchmark, wildcards.model, wildcards.method),

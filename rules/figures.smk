@@ -12,8 +12,8 @@ rule collect_figure_data:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         code=lambda wildcards: plan.figure_code("collect_figure_data.py", "himap.figure_data", wildcards.figure),
         settings=lambda wildcards: plan.figure_settings(wildcards.figure),
@@ -40,8 +40,8 @@ rule draw_figure:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         code=lambda wildcards: plan.figure_code("draw_figure.py", "himap.plots", wildcards.figure),
         style=lambda wildcards: plan.style(wildcards.figure),

@@ -17,8 +17,8 @@ rule report:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         code=code_version("render_report.py"),
         settings=json.dumps(report_facts(plan), ensure_ascii=False),

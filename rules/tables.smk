@@ -20,8 +20,8 @@ rule make_table:
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         code=lambda wildcards: plan.table_code(wildcards.table),
         settings=lambda wildcards: plan.table_settings(wildcards.table),
