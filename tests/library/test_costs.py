@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 
 import pytest
-from himap.costs import CONVENTIONS, flops, ideal_speedup, image_tokens_per_layer, keep_count, ratio
+from himap.costs import (
+    CONVENTIONS,
+    flops,
+    ideal_speedup,
+    image_tokens_per_layer,
+    keep_count,
+    prints,
+    ratio,
+    unexplained,
+)
 from himap.dims import Dims
 from himap.measured import prefill_flops
 from himap.pruning.criteria import names
+from himap.published import published
 from himap.tokens import IMAGE
 from tiny import STAGES, prompt, tiny_model
 
@@ -82,6 +92,37 @@ def test_the_other_families_rows_fit_no_documented_token_count(vanilla, fast, sl
     nearest = min(range(100, 1100), key=lambda n: abs(flops(SMALL, [], n_image=n) / 1e12 - vanilla))
     assert nearest == pytest.approx(tokens, abs=4)
     assert round(nearest**0.5) ** 2 != nearest
+
+
+def test_the_printed_costs_that_the_formula_does_not_give_are_listed_with_the_nearest_setting():
+    listed = {(one.table, one.model, one.method, one.quantity): one for one in unexplained()}
+    assert {key: (one.printed, one.nearest) for key, one in listed.items() if key[0] == "table1"} == {
+        ("table1", "LLaVA-7B", "fastv", "ratio"): (54, "K1 = 3"),
+        ("table1", "LLaVA-13B", "fastv", "tflops"): (3.09, "K1 = 3"),
+        ("table1", "LLaVA-13B", "fastv", "ratio"): (53, "K1 = 3"),
+        ("table1", "LLaVA-13B", "himap", "tflops"): (1.36, "K1 = 3, K2 = 8"),
+        ("table1", "LLaVA-13B", "himap", "ratio"): (23, "K1 = 3, K2 = 8"),
+        ("table1", "QwenVL-7B", "vanilla", "tflops"): (3.6, "690 image tokens"),
+        ("table1", "QwenVL-7B", "fastv", "tflops"): (1.9, "696 image tokens"),
+        ("table1", "QwenVL-7B", "himap", "tflops"): (0.89, "694 image tokens"),
+        ("table1", "InternVL-7B", "vanilla", "tflops"): (2.71, "524 image tokens"),
+        ("table1", "InternVL-7B", "fastv", "tflops"): (1.39, "512 image tokens"),
+        ("table1", "InternVL-7B", "himap", "tflops"): (0.56, "440 image tokens"),
+        ("table1", "InternVL-7B", "himap", "ratio"): (20, "K1 = 1, K2 = 6"),
+    }
+    assert all(prints(one.there, one.printed, 2 if one.quantity == "tflops" else 0) for one in unexplained())
+    assert listed["table1", "QwenVL-7B", "vanilla", "tflops"].stated == pytest.approx(1.31, abs=0.005)
+    assert listed["table2", "LLaVA-7B", "himap", "ratio"].nearest == "K1 = 3, K2 = 15"
+    assert ("table2", "LLaVA-13B", "himap", "ratio") in listed
+    for name in ("table1", "table2", "table3"):  # what is not listed follows from the stated setting
+        for model, methods in published()["tables"][name]["cells"].items():
+            dims = Dims(**published()["decoders"][model])
+            stages = {"vanilla": [], "fastv": fastv(2), "himap": himap(2, 8 if name == "table1" else 15)}
+            for method, cells in methods.items():
+                for quantity, places in (("tflops", 2), ("ratio", 0)):
+                    if quantity in cells and (name, model, method, quantity) not in listed:
+                        value = flops(dims, stages[method]) / 1e12 if places else 100 * ratio(dims, stages[method])
+                        assert prints(value, cells[quantity], places)
 
 
 @pytest.mark.parametrize(

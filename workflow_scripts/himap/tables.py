@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from himap import benchmarks
+from himap.costs import prints, unexplained
 from himap.files import read_json
 from himap.published import inconsistencies, table_value
 
@@ -148,6 +149,8 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         "TFLOPs and ratio by the paper's formula on image tokens (multiply-accumulates); in the CSV also over the whole prompt and as "
         "counted on a real run. Layers count from 0.",
     ]
+    if not all(column["comparable"] for column in settings.get("benchmarks", {}).values()):
+        lines.insert(0, "Mini world: it shows the method at work, not the paper's numbers.")
     if (frame["status"] == "reference only").any():
         lines.append(
             f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "
@@ -155,7 +158,25 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         )
     if (frame["status"] == NOT_JUDGED).any():
         lines.append("Not judged: answers were generated, and no judge is configured.")
-    return lines + [f"In the paper: {what}." for what in inconsistencies(settings["name"])]
+    lines += [f"In the paper: {what}." for what in inconsistencies(settings["name"])]
+    return lines + unexplained_flops(settings["name"], frame)
+
+
+def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
+    """Per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
+    lines = []
+    compared = frame[(frame["status"] != "reference only") & frame["paper_tflops"].notna()]
+    for model, own in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
+        pairs = []
+        for row in own.to_dict("records"):
+            if not prints(row["tflops"], row["paper_tflops"], 2):
+                key = (table, row["method"], row["paper_tflops"])
+                near = [one.nearest for one in unexplained() if (one.table, one.method, one.printed) == key]
+                hint = f"; nearest setting: {near[0]}" if near else ""
+                pairs.append(f"{row['title']} {row['tflops']:.2f} (printed {row['paper_tflops']:g}{hint})")
+        if pairs:
+            lines.append(f"{model}, TFLOPs by the formula that do not give the printed ones: {', '.join(pairs)}.")
+    return lines
 
 
 def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
