@@ -164,6 +164,33 @@ def test_a_killed_conversion_is_continued(llava: Path, tmp_path: Path) -> None:
         assert sha256(path) == sha256(tmp_path / "fresh" / path.name)
 
 
+def test_a_conversion_killed_while_it_writes_is_continued(tmp_path: Path) -> None:
+    """The script itself, killed from outside in the middle of its second file, as a machine's end would."""
+    sizes = {"width": 256, "layers": 10, "heads": 8, "ffn": 1024}
+    originals.write_llava(tmp_path / "llava", shards=3, sizes=sizes)
+    arguments = ["--source", tmp_path / "llava" / "chat", "--tower", tmp_path / "llava" / "clip", "--out"]
+    command = [sys.executable, str(SCRIPTS / "convert_checkpoint.py"), *map(str, arguments), str(tmp_path / "out")]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    partial = tmp_path / "out.partial"
+    while not list(partial.glob(".model-00002*")):
+        assert running.poll() is None, running.stderr and running.stderr.read()
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    kept = (partial / "model-00001-of-00004.safetensors").stat()
+    done = run_script(*arguments, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    same = (tmp_path / "out" / "model-00001-of-00004.safetensors").stat()
+    assert (same.st_ino, same.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
+    assert leftovers(tmp_path / "out") == ["out"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert {entry["name"] for entry in manifest["files"]} == {p.name for p in (tmp_path / "out").iterdir()} - {
+        "manifest.json"
+    }
+    assert all(entry["sha256"] == sha256(tmp_path / "out" / entry["name"]) for entry in manifest["files"])
+    load(tmp_path / "out")
+
+
 def test_a_started_conversion_of_other_weights_is_not_continued(llava: Path, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", KILLED, llava / "chat", llava / "clip", tmp_path / "out"], capture_output=True

@@ -13,7 +13,7 @@ from himap.report.results import Results
 
 STAGES = {
     "models": "fetching models", "benchmarks": "preparing benchmarks", "saliency": "saliency", "disruption": "disruption",
-    "evaluation": "evaluation", "grid": "grid",
+    "evaluation": "evaluation", "flops": "counting FLOPs", "latency": "latency", "grid": "grid", "train-mini": "training the mini model",
 }  # fmt: skip
 
 
@@ -22,6 +22,7 @@ def provenance(results: Results) -> dict[str, Any]:
     return {
         "code": code_revision(),
         "models": model_rows(results),
+        "verified": verified(results),
         "benchmarks": benchmark_rows(results),
         "made_by": sidecar_rows(results),
         "times": time_rows(results),
@@ -54,7 +55,7 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
     rows = []
     for name, facts in results.facts["models"].items():
         manifest = results.json("models", name, "manifest.json") or {}
-        weights = [file for file in manifest.get("files", []) if file["name"].endswith(".safetensors")]
+        weights = [file for file in manifest.get("files", []) if file["name"].endswith((".safetensors", ".bin"))]
         rows.append(
             {
                 "name": name,
@@ -66,6 +67,21 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def verified(results: Results) -> list[dict[str, Any]]:
+    """The comparisons with the original implementation that have been made, as the table says them."""
+    found = []
+    for name in results.facts["models"]:
+        frame = results.csv("verification", name, "table.csv")
+        if frame is not None:
+            asked, answered = (results.json("verification", name, f"{one}.json") or {} for one in ("ours", "original"))
+            made = [str(one.get("made_with", "unknown")) for one in (asked, answered)]
+            rows = frame.fillna("").astype(str).to_numpy().tolist()
+            found.append(
+                {"model": name, "head": [one.replace("_", " ") for one in frame.columns], "rows": rows, "made": made}
+            )
+    return found
 
 
 def benchmark_rows(results: Results) -> list[dict[str, Any]]:
