@@ -340,6 +340,41 @@ def test_an_unknown_revision_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         snapshot("liuhaotian/llava-v1.5-7b", "deadbee")
 
 
+def test_fetching_or_loading_an_unknown_revision_names_it_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    import fetch_model
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+
+    def not_there(*_: Any, local_files_only: bool = False, **__: Any) -> None:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not in the cache")
+        raise RevisionNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", not_there)
+    message = r"Qwen/Qwen-VL-Chat: the hub knows no revision 'deadbee' of it"
+    out = tmp_path / "manifest.json"
+    with pytest.raises(ValueError, match=message):
+        fetch_model.main(
+            [
+                "--id",
+                "Qwen/Qwen-VL-Chat",
+                "--revision",
+                "deadbee",
+                "--cache-dir",
+                str(tmp_path / "c"),
+                "--out",
+                str(out),
+            ]
+        )
+    assert not out.exists()
+    with pytest.raises(ValueError, match=message):
+        load("Qwen/Qwen-VL-Chat", revision="deadbee")
+
+
 def test_a_published_vicuna_model_is_sent_to_the_conversion(published: Path) -> None:
     with pytest.raises(ValueError, match=r"python workflow_scripts/convert_checkpoint.py --source .*chat --out"):
         load(published / "llava" / "chat")

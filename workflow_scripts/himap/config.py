@@ -569,7 +569,9 @@ def alternatives(annotation: Any) -> list[Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON schema, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    found = Config.model_json_schema()
+    del found["$defs"]["Table"]["required"]  # an entry is laid over the built-in table of its name
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
 def documentation() -> str:
