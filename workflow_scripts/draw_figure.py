@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figure", required=True, help="figure3 ... figure8, frontier, ablations")
     parser.add_argument("--data", required=True, metavar="FILE", help="the figure's CSV")
-    parser.add_argument("--style", default="{}", metavar="JSON", help="width, height, palette, style, dpi")
+    parser.add_argument("--style", default="{}", metavar="JSON", help="width, height, palette, style, dpi, note")
     parser.add_argument("--out", required=True, metavar="PATH", help="the figure's path without its ending")
     arguments = parser.parse_args(argv)
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     style = json.loads(arguments.style)
     with styled(style) as look:
-        saved(getattr(plots, arguments.figure)(pd.read_csv(arguments.data), look), arguments.out, look.dpi)
+        saved(getattr(plots, arguments.figure)(pd.read_csv(arguments.data), look), arguments.out, look)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,7 @@ def write_flops(plan: Plan, kind: str) -> None:
             full = costs.flops(dims, [], formula, n_text=54)
             rows.append({"method": name, "convention": convention, "flops": value, "ratio": value / full})
     write_text(f"{plan.out}/flops/mini/{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_timing(plan, f"flops/mini/{kind}.tsv", 4.0, 400.0)
 
 
 def write_saliency(plan: Plan, task: str, random: np.random.Generator) -> None:
@@ -251,6 +252,7 @@ def write_latency(plan: Plan, task: str, random: np.random.Generator) -> None:
     ]  # fmt: skip
     write_text(f"{plan.out}/latency/mini/{task}.csv", pd.DataFrame(rows).to_csv(index=False))
     write_json(f"{plan.out}/latency/mini/{task}.csv.provenance.json", sidecar())
+    write_timing(plan, f"latency/mini/{task}.tsv", 9.0, 400.0)
 
 
 def write_grid(plan: Plan, random: np.random.Generator) -> None:

@@ -6,11 +6,16 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small_run
-from himap.report import gallery
+import yaml
+from himap.config import load
+from himap.plan import Plan
+from himap.report import gallery, text
 from himap.report.charts import Series, line_chart, padded, ticks
+from himap.report.divergences import divergences
 from himap.report.figures import figure_parts
 from himap.report.page import render
 from himap.report.provenance import provenance
@@ -19,6 +24,7 @@ from himap.report.tables import table_part
 from himap.tokens import to_bitmap
 from report_page import Rendered
 
+ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ("verdicts", "tables", "figures", "cost", "gallery", "divergences", "provenance")
 
 
@@ -102,29 +108,98 @@ def test_any_part_may_be_missing(rendered: Rendered, tmp_path: Path, gone: str) 
 
 
 def test_the_paper_scale_run_has_no_mini_banner(rendered: Rendered, tmp_path: Path) -> None:
-    facts = json.loads(json.dumps(rendered.facts))
-    facts["models"]["mini"]["published"] = "LLaVA-7B"
-    for one in facts["benchmarks"].values():
-        one |= {"source": "hub", "comparable": True}
-    html = render(facts, tmp_path)
+    html = render(as_paper(rendered.facts), tmp_path)
     assert "mini world" not in html.split("</header>")[0]
     assert "This is the mini world" in rendered.html.split("</header>")[0]
 
 
-def test_published_curves_lie_behind_ours_on_the_papers_model_and_apart_elsewhere(rendered: Rendered) -> None:
-    apart = figure_parts(Results(rendered.results, rendered.facts), ["figure4"])[0]
-    facts = json.loads(json.dumps(rendered.facts))
+def as_paper(facts: dict[str, Any]) -> dict[str, Any]:
+    """The same facts as if the run were of one of the paper's models on its data."""
+    facts = json.loads(json.dumps(facts))
     facts["models"]["mini"]["published"] = "LLaVA-7B"
     for one in facts["benchmarks"].values():
-        one["comparable"] = True
-    behind = figure_parts(Results(rendered.results, facts), ["figure4"])[0]
-    kinds = [
-        [{one["kind"] for one in chart["series"]} for chart in part["groups"][0]["charts"]] for part in (apart, behind)
-    ]
-    assert {"paper"} in kinds[0]
-    assert {"ours", "paper"} not in kinds[0]
-    assert {"ours", "paper"} in kinds[1]
-    assert {"paper"} not in kinds[1]
+        one |= {"source": "hub", "comparable": True}
+    return facts
+
+
+def test_published_curves_lie_behind_ours_and_alone_too_where_their_layers_are_not_ours(rendered: Rendered) -> None:
+    mini = figure_parts(Results(rendered.results, rendered.facts), ["figure4"])[0]["groups"][0]["charts"]
+    paper = figure_parts(Results(rendered.results, as_paper(rendered.facts)), ["figure4"])[0]["groups"][0]["charts"]
+    for charts, alone in ((mini, 1), (paper, 0)):
+        kinds = [{one["kind"] for one in chart["series"]} for chart in charts]
+        assert [one == {"paper"} for one in kinds].count(True) == alone
+        assert kinds.count({"ours", "paper"}) == 1
+        behind = charts[kinds.index({"ours", "paper"})]
+        assert behind["title"] == "released code"
+        assert behind["series"][0]["kind"] == "paper"  # drawn first, so behind
+        assert any("paper" in name for name in behind["head"]) == (alone == 0)
+        ends = {float(one["path"].rsplit("L", 1)[1].split()[0]) for one in behind["series"] if one["kind"] == "ours"}
+        last = float(behind["series"][0]["path"].rsplit("L", 1)[1].split()[0])
+        assert (last in ends) == (alone == 1)  # stretched to the same depth, or by its own layers
+
+
+def test_figure_6_and_8_show_the_paper_only_where_it_says_something(rendered: Rendered) -> None:
+    bias, times = figure_parts(Results(rendered.results, rendered.facts), ["figure6", "figure8"])
+    assert [one["kind"] for one in bias["groups"][0]["charts"][0]["series"]].count("paper") == 1
+    assert "LLaVA-13B, paper" not in bias["groups"][0]["charts"][0]["head"]
+    assert "diamond" not in {one["kind"] for one in times["legend"]}  # no seconds of the paper beside the mini model's
+
+
+# ---- where paper and released code differ
+
+
+def test_every_divergence_has_both_results(rendered: Rendered, tmp_path: Path) -> None:
+    found = divergences(Results(rendered.results, rendered.facts))
+    assert len(found) >= 12
+    for one in found:
+        left, right = (side["lines"] for side in one["sides"])
+        assert left, one["title"]
+        assert right, one["title"]
+        if one["title"] not in ("Label consistency",):
+            assert left != right, one["title"]
+    assert "Not run." not in rendered.html
+    assert all(not side["lines"] for one in divergences(Results(tmp_path, rendered.facts)) for side in one["sides"])
+    assert render(rendered.facts, tmp_path).count("Not run.") == 2 * len(found)
+
+
+def test_methods_that_differ_are_compared_on_the_same_samples(rendered: Rendered) -> None:
+    results = Results(rendered.results, rendered.facts)
+    found = {one["title"]: one["between"] for one in divergences(results)}
+    lines = found["Ranking with or without a cache"]
+    assert len(lines) == 3  # NoCaps too: in an answer of one token nothing can be ranked anew
+    against = results.compare("mini", "nocaps", "himap", "himap_released")
+    assert against is not None
+    assert f"NoCaps: {text.number(against.difference, 1, sign=True)} [" in lines[2]
+    assert text.p_value(against.p_value) in lines[2]
+    assert found["FastV's criterion"]
+
+
+def test_the_default_run_makes_both_sides() -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    plan = Plan(load(config))
+    assert plan.config.saliency.targets == ["emitted", "released"]
+    assert plan.config.saliency.definitions == ["paper", "released"]
+    assert {"random", "random_unmatched"} <= set(plan.config.disruption.flows)
+    assert plan.config.disruption.flows[0] == "img2txt"  # which the second way of cutting is run on
+    assert set(plan.config.disruption.blocks) == {"pre", "post"}
+    assert {"single", "suffix"} <= set(plan.config.disruption.extents)
+    pairs = [("himap", "himap_released"), ("himap", "himap_printed"), ("fastv", "fastv_as_written")]
+    cells = set(plan.table_cells("divergence"))
+    for task in ("scienceqa", "aokvqa", "nocaps"):
+        assert {("mini", task, name) for pair in pairs for name in pair} <= cells
+
+
+def test_pope_has_images_enough_for_its_paired_test() -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    images = config["benchmarks"]["pope"]["limit"] // 18  # of one image come 18 questions, and whole images are swapped
+    assert 2 / 2**images < 0.01
+
+
+def test_figures_of_the_mini_world_say_so_in_the_drawing() -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    assert "not the paper's numbers" in json.loads(Plan(load(config)).style("figure4"))["note"]
+    config["benchmarks"] = {"scienceqa": {}}
+    assert "note" not in json.loads(Plan(load(config)).style("figure4"))
 
 
 def test_a_cell_tells_interval_test_and_paper(rendered: Rendered) -> None:
@@ -235,6 +310,7 @@ def test_times_are_summed_per_stage_with_gpu_hours(rendered: Rendered, tmp_path:
     rows = {row["stage"]: row for row in provenance(Results(rendered.results, facts))["times"]}
     assert rows["saliency"]["wall_value"] == pytest.approx(80)
     assert rows["saliency"]["gpu"] == f"{2 * 80 / 3600:.2f}"
+    assert {"counting FLOPs", "latency"} <= set(rows)
     assert rows["all"]["jobs"] == sum(row["jobs"] for name, row in rows.items() if name != "all")
 
 
@@ -249,7 +325,6 @@ def test_provenance_names_devices_versions_and_what_is_missing(rendered: Rendere
 
 def test_the_script_makes_the_same_page_from_the_config(rendered: Rendered, tmp_path: Path) -> None:
     import render_report
-    import yaml
 
     folder = rendered.results.parent
     config = tmp_path / "config.yaml"

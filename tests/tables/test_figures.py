@@ -142,9 +142,22 @@ def test_blocks_of_another_run_are_not_mixed_in(tmp_path: Path, settings: dict[s
 
 def test_the_bias_ratio_is_undefined_where_an_error_is_zero(tmp_path: Path, settings: dict[str, Any]) -> None:
     write_disruption(tmp_path)
-    ours = only(figure_data.figure6(settings, str(tmp_path)), source="ours", measure="label")
+    frame = figure_data.figure6(settings, str(tmp_path))
+    ours = only(frame, source="ours", measure="label")
+    assert set(ours["depth"]) == {LAYERS}
     assert ours["layer"].tolist() == [0, 1]
     assert ours["value"].tolist() == pytest.approx([math.log(0.25 / 0.5)] * 2)
+
+
+def test_a_published_curve_lies_over_the_same_share_of_the_depth() -> None:
+    from himap.plots import behind
+    from matplotlib.figure import Figure
+
+    theirs = pd.DataFrame({"layer": [0, 20, 36], "value": [0.0, 1.0, 2.0], "depth": 41})
+    ours = pd.DataFrame({"layer": [0, 2], "value": [0.0, 1.0], "depth": 11})  # undefined in the layers above
+    ax = Figure().subplots()
+    behind(ax, theirs, ours, "black", of="depth")
+    assert ax.lines[0].get_xdata() == pytest.approx([0, 5, 9])
 
 
 def test_tokens_fall_from_the_stage_on(settings: dict[str, Any]) -> None:
@@ -224,12 +237,14 @@ def test_each_figure_is_drawn_in_three_forms_and_the_same_twice(
     frame = made() if made else getattr(figure_data, figure)(settings, str(tmp_path))
     frame.to_csv(tmp_path / "data.csv", index=False)
     for name in ("one", "two"):
-        words = ["--figure", figure, "--data", str(tmp_path / "data.csv"), "--style", json.dumps({"dpi": 60})]
+        style = {"dpi": 60, "note": "not the paper's numbers"}
+        words = ["--figure", figure, "--data", str(tmp_path / "data.csv"), "--style", json.dumps(style)]
         draw_figure.main([*words, "--out", str(tmp_path / name)])
     for ending, start in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
         one, two = ((tmp_path / f"{name}.{ending}").read_bytes() for name in ("one", "two"))
         assert one.startswith(start)
         assert one == two
+    assert b"not the paper's numbers" in (tmp_path / "one.svg").read_bytes()
 
 
 def test_a_point_is_on_the_frontier_if_none_is_better_at_no_more_cost() -> None:

@@ -28,6 +28,7 @@ class Look:
     palette: str = "colorblind"
     style: str = "whitegrid"
     dpi: int = 160
+    note: str = ""  # stands above the figure, so that nobody takes it for what it is not
 
 
 @contextmanager
@@ -72,9 +73,11 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)), frameon=False)
 
 
-def saved(figure: Figure, path: str, dpi: int) -> None:
+def saved(figure: Figure, path: str, look: Look) -> None:
     """Write SVG, PDF and PNG, each atomically and without a date."""
+    if look.note:
+        figure.suptitle(look.note, fontsize=9, fontweight="bold", color="#8a3200")
     for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with replacing(Path(f"{path}.{ending}")) as temporary:
-            figure.savefig(temporary, format=ending, dpi=dpi, metadata=metadata)
+            figure.savefig(temporary, format=ending, dpi=look.dpi, metadata=metadata)
     plt.close(figure)

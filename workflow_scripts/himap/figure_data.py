@@ -165,12 +165,14 @@ def figure6(settings: dict[str, Any], results: str) -> pd.DataFrame:
     defined = bias[(bias > 0).all(axis=1)]
     logs = (defined["img2img"] / defined["img2txt"]).map(math.log)
     ratio = logs.groupby(level=keys).mean().rename("value").reset_index()
-    rows = [ratio.assign(source=OURS)]
+    depths = {model: facts["layers"] for model, facts in settings["models"].items()}
+    rows = [ratio.assign(source=OURS, depth=ratio["model"].map(depths))]
     for model, facts in settings["models"].items():
-        values = figure_values("figure6", facts["published"] or "LLaVA-13B") or {}
-        rows.append(
-            pd.DataFrame({"layer": list(values), "value": list(values.values())}).assign(model=model, source=PAPER)
-        )
+        name = facts["published"] or "LLaVA-13B"
+        values = figure_values("figure6", name) or {}
+        depth = len((figure_values("figure4", f"{name}/scienceqa") or {}).get("image_from_image", []))
+        curve = pd.DataFrame({"layer": list(values), "value": list(values.values())})
+        rows.append(curve.assign(model=model, source=PAPER, depth=depth))
     return pd.concat(rows, ignore_index=True)
 
 

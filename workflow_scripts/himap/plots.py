@@ -40,7 +40,7 @@ def curves_per_layer(frame: pd.DataFrame, look: Look, label: str) -> Figure:
     """One row of panels per model and benchmark, one column per definition; the paper's curve thin behind the one it fits."""
     ours = frame[frame["source"] == "ours"]
     places = list(ours[["model", "benchmark"]].drop_duplicates().itertuples(index=False, name=None))
-    variants = sorted(ours["variant"].unique(), key=lambda name: (name not in VARIANTS, name))
+    variants = sorted(ours["variant"].unique(), key=list(VARIANTS).index)
     figure, axes = panels(len(places), len(variants), look, sharey="all")
     for row, (model, task) in enumerate(places):
         here = frame[(frame["model"] == model) & (frame["benchmark"] == task)]
@@ -55,8 +55,15 @@ def curves_per_layer(frame: pd.DataFrame, look: Look, label: str) -> Figure:
             ax.set_title(f"{model}, {task}\n{VARIANTS.get(variant, variant)}")
             layer_axis(ax)
         axes[row][0].set_ylabel(label)
+    paper_in_legend(axes[0][0], frame)
     legend_below(figure, axes[0][0])
     return figure
+
+
+def paper_in_legend(ax: Axes, frame: pd.DataFrame, line: str = "thin: the paper's, over the same share of the depth") -> None:
+    """A word on the paper's marks, if there are any, for the legend that this panel gives."""
+    if (frame["source"] == "paper").any():
+        ax.plot([], [], color="black", linewidth=0.7, linestyle="--", label=line)
 
 
 def layer_axis(ax: Axes) -> None:
@@ -65,10 +72,12 @@ def layer_axis(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def behind(ax: Axes, theirs: pd.DataFrame, ours: pd.DataFrame, color: str) -> None:
-    """The paper's curve thin behind ours; over relative depth, dashed, if its model has another number of layers."""
+def behind(ax: Axes, theirs: pd.DataFrame, ours: pd.DataFrame, color: str, of: str = "layer") -> None:
+    """The paper's curve thin behind ours; over relative depth, dashed, if its model has another number of layers. The last
+    layers are where the curves end, or one less than the depth in a column of that name."""
     if len(theirs) and len(ours):
-        stretch = ours["layer"].max() / theirs["layer"].max()
+        less = int(of == "depth")
+        stretch = (ours[of].max() - less) / (theirs[of].max() - less)
         theirs = theirs.sort_values("layer")
         line = "-" if stretch == 1 else "--"
         ax.plot(theirs["layer"] * stretch, theirs["value"], color=color, linewidth=0.7, alpha=0.6, linestyle=line)
@@ -105,6 +114,8 @@ def figure5(frame: pd.DataFrame, look: Look) -> Figure:
     for row in axes:
         row[0].set_ylabel("consistency")
         row[0].set_ylim(0, 1.05)
+    if "suffix" in extents and (frame["source"] == "paper").any():
+        axes[0][0].plot([], [], color="black", linewidth=1, label="stroke across a bar: the paper's")
     legend_below(figure, axes[0][0], columns=2)
     return figure
 
@@ -150,11 +161,12 @@ def figure6(frame: pd.DataFrame, look: Look) -> Figure:
                     label = f"{MEASURES[measure]}, {EXTENTS[extent]}"
                     ax.plot(line["layer"], line["value"], color=f"C{number}", marker="o", markersize=3, label=label)
                 number += 1
-        behind(ax, theirs[theirs["model"] == model], ours[ours["model"] == model], "black")
+        behind(ax, theirs[theirs["model"] == model], ours[ours["model"] == model], "black", of="depth")
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set_title(model)
         layer_axis(ax)
     axes[0][0].set_ylabel(r"$D_l = \log(E_{vv}/E_{vt})$, $E$ = 1 − consistency")
+    paper_in_legend(axes[0][0], frame)
     legend_below(figure, axes[0][0], columns=2)
     return figure
 

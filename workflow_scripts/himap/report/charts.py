@@ -22,13 +22,14 @@ Scale = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: `slot` chooses colour and dash, `kind` is ours, or the paper's (thin, without marks)."""
+    """One curve: `slot` chooses colour and dash, `kind` is ours, or the paper's (thin, without marks); `listed`: in the table too."""
 
     label: str
     points: Sequence[tuple[float, float]]
     slot: int = 0
     kind: str = "ours"
     step: bool = False
+    listed: bool = True
 
 
 def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[float]:
@@ -81,12 +82,13 @@ def line_chart(
     y_range: tuple[float, float] | None = None, lines: Sequence[tuple[float, str]] = (), places: int = 3,
 ) -> dict[str, Any]:  # fmt: skip
     """Curves over layers."""
-    xs = sorted({x for one in series for x, _ in one.points})
+    told = [one for one in series if one.listed]
+    xs = sorted({x for one in told for x, _ in one.points})
     values = [y for one in series for _, y in one.points] + [y for y, _ in lines]
     domain = (xs[0], xs[-1]) if xs else (0, 1)
     span = y_range or padded(values)
     x, y = linear(domain, LEFT + 4, WIDTH - RIGHT - 4), linear(span, HEIGHT - BOTTOM, TOP)
-    by_x = [dict(one.points) for one in series]
+    by_x = [dict(one.points) for one in told]
     return {
         "kind": "line", "title": title, "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT,
         "top": TOP, "bottom": HEIGHT - BOTTOM, "x_label": x_label, "y_label": y_label,
@@ -100,11 +102,11 @@ def line_chart(
             }
             for one in series
         ],
-        "head": [x_label, *(one.label for one in series)],
+        "head": [x_label, *(one.label for one in told)],
         "rows": [
             {"x": x(place), "cells": [f"{place:g}", *(number(own.get(place), places) for own in by_x)]} for place in xs
         ],
-        "summary": "; ".join(described(one, places) for one in series if one.points),
+        "summary": "; ".join(described(one, places) for one in told if one.points),
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
             "The paper ranks the image tokens once, at prefill.",
             "The released code has no cache: every generated token runs the prompt again and ranks anew, generated tokens included.",
             scored(results, "divergence", "himap"), scored(results, "divergence", "himap_released"), "./reproduce divergence",
+            between=differences(results, "himap", "himap_released"),
         ),
         one(
             "Deep criterion: attention received or paid",
@@ -37,13 +38,14 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
             "dividing by the queries that can see a token removes it.",
             scored(results, "divergence", "himap_printed"),
             scored(results, "divergence", "himap") + scored(results, "divergence", "himap_debiased"), "./reproduce divergence",
-            quarters(maps),
+            quarters(maps), differences(results, "himap_printed", "himap"),
         ),
         one(
             "FastV's criterion",
             "As the papers describe it: the mean attention from all tokens.",
             "Its code: the attention of the last token alone.",
             scored(results, "divergence", "fastv_as_written"), scored(results, "divergence", "fastv"), "./reproduce divergence",
+            between=differences(results, "fastv_as_written", "fastv"),
         ),
         one(
             "Saliency",
@@ -107,11 +109,29 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
 
 def one(
     title: str, paper: str, released: str, paper_lines: list[str], released_lines: list[str], way: str,
-    extra: dict[str, Any] | None = None,
+    extra: dict[str, Any] | None = None, between: list[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """One divergence."""
     sides = [{"says": paper, "lines": paper_lines}, {"says": released, "lines": released_lines}]
-    return {"title": title, "sides": sides, "way": way, "extra": extra}
+    return {"title": title, "sides": sides, "way": way, "extra": extra, "between": between or []}
+
+
+def differences(results: Results, first: str, second: str) -> list[str]:
+    """Second minus first on the same samples, per model and column of the table."""
+    frame = results.table("divergence")
+    if frame is None:
+        return []
+    lines = []
+    for model, task in frame[["model", "benchmark"]].drop_duplicates().itertuples(index=False, name=None):
+        found = results.compare(model, task, first, second)
+        if found is not None:
+            benchmark = benchmarks.get(task)
+            edges = text.interval(*found.interval, benchmark.digits, sign=True)
+            change = text.number(found.difference, benchmark.digits, sign=True)
+            lines.append(
+                f"{model}, {benchmark.title}: {change} [{edges}], {text.p_value(found.p_value)}, n = {found.n}"
+            )
+    return lines
 
 
 def scored(results: Results, table: str, method: str) -> list[str]:
@@ -267,13 +287,11 @@ def block_lines(results: Results, block: str) -> list[str]:
             whole = pd.concat(frames)
             own = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
             if len(own):
-                each = own.groupby("sample_id")[["same_answer", "jaccard"]].mean()
+                each: Any = own.groupby("sample_id")[["same_answer", "jaccard"]].mean()
+                middle, half = each.mean(), 1.96 * each.sem()
                 shown = [
-                    f"{name} {text.number(values.mean(), 3)} ± {text.number(1.96 * values.sem(), 3)}"
-                    for name, values in (
-                        ("of the answers kept", each["same_answer"]),
-                        ("top five tokens", each["jaccard"]),
-                    )
+                    f"{name} {text.number(middle[key], 3)} ± {text.number(half[key], 3)}"
+                    for name, key in (("of the answers kept", "same_answer"), ("top five tokens", "jaccard"))
                 ]
                 lines.append(f"{model}, {facts['title']}: {', '.join(shown)}, mean over layers (n = {len(each)})")
     return lines

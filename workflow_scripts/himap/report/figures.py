@@ -91,8 +91,15 @@ def points(frame: pd.DataFrame, x: str = "layer", y: str = "value") -> list[tupl
     return [(float(a), float(b)) for a, b in frame.sort_values(x)[[x, y]].dropna().itertuples(index=False)]
 
 
+def stretched(curve: list[tuple[float, float]], last: int, of: float | None = None) -> list[tuple[float, float]]:
+    """A curve of another model over the same share of the depth: its last layer (`of`, or where it ends) comes to our `last`."""
+    end = of or curve[-1][0]
+    return [(x / end * last, y) for x, y in curve]
+
+
 def saliency_groups(results: Results, frame: pd.DataFrame, name: str, label: str) -> list[dict[str, Any]]:
-    """One group per model and benchmark, one chart per definition; the paper's curve behind the released one, or alone."""
+    """One group per model and benchmark, one chart per definition; the paper's curve thin behind the released one, and alone
+    too where its layers are not ours."""
     groups = []
     for (model, task), here in frame.groupby(["model", "benchmark"], sort=False):
         own = here[here["source"] == "ours"]
@@ -105,9 +112,16 @@ def saliency_groups(results: Results, frame: pd.DataFrame, name: str, label: str
             part = own[own["variant"] == variant]
             curves = [curve for curve in CURVES if curve in set(part["curve"])]
             series = [Series(CURVES[c], points(part[part["curve"] == c]), slot) for slot, c in enumerate(curves)]
-            if comparable and variant == "released":
+            if variant == "released":
+                last = results.facts["models"][model]["layers"] - 1
                 behind = [
-                    Series(f"{CURVES[c]}, paper", theirs[c], slot, "paper")
+                    Series(
+                        f"{CURVES[c]}, paper",
+                        theirs[c] if comparable else stretched(theirs[c], last),
+                        slot,
+                        "paper",
+                        listed=comparable,
+                    )
                     for slot, c in enumerate(curves)
                     if c in theirs
                 ]
@@ -172,7 +186,10 @@ def figure5(results: Results, frame: pd.DataFrame) -> dict[str, Any]:
     slots = {flow: slot for slot, flow in enumerate(FLOWS) if flow in set(own["flow"])}
     return {
         "groups": groups,
-        "legend": [{"slot": slot, "kind": "ours", "label": f"cut: {FLOWS[flow]}"} for flow, slot in slots.items()],
+        "legend": [
+            *({"slot": slot, "kind": "ours", "label": f"cut: {FLOWS[flow]}"} for flow, slot in slots.items()),
+            {"slot": 0, "kind": "diamond", "label": "the paper's bar"},
+        ],
     }
 
 
@@ -185,7 +202,6 @@ def edge_chart(results: Results, frame: pd.DataFrame, model: str, extent: str) -
     """Label consistency over the first and the last layers."""
     own = frame[(frame["source"] == "ours") & (frame["model"] == model) & (frame["extent"] == extent)]
     theirs = frame[(frame["source"] == "paper") & (frame["model"] == model) & (frame["measure"] == "label")]
-    comparable = results.facts["models"][model]["published"] is not None
     rows = []
     for part in ("first", "last"):
         for slot, flow in enumerate(FLOWS):
@@ -197,7 +213,7 @@ def edge_chart(results: Results, frame: pd.DataFrame, model: str, extent: str) -
                 1.96 * float((chosen["spread"].fillna(0) ** 2).sum() ** 0.5) / len(chosen),
             )
             paper = theirs[(theirs["part"] == part) & (theirs["flow"] == flow)]["value"]
-            shown = float(paper.mean()) if comparable and len(paper) else None
+            shown = float(paper.mean()) if len(paper) else None
             label = f"{part} layers, {FLOWS[flow]}"
             rows.append(
                 {
@@ -228,8 +244,13 @@ def figure6(results: Results, frame: pd.DataFrame) -> dict[str, Any]:
                 if curve:
                     series.append(Series(f"{name}, {EXTENTS[extent]}", curve, slot))
                 slot += 1
-        if results.facts["models"][model]["published"] == "LLaVA-13B":
-            series = [Series("LLaVA-13B, paper", points(theirs[theirs["model"] == model]), 6, "paper"), *series]
+        published, last = (results.facts["models"][model][key] for key in ("published", "layers"))
+        curve = points(theirs[theirs["model"] == model])
+        if curve and published == "LLaVA-13B":
+            series = [Series("LLaVA-13B, paper", curve, 6, "paper"), *series]
+        elif curve and series and published is None:
+            curve = stretched(curve, last - 1, of=theirs["depth"].max() - 1)
+            series = [Series("LLaVA-13B, paper", curve, 6, "paper", listed=False), *series]
         if series:
             charts.append(line_chart(model, series, x_label=LAYER, y_label=label, lines=[(0.0, "")]))
     if not any(facts["published"] == "LLaVA-13B" for facts in results.facts["models"].values()):
@@ -298,14 +319,13 @@ def figure8(results: Results, frame: pd.DataFrame) -> dict[str, Any]:
             )
         device = text.listed(sorted(set(results.devices("latency", str(model)) or here["device"].astype(str))))
         groups.append({"title": f"{model} on {device}", "model": model, "charts": charts})
-    return {
-        "groups": groups,
-        "legend": [
-            {"slot": 0, "kind": "dot", "label": "mean, with its 95 % interval"},
-            {"slot": 0, "kind": "ideal", "label": "ideal: time in proportion to tokens"},
-            {"slot": 0, "kind": "diamond", "label": "the paper, one A800 80G"},
-        ],
-    }  # fmt: skip
+    legend = [
+        {"slot": 0, "kind": "dot", "label": "mean, with its 95 % interval"},
+        {"slot": 0, "kind": "ideal", "label": "ideal: time in proportion to tokens"},
+    ]
+    if frame["paper"].notna().any():
+        legend.append({"slot": 0, "kind": "diamond", "label": "the paper, one A800 80G"})
+    return {"groups": groups, "legend": legend}
 
 
 def frontier(results: Results, frame: pd.DataFrame) -> dict[str, Any]:
