@@ -98,8 +98,8 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         if obstacle := unwritable(ROOT / results_folder(words)):
             print(obstacle, file=sys.stderr)
             return 1
-        MARK.touch()
         set_altered_aside()
+        MARK.touch()
         started = time.time()
         with warm_server(words) as (environment, held):
             status = call(command, [lock.fileno(), *held], environment)

@@ -20,12 +20,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     from himap.config import load
     from himap.plan import Plan
-    from himap.status import report, standing
+    from himap.status import noted, report, standing
     from run_workflow import read_config
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     plan = Plan(load(read_config(named)))
-    command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *named]
+    unfinished = [output for output, _ in noted(ROOT / ".snakemake" / "incomplete")]  # a summary alone trusts them
+    again = ["--forcerun", *unfinished] if unfinished else []
+    command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]
     asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if asked.returncode:
         raise ValueError(f"Snakemake cannot read the workflow: {asked.stderr.strip()[-800:]}")

@@ -96,8 +96,39 @@ def test_altered_results_are_noticed_by_their_checksums_and_made_again(
             in done.stdout
         )
         assert (world.folder / ".snakemake" / "altered" / "results" / name).is_file()
+        assert (world.folder / "results" / name).is_file()  # made again, also where its product was there
     assert world.tables() == finished.tables()
-    assert "(checksum)" not in world.run("table1", "-n").stdout
+    assert set(world.counts().values()) == {1}  # asked again, because the samples were among them
+    again = world.run("table1", "-n").stdout
+    assert "(checksum)" not in again
+    assert "Nothing to be done" in again
+
+
+@pytest.mark.parametrize("end", ["failed", "killed"])
+def test_an_evaluation_that_came_to_no_end_is_done_although_its_old_table_is_there(
+    copy_of_finished: World, finished: World, end: str
+) -> None:
+    world = copy_of_finished
+    weights = world.model / "model.safetensors"
+    whole = weights.read_bytes()
+    with (world.model / "config.json").open("a") as file:
+        file.write("\n")  # other contents: every evaluation is out of date
+    if end == "failed":
+        weights.write_bytes(whole[:1000])
+        assert world.run("table1", "--cores", "2").returncode == 1
+        weights.write_bytes(whole)
+        told = world.run("status").stdout
+        assert "failed:\n  evaluate_method" in told or "failed:\n  fetch_model" in told
+    else:
+        process = world.start("table1", "--cores", "2", WORLD_PAUSE="1")
+        wait_for(lambda: world.counts("begun"), 900, "an evaluation is under way")
+        kill_group(process)
+    done = world.run("table1", "--cores", "2")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert set(world.counts()) == {(method, str(number)) for method in METHODS for number in range(QUESTIONS)}
+    assert all(world.shard(method).is_file() for method in METHODS)
+    assert world.tables() == finished.tables()
+    assert "Nothing to be done" in world.run("table1", "-n").stdout
 
 
 @pytest.mark.parametrize("damage", ["torn", "not json", "twice"])
@@ -130,7 +161,7 @@ def test_a_poisoned_journal_changes_nothing(make_world: Callable[..., World], fi
         """The journal of the evaluation that is under way, with some rows in it."""
         return next((path for path in folder.glob("**/*.journal") if path.read_text().count("\n") > 8), None)
 
-    poisoned = wait_for(journal, 300, "a journal with rows")
+    poisoned = wait_for(journal, 900, "a journal with rows")
     kill_group(process)
     lines = poisoned.read_text().split("\n")
     row = json.loads(lines[3])
@@ -172,12 +203,12 @@ def test_of_two_runs_at_once_the_second_is_refused_and_the_first_unharmed(
     listing.chmod(0o755)
     machine = {"PATH": f"{listing.parent}:{os.environ['PATH']}"}
     first = world.start("table1", "--cores", "2", log=world.folder / "first.log", **machine)
-    wait_for(lambda: (world.folder / ".snakemake" / "reproduce.running").exists(), 300, "the first run is at work")
+    wait_for(lambda: (world.folder / ".snakemake" / "reproduce.running").exists(), 900, "the first run is at work")
     second = world.run("table1", "--cores", "2", **machine)
     assert second.returncode == 1
     assert "Another run is at work" in second.stdout
     assert "./reproduce status" in second.stdout
-    assert first.wait(600) == 0
+    assert first.wait(1500) == 0
     assert world.tables() == finished.tables()
     assert set(world.counts().values()) == {1}
     assert len(world.devices()) == len(METHODS)  # each evaluation is a process, and took one of the two

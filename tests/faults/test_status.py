@@ -53,6 +53,50 @@ def test_failures_are_those_that_no_later_attempt_made_good() -> None:
     assert (found[1].state, found[1].cluster_log) == (None, None)
 
 
+REFUSED = """[Sat Nov 21 11:02:34 2026]
+rule evaluate_method:
+    output: results/evaluation/m/pope/himap/shard-0-of-1.jsonl
+SLURM sbatch failed for array job submission (tasks 1-3). The error message was 'sbatch: error: invalid account
+sbatch: error: Batch job submission failed'.
+    sbatch call:
+        sbatch --parsable
+
+[Sat Nov 21 11:02:34 2026]
+Error in rule evaluate_method:
+    message: Part of failed array sbatch submission (tasks 1-3); see log for details.For further error details see the log.
+    jobid: 5
+    output: results/evaluation/m/pope/himap/shard-0-of-1.jsonl
+    log: results/logs/evaluation/m/pope/himap/shard-0-of-1.log (check log file(s) for error details)
+    shell:
+        python workflow_scripts/warm.py evaluate_method.py
+[Sat Nov 21 11:02:35 2026]
+Error in rule count_flops:
+    message: SLURM sbatch failed. The error message was 'the queue is closed'.
+    sbatch call:
+        sbatch --parsable --wrap="python -m snakemake"
+For further error details see the cluster/cloud log and the log files of the involved rule(s).
+    jobid: 13
+    output: results/flops/m/qa.csv
+    log: results/logs/flops/m/qa.log (check log file(s) for error details)
+[Sat Nov 21 11:02:36 2026]
+Error in rule make_table:
+    message: None
+    jobid: 1
+    output: results/tables/t.csv
+    log: results/logs/tables/t.log (check log file(s) for error details)
+"""
+
+
+def test_a_job_that_was_not_taken_is_named_with_what_slurm_said(tmp_path: Path) -> None:
+    found = failures(REFUSED)
+    assert [one.output.split("/")[1] for one in found] == ["evaluation", "flops", "tables"]
+    why = "sbatch: error: invalid account sbatch: error: Batch job submission failed"
+    assert reason(found[0], tmp_path) == f"SLURM did not take it: {why}"
+    assert reason(found[1], tmp_path) == "SLURM did not take it: the queue is closed"
+    assert found[1].log == "results/logs/flops/m/qa.log"
+    assert found[2].refused is None
+
+
 def test_a_reason_is_the_clusters_word_or_the_last_line_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("loading\n  0%|   |\r 50%|#  |\r100%|###|\nerror: the file is broken; make it again\n\n")
@@ -137,10 +181,12 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     assert re.search(r"jobs? failed:\n  evaluate_method -> results/evaluation/mini/pope/", failed.stdout)
     assert "start again; only the rest is run:\n  ./reproduce table1 --cores 1" in failed.stdout
     told = world.run("status")
-    done, running, broken, waiting = row(told.stdout, "table1")
-    assert (running, done + broken + waiting) == (0, 13)
-    assert broken >= 1
-    assert "    | error: " in told.stdout
+    # All four jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.
+    assert row(told.stdout, "table1") == [2, 0, 4, 7]
+    _, _, named = told.stdout.partition("failed:\n")
+    assert re.findall(r"^  (\w+) -> ", named, re.MULTILINE).count("evaluate_method") == 3
+    assert "  count_flops -> results/flops/mini/qa.csv" in named
+    assert named.count("    | error: models/mini: its weights are not whole safetensors files") == 4
 
 
 def row(text: str, name: str) -> list[int]:

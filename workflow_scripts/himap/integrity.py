@@ -2,13 +2,18 @@
 
 One ledger in the workflow's own folder: for each output the end of the job that made it, its size, time and SHA-256. A
 job that ran since the last look has another end, and its output is taken into the ledger as it is.
+
+Snakemake does not miss a file whose products are there. So where a job that had to be done anew lost its old output and
+came to no end, or its output was set aside here, what was made from the old output gets Snakemake's mark of an
+unfinished file: it is made again, and for it the lost file.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +23,30 @@ from himap.status import noted
 ALWAYS_READ = 64_000_000  # bytes; larger files are read again only if size or time differ
 
 
+@dataclass(frozen=True)
+class Made:
+    """Snakemake's note of an output: when the last attempt at it began and ended, from what, and where the note stands."""
+
+    begun: float
+    ended: float
+    inputs: tuple[str, ...]
+    note: Path
+
+
 def check(root: Path) -> list[str]:
     """Set aside every output that is not what its job wrote, bring the ledger up to date; returns what was set aside."""
+    made = finished(root / ".snakemake" / "metadata")
     ledger_file = root / ".snakemake" / "checksums.json"
     ledger = read_ledger(ledger_file)
     now: dict[str, list[Any]] = {}
     altered = []
-    for output, ended in finished(root / ".snakemake" / "metadata"):
+    for output, one in made.items():
         path = root / output
         if not path.is_file():
             continue
         known = ledger.get(output)
-        if known is None or known[0] != ended:
-            now[output] = [ended, *facts(path), sha256(path)]
+        if known is None or known[0] != one.ended:
+            now[output] = [one.ended, *facts(path), sha256(path)]
         elif is_as_written(path, known):
             now[output] = known
         else:
@@ -40,7 +56,34 @@ def check(root: Path) -> list[str]:
             shutil.move(path, aside)
     if now != ledger:
         write_text(ledger_file, json.dumps(now))
+    distrust(root, made, altered)
     return altered
+
+
+def distrust(root: Path, made: dict[str, Made], altered: Collection[str] = ()) -> None:
+    """Mark as unfinished what is there and was made from a lost file that was altered or had to be made anew."""
+    marks = root / ".snakemake" / "incomplete"
+    lost = {output for output in made if not (root / output).exists()}
+
+    def is_outdated(output: str, product: Made) -> bool:
+        one = made[output]
+        if output in altered or (marks / note_name(root, one)).exists() or one.begun > product.ended:
+            return True  # a later attempt came to no end
+        sources = [name for name in one.inputs if name in made]
+        return any(is_outdated(name, one) if name in lost else made[name].begun > one.ended for name in sources)
+
+    for output, one in made.items():
+        mark = marks / note_name(root, one)
+        if output in lost or mark.exists():
+            continue
+        if any(is_outdated(name, one) for name in one.inputs if name in lost):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text("{}")
+
+
+def note_name(root: Path, one: Made) -> Path:
+    """The name under which Snakemake keeps all notes of an output."""
+    return one.note.relative_to(root / ".snakemake" / "metadata")
 
 
 def is_as_written(path: Path, known: list[Any]) -> bool:
@@ -66,10 +109,14 @@ def read_ledger(path: Path) -> dict[str, list[Any]]:
     return held if whole else {}
 
 
-def finished(metadata: Path) -> Iterator[tuple[str, float]]:
-    """Every output that a job finished, and when, from Snakemake's notes."""
+def finished(metadata: Path) -> dict[str, Made]:
+    """Every output that a job finished, from Snakemake's notes."""
+    found = {}
     for output, path in noted(metadata):
         try:
-            yield output, float(json.loads(path.read_text(encoding="utf-8"))["endtime"])
-        except (OSError, ValueError, KeyError, TypeError):
+            note = json.loads(path.read_text(encoding="utf-8"))
+            ended = float(note["endtime"])
+            found[output] = Made(float(note.get("starttime") or ended), ended, tuple(note.get("input") or ()), path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
+    return found

@@ -36,6 +36,9 @@ ENDED_FROM_OUTSIDE = {  # what a scheduler calls it, what its log says of it, wh
     "CANCELLED": (r"CANCELLED AT", "it was cancelled"),
 }
 
+NEXT_MESSAGE = re.compile(r"^(?:\[\w{3} \w{3} +\d|Error in |(?:local)?rule \w+:)", re.MULTILINE)
+REFUSAL = re.compile(r"sbatch failed[^\n]*error message was '(.*?)'\.?$", re.MULTILINE | re.DOTALL)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -46,26 +49,31 @@ class Failure:
     log: str | None
     state: str | None = None  # what the scheduler calls its end
     cluster_log: str | None = None
+    refused: str | None = None  # what the scheduler said when it did not take the job
 
 
 def failures(snakemake_log: str) -> list[Failure]:
     """The jobs that Snakemake's own log reports as failed; those that a later attempt finished are left out."""
     found: dict[str, tuple[int, Failure]] = {}
-    for error in re.finditer(r"^Error in (?:rule|group) (\w+):\n((?:[ \t]+.*\n)*)", snakemake_log, re.MULTILINE):
-        body = error[2]
-        number, output = (
-            re.search(r"^\s+jobid: (\d+)", body, re.MULTILINE),
-            re.search(r"^\s+output: ([^,\n]+)", body, re.MULTILINE),
-        )
-        logs = re.search(r"^\s+log: ([^(\n]+)", body, re.MULTILINE)
+    for error in re.finditer(r"^Error in (?:rule|group) (\w+):\n", snakemake_log, re.MULTILINE):
+        body = NEXT_MESSAGE.split(snakemake_log[error.end() :], maxsplit=1)[0]
+        number, output, logs, state = (
+            re.search(pattern, body, re.MULTILINE)
+            for pattern in (
+                r"^    jobid: (\d+)", r"^    output: ([^,\n]+)", r"^    log: ([^(\n]+)", r"status is: '?(\w+)"
+            )
+        )  # fmt: skip
         own, _, cluster = logs[1].strip().partition(", ") if logs else ("", "", "")
-        state = re.search(r"status is: '?(\w+)", body)
+        refusal = REFUSAL.findall(
+            snakemake_log[: error.end()] + body
+        )  # an array's stands once, before its jobs' errors
         failure = Failure(
             rule=error[1],
             output=output[1].strip() if output else "?",
             log=own or None,
             state=state[1] if state else None,
             cluster_log=cluster or None,
+            refused=refusal[-1] if refusal and "sbatch" in body.partition("jobid:")[0] else None,
         )
         found[number[1] if number else failure.output] = (error.start(), failure)
     finished = {one[1]: one.start() for one in re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)}
@@ -95,6 +103,8 @@ def reason(failure: Failure, root: Path) -> str:
     """Why a job failed, in one line."""
     said = last_lines(root / failure.log, 1) if failure.log else []
     ended = failure.state if failure.state in ENDED_FROM_OUTSIDE else ended_by(failure.cluster_log)
+    if failure.refused:
+        return f"SLURM did not take it: {' '.join(failure.refused.split())}"
     if ended:
         return f"SLURM says {ended}: {ENDED_FROM_OUTSIDE[ended][1]}"
     if said:
@@ -174,8 +184,10 @@ def noted(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def under_way(state: Path) -> set[str]:
-    """Outputs of jobs that were begun and not ended."""
-    return {output for output, _ in noted(state / "incomplete")}
+    """Outputs of jobs that this run began and did not end; older marks were left by a run that was killed."""
+    begin = state / "reproduce.running"
+    since = begin.stat().st_mtime if begin.exists() else 0.0
+    return {output for output, path in noted(state / "incomplete") if path.stat().st_mtime >= since}
 
 
 def is_held(lock: Path) -> bool:
@@ -234,15 +246,16 @@ def standing(root: Path, summary_text: str) -> Standing:
     state = root / ".snakemake"
     rules, current = parse_summary(summary_text)
     begun = under_way(state) if is_held(state / "reproduce.lock") else set()
-    failed = [one for one in failures(latest_log(state)) if one.output not in begun and one.output not in current]
+    made = {output for output in current if (root / output).exists()}
+    failed = [one for one in failures(latest_log(state)) if one.output not in begun and one.output not in made]
     broken = {one.output for one in failed}
     states = {
         output: "running"
         if output in begun
-        else "done"
-        if output in current
         else "failed"
         if output in broken
+        else "done"
+        if output in current
         else "waiting"
         for output in rules
     }
