@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +42,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, small_model: Path, questions
 
 @pytest.fixture
 def submit(world: World, tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
-    """A function that starts the workflow with further words and returns the lines that sbatch was given, by rule."""
+    """A function that starts the workflow with further words and returns the lines that sbatch was given, by rule.
+
+    Each start has its own copy: Snakemake removes the outputs of a job that was refused.
+    """
+    starts = itertools.count()
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, text in {"sbatch": SBATCH, "scontrol": SCONTROL}.items():
@@ -51,11 +57,16 @@ def submit(world: World, tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
         path.chmod(0o755)
 
     def start(*words: str) -> dict[str, list[str]]:
-        notes = tmp_path / "submitted.txt"
+        here = tmp_path / f"start{next(starts)}"
+        notes = tmp_path / f"{here.name}.txt"
         profile = ("--profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue")
-        done = world.run(*words, *profile, PATH=f"{programs}:{os.environ['PATH']}", SUBMITTED=str(notes))
+        soon = ("--slurm-init-seconds-before-status-checks", "1")
+        done = world.twin(here).run(
+            *words, *profile, *soon, PATH=f"{programs}:{os.environ['PATH']}", SUBMITTED=str(notes)
+        )
         assert done.returncode == 1
-        assert "the queue is closed" in done.stdout
+        assert "reason: SLURM did not take it: the queue is closed" in done.stdout
+        assert not re.search(r"-> \?$|reason: (?!SLURM did)", done.stdout, re.MULTILINE)  # so every failure is named
         lines: dict[str, list[str]] = {}
         for line in notes.read_text().splitlines():
             rule = line.partition("--comment rule_")[2].split(" ")[0].partition("_wildcards")[0]
@@ -101,20 +112,24 @@ def test_a_gpu_model_and_the_gres_form_replace_the_plain_number(submit: Callable
 
 
 def test_a_job_without_a_model_asks_for_no_gpu(submit: Callable[..., dict[str, list[str]]]) -> None:
-    again = ("--forcerun", "fetch_model", "download_benchmark", "--retries", "0")
-    lines = submit("table1", *again, "--default-resources", "slurm_partition=short")
+    again = ("--forcerun", "fetch_model", "download_benchmark", "--default-resources", "slurm_partition=short")
+    lines = submit("table1", *again)
     for rule, memory in (("fetch_model", 2000), ("download_benchmark", 4000)):
-        (line,) = lines[rule]
-        assert "--gpus" not in line
-        assert f"--mem {memory} " in line
-        assert "-t 240 " in line
-        assert "-p short " in line
+        assert len(lines[rule]) == 3
+        for attempt, line in enumerate(lines[rule], start=1):
+            assert "--gpus" not in line
+            assert f"--mem {memory * attempt} " in line
+            assert f"-t {240 * attempt} " in line
+            assert "-p short " in line
 
 
 def test_the_example_of_partitions_sends_models_to_gpus_and_the_rest_elsewhere(
     submit: Callable[..., dict[str, list[str]]],
 ) -> None:
     partitions = ("--slurm-partition-config", "profiles/slurm/partitions.example.yaml", "--retries", "0")
-    assert "-p gpu " in submit("table1", *partitions)["count_flops"][0]
-    download = submit("table1", *partitions, "--forcerun", "download_benchmark")["download_benchmark"][0]
-    assert "-p gpu " not in download
+    lines = submit("table1", *partitions)
+    assert "-p gpu " in lines["count_flops"][0]
+    assert "-p gpu " in lines["evaluate_method"][0]
+    again = submit("table1", *partitions, "--forcerun", "fetch_model", "download_benchmark")
+    assert "-p cpu " in again["fetch_model"][0]
+    assert "-p cpu " in again["download_benchmark"][0]
