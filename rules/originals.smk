@@ -76,8 +76,8 @@ rule compare_with_original:
         ours=f"{out}/verification/{{model}}/ours.json",
         original=f"{out}/verification/{{model}}/original.json",
     output:
-        f"{out}/verification/{{model}}/table.csv",
-        report(
+        table=f"{out}/verification/{{model}}/table.csv",
+        page=report(
             f"{out}/verification/{{model}}/table.html",
             category="Original implementation",
             labels={"model": "{model}"},
@@ -93,7 +93,7 @@ rule compare_with_original:
         code=code_version("verify_original.py"),
     shell:
         "python workflow_scripts/warm.py verify_original.py compare --ours {input.ours:q} --original {input.original:q}"
-        " --out {output[0]:q} > {log:q} 2>&1"
+        " --out {output.table:q} > {log:q} 2>&1"
 
 
 rule verify_original:
