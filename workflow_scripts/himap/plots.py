@@ -60,10 +60,11 @@ def curves_per_layer(frame: pd.DataFrame, look: Look, label: str) -> Figure:
     return figure
 
 
-def paper_in_legend(ax: Axes, frame: pd.DataFrame, line: str = "thin: the paper's, over the same share of the depth") -> None:
-    """A word on the paper's marks, if there are any, for the legend that this panel gives."""
+def paper_in_legend(ax: Axes, frame: pd.DataFrame) -> None:
+    """A word on the paper's curves, if there are any, for the legend that this panel gives."""
     if (frame["source"] == "paper").any():
-        ax.plot([], [], color="black", linewidth=0.7, linestyle="--", label=line)
+        label = "thin: the paper's (dashed: over the same share of the depth)"
+        ax.plot([], [], color="black", linewidth=0.7, linestyle="--", label=label)
 
 
 def layer_axis(ax: Axes) -> None:
