@@ -132,12 +132,11 @@ def _encode(module: Any, pixels: Tensor) -> Tensor:
 
 def _attach_processor(model: Model, directory: Path, config: Any, template: str, image_mode: str) -> None:
     """Give the model its tokenizer and image side."""
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    processor = AutoImageProcessor.from_pretrained(
-        directory, local_files_only=True, trust_remote_code=False, backend="pil"
-    )
+    processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
     if len(tokenizer) > model.embed_tokens.num_embeddings:
         raise ValueError(
             f"{directory}: the tokenizer has {len(tokenizer)} entries but the model embeds {model.embed_tokens.num_embeddings}; "
