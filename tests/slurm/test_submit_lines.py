@@ -12,10 +12,11 @@ import pytest
 from world import World
 
 SBATCH = """#!/bin/sh
+line=
 for word in "$@"; do
-    case "$word" in --wrap=*) ;; *) printf '%s ' "$word" >> "$SUBMITTED" ;; esac
+    case "$word" in --wrap=*) ;; *) line="$line$word " ;; esac
 done
-echo >> "$SUBMITTED"
+printf '%s\\n' "$line" >> "$SUBMITTED"  # at once: an array and a job are submitted at the same time
 echo "the queue is closed" >&2
 exit 1
 """
@@ -65,8 +66,10 @@ def submit(world: World, tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
             *words, *profile, *soon, PATH=f"{programs}:{os.environ['PATH']}", SUBMITTED=str(notes)
         )
         assert done.returncode == 1
-        assert "reason: SLURM did not take it: the queue is closed" in done.stdout
-        assert not re.search(r"-> \?$|reason: (?!SLURM did)", done.stdout, re.MULTILINE)  # so every failure is named
+        summary = re.split(r"^\d+ jobs? failed:$", done.stdout, maxsplit=1, flags=re.MULTILINE)[1]
+        reasons = re.findall(r"^    reason: (.*)$", summary, re.MULTILINE)
+        assert set(reasons) == {"SLURM did not take it: the queue is closed"}
+        assert len(re.findall(r"^  \w+ -> results/.", summary, re.MULTILINE)) == len(reasons)
         lines: dict[str, list[str]] = {}
         for line in notes.read_text().splitlines():
             rule = line.partition("--comment rule_")[2].split(" ")[0].partition("_wildcards")[0]
