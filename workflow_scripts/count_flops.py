@@ -59,7 +59,8 @@ def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[
     text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
     cost = {
         convention: fmean(
-            flops(model.dims, method["stages"], convention, n_image=i, n_text=t) for i, t in zip(image, text, strict=True)
+            flops(model.dims, method["stages"], convention, n_image=i, n_text=t)
+            for i, t in zip(image, text, strict=True)
         )
         for convention in CONVENTIONS
     }

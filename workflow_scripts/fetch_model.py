@@ -66,7 +66,9 @@ def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     config = read_config(directory)
     files = sorted(path for path in directory.iterdir() if path.suffix in KINDS)
     if not any(path.suffix in (".safetensors", ".bin") for path in files):
-        raise ValueError(f"{directory}: no weights (.safetensors) here; the download was cut short or the folder is wrong")
+        raise ValueError(
+            f"{directory}: no weights (.safetensors) here; the download was cut short or the folder is wrong"
+        )
     listed = []
     for path in files:
         print(f"checksum of {path.name}", file=sys.stderr)

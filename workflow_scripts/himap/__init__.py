@@ -1,8 +1,8 @@
 """HiMAP: how visual information flows through multimodal language models, and what of it can be dropped.
 
-    model = himap.load("models/mini")
-    answer = himap.generate(model, image, "What colour is the circle?", method="himap")
-    answer.picture()
+model = himap.load("models/mini")
+answer = himap.generate(model, image, "What colour is the circle?", method="himap")
+answer.picture()
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", default=",".join(PARTS), help="which of %(default)s")
     parser.add_argument("--new-tokens", type=int, default=8, help="tokens of a full answer")
-    parser.add_argument("--naive-points", type=int, default=3, help="naive sweep runs measured; their median stands for all")
+    parser.add_argument(
+        "--naive-points", type=int, default=3, help="naive sweep runs measured; their median stands for all"
+    )
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
     sizes = read_dims(arguments.dims)
@@ -220,7 +222,12 @@ class Bench:
                 call()
                 seconds[name].append(now(device) - begin)
         return {
-            name: {"seconds": statistics.median(times), "fastest": min(times), "slowest": max(times), "peak_mb": peaks[name]}
+            name: {
+                "seconds": statistics.median(times),
+                "fastest": min(times),
+                "slowest": max(times),
+                "peak_mb": peaks[name],
+            }
             for name, times in seconds.items()
         }
 

@@ -45,7 +45,9 @@ def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -
     if extent not in EXTENTS:
         raise unknown("extent", extent, EXTENTS)
     if not isinstance(layer, int) or isinstance(layer, bool) or not 0 <= layer < layers:
-        raise ValueError(f"layer: {layer!r} is no layer to disrupt; allowed: 0 to {layers - 1} (the model has {layers})")
+        raise ValueError(
+            f"layer: {layer!r} is no layer to disrupt; allowed: 0 to {layers - 1} (the model has {layers})"
+        )
     if extent == "window" and (not isinstance(window, int) or window < 1):
         raise ValueError(f"window: {window!r} is no number of layers; at least 1")
     last = {"single": layer, "suffix": layers - 1, "window": min(layers, layer + window) - 1}[extent]

@@ -102,11 +102,7 @@ def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] 
 
     stated = {key: value for key, value in vars(arguments).items() if key not in (*ignore, "out")}
     model = Path(arguments.model)
-    files = (
-        sorted(p for p in model.iterdir() if p.suffix in KINDS)
-        if model.is_dir()
-        else []
-    )
+    files = sorted(p for p in model.iterdir() if p.suffix in KINDS) if model.is_dir() else []
     prints = [
         (p.name, sha256(p) if p.stat().st_size < 1 << 24 else [p.stat().st_size, p.stat().st_mtime_ns]) for p in files
     ]

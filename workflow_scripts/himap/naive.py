@@ -80,7 +80,9 @@ def answer(model: Model, ids: list[int], pixels: Tensor, new_tokens: int, **how:
     return generated
 
 
-def disrupted_answer(model: Model, ids: list[int], pixels: Tensor, prompt: Rows, cut: Cut, new_tokens: int) -> list[int]:
+def disrupted_answer(
+    model: Model, ids: list[int], pixels: Tensor, prompt: Rows, cut: Cut, new_tokens: int
+) -> list[int]:
     """One run of a sweep: one layer, one flow."""
     return answer(model, ids, pixels, new_tokens, disruption=Disruption([cut], prompt, [0]))
 

@@ -39,7 +39,13 @@ class Answer:
 
 
 def generate(
-    model: Model, image: Image | str | Path, question: str, method: str = "himap", *, max_new_tokens: int = 64, seed: int = 0
+    model: Model,
+    image: Image | str | Path,
+    question: str,
+    method: str = "himap",
+    *,
+    max_new_tokens: int = 64,
+    seed: int = 0,
 ) -> Answer:
     """Ask one question about one picture under a method; a checkpoint's own schedules.json is honoured."""
     from PIL import Image as images

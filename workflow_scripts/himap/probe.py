@@ -143,7 +143,9 @@ def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
         if tensors[key].ndim != dimensions:
             raise ValueError(f"{path}: {key} has shape {list(tensors[key].shape)}; {dimensions} dimensions are needed")
     if tensors["pixel_values"].shape[1] != 3:
-        raise ValueError(f"{path}: pixel_values has shape {list(tensors['pixel_values'].shape)}; [images, 3, H, W] is needed")
+        raise ValueError(
+            f"{path}: pixel_values has shape {list(tensors['pixel_values'].shape)}; [images, 3, H, W] is needed"
+        )
     ids = tensors["input_ids"].tolist()
     beyond = [token for token in ids if not 0 <= token < model.dims.vocab]
     if beyond:

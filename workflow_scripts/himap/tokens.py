@@ -22,7 +22,8 @@ def token_groups(ids: Sequence[int], image_token_id: int) -> list[int]:
         raise ValueError(f"a prompt of {len(ids)} tokens has no image token (id {image_token_id})")
     first = ids.index(image_token_id)
     return [
-        SYSTEM if place < first else IMAGE if token == image_token_id else INSTRUCTION for place, token in enumerate(ids)
+        SYSTEM if place < first else IMAGE if token == image_token_id else INSTRUCTION
+        for place, token in enumerate(ids)
     ]
 
 
@@ -44,7 +45,9 @@ def expand_image_tokens(ids: Sequence[int], image_token_id: int, counts: Sequenc
     if marks == sum(counts) and marks != len(counts):
         return list(ids)
     if marks != len(counts):
-        raise ValueError(f"the prompt has {marks} image marks (id {image_token_id}) but the sample has {len(counts)} images")
+        raise ValueError(
+            f"the prompt has {marks} image marks (id {image_token_id}) but the sample has {len(counts)} images"
+        )
     remaining = iter(counts)
     return [t for token in ids for t in ([token] * next(remaining) if token == image_token_id else [token])]
 

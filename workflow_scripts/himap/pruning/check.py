@@ -30,7 +30,9 @@ def check_stages(stages: Sequence[dict[str, Any]], layers: int, n_image: int | N
                 f"below the last of the model's {layers} layers"
             )
         if layer <= below:
-            raise ValueError(f"{where}.layer: {layer} does not come after layer {below} of the stage before; put them in order")
+            raise ValueError(
+                f"{where}.layer: {layer} does not come after layer {below} of the stage before; put them in order"
+            )
         _check_keep(where, keep)
         if isinstance(keep, float):
             if keep > share:

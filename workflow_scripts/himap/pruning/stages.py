@@ -75,5 +75,7 @@ class Pruning(Intervention):
 def highest(scores: Tensor, among: Tensor, counts: Sequence[int]) -> Tensor:
     """Mask [B, T] of the `counts` highest scores among the chosen tokens of each sample; the earlier one wins a tie."""
     order = scores.masked_fill(~among, float("-inf")).argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
     return among & (rank < torch.tensor(counts, device=scores.device)[:, None])

@@ -87,7 +87,9 @@ def check_form(name: str, method: Mapping[str, Any]) -> list[str]:
             raise unknown(f"key in method {name!r}", key, KEYS)
     forms = [form for form in FORMS if form in method]
     if len(forms) != 1:
-        raise ValueError(f"method {name!r} has {' and '.join(forms) or 'no form'}; give exactly one of {', '.join(FORMS)}")
+        raise ValueError(
+            f"method {name!r} has {' and '.join(forms) or 'no form'}; give exactly one of {', '.join(FORMS)}"
+        )
     if forms[0] in ("every_layer", "before_decoder", "downsample") and "flops_of" not in method:
         raise ValueError(f"method {name!r}: {forms[0]} needs flops_of, the method whose cost it is to match")
     return forms
