@@ -46,8 +46,7 @@ def trees_of(
             continue
         partly = path in entries and (unused or entries[path])
         found[path] = used_part(path, unused, entries[path]) if partly else tree_of(path)
-        package = list(path.relative_to(folder).parent.parts)
-        queue += [file for name in imported_names(found[path], package) for file in module_files(name, folder)]
+        queue += imported_files(found[path], path.relative_to(folder).parent.parts, folder)
     return found
 
 
@@ -102,6 +101,13 @@ def defined_names(statement: ast.stmt) -> list[str]:
         return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+@cache
+def imported_files(tree: ast.Module, package: tuple[str, ...], folder: Path) -> list[Path]:
+    """The files that a module's imports run."""
+    names = dict.fromkeys(imported_names(tree, list(package)))
+    return [file for name in names for file in module_files(name, folder)]
 
 
 def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:

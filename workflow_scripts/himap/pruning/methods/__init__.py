@@ -15,6 +15,8 @@ schedules of single models: {model: {stages: ...}}. `resolve` turns all of it in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,11 @@ KINDS = ("qa", "caption", "open")
 
 def load_all() -> dict[str, dict[str, Any]]:
     """The methods that come with the library, by name."""
+    return deepcopy(_read_all())
+
+
+@cache
+def _read_all() -> dict[str, dict[str, Any]]:
     folder = Path(__file__).parent
     return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
 
