@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def candidates() -> dict[str, list[Stage]]:
         for r1, r2 in ((0.5, 0.125), (0.25, 0.0625)):
             found[f"himap {k1} {r1} {k2} {r2}"] = [(k1, r1, SHALLOW), (k2, r2, DEEP)]
     for first, second in ((DEEP, SHALLOW), (DEEP, DEEP), (SHALLOW, SHALLOW), (FASTV, FASTV), (RANDOM, RANDOM)):
-        found[f"himap 4 0.5 8 0.125 {first} {second}"] = [(4, 0.5, first), (8, 0.125, second)]
+        found[f"himap 3 0.5 8 0.125 {first} {second}"] = [(3, 0.5, first), (8, 0.125, second)]
     return found | {f"fastv {k} 0.5": [(k, 0.5, FASTV)] for k in (2, 3, 4, 5, 6, 7, 8, 9)}
 
 
@@ -56,8 +57,10 @@ class Exam:
 
         if (name, split, number) not in self.held:
             one = benchmarks.get(name)
-            rows = drawn.make(name, split, samples=number)
-            self.held[name, split, number] = one, [one.sample(row, index) for index, row in enumerate(rows)]
+            rows = [one.sample(row, index) for index, row in enumerate(drawn.make(name, split, samples=number))]
+            if one.rows_per_id > 1:  # ids repeat, so each gets its number
+                rows = [replace(row, sample_id=f"{row.sample_id}#{index}") for index, row in enumerate(rows)]
+            self.held[name, split, number] = one, rows
         return self.held[name, split, number]
 
     def answers(

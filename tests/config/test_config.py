@@ -68,7 +68,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("benchmarks/pope/source", "nowhere.parquet"), "benchmarks.pope.source: 'nowhere.parquet' is neither `hub` nor `mini` nor a file or folder that exists"),
     (put("methods/himap/stages/0/layr", 2), "methods.himap.stages[0].layr: unknown key (did you mean 'layer'?)"),
     (put("methods/himap/stages/0/layer", 11), "methods.himap.stages[0].layer: 11 is not below the last layer of mini (allowed: 0 to 10)"),
-    (put("methods/himap/stages/1/layer", 1), "methods.himap.stages[1].layer: 1 must be above the layer of the stage before (4)"),
+    (put("methods/himap/stages/1/layer", 1), "methods.himap.stages[1].layer: 1 must be above the layer of the stage before (3)"),
     (put("methods/himap/stages/1/keep", 0.75), "methods.himap.stages[1].keep: 0.75 must be below the 0.5 that the stage before keeps"),
     (put("methods/himap/stages/0/keep", 1.5), "methods.himap.stages[0].keep: 1.5: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),
     (put("methods/himap/stages/0/keep", True), "methods.himap.stages[0].keep: True: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),

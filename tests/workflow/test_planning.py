@@ -109,7 +109,7 @@ def test_code_checkers_are_content(command: tuple[str, ...]) -> None:
 def test_a_wrong_config_is_refused_with_all_its_problems_before_anything_runs(tmp_path: Path) -> None:
     text = (ROOT / "config.yaml").read_text()
     text = text.replace(
-        "- {layer: 4, keep: 0.5, criterion: instruction_attention}",
+        "- {layer: 3, keep: 0.5, criterion: instruction_attention}",
         "- {layr: 4, keep: 1.5, criterion: instruction_attention}",
         1,
     )
