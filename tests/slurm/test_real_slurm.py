@@ -50,7 +50,8 @@ def test_the_workflow_survives_a_bad_day_on_slurm(
         requeued = until(lambda: half_done(world, but=cancelled))
         ask("scontrol", "requeue", requeued)
         until((world.folder / "results/flops/mini/qa.csv").exists)
-        slurm.restart_controller()
+        slurm.kill_controller()
+        slurm.start_controller()
         assert process.wait(1500) == 0, said(world)
     finally:
         if process.poll() is None:
