@@ -361,6 +361,7 @@ def story(scene: Scene, rng: np.random.Generator) -> Question | None:
     mark = next(mark for mark in scene.marks if wanted in (mark.color, mark.shape))
     noun = " shape" if by_color else ""
     lines = [f"{first} likes the {wanted}{noun}.", f"{second} likes the {other}{noun}."]
+    partner = next(mark for mark in scene.marks if other in (mark.color, mark.shape))
     context = " ".join(lines[i] for i in rng.permutation(2))
     if by_color:
         text, answer, sentence = f"Which shape does {first} like?", mark.shape, f"{first} likes the {mark.shape}."
@@ -368,7 +369,9 @@ def story(scene: Scene, rng: np.random.Generator) -> Question | None:
     else:
         text, answer, sentence = f"Which color does {first} like?", mark.color, f"{first} likes {mark.color}."
         wrong = _others(COLOR_NAMES, answer, [m.color for m in scene.marks])
-    return Question("story", text, answer, sentence, wrong, context, clues=((first, wanted),))
+    others = partner.shape if by_color else partner.color
+    clues = ((first, wanted), (wanted, answer), (other, others))
+    return Question("story", text, answer, sentence, wrong, context, clues=clues)
 
 
 def word(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -430,6 +433,7 @@ def bar_value(scene: Scene, rng: np.random.Generator) -> Question | None:
         f"The value of {named} is {bar.value}.",
         _near(bar.value),
         answer_type="number",
+        clues=((bar.color if bar.color in named else bar.label, str(bar.value)),),
     )
 
 
@@ -441,15 +445,13 @@ def bar_extreme(scene: Scene, rng: np.random.Generator) -> Question | None:
     bar = best(scene.bars, key=lambda b: b.value)
     what = int(rng.integers(3))
     if what == 0:
+        text, sentence = f"What color is the {word_} bar?", f"The {word_} bar is {bar.color}."
         wrong = _others(COLOR_NAMES, bar.color, [b.color for b in scene.bars])
-        return Question(
-            "bar extreme", f"What color is the {word_} bar?", bar.color, f"The {word_} bar is {bar.color}.", wrong
-        )
+        return Question("bar extreme", text, bar.color, sentence, wrong, clues=((word_, bar.color),))
     if what == 1:
+        text, sentence = f"What is the label of the {word_} bar?", f"Its label is {bar.label}."
         wrong = _others(tuple(BAR_LABELS), bar.label, [b.label for b in scene.bars])
-        return Question(
-            "bar extreme", f"What is the label of the {word_} bar?", bar.label, f"Its label is {bar.label}.", wrong
-        )
+        return Question("bar extreme", text, bar.label, sentence, wrong, clues=((word_, bar.color),))
     text = f"What is the {word_} value?"
     return Question(
         "bar extreme",
@@ -458,6 +460,7 @@ def bar_extreme(scene: Scene, rng: np.random.Generator) -> Question | None:
         f"The {word_} value is {bar.value}.",
         _near(bar.value),
         answer_type="number",
+        clues=((word_, str(bar.value)),),
     )
 
 
@@ -500,9 +503,8 @@ def bar_color(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     bar = _pick(rng, scene.bars)
     wrong = _others(COLOR_NAMES, bar.color, [b.color for b in scene.bars])
-    return Question(
-        "bar color", f"What color is bar {bar.label}?", bar.color, f"Bar {bar.label} is {bar.color}.", wrong
-    )
+    text, sentence = f"What color is bar {bar.label}?", f"Bar {bar.label} is {bar.color}."
+    return Question("bar color", text, bar.color, sentence, wrong, clues=((bar.label, bar.color),))
 
 
 def field_value(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -525,7 +527,7 @@ def total(scene: Scene, rng: np.random.Generator) -> Question | None:
     result = sum(scene.terms)
     wrong = tuple(str(result + d) for d in (1, -1, 2, -2, 3))
     text, sentence = "What is the result of the sum?", f"The result is {result}."
-    return Question("sum", text, str(result), sentence, wrong, answer_type="number", clues=_digits(result))
+    return Question("sum", text, str(result), sentence, wrong, answer_type="number", clues=_terms(scene.terms))
 
 
 def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -536,12 +538,12 @@ def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     said = result if rng.random() < 0.5 else max(2, result + int(_pick(rng, (-2, -1, 1, 2))))
     text = f"Is the result of the sum in the image {said}?"
     yes, no = f"Yes, it is {result}.", f"No, it is {result}."
-    return _yes_no("sum is", text, said == result, yes, no, _digits(result))
+    return _yes_no("sum is", text, said == result, yes, no, _terms(scene.terms))
 
 
-def _digits(result: int) -> tuple[tuple[str, str], ...]:
-    """The clues of a sum: its tens and its ones."""
-    return ("result", str(result // 10)), ("sum", str(result % 10))
+def _terms(terms: tuple[int, int]) -> tuple[tuple[str, str], ...]:
+    """The clues of a sum: what is added, and the last digit of the result."""
+    return ("result", str(terms[0])), ("sum", str(terms[1])), ("?", str(sum(terms) % 10))
 
 
 def scene_is(scene: Scene, rng: np.random.Generator) -> Question | None:

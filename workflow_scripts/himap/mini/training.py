@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from himap import files
 from himap.mini import checkpoint
-from himap.mini.batches import COLOR_CLASSES, GLYPH_CLASSES, Batch, BatchMaker, cell_words, color_words
+from himap.mini.batches import COLOR_CLASSES, GLYPH_CLASSES, Batch, BatchMaker, cell_words, color_words, place_words
 from himap.mini.glyphs import COLOR_NAMES
 from himap.mini.network import Network
 from himap.mini.optimizer import Optimizer
@@ -40,7 +40,7 @@ class Recipe:
     easy_steps: int = 600
     choice_from: int = 600
     choice_steps: int = 600
-    hard_from: int = 4000
+    hard_from: int = 2500
     muon_rate: float = 0.01
     adam_rate: float = 0.002
     tower_rate: float = 0.001
@@ -156,6 +156,8 @@ class Trainer:
         self.network = Network(self.model, self.batches.prefix_ids, compiled, dtype)
         self.allowed = {name: torch.from_numpy(mask).to(self.device) for name, mask in self.batches.allowed().items()}
         self.glyph_words = torch.from_numpy(cell_words(self.tokenizer)).to(self.device)
+        places = torch.from_numpy(place_words(self.tokenizer)).to(self.device)
+        self.place_words = {"rows": places[0], "columns": places[1]}
         self.color_words = torch.from_numpy(color_words(self.tokenizer)).to(self.device)
         named = dict(self.model.named_parameters())
         tower = {k: v for k, v in named.items() if "vision_tower" in k and "post_layernorm" not in k}
@@ -279,11 +281,11 @@ class Trainer:
     def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Answer loss, alignment loss, and which answer tokens are predicted right (in row-major order).
 
-        Alignment: an image token, through final norm and head, names its color and its glyph. In the decoder the steps of
-        an answer get a place each: after half of the layers an object that a question names says in which row and column
-        it stands, and other words say what is true of them (a shape its color or number, a name what the context says of
-        it); after two thirds the question mark says the answer; and two layers before the end the last token of an
-        option names the option's letter and says whether the option is right.
+        Alignment: an image token, through final norm and head, names its color, its glyph, its row and its column. In the
+        decoder the steps of an answer get a place each: after half of the layers an object that a question names says in
+        which row and column it stands, and other words say what is true of them (a shape its color or number, a bar its
+        value, a name what the context says of it); after two thirds the question mark says the answer; and two layers
+        before the end the last token of an option names the option's letter and says whether the option is right.
         """
         with torch.no_grad():
             features = self.network.features(data["pixels"])
@@ -301,6 +303,9 @@ class Trainer:
         words = self.network.logits(image[cells])
         align = F.cross_entropy(words, self.color_words[data["colors"][cells]])
         align = align + F.cross_entropy(words, self.glyph_words[data["glyphs"][cells]], ignore_index=-100)
+        cell = cells.nonzero()[:, 1]
+        for name, place in (("rows", cell // SIDE), ("columns", cell % SIDE)):
+            align = align + 0.3 * F.cross_entropy(words + self.allowed[name], self.place_words[name][place])
         half, late, last = states[layers // 2 - 1], states[2 * layers // 3 - 1], states[-3]
         for state, name, weight in (
             (half, "clues", 1.0),
