@@ -58,7 +58,7 @@ def test_the_workflow_survives_a_bad_day_on_slurm(
     log = said(world)
     assert "Submitted array job" in log
     assert f"SLURM-job '{cancelled}' failed" in log
-    assert f"SLURM-job '{requeued}' failed" not in log  # SLURM itself started it again
+    assert f"SLURM-job '{requeued}' failed" not in log, slurm_said(world, "evaluate_method")  # started again by SLURM
     assert "CANCELLED AT" in slurm_said(world, "evaluate_method")
     assert "exceeded memory limit" in slurm_said(world, "count_flops")
     asked = [int(one) for one in re.findall(r"^rule count_flops:.*?mem_mb=(\d+)", log, re.DOTALL | re.MULTILINE)]

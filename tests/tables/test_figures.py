@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +129,12 @@ def test_consistency_is_averaged_over_the_first_and_the_last_layers(tmp_path: Pa
 def test_blocks_of_another_run_are_not_mixed_in(tmp_path: Path, settings: dict[str, Any]) -> None:
     write_disruption(tmp_path)
     stray = tmp_path / "disruption/llava/scienceqa/layers-0-3.parquet"
-    stray.write_bytes((stray.parent / "layers-0-1.parquet").read_bytes())
-    assert (
-        only(
-            figure_data.figure5(settings, str(tmp_path)), part="first", measure="label", flow="img2txt", source="ours"
-        )["n"].item()
-        == 4
-    )
+    other = pd.read_parquet(stray.parent / "layers-0-1.parquet").assign(clean_answer="Z")
+    write_parquet(stray.with_name("layers-0-0.parquet"), other)
+    write_parquet(stray, other)
+    ours = only(figure_data.figure5(settings, str(tmp_path)), source="ours")
+    assert only(ours, part="first", measure="label", flow="img2txt")["n"].item() == 4
+    assert ours["floor"].unique() == [0.75]
     settings["layers"] = [0]
     frame = figure_data.figure5(settings, str(tmp_path))
     assert set(only(frame, source="ours", part="layer")["layer"]) == {0}
@@ -188,6 +188,25 @@ def test_latency_is_the_mean_of_each_samples_median(tmp_path: Path, settings: di
     assert only(frame, method="himap")["seconds"].item() == 1.0
     assert only(frame, method="himap")["ideal"].item() == pytest.approx(1.5 / 4)
     assert only(frame, method="himap")["paper"].item() == 0.117
+
+
+def test_each_model_has_its_own_rows_in_figure_5_and_its_own_paper_values(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    from himap import plots
+    from himap.drawing import Look
+
+    write_disruption(tmp_path)
+    shutil.copytree(tmp_path / "disruption/llava", tmp_path / "disruption/larger")
+    settings["models"]["larger"] = {"published": "LLaVA-13B", "layers": LAYERS}
+    settings["blocks"]["larger"] = settings["blocks"]["llava"]
+    frame = figure_data.figure5(settings, str(tmp_path))
+    frame.loc[frame["model"] == "larger", "value"] *= 0.5
+    axes = plots.figure5(frame, Look()).axes
+    titles = [ax.get_title().split(":")[0] for ax in axes if ax.get_title()]
+    assert titles == ["larger", "larger", "llava", "llava"]
+    heights = [[bar.get_height() for bar in ax.patches] for ax in axes if ax.patches]
+    assert heights[0] == pytest.approx([height / 2 for height in heights[2]])
 
 
 def frontier_frame() -> pd.DataFrame:

@@ -108,6 +108,30 @@ def test_the_four_forms_show_the_same_numbers(settings: dict[str, Any], results:
     assert again.loc[1, "ours"] == 70.0
 
 
+def test_where_a_schedule_differs_with_the_kind_of_task_each_cost_is_named(
+    settings: dict[str, Any], results: Path
+) -> None:
+    settings["models"]["llava"]["kinds"] = ["qa", "open"]
+    settings["benchmarks"]["mmvet"] = {"comparable": True, "kind": "open", "scored": False}
+    settings["benchmark_order"] = ["scienceqa", "mmvet"]
+    assert all("(questions)" not in text for text in forms(records(settings, results), settings).values())
+    path = results / "flops" / "llava" / "open.csv"
+    costs = pd.read_csv(path)
+    costs.loc[costs["method"] == "himap", ["flops", "ratio"]] = [1.5e12, 0.5]
+    costs.to_csv(path, index=False)
+    made = forms(records(settings, results), settings)
+    assert "25.0 % (questions); 50.0 % (open answers) (paper 24 %)" in made["md"]
+    for ending in ("tex", "html"):
+        assert "0.75 (questions); 1.50 (open answers) (paper 0.73)" in made[ending]
+
+
+def test_values_from_another_of_the_papers_tables_say_so(settings: dict[str, Any], results: Path) -> None:
+    line = "The paper's values of Vanilla, HiMAP <50%> are from its Table 1."
+    assert line not in forms(records(settings, results), settings)["md"]
+    settings["name"] = "ablation_stages"
+    assert line in forms(records(settings, results), settings)["md"]
+
+
 def test_text_is_escaped_in_each_form(settings: dict[str, Any], results: Path) -> None:
     made = forms(records(settings, results), settings)
     assert "HiMAP &lt;50%&gt;" in made["html"]

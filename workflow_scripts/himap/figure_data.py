@@ -87,12 +87,17 @@ def with_published(figure: str, settings: dict[str, Any], frame: pd.DataFrame) -
     return pd.concat(rows, ignore_index=True)
 
 
+def disruption_files(settings: dict[str, Any], results: str) -> list[tuple[str, str, Path]]:
+    """(model, benchmark, file) of this run's blocks of layers; an earlier run may have left others."""
+    files = named(results, settings, "disruption", "{}/layers-*.parquet")
+    return [(model, task, path) for model, task, path in files if path.name in settings["blocks"][model]]
+
+
 def read_disruption(settings: dict[str, Any], results: str) -> pd.DataFrame:
     """All disruption results with model and benchmark; the measures are label (agreement), label_released and score."""
     parts = [
         pd.read_parquet(path).assign(model=model, benchmark=task)
-        for model, task, path in named(results, settings, "disruption", "{}/layers-*.parquet")
-        if path.name in settings["blocks"][model]
+        for model, task, path in disruption_files(settings, results)
     ]
     frame = pd.concat(parts, ignore_index=True)
     frame = frame[frame["block"] == frame["block"].iloc[0]]
@@ -109,7 +114,7 @@ def read_disruption(settings: dict[str, Any], results: str) -> pd.DataFrame:
 def prior_floor(settings: dict[str, Any], results: str) -> pd.DataFrame:
     """What a model that always falls back to its commonest answer would score."""
     rows = []
-    for model, task, path in named(results, settings, "disruption", "{}/layers-*.parquet"):
+    for model, task, path in disruption_files(settings, results):
         answers = pd.read_parquet(path, columns=["sample_id", "clean_answer"]).drop_duplicates("sample_id")[
             "clean_answer"
         ]

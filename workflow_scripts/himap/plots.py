@@ -95,26 +95,28 @@ def figure4(frame: pd.DataFrame, look: Look) -> Figure:
 
 
 def figure5(frame: pd.DataFrame, look: Look) -> Figure:
-    """Label and score consistency: per layer above, means over the first and last layers below, with the floor."""
+    """Label and score consistency, two rows a model: per layer, and means over the first and last layers, with the floor."""
     ours = frame[frame["source"] == "ours"]
+    models = list(dict.fromkeys(ours["model"]))
     extents = [name for name in EXTENTS if name in set(ours["extent"])]
     measures = [name for name in ("label", "score") if name in set(ours["measure"])]
     columns = [(measure, extent) for measure in measures for extent in extents]
-    figure, axes = panels(2, len(columns), look, sharey="all")
-    for column, (measure, extent) in enumerate(columns):
-        here = ours[(ours["measure"] == measure) & (ours["extent"] == extent)]
-        consistency_by_layer(axes[0][column], here[here["part"] == "layer"])
-        theirs = frame[(frame["source"] == "paper") & (frame["measure"] == measure)]
-        consistency_bars(axes[1][column], here[here["part"] != "layer"], theirs if extent == "suffix" else theirs[:0])
-        axes[0][column].set_title(f"{MEASURES[measure]}\n{EXTENTS[extent]}")
-        if measure == "label":
-            for ax in (axes[0][column], axes[1][column]):
-                ax.axhline(
-                    here["floor"].mean(), color="black", linestyle=":", linewidth=1, label="commonest answer always"
-                )
-    for row in axes:
-        row[0].set_ylabel("consistency")
-        row[0].set_ylim(0, 1.05)
+    figure, axes = panels(2 * len(models), len(columns), look, sharey="all")
+    for row, model in enumerate(models):
+        above, below = axes[2 * row], axes[2 * row + 1]
+        for column, (measure, extent) in enumerate(columns):
+            here = ours[(ours["model"] == model) & (ours["measure"] == measure) & (ours["extent"] == extent)]
+            consistency_by_layer(above[column], here[here["part"] == "layer"])
+            of = (frame["source"] == "paper") & (frame["model"] == model) & (frame["measure"] == measure)
+            consistency_bars(below[column], here[here["part"] != "layer"], frame[of & (extent == "suffix")])
+            above[column].set_title(f"{model}: {MEASURES[measure]}\n{EXTENTS[extent]}")
+            if measure == "label":
+                for ax in (above[column], below[column]):
+                    floor = here["floor"].mean()
+                    ax.axhline(floor, color="black", linestyle=":", linewidth=1, label="commonest answer always")
+    for line in axes:
+        line[0].set_ylabel("consistency")
+        line[0].set_ylim(0, 1.05)
     if "suffix" in extents and (frame["source"] == "paper").any():
         axes[0][0].plot([], [], color="black", linewidth=1, label="stroke across a bar: the paper's")
     legend_below(figure, axes[0][0], columns=2)
@@ -122,7 +124,7 @@ def figure5(frame: pd.DataFrame, look: Look) -> Figure:
 
 
 def consistency_by_layer(ax: Axes, frame: pd.DataFrame) -> None:
-    """One line per flow, mean over models and benchmarks."""
+    """One line per flow, mean over benchmarks."""
     for number, flow in enumerate(name for name in FLOWS if name in set(frame["flow"])):
         line = frame[frame["flow"] == flow].groupby("layer")["value"].mean()
         ax.plot(line.index, line, color=f"C{number}", marker="o", markersize=3, label=FLOWS[flow])
@@ -130,20 +132,25 @@ def consistency_by_layer(ax: Axes, frame: pd.DataFrame) -> None:
 
 
 def consistency_bars(ax: Axes, frame: pd.DataFrame, theirs: pd.DataFrame) -> None:
-    """Bars for the first and the last layers; the paper's value as a tick where it exists."""
+    """Bars for the first and the last layers, mean over benchmarks, with 95 % intervals; the paper's value as a tick."""
     flows = [name for name in FLOWS if name in set(frame["flow"])]
     width = 0.8 / max(1, len(flows))
     for number, flow in enumerate(flows):
         for position, part in enumerate(("first", "last")):
             own = frame[(frame["flow"] == flow) & (frame["part"] == part)]
             x = position + (number - (len(flows) - 1) / 2) * width
-            ax.bar(
-                x, own["value"].mean(), width * 0.92, color=f"C{number}", yerr=1.96 * own["spread"].mean(), capsize=2
-            )
+            mean, half = own["value"].mean(), 1.96 * mean_error(own["spread"])
+            edges = [[min(half, mean)], [min(half, 1 - mean)]]  # a share lies between 0 and 1
+            ax.bar(x, mean, width * 0.92, color=f"C{number}", yerr=edges, capsize=2)
             paper = theirs[(theirs["flow"] == flow) & (theirs["part"] == part)]["value"]
             if len(paper):
                 ax.plot([x - width / 2, x + width / 2], [paper.mean()] * 2, color="black", linewidth=1)
     ax.set_xticks([0, 1], ["first layers", "last layers"])
+
+
+def mean_error(errors: pd.Series) -> float:
+    """The standard error of a mean of independent values that have these standard errors."""
+    return float(np.sqrt((errors.fillna(0) ** 2).sum()) / max(1, len(errors)))
 
 
 def figure6(frame: pd.DataFrame, look: Look) -> Figure:
@@ -207,6 +214,8 @@ def figure8(frame: pd.DataFrame, look: Look) -> Figure:
             for number, ideal in enumerate(here["ideal"]):
                 label = "ideal: time in proportion to tokens" if number == 0 else None
                 ax.plot([number - 0.35, number + 0.35], [ideal, ideal], color="black", linewidth=1.2, label=label)
+            if here["paper"].notna().any():
+                ax.plot(positions, here["paper"], "D", color="black", markersize=4, linestyle="", label="the paper's")
             ax.set_xticks(positions, here["title"], rotation=20)
             ax.set_title(f"{model}, {task} (n = {int(here['n'].max()) if len(here) else 0})")
         axes[row][0].set_ylabel("seconds per example")
@@ -231,15 +240,15 @@ def frontier(frame: pd.DataFrame, look: Look) -> Figure:
 
 
 def ablations(frame: pd.DataFrame, look: Look) -> Figure:
-    """Paired difference to the unpruned model with its interval: a row of panels per ablation, a panel per benchmark."""
-    tables, tasks = list(dict.fromkeys(frame["table"])), list(dict.fromkeys(frame["benchmark"]))
-    figure, axes = panels(len(tables), len(tasks), look, sharey="none")
-    for row, table in enumerate(tables):
-        here = frame[frame["table"] == table]
+    """Paired difference to the unpruned model with its interval: a row per ablation and model, a panel per benchmark."""
+    rows, tasks = frame[["table", "model"]].drop_duplicates(), list(dict.fromkeys(frame["benchmark"]))
+    figure, axes = panels(len(rows), len(tasks), look, sharey="none")
+    for row, (table, model) in enumerate(rows.itertuples(index=False, name=None)):
+        here = frame[(frame["table"] == table) & (frame["model"] == model)]
         methods = list(dict.fromkeys(here["title"]))
         for column, task in enumerate(tasks):
             ax = axes[row][column]
-            own = here[here["benchmark"] == task].groupby("title").mean(numeric_only=True).reindex(methods)
+            own = here[here["benchmark"] == task].set_index("title").reindex(methods)
             spread: Any = np.abs(own[["vs_vanilla_low", "vs_vanilla_high"]].to_numpy().T - own["vs_vanilla"].to_numpy())
             colors = [f"C{number}" for number in range(len(methods))]
             bars = ax.bar(
@@ -248,6 +257,6 @@ def ablations(frame: pd.DataFrame, look: Look) -> Figure:
             ax.axhline(0, color="black", linewidth=0.8)
             ax.set_xticks([])
             ax.set_title(task)
-        axes[row][0].set_ylabel(f"{table.replace('_', ', ')}\ndifference to vanilla")
+        axes[row][0].set_ylabel(f"{model}, {table.replace('_', ', ')}\ndifference to vanilla")
         axes[row][-1].legend(bars.patches, methods, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure

@@ -21,10 +21,11 @@ from himap.published import inconsistencies, table_value
 MAIN_TABLES = ("table1", "table2", "table3", "table4")
 REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
 NOT_PUBLISHED, NOT_JUDGED = "not published", "not judged"
+KINDS = {"qa": "questions", "caption": "captions", "open": "open answers"}
 COLUMNS = (
-    "model", "method", "title", "benchmark", "metric", "ours", "low", "high", "n", "paper", "difference",
+    "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "paper", "difference",
     "vs_vanilla", "vs_vanilla_low", "vs_vanilla_high", "p_value", "test", "tflops", "ratio", "ratio_prompt",
-    "ratio_measured", "paper_tflops", "paper_ratio", "status",
+    "ratio_measured", "paper_tflops", "paper_ratio", "paper_source", "status",
 )  # fmt: skip
 
 
@@ -38,6 +39,7 @@ def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
             for method in settings["methods"]:
                 folder = Path(results) / "evaluation" / model / name
                 row = {"model": model, "method": method["name"], "title": method["title"], "benchmark": name}
+                row["kind"] = column["kind"]
                 row |= cost_of(costs[column["kind"]], method["name"])
                 row |= paper_of(settings["name"], facts["published"], method["name"], name)
                 row |= score_of(folder, method["name"], column["scored"], benchmarks.get(name))
@@ -64,12 +66,13 @@ def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
 def paper_of(table: str, published: str | None, method: str, benchmark: str) -> dict[str, Any]:
     """The paper's values for a cell: from its own table, else from one of the main tables."""
     model = published or REFERENCE_ROW
-    found: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None}
+    found: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
     for source in dict.fromkeys((table, *MAIN_TABLES)):
         if (value := table_value(source, model, method, benchmark)) is not None:
             found["paper"] = value
             found["paper_tflops"] = table_value(source, model, method, "tflops")
             found["paper_ratio"] = table_value(source, model, method, "ratio")
+            found["paper_source"] = source
             break
     return found
 
@@ -142,6 +145,28 @@ def flops_text(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{1000 * value:.2f} G"
 
 
+def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    """A method's costs beside its cells: one, or where its schedule differs with the kind of task one for each, named."""
+    firsts = cells.drop_duplicates(["tflops", "ratio"])
+    kinds = [
+        cells[(cells["tflops"] == row["tflops"]) & (cells["ratio"] == row["ratio"])] for _, row in firsts.iterrows()
+    ]
+    named = [", ".join(KINDS.get(kind, kind) for kind in dict.fromkeys(own["kind"])) for own in kinds]
+    return [(name if len(named) > 1 else "", row) for name, (_, row) in zip(named, firsts.iterrows(), strict=True)]
+
+
+def cost_texts(cells: pd.DataFrame) -> tuple[str, str]:
+    """TFLOPs and ratio of a row, with the paper's where it prints them."""
+    costs = [(f" ({kind})" if kind else "", row) for kind, row in different_costs(cells)]
+    flops = "; ".join(flops_text(row["tflops"]) + kind for kind, row in costs)
+    ratios = "; ".join(f"{row['ratio']:.1f} %{kind}" for kind, row in costs)
+    printed = cells[cells["paper_tflops"].notna()]
+    if printed.empty:
+        return flops, ratios
+    theirs = printed.iloc[0]
+    return f"{flops} (paper {theirs['paper_tflops']:g})", f"{ratios} (paper {theirs['paper_ratio']:g} %)"
+
+
 def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     lines = [
@@ -158,8 +183,19 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         )
     if (frame["status"] == NOT_JUDGED).any():
         lines.append("Not judged: answers were generated, and no judge is configured.")
+    lines += borrowed(settings["name"], frame)
     lines += [f"In the paper: {what}." for what in inconsistencies(settings["name"])]
     return lines + unexplained_flops(settings["name"], frame)
+
+
+def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
+    """Which of the paper's values stand in another of its tables."""
+    others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
+    sources = others.groupby("paper_source", sort=True)["title"].unique()
+    return [
+        f"The paper's values of {', '.join(titles)} are from its {str(source).replace('table', 'Table ')}."
+        for source, titles in sources.items()
+    ]
 
 
 def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
@@ -195,8 +231,7 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
             )
             if cells.empty:
                 continue
-            first = cells.iloc[0]
-            row = [method["title"], flops_text(first["tflops"]), f"{first['ratio']:.1f} %"]
+            row = [method["title"], *cost_texts(cells)]
             for name in names:
                 cell = cells.loc[name]
                 row += [ours(cell), paper(cell), against_vanilla(cell), str(int(cell["n"]))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from himap import benchmarks
 from himap.report import text
 from himap.report.facts import scope
 from himap.report.results import Results
-from himap.tables import NOT_JUDGED, notes
+from himap.tables import NOT_JUDGED, different_costs, notes
 
 LEVEL = 0.05
 SAID_ABOVE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
@@ -64,12 +65,13 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     rows, footnotes = [], []
     for _, own in frame.groupby("method", sort=False):
         cells = own.set_index("benchmark", drop=False)
-        first = cells.iloc[0]
+        costs = different_costs(cells)
+        first = costs[0][1]
         row = {
             "title": first["title"],
-            "tflops": {"text": text.flops(first["tflops"]), "value": first["tflops"]},
-            "ratio": {"text": f"{text.number(first['ratio'])} %", "value": first["ratio"]},
-            "cost": cost_detail(first),
+            "tflops": {"text": by_kind(costs, lambda one: text.flops(one["tflops"])), "value": first["tflops"]},
+            "ratio": {"text": by_kind(costs, lambda one: f"{text.number(one['ratio'])} %"), "value": first["ratio"]},
+            "cost": " ".join(cost_detail(one, kind) for kind, one in costs).strip(),
             "cost_note": None,
             "cells": [],
         }
@@ -93,7 +95,12 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     }
 
 
-def cost_detail(row: pd.Series) -> str:
+def by_kind(costs: list[tuple[str, pd.Series]], shown: Callable[[pd.Series], str]) -> str:
+    """A cost, or one for each kind of task where they differ."""
+    return "; ".join(shown(row) + (f" ({kind})" if kind else "") for kind, row in costs)
+
+
+def cost_detail(row: pd.Series, kind: str) -> str:
     """The other counts of FLOPs."""
     shares = {
         "over the whole prompt": row["ratio_prompt"],
@@ -101,7 +108,8 @@ def cost_detail(row: pd.Series) -> str:
     }
     shown = [f"{number} % {name}" for name, value in shares.items() if (number := text.number(value)) != "–"]
     theirs = [f"paper: {text.number(row['paper_ratio'], 0)} %"] if pd.notna(row["paper_ratio"]) else []
-    return f"{row['title']}, share of the unpruned FLOPs: {', '.join([*shown, *theirs])}." if shown or theirs else ""
+    name = f"{row['title']}, {kind}" if kind else row["title"]
+    return f"{name}, share of the unpruned FLOPs: {', '.join([*shown, *theirs])}." if shown or theirs else ""
 
 
 def cell_part(row: pd.Series, comparable: bool) -> dict[str, Any]:
