@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from himap.dims import read_config
-from himap.files import sha256, write_json
+from himap.files import read_json, sha256, write_json
 from himap.scripting import run
 
 KINDS = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken")
@@ -62,17 +63,22 @@ def download(arguments: argparse.Namespace) -> Path:
 
 
 def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every file of the checkpoint with its size and checksum."""
+    """Every file of the checkpoint with its size and checksum, which must be the published one where that is known."""
     config = read_config(directory)
     files = sorted(path for path in directory.iterdir() if path.suffix in KINDS)
     if not any(path.suffix in (".safetensors", ".bin") for path in files):
         raise ValueError(
             f"{directory}: no weights (.safetensors) here; the download was cut short or the folder is wrong"
         )
-    listed = []
+    published, listed = sums_of_conversion(directory), []
     for path in files:
         print(f"checksum of {path.name}", file=sys.stderr)
-        listed.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)})
+        found, blob = sha256(path), path.resolve()
+        hub = blob.name if blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name) else None
+        if found != (expected := hub or published.get(path.name, found)):
+            where = f"on the hub; delete {blob}" if hub else f"when it was converted; delete {directory}"
+            raise ValueError(f"{path}: has the checksum {found}, not {expected} as {where} and start again")
+        listed.append({"name": path.name, "bytes": path.stat().st_size, "sha256": found})
     return {
         "directory": str(directory),
         "id": arguments.id,
@@ -81,6 +87,13 @@ def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "architectures": config.get("architectures"),
         "files": listed,
     }
+
+
+def sums_of_conversion(directory: Path) -> dict[str, str]:
+    """What convert_checkpoint.py noted of the files that it wrote; nothing for any other folder."""
+    noted = read_json(directory / "manifest.json") if (directory / "manifest.json").is_file() else {}
+    files = noted.get("files", []) if isinstance(noted, dict) and "layout" in noted else []
+    return {entry["name"]: entry["sha256"] for entry in files}
 
 
 if __name__ == "__main__":

@@ -94,3 +94,52 @@ def test_three_jobs_at_once_download_a_model_once_and_later_ones_not_at_all(
         [sys.executable, "-c", find], cwd=ROOT, env=nowhere, capture_output=True, text=True, check=True
     )
     assert (Path(found.stdout.strip()) / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+
+
+def fetch(environment: dict[str, str], out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """fetch_model.py to its end."""
+    command = [sys.executable, "workflow_scripts/fetch_model.py", *words, "--out", str(out)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_one_flipped_bit_of_downloaded_weights_is_noticed_and_a_new_download_mends_it(
+    hub: tuple[list[str], dict[str, str]], tmp_path: Path
+) -> None:
+    _, environment = hub
+    out, words = tmp_path / "manifest.json", ("--id", "o/n", "--revision", COMMIT)
+    assert fetch(environment, out, *words).returncode == 0
+    whole = out.read_text()
+    weights = Path(json.loads(whole)["directory"]) / "model.safetensors"
+    assert weights.is_symlink()  # the hub library's layout: a snapshot of names, blobs called by their checksums
+    flip_a_bit(weights.resolve())
+    out.unlink()
+    for again in (words, ("--path", str(weights.parent))):
+        done = fetch(environment, out, *again)
+        assert done.returncode == 1
+        assert f"model.safetensors: has the checksum {hashlib.sha256(weights.read_bytes()).hexdigest()}" in done.stderr
+        assert f"delete {weights.resolve()} and start again" in done.stderr
+        assert not out.exists()
+    weights.resolve().unlink()
+    assert fetch(environment, out, *words).returncode == 0
+    assert out.read_text() == whole
+
+
+def test_one_flipped_bit_of_converted_weights_is_noticed(tmp_path: Path) -> None:
+    folder, out = tmp_path / "checkpoint", tmp_path / "manifest.json"
+    folder.mkdir()
+    for name, data in FILES.items():
+        (folder / name).write_bytes(data)
+    listed = [{"name": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in FILES.items()]
+    (folder / "manifest.json").write_text(json.dumps({"layout": "llava", "files": listed}))
+    assert fetch(dict(os.environ), out, "--path", str(folder)).returncode == 0
+    flip_a_bit(folder / "model.safetensors")
+    done = fetch(dict(os.environ), out, "--path", str(folder))
+    assert done.returncode == 1
+    assert "when it was converted" in done.stderr
