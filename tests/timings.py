@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "mini"
+ENVIRONMENT = "source envs/environment.sh; ensure_environment envs/requirements-dev.txt"
 
 
 def load() -> None:
@@ -85,6 +86,11 @@ TARGETS = (  # what, seconds aimed at, how
         command("./reproduce", "-n", "--quiet", "rules", "--forceall", "--configfile", "presets/paper.yaml"),
     ),
     ("./reproduce -n", 5, command("./reproduce", "-n")),
+    (
+        "environment that is in place, looked at by another start",
+        2,
+        command("env", "-u", "HIMAP_VENV", "bash", "-c", ENVIRONMENT),
+    ),
 )
 
 
