@@ -73,6 +73,14 @@ WRONG: list[tuple[Edit, str]] = [
     (put("methods/himap/stages/0/keep", 1.5), "methods.himap.stages[0].keep: 1.5: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),
     (put("methods/himap/stages/0/keep", True), "methods.himap.stages[0].keep: True: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),
     (put("methods/himap/stages/0/criterion", "imge_attention"), "methods.himap.stages[0].criterion: unknown criterion 'imge_attention' (did you mean 'image_attention'?)"),
+    (put("methods/himap/stages/0/keep", 1), "methods.himap.stages[0].keep: 1: a count of one token, or all of them? write 1.0 for all; a tiny share keeps a single token"),
+    (put("methods/himap/stages/0/keep", 500), "methods.himap: on mini (caption): stages[0].keep: 500 is 500 image tokens, but only 144 are left"),
+    (put("methods/himap/stages/1/keep", 100), "methods.himap: on mini (caption): stages[1].keep: 100 is 100 image tokens, but only 72 are left"),
+    (put("methods/new", {"like": "himap", "criteria": ["random"]}), "methods.new: on mini (caption): 1 criteria for 2 stages of 'himap'"),
+    (put("methods/new", {"like": "himap", "criteria": []}), "methods.new.criteria: is empty; name at least one, or leave the key out"),
+    (put("methods/new", {"like": "himap", "only": [5]}), "methods.new: on mini (caption): only: 5 is beyond the 2 stages of 'himap'"),
+    (put("methods/new", {"like": "himap", "only": []}), "methods.new.only: is empty; name at least one, or leave the key out"),
+    (put("methods/fastv/models", {"mini": {"stages": [{"layer": 2, "keep": 145, "criterion": "random"}]}}), "methods.fastv: on mini (caption): stages[0].keep: 145 is 145 image tokens, but only 144 are left"),
     (put("methods/new", {"like": "himapp"}), "methods.new.like: unknown method 'himapp' (did you mean 'himap'?)"),
     (put("methods/new", {"like": "new"}), "methods.new: is defined in a circle: new -> new"),
     (put("methods/new", {"like": "himap", "downsample": True, "flops_of": "himap"}), "methods.new: must say what it does by exactly one of stages, like, every_layer, before_decoder, downsample; it has like, downsample"),
@@ -81,10 +89,20 @@ WRONG: list[tuple[Edit, str]] = [
     (put("tables/table1", {"methods": ["vanilla", "hymap"]}), "tables.table1.methods[1]: unknown method 'hymap' (did you mean 'himap'?)"),
     (put("tables/table1", {"benchmarks": ["mmee"]}), "tables.table1.benchmarks[0]: unknown benchmark 'mmee' (did you mean 'mme'?)"),
     (put("tables/table1", {"models": ["mimi"]}), "tables.table1.models[0]: unknown model 'mimi' (did you mean 'mini'?)"),
+    (put("tables/table1", {"methods": []}), "tables.table1.methods: is empty; name at least one, or leave the key out"),
+    (put("tables/table1", {"models": []}), "tables.table1.models: is empty; name at least one, or leave the key out"),
+    *((put(f"tables/{name}", {}), f"tables.{name}: is the name of another target; choose a different one") for name in ("all", "figure3", "make_table", "status")),
+    (put("saliency/definitions", []), "saliency.definitions: is empty; name at least one, or leave the key out"),
+    *((put(f"disruption/{key}", []), f"disruption.{key}: is empty; name at least one, or leave the key out") for key in ("flows", "extents", "blocks", "layers")),
+    (put("latency/methods", []), "latency.methods: is empty; name at least one, or leave the key out"),
     (put("latency/methods", ["fastvv"]), "latency.methods[0]: unknown method 'fastvv' (did you mean 'fastv'?)"),
     (put("disruption/layers", [3, 12]), "disruption.layers[1]: 12 is not a layer of mini, which has 12 (0 to 11)"),
     (put("disruption/flows", ["img2text"]), "disruption.flows[0]: 'img2text' is not one of 'img2txt', 'img2img', 'random' or 'random_unmatched' (did you mean 'img2txt'?)"),
     (put("grid/k2", [5, 11]), "grid.k2[1]: 11 is not below the last layer of mini, which has 12"),
+    (put("grid/k1", [10]), "grid: has no schedule whose deep stage comes after its shallow one (k2 > k1) and keeps no more (r2 <= r1)"),
+    (put("grid/r1", []), "grid.r1: is empty; name at least one, or leave the key out"),
+    (put("grid/k1", [0]), "grid.k1[0]: 0: should be greater than or equal to 1"),
+    (put("grid/benchmarks", ["scienceqa", "mmvet"]), "grid.benchmarks[1]: 'mmvet' is judged; a grid needs a benchmark that is scored by rules"),
     (put("figures/figure9", {}), "figures.figure9: unknown key (did you mean 'figure8'?)"),
     (put("judge", {}), "judge.base_url: is required"),
 ]  # fmt: skip
@@ -132,11 +150,25 @@ def test_a_method_of_the_config_replaces_the_builtin_one_and_a_table_is_laid_ove
 
 
 def test_stages_may_differ_by_kind_of_task(raw: dict[str, Any]) -> None:
-    stage = {"layer": 3, "keep": 40, "criterion": "random"}
-    raw["methods"]["himap"] = {"stages": {"qa": [stage], "caption": []}}
+    stages = [{"layer": 3, "keep": 40, "criterion": "random"}, {"layer": 5, "keep": 0.25, "criterion": "random"}]
+    raw["methods"]["himap"] = {"stages": {"qa": stages, "caption": stages}}
     load(raw)
     raw["methods"]["himap"]["stages"]["captions"] = []
     assert "methods.himap.stages.captions: unknown key (did you mean 'caption'?)" in problems(raw)
+
+
+def test_a_mistake_is_said_once_and_not_of_every_method_that_follows_from_it(raw: dict[str, Any]) -> None:
+    raw["methods"]["himap"]["stages"][1]["keep"] = 100
+    assert [line.split(":")[0] for line in problems(raw)] == ["methods.himap"]
+    raw["methods"]["himap"]["stages"][1]["keep"] = 1.5
+    assert [line.split(":")[0] for line in problems(raw)] == ["methods.himap.stages[1].keep"]
+
+
+def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:
+    raw["methods"]["himap"]["stages"].pop()  # `swapped` and others give criteria for two stages
+    assert "methods.swapped: on mini (caption): 2 criteria for 1 stages of 'himap'" in problems(raw)
+    raw["tables"] = {name: {"benchmarks": []} for name in config_module.TABLES}
+    load(raw)
 
 
 def test_schema_and_documentation_are_up_to_date() -> None:

@@ -45,8 +45,10 @@ class ConfigError(ValueError):
 
 
 def check_keep(value: Any) -> int | float:
-    """A share above 0 and up to 1, or a whole number of tokens."""
+    """A share above 0 and up to 1, or a whole number of tokens; a bare 1 could mean either and is refused."""
     counts = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if counts and value == 1:
+        raise ValueError("a count of one token, or all of them? write 1.0 for all; a tiny share keeps a single token")
     if not counts and not (isinstance(value, float) and 0 < value <= 1):
         raise ValueError("a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens")
     return value
@@ -58,13 +60,14 @@ Keep = Annotated[
     int | float,
     PlainValidator(check_keep),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]}
+        {"anyOf": [{"type": "integer", "minimum": 2}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]}
     ),
 ]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Index = Annotated[int, Field(ge=0, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Kind = Literal["qa", "caption", "open"]
+Some = Field(min_length=1)
 
 
 class Section(BaseModel):
@@ -224,9 +227,9 @@ class Method(Section):
     """Another method whose stages are taken."""
     criterion: str | None = None
     """With `like`: this criterion in every stage."""
-    criteria: list[str] | None = None
+    criteria: Annotated[list[str], Some] | None = None
     """With `like`: one criterion per stage."""
-    only: list[Index] | None = None
+    only: Annotated[list[Index], Some] | None = None
     """With `like`: these stages alone; 0 is the first."""
     every_layer: Scored | None = None
     """The same share dropped at every layer; needs `flops_of`."""
@@ -249,9 +252,9 @@ class Table(Section):
     """Its caption."""
     benchmarks: list[str]
     """Columns; those that the config has no entry for are left out."""
-    methods: list[str]
+    methods: Annotated[list[str], Some]
     """Rows."""
-    models: list[str] | None = None
+    models: Annotated[list[str], Some] | None = None
     """Models; all of the config if left out."""
     judged: bool = True
     """Whether judged benchmarks are shown also while no judge is configured (as answers without a score)."""
@@ -264,11 +267,11 @@ class Saliency(Section):
     """On which benchmarks."""
     limit: Count | None = None
     """How many samples of each."""
-    definitions: list[Literal["paper", "released"]] = ["paper", "released"]
+    definitions: Annotated[list[Literal["paper", "released"]], Some] = ["paper", "released"]
     """Equation 1 of the paper, and what the released code computes."""
-    weights: list[Literal["trained", "random"]] = ["trained", "random"]
+    weights: Annotated[list[Literal["trained", "random"]], Some] = ["trained", "random"]
     """The model, and the same architecture with random weights as a control, for the first target."""
-    targets: list[Literal["emitted", "released"]] = ["emitted"]
+    targets: Annotated[list[Literal["emitted", "released"]], Some] = ["emitted"]
     """The answer token that the model would emit, or the one without word mark that the released code takes; figures show the first."""
 
 
@@ -281,17 +284,21 @@ class Disruption(Section):
     """How many samples of each."""
     only_correct: bool = True
     """Only samples that the undisturbed model answers right, as in the paper."""
-    flows: list[Literal["img2txt", "img2img", "random", "random_unmatched"]] = ["img2txt", "img2img", "random"]
+    flows: Annotated[list[Literal["img2txt", "img2img", "random", "random_unmatched"]], Some] = [
+        "img2txt",
+        "img2img",
+        "random",
+    ]
     """What is cut: image to instruction, image to image, as many random pairs, or the released code's random rows."""
-    extents: list[Literal["single", "suffix", "window"]] = ["single", "suffix"]
+    extents: Annotated[list[Literal["single", "suffix", "window"]], Some] = ["single", "suffix"]
     """At layer l alone (the paper's words), at l and all above (the released code), or at a window of layers."""
     window: Count = 5
     """Layers of a window."""
-    blocks: list[Literal["pre", "post"]] = ["pre"]
+    blocks: Annotated[list[Literal["pre", "post"]], Some] = ["pre"]
     """Before the softmax (the rest renormalises) or after it; figures show the first, another is run on the first flow alone."""
     new_tokens: Count = 8
     """Tokens generated after a cut."""
-    layers: list[Index] | None = None
+    layers: Annotated[list[Index], Some] | None = None
     """Layers; all of the model if left out."""
     layers_per_job: Count = 4
     """Layers that one job works through after loading the model once."""
@@ -304,7 +311,7 @@ class Latency(Section):
 
     benchmarks: list[str] = ["scienceqa", "aokvqa", "nocaps", "flickr30k"]
     """On which benchmarks."""
-    methods: list[str] = ["vanilla", "fastv", "himap"]
+    methods: Annotated[list[str], Some] = ["vanilla", "fastv", "himap"]
     """Methods timed in turns."""
     examples: Count = 100
     """Samples timed."""
@@ -337,13 +344,13 @@ class Grid(Section):
     """On which benchmarks."""
     limit: Count | None = None
     """How many samples of each."""
-    k1: list[Index] = [1, 2, 3, 4]
+    k1: Annotated[list[Count], Some] = [1, 2, 3, 4]
     """Layers of the shallow stage."""
-    r1: list[Share] = [0.75, 0.5, 0.25]
+    r1: Annotated[list[Share], Some] = [0.75, 0.5, 0.25]
     """Share of the image tokens kept by the shallow stage."""
-    k2: list[Index] = [8, 12, 15]
+    k2: Annotated[list[Count], Some] = [8, 12, 15]
     """Layers of the deep stage."""
-    r2: list[Share] = [0.25, 0.125, 0.0625]
+    r2: Annotated[list[Share], Some] = [0.25, 0.125, 0.0625]
     """Share of the original image tokens kept by the deep stage."""
 
 
@@ -511,6 +518,8 @@ def describe(error: Any, raw: Any) -> tuple[str, str]:
         )
     if kind == "string_pattern_mismatch":
         return path, f"{value!r} is not allowed; it must match {error['ctx']['pattern']}"
+    if kind == "too_short":
+        return path, "is empty; name at least one, or leave the key out"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return path, f"{shorten(value)}: {message}"
 

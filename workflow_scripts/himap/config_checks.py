@@ -1,4 +1,4 @@
-"""Checks across the config's fields: every name is known, every layer exists, keep ratios fall.
+"""Checks across the config's fields: every name is known, every layer exists, every method fits its models.
 
 They look at the raw values and pass over what is missing or of the wrong type (the typed check reports that), so that
 both kinds of problem are found in one go.
@@ -6,15 +6,19 @@ both kinds of problem are found in one go.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
+from himap.dims import Dims
 from himap.pruning.criteria import names as criterion_names
-from himap.pruning.methods import FORMS
+from himap.pruning.methods import FORMS, resolve, two_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 Problem = tuple[str, str]
@@ -25,6 +29,7 @@ def cross_checks(raw: Mapping[str, Any]) -> Iterator[Problem]:
     yield from check_models(raw)
     yield from check_benchmarks(raw)
     yield from check_methods(raw)
+    yield from check_resolved(raw)
     yield from check_references(raw)
     yield from check_grid(raw)
     yield from check_judge(raw)
@@ -48,6 +53,11 @@ def section(raw: Any, *keys: str) -> Mapping[str, Any]:
 def items(value: Any) -> list[tuple[int, Any]]:
     """The items of a list with their positions, or nothing."""
     return list(enumerate(value)) if isinstance(value, list) else []
+
+
+def texts(value: Any) -> list[str]:
+    """The texts of a list, or nothing."""
+    return [one for _, one in items(value) if isinstance(one, str)]
 
 
 def hint(name: Any, known: Any) -> str:
@@ -117,31 +127,35 @@ def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_methods(raw: Mapping[str, Any]) -> Iterator[Problem]:
-    """Methods name known criteria and methods, and their stages fit every model that they run on."""
-    methods, models = section(raw, "methods"), section(raw, "models")
+    """Each method is in order by itself, and all of them end at stages."""
+    methods = section(raw, "methods")
     for name in methods:
-        method, at = section(methods, name), f"methods.{name}"
-        ways = [key for key in FORMS if method.get(key) is not None]
-        if len(ways) != 1:
-            yield at, f"must say what it does by exactly one of {', '.join(FORMS)}; it has {', '.join(ways) or 'none'}"
-        for key in ("like", "flops_of"):
-            if isinstance(other := method.get(key), str) and other not in methods:
-                yield f"{at}.{key}", f"unknown method {other!r}" + hint(other, methods)
-        if any(method.get(key) for key in ("every_layer", "before_decoder", "downsample")) and not method.get(
-            "flops_of"
-        ):
-            yield f"{at}.flops_of", "is required: the method whose FLOPs are to be met"
-        for key in ("criterion", "criteria", "only"):
-            if method.get(key) is not None and not method.get("like"):
-                yield f"{at}.{key}", "is only allowed together with `like`"
-        yield from check_criteria(method, at)
-        special = section(method, "models")
-        general = [model for model in models if model not in special]
-        yield from check_stages(raw, method.get("stages"), f"{at}.stages", general)
-        for model in special:
-            stages = section(special, model).get("stages")
-            yield from check_stages(raw, stages, f"{at}.models.{model}.stages", [model] if model in models else [])
+        yield from check_method(raw, name)
     yield from check_cycles(methods)
+
+
+def check_method(raw: Mapping[str, Any], name: str) -> Iterator[Problem]:
+    """A method names known criteria and methods, and its stages fit every model that it runs on."""
+    methods, models = section(raw, "methods"), section(raw, "models")
+    method, at = section(methods, name), f"methods.{name}"
+    ways = [key for key in FORMS if method.get(key) is not None]
+    if len(ways) != 1:
+        yield at, f"must say what it does by exactly one of {', '.join(FORMS)}; it has {', '.join(ways) or 'none'}"
+    for key in ("like", "flops_of"):
+        if isinstance(other := method.get(key), str) and other not in methods:
+            yield f"{at}.{key}", f"unknown method {other!r}" + hint(other, methods)
+    if any(method.get(key) for key in ("every_layer", "before_decoder", "downsample")) and not method.get("flops_of"):
+        yield f"{at}.flops_of", "is required: the method whose FLOPs are to be met"
+    for key in ("criterion", "criteria", "only"):
+        if method.get(key) is not None and not method.get("like"):
+            yield f"{at}.{key}", "is only allowed together with `like`"
+    yield from check_criteria(method, at)
+    special = section(method, "models")
+    general = [model for model in models if model not in special]
+    yield from check_stages(raw, method.get("stages"), f"{at}.stages", general)
+    for model in special:
+        stages = section(special, model).get("stages")
+        yield from check_stages(raw, stages, f"{at}.models.{model}.stages", [model] if model in models else [])
 
 
 def check_criteria(method: Mapping[str, Any], at: str) -> Iterator[Problem]:
@@ -188,13 +202,17 @@ def check_stages(raw: Mapping[str, Any], stages: Any, at: str, models: list[str]
 def check_cycles(methods: Mapping[str, Any]) -> Iterator[Problem]:
     """Definitions by reference must end at a method with stages."""
     for name in methods:
-        seen, at = [name], reference(methods, name)
-        while at in methods:
-            if at in seen:
-                yield f"methods.{name}", f"is defined in a circle: {' -> '.join([*seen, at])}"
-                break
-            seen.append(at)
-            at = reference(methods, at)
+        chain = definitions(methods, name)
+        if chain[-1] in chain[:-1]:
+            yield f"methods.{name}", f"is defined in a circle: {' -> '.join(chain)}"
+
+
+def definitions(methods: Mapping[str, Any], name: str) -> list[str]:
+    """A method and those that it is defined by, one by the other; in a circle the last has been named before."""
+    chain = [name]
+    while chain[-1] not in chain[:-1] and (other := reference(methods, chain[-1])) in methods:
+        chain.append(other)
+    return chain
 
 
 def reference(methods: Mapping[str, Any], name: str) -> str:
@@ -203,11 +221,80 @@ def reference(methods: Mapping[str, Any], name: str) -> str:
     return str(method.get("like") or method.get("flops_of") or "")
 
 
+def check_resolved(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Methods that are in order by themselves also are on each model and kind of task that they run on."""
+    methods, sizes = sound_methods(raw), sizes_of_models(raw)
+
+    @cache
+    def trouble(model: str, kind: str, name: str) -> str | None:
+        try:
+            resolve(name, sizes[model], methods=methods, kind=kind, model=model)
+        except ValueError as error:
+            return f"on {model} ({kind}): {str(error).removeprefix(f'method {name!r}: ')}"
+        return None
+
+    for model, kind, name in sorted(runs(raw)):
+        chain = definitions(methods, name)
+        if model in sizes and name in methods and trouble(model, kind, name):
+            root = next(
+                one for one in reversed(chain) if trouble(model, kind, one)
+            )  # not once more for what follows from it
+            yield f"methods.{root}", str(trouble(model, kind, root))
+
+
+def sound_methods(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The methods without a mistake of their own or in what they are defined by, as the library takes them."""
+    from himap.config import Method
+
+    methods = section(raw, "methods")
+    sound: dict[str, dict[str, Any]] = {}
+    for name in methods:
+        with suppress(ValueError):
+            if not any(check_method(raw, name)):
+                sound[name] = Method.model_validate(methods[name]).model_dump(exclude_none=True)
+    chains = [definitions(methods, name) for name in sound]
+    return {chain[0]: sound[chain[0]] for chain in chains if set(chain) <= set(sound) and chain[-1] not in chain[:-1]}
+
+
+def sizes_of_models(raw: Mapping[str, Any]) -> dict[str, Dims]:
+    """The sizes of the models whose entries are in order."""
+    from himap.config import Model
+    from himap.plan import dims_of
+
+    found = {}
+    for name, entry in section(raw, "models").items():
+        with suppress(ValueError, OSError, KeyError):
+            found[name] = dims_of(Model.model_validate(entry))
+    return found
+
+
+def runs(raw: Mapping[str, Any]) -> set[tuple[str, str, str]]:
+    """The (model, kind of task, method) that tables and latency ask for; the config's own methods that none shows run on all."""
+    from himap.config import Latency, builtin_methods
+
+    methods, known = section(raw, "methods"), benchmark_names()
+    tasks = {name: benchmark_named(name) for name in section(raw, "benchmarks") if name in known}
+    found = set()
+    for entry in (*section(raw, "tables").values(), {**Latency().model_dump(), **section(raw, "latency")}):
+        chosen = section({"entry": entry}, "entry")
+        judged = chosen.get("judged", True) or raw.get("judge") is not None
+        columns = [name for name in texts(chosen.get("benchmarks")) if name in tasks]
+        kinds = {tasks[name].task for name in columns if judged or not tasks[name].judged}
+        found |= set(
+            product(texts(chosen.get("models")) or section(raw, "models"), kinds, texts(chosen.get("methods")))
+        )
+    shown, builtin = {name for _, _, name in found}, builtin_methods()
+    own = {name for name in methods if methods[name] != builtin.get(name)} - shown
+    return found | set(product(section(raw, "models"), {task.task for task in tasks.values()}, own))
+
+
 def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Tables and analyses name methods, models and benchmarks that exist; layers are within the models."""
     methods = section(raw, "methods")
     for name in section(raw, "tables"):
         table, at = section(raw, "tables", name), f"tables.{name}"
+        if name in taken_names():
+            yield at, "is the name of another target; choose a different one"
         yield from unknown_names(table, at, "methods", methods)
         yield from unknown_names(table, at, "models", section(raw, "models"))
         yield from unknown_names(table, at, "benchmarks", benchmark_names())
@@ -226,6 +313,16 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 )
 
 
+@cache
+def taken_names() -> frozenset[str]:
+    """What cannot be a table's name: the rules, the figures, and what `./reproduce` does itself."""
+    from himap.config import FIGURES
+
+    files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
+    return frozenset({*rules, *FIGURES, "estimate", "status"})
+
+
 def unknown_names(entry: Mapping[str, Any], at: str, key: str, known: Any) -> Iterator[Problem]:
     """The names in a list that are not known."""
     for index, name in items(entry.get(key)):
@@ -234,8 +331,19 @@ def unknown_names(entry: Mapping[str, Any], at: str, key: str, known: Any) -> It
 
 
 def check_grid(raw: Mapping[str, Any]) -> Iterator[Problem]:
-    """The grid's layers are within each model, and at least one of its points is in order."""
+    """The grid's layers are within each model, at least one of its points is in order, and its benchmarks have scores."""
+    from himap.config import Grid
+
     grid = section(raw, "grid")
+    for index, name in items(grid.get("benchmarks")):
+        if name in benchmark_names() and benchmark_named(name).judged:
+            yield f"grid.benchmarks[{index}]", f"{name!r} is judged; a grid needs a benchmark that is scored by rules"
+    with suppress(ValueError):
+        if not two_stages(Grid.model_validate(grid).model_dump()):
+            yield (
+                "grid",
+                "has no schedule whose deep stage comes after its shallow one (k2 > k1) and keeps no more (r2 <= r1)",
+            )
     for key in ("k1", "k2"):
         for index, layer in items(grid.get(key)):
             for model in section(raw, "models"):

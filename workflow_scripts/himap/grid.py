@@ -16,6 +16,7 @@ from himap.attention import LayerAttention
 from himap.decoder import STEP, Cache, Intervention, LayerCache, forward, next_token_logits
 from himap.evaluation import Question, conclude, encode, sample_seed
 from himap.pruning.check import check_stages
+from himap.pruning.methods import two_stages
 from himap.pruning.stages import Pruning
 
 if TYPE_CHECKING:
@@ -37,13 +38,9 @@ class _Entering(Intervention):
 def schedules(grid: dict[str, Any], layers: int) -> dict[tuple[int, float], list[tuple[int, float]]]:
     """The shallow stages (k1, r1) of a grid, each with its deep stages (k2, r2): later, and keeping no more."""
     found: dict[tuple[int, float], list[tuple[int, float]]] = {}
-    for k1 in grid["k1"]:
-        for r1 in grid["r1"]:
-            deep = [(k2, r2) for k2 in grid["k2"] for r2 in grid["r2"] if k2 > k1 and r2 <= r1]
-            for k2, r2 in deep:
-                check_stages(stages(grid, (k1, r1), (k2, r2)), layers)
-            if deep:
-                found[(k1, r1)] = deep
+    for shallow, deep in two_stages(grid):
+        check_stages(stages(grid, shallow, deep), layers)
+        found.setdefault(shallow, []).append(deep)
     if not found:
         raise ValueError("the grid has no schedule whose deep stage comes after its shallow one and keeps no more")
     return found

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def resolve(
     `schedules` are the model's own stages by method and kind, as the file beside a checkpoint holds them; they come
     before the method's.
     """
-    known = {**load_all(), **(methods or {})}
+    known = {**_read_all(), **(methods or {})}
     if name not in known:
         raise unknown("method", name, known)
     method = known[name]
@@ -102,6 +103,12 @@ def check_form(name: str, method: Mapping[str, Any]) -> list[str]:
     return forms
 
 
+def two_stages(grid: Mapping[str, Any]) -> list[tuple[tuple[int, float], tuple[int, float]]]:
+    """The stages (k1, r1), (k2, r2) of a grid's schedules: the deep one comes later and keeps no more."""
+    points = product(grid["k1"], grid["r1"], grid["k2"], grid["r2"])
+    return [((k1, r1), (k2, r2)) for k1, r1, k2, r2 in points if k2 > k1 and r2 <= r1]
+
+
 def _for_kind(stages: Any, kind: str, name: str) -> list[dict[str, Any]]:
     """The stages of a task kind; open questions take those of captions, as in the paper, unless they have their own."""
     if isinstance(stages, Mapping):
@@ -114,7 +121,10 @@ def _for_kind(stages: Any, kind: str, name: str) -> list[dict[str, Any]]:
 
 def _replaced(name: str, method: Mapping[str, Any], stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Another method's stages with other criteria, or only some of them."""
-    chosen = [stages[i] for i in method["only"] if i < len(stages)] if "only" in method else stages
+    for index in method.get("only", []):
+        if index >= len(stages):
+            raise ValueError(f"method {name!r}: only: {index} is beyond the {len(stages)} stages of {method['like']!r}")
+    chosen = [stages[i] for i in method["only"]] if "only" in method else stages
     criteria = method.get("criteria") or [method.get("criterion")] * len(chosen)
     if len(criteria) != len(chosen):
         raise ValueError(f"method {name!r}: {len(criteria)} criteria for {len(chosen)} stages of {method['like']!r}")
@@ -123,7 +133,6 @@ def _replaced(name: str, method: Mapping[str, Any], stages: list[dict[str, Any]]
 
 def _matched(method: Mapping[str, Any], dims: Dims, budget: float) -> dict[str, Any]:
     """Stages, or the smaller grid of image tokens, whose cost comes nearest to `budget`."""
-    total = dims.tokens_per_image
     if "downsample" in method:
         rows, columns = dims.grid
         sides = range(1, rows + 1)
@@ -133,16 +142,17 @@ def _matched(method: Mapping[str, Any], dims: Dims, budget: float) -> dict[str, 
         return {"image_grid": list(nearest)}
     if "before_decoder" in method:
         criterion = method["before_decoder"]["criterion"]
-        count = _search(total, lambda n: flops(dims, [{"layer": 0, "keep": n}]), budget)
-        return {"stages": [{"layer": 0, "keep": count, "criterion": criterion}]}
+        return {"stages": [{"layer": 0, "keep": _count_before(dims, budget), "criterion": criterion}]}
     criterion = method["every_layer"]["criterion"]
     share = _share_per_layer(dims, budget)
     return {"stages": [{**stage, "criterion": criterion} for stage in _geometric(dims, share)]}
 
 
-def _search(total: int, cost: Any, budget: float) -> int:
-    """The count of tokens whose cost comes nearest to the budget."""
-    return min(range(1, total + 1), key=lambda n: abs(cost(n) - budget))
+@cache
+def _count_before(dims: Dims, budget: float) -> int:
+    """The count of tokens that enters the decoder at a cost nearest to the budget."""
+    counts = range(1, dims.tokens_per_image + 1)
+    return min(counts, key=lambda n: abs(flops(dims, [{"layer": 0, "keep": n}]) - budget))
 
 
 def _geometric(dims: Dims, share: float) -> list[dict[str, Any]]:
@@ -151,6 +161,7 @@ def _geometric(dims: Dims, share: float) -> list[dict[str, Any]]:
     return [{"layer": layer, "keep": count} for layer, count in enumerate(counts, start=1)]
 
 
+@cache
 def _share_per_layer(dims: Dims, budget: float) -> float:
     """The share, kept at every layer, that spends the budget: by bisection."""
     low, high = 0.0, 1.0
