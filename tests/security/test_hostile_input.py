@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from world import World, configuration
@@ -130,8 +132,56 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_before_it_does(side: int
 def test_a_picture_bomb_in_the_samples_is_named_by_the_evaluation_too() -> None:
     from himap.evaluation import open_image
 
-    with pytest.raises(ValueError, match=r"sample 7.*make the sample file again"):
-        open_image(bomb(40_000), "sample 7")
+    for side in (12_000, 40_000):  # Pillow itself refuses the second alone
+        with pytest.raises(ValueError, match=r"sample 7.*make the sample file again"):
+            open_image(bomb(side), "sample 7")
+
+
+def parquet_bomb(path: Path, column: str, rows: int = 20_000) -> Path:
+    """A sample file of a few kilobytes, one of whose columns says the same half megabyte in every row: 10 GB."""
+    from himap.benchmarks._files import FIELDS
+
+    short, long = pa.array(["{}"] * rows), pa.array(["x" * 500_000])
+    folded = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), long)
+    offsets = pa.array(range(rows + 1), pa.int32())
+    held = {name: folded if name == column else short for name in FIELDS}
+    lists = ("options", "references", "images")
+    held |= {name: pa.ListArray.from_arrays(offsets, held[name]) for name in lists}
+    pq.write_table(pa.table(held), path, compression="zstd")
+    return path
+
+
+@pytest.mark.parametrize("column", ["question", "metadata", "references"])
+def test_a_text_column_that_unpacks_to_gigabytes_is_refused_before_it_does(column: str, tmp_path: Path) -> None:
+    from himap.benchmarks import read_samples
+    from himap.benchmarks._source import batches
+
+    bomb = parquet_bomb(tmp_path / "samples.parquet", column)
+    assert bomb.stat().st_size < 200_000
+    before = pa.default_memory_pool().max_memory()
+    text = ("sample_id", "question", "options", "references", "metadata")
+    for reading in (read_samples(bomb, text), batches(bomb, text, None)):
+        with pytest.raises(ValueError, match=r"samples\.parquet: 4096 rows unpack to 20\d{8} bytes"):
+            next(reading)
+        assert pa.default_memory_pool().max_memory() < before + 100_000_000
+    assert next(read_samples(bomb, ["images"])).images  # rows of another column are read as ever
+
+
+def test_a_row_group_that_unpacks_to_gigabytes_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from himap.benchmarks import _files
+
+    path = tmp_path / "samples.parquet"
+    table = pa.table({"question": [" " * 1_000_000 + str(number) for number in range(8)]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 10_000
+    assert _files.open_parquet(path).metadata.num_rows == 8
+    monkeypatch.setattr(_files, "BATCH_BYTES", 8_000_000)  # large rows come a few at a time
+    assert [batch.num_rows for batch in _files.read_group(_files.open_parquet(path), 0, ["question"], 64)] == [1] * 8
+    monkeypatch.setattr(_files, "GROUP_BYTES", 7_000_000)
+    with pytest.raises(ValueError, match=r"row group 0 unpacks to 8\d{6} bytes.*smaller row groups"):
+        _files.open_parquet(path)
 
 
 @pytest.mark.parametrize(

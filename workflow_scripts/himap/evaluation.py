@@ -40,8 +40,12 @@ def open_image(data: bytes, where: str) -> Image:
     """Decode an image's bytes; a broken or monstrous one is named."""
     from PIL import Image, UnidentifiedImageError
 
+    from himap.benchmarks._images import MAX_PIXELS
+
     try:
         image = Image.open(io.BytesIO(data))
+        if image.width * image.height > MAX_PIXELS:
+            raise OSError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS} that are accepted")
         image.load()
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{where}: the image cannot be read ({error}); make the sample file again") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FIELDS = ("sample_id", "question", "options", "references", "images", "metadata")
 ROWS_AT_ONCE = 64
+GROUP_BYTES = 4 << 30  # that a row group may unpack to
+BATCH_BYTES = 1 << 30  # that the rows read at once may
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -35,19 +37,71 @@ def check_benchmark(path: str | Path, benchmark: str) -> None:
         raise ValueError(f"{path}: holds samples of {held}, not of {benchmark}; give the file of {benchmark}")
 
 
-def open_parquet(path: str | Path) -> Any:
-    """A Parquet file; a truncated or foreign one is an error that says so."""
+def open_parquet(path: str | Path, folded: bool = False) -> Any:
+    """A Parquet file; a truncated, foreign or monstrous one is an error; folded: repeated texts stay references."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
+        metadata, leaves = file.metadata, [file.schema.column(at) for at in range(len(file.schema))]
+        if folded:
+            texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+            file = pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(
             f"{path}: not a readable Parquet file ({one_line(error)}); it may be truncated: fetch or make it again"
         ) from error
+    for number in range(metadata.num_row_groups):
+        if (size := group_bytes(metadata.row_group(number))) > GROUP_BYTES:
+            raise ValueError(
+                f"{path}: row group {number} unpacks to {size} bytes, more than the {GROUP_BYTES} that are accepted; "
+                "write the file again in smaller row groups"
+            )
+    return file
+
+
+def group_bytes(group: Any, columns: Iterable[str] | None = None) -> int:
+    """What a row group's columns unpack to, as far as its metadata tells; all of them or the named ones."""
+    wanted = None if columns is None else set(columns)
+    chunks = [group.column(at) for at in range(group.num_columns)]
+    return sum(
+        max(chunk.total_uncompressed_size, 8 * chunk.num_values)
+        for chunk in chunks
+        if wanted is None or chunk.path_in_schema.split(".")[0] in wanted
+    )
+
+
+def read_group(file: Any, number: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    """A row group's batches of so many rows, fewer where the rows are large."""
+    group = file.metadata.row_group(number)
+    fitting = BATCH_BYTES // 4 * group.num_rows // max(group_bytes(group, columns), 1)
+    return file.iter_batches(batch_size=max(1, min(rows, fitting)), row_groups=[number], columns=list(columns))  # type: ignore[no-any-return]
+
+
+def check_size(path: str | Path, batch: pa.RecordBatch) -> None:
+    """Refuse rows that would fill the memory, before they do."""
+    if (size := sum(map(unpacked, batch.columns))) > BATCH_BYTES:
+        raise ValueError(
+            f"{path}: {batch.num_rows} rows unpack to {size} bytes, more than the {BATCH_BYTES} that are accepted"
+        )
+
+
+def unpacked(column: pa.Array) -> int:
+    """Bytes of a column when every repeated text stands for itself."""
+    import pyarrow.compute as pc
+    import pyarrow.types as t
+
+    kind = column.type
+    if t.is_struct(kind):
+        return sum(map(unpacked, column.flatten()))
+    if t.is_list(kind) or t.is_large_list(kind):
+        return unpacked(column.flatten())
+    if t.is_dictionary(kind) and not t.is_primitive(kind.value_type):
+        return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+    return int(column.nbytes)
 
 
 def one_line(error: BaseException) -> str:
@@ -62,7 +116,7 @@ def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iter
     wanted = list(columns) if columns is not None else list(FIELDS)
     if unknown := set(wanted) - set(FIELDS):
         raise ValueError(f"samples have no column {', '.join(sorted(unknown))}; they have {', '.join(FIELDS)}")
-    file = open_parquet(path)
+    file = open_parquet(path, folded=True)
     if missing := set(FIELDS) - set(file.schema_arrow.names):
         raise ValueError(
             f"{path}: column {', '.join(sorted(missing))} is missing; make the file with download_benchmark.py"
@@ -70,9 +124,11 @@ def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iter
     wanted = [name for name in FIELDS if name in {"sample_id", *wanted}]
     size = ROWS_AT_ONCE if "images" in wanted else ROWS_AT_ONCE**2
     try:
-        for batch in file.iter_batches(batch_size=size, columns=wanted):
-            for row in batch.to_pylist():
-                yield Sample(**row | ({"metadata": json.loads(row["metadata"])} if "metadata" in row else {}))
+        for number in range(file.num_row_groups):
+            for batch in read_group(file, number, wanted, size):
+                check_size(path, batch)
+                for row in batch.to_pylist():
+                    yield Sample(**row | ({"metadata": json.loads(row["metadata"])} if "metadata" in row else {}))
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: its rows cannot be read ({one_line(error)}); delete it and make it again") from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.benchmarks._base import Source
-from himap.benchmarks._files import NO_ROOM, one_line, open_parquet
+from himap.benchmarks._files import NO_ROOM, check_size, one_line, open_parquet, read_group
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -315,6 +315,7 @@ def batches(file: Path, columns: Sequence[str], wanted: set[int] | None) -> Iter
             if wanted is None or not wanted.isdisjoint(range(at, at + size)):
                 start = at
                 for batch in pieces():
+                    check_size(file, batch)
                     yield start, batch
                     start += batch.num_rows
             at += size
@@ -337,10 +338,9 @@ def portions(
                 slices = [chosen.slice(start, rows) for start in range(0, chosen.num_rows, rows)]
                 yield batch.num_rows, partial(iter, slices)
     else:
-        parquet = open_parquet(file)
+        parquet = open_parquet(file, folded=True)
         for group in range(parquet.num_row_groups):
-            read = partial(parquet.iter_batches, batch_size=rows, row_groups=[group], columns=names)
-            yield parquet.metadata.row_group(group).num_rows, read
+            yield parquet.metadata.row_group(group).num_rows, partial(read_group, parquet, group, names, rows)
 
 
 def rows_of(found: Found, source: Source, wanted: set[int] | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
