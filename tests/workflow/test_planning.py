@@ -6,8 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from himap.config import load
+from himap.estimate import Estimator
+from himap.plan import Plan
+from run_workflow import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,14 +65,45 @@ def test_each_preset_is_valid_and_its_jobs_can_be_planned() -> None:
         assert said.returncode == 0, f"{preset}: {said.stdout[-2000:]}"
 
 
-def test_the_quick_preset_is_estimated_at_less_than_an_hour() -> None:
-    from himap.config import load
-    from himap.estimate import Estimator
-    from himap.plan import Plan
-    from run_workflow import read_config
+def estimator(preset: str, **parts: dict[str, Any]) -> Estimator:
+    """The estimate of a preset, some of its parts changed."""
+    raw = read_config(["--configfile", str(ROOT / "presets" / preset)])
+    return Estimator(Plan(load(raw | {key: raw[key] | part for key, part in parts.items()})), "a100")
 
-    plan = Plan(load(read_config(["--configfile", str(ROOT / "presets/quick-gpu.yaml")])))
-    assert sum(stage.seconds for stage in Estimator(plan, "a100").stages()) < 3600
+
+def test_the_quick_preset_is_estimated_at_less_than_an_hour() -> None:
+    assert sum(stage.seconds for stage in estimator("quick-gpu.yaml").stages()) < 3600
+
+
+def test_a_smaller_image_is_estimated_at_about_the_cost_that_it_matches() -> None:
+    model, estimate = "llava-1.5-7b", estimator("paper.yaml")
+    smaller, himap = (
+        estimate.prefill(model, "qa", estimate.plan.method(model, "pope", name)) for name in ("downsample", "himap")
+    )
+    assert smaller == pytest.approx(himap, rel=0.05)
+    assert smaller < 0.7 * estimate.prefill(model, "qa")
+
+
+def test_a_second_way_of_cutting_is_estimated_like_one_more_flow_and_a_control_like_one_more_target() -> None:
+    one, flows = "pre", ["img2txt", "img2img"]
+    both, more = (
+        estimator("paper.yaml", disruption=part).disruption().seconds
+        for part in ({"flows": flows, "blocks": [one, "post"]}, {"flows": [*flows, "random"], "blocks": [one]})
+    )
+    assert both == more
+    control, target = (
+        estimator("paper.yaml", saliency=part).saliency().seconds
+        for part in (
+            {"weights": ["trained", "random"], "targets": ["emitted"]},
+            {"weights": ["trained"], "targets": ["emitted", "released"]},
+        )
+    )
+    assert control == target
+
+
+def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
+    for stage in (estimator("paper.yaml").models(), estimator("paper.yaml").benchmarks()):
+        assert stage.disk_gb > stage.download_gb > 0
 
 
 def test_torch_is_not_imported_while_the_workflow_is_read() -> None:

@@ -2,17 +2,20 @@
 
 The cost of an answer is its prefill under the method's schedule (operations over the whole prompt, at the share of a
 GPU's peak rate that such passes reach) and its decoding (weights read once per token and batch). Loading a model counts
-once per job. These are estimates to plan with, within a factor of about two.
+once per job. Disk is that of checkpoints and data as downloaded and as prepared; results take little beside them.
+These are estimates to plan with, within a factor of about two.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.costs import flops, image_tokens_per_layer
 from himap.plan import Plan
+from himap.pruning.methods import two_stages
 
 # Peak dense rate in bfloat16 (float16 on V100) and memory bandwidth, by the makers' data sheets.
 GPUS = {
@@ -52,7 +55,6 @@ class Stage:
     seconds: float = 0.0  # of a GPU, or of a processor core where the model runs on that
     download_gb: float = 0.0
     disk_gb: float = 0.0
-    notes: list[str] = field(default_factory=list)
 
 
 class Estimator:
@@ -69,9 +71,11 @@ class Estimator:
         own, source = self.plan.benchmark(benchmark), benchmark_named(benchmark).source
         return min(one for one in (own.limit, limit, source.rows, 10**9) if one)
 
-    def prefill(self, model: str, kind: str, stages: list[dict[str, Any]]) -> float:
-        """Seconds of a prefill, vision tower included."""
-        operations = flops(self.plan.dims(model), stages, "prompt", n_text=TEXT_TOKENS[kind])
+    def prefill(self, model: str, kind: str, method: dict[str, Any] | None = None) -> float:
+        """Seconds of a prefill, vision tower included, under a resolved method or of the model as it is."""
+        method = method or {"stages": [], "image_grid": None}
+        tokens = prod(method["image_grid"]) if method["image_grid"] else None
+        operations = flops(self.plan.dims(model), method["stages"], "prompt", n_image=tokens, n_text=TEXT_TOKENS[kind])
         return (operations + VISION) / self.rate
 
     def decoding(self, model: str, tokens: int, batch: int = BATCH) -> float:
@@ -118,7 +122,7 @@ class Estimator:
         return stage
 
     def benchmarks(self) -> Stage:
-        """Downloads of data; a subset is streamed, but the published files are read whole."""
+        """Downloads of data: the published files are fetched whole and kept, also for a subset."""
         stage = Stage("benchmarks")
         for name, entry in self.plan.config.benchmarks.items():
             stage.jobs += 2 if entry.source == "mini" else 1
@@ -127,6 +131,7 @@ class Estimator:
             if entry.source == "hub":
                 rows = benchmark_named(name).source.rows or n
                 stage.download_gb += DOWNLOADS.get(name, rows * SAMPLE_MB / 1000)
+        stage.disk_gb += stage.download_gb
         return stage
 
     def evaluation(self) -> Stage:
@@ -135,7 +140,7 @@ class Estimator:
         for model, benchmark, method in self.plan.evaluations():
             kind, shards = self.plan.kind(benchmark), self.plan.benchmark(benchmark).shards
             resolved = self.plan.method(model, benchmark, method)
-            one = self.prefill(model, kind, resolved["stages"])
+            one = self.prefill(model, kind, resolved)
             one *= 1 + (NEW_TOKENS[kind] if resolved["rerank"] else 0)
             one += self.decoding(model, NEW_TOKENS[kind])
             stage.jobs += shards + 1
@@ -149,26 +154,28 @@ class Estimator:
         return Stage("scoring", jobs=len(cells) + judged)
 
     def saliency(self) -> Stage:
-        """A forward and a backward pass with attention, for each kind of weights, target and definition."""
+        """A forward and a backward pass with attention for each target, of the control for the first one alone."""
         part = self.plan.config.saliency
+        passes = sum(len(part.targets) if weights == "trained" else 1 for weights in part.weights)
         stage = Stage("saliency")
         for model in self.plan.config.models:
             for benchmark in self.plan.known(part.benchmarks):
-                runs = len(part.weights) * len(part.targets) * self.samples(benchmark, part.limit)
+                runs = passes * self.samples(benchmark, part.limit)
                 stage.jobs += 1
-                stage.seconds += runs * 6 * self.prefill(model, "qa", []) + self.loading(model)
+                stage.seconds += runs * 6 * self.prefill(model, "qa") + self.loading(model)
         return stage
 
     def disruption(self) -> Stage:
         """Per layer the part of the network above it, for each flow and extent, and the tokens generated after it."""
         part = self.plan.config.disruption
+        cuts = len(part.flows) + len(part.blocks) - 1  # another block is run on the first flow alone
         stage = Stage("disruption")
         for model in self.plan.config.models:
             for benchmark in self.plan.known(part.benchmarks):
                 blocks = self.plan.layer_blocks(model)
                 layers = min(self.plan.dims(model).layers, len(blocks) * part.layers_per_job)
-                variants = layers * len(part.flows) * len(part.extents)
-                one = self.prefill(model, "qa", []) / 2 + self.decoding(model, part.new_tokens)
+                variants = layers * cuts * len(part.extents)
+                one = self.prefill(model, "qa") / 2 + self.decoding(model, part.new_tokens)
                 stage.jobs += len(blocks)
                 stage.seconds += self.samples(benchmark, part.limit) * variants * one + len(blocks) * self.loading(
                     model
@@ -183,7 +190,7 @@ class Estimator:
             for benchmark in self.plan.known(part.benchmarks):
                 kind = self.plan.kind(benchmark)
                 one = sum(
-                    2 * self.prefill(model, kind, self.plan.method(model, benchmark, name)["stages"])
+                    2 * self.prefill(model, kind, self.plan.method(model, benchmark, name))
                     + self.decoding(model, NEW_TOKENS[kind], batch=1)
                     for name in part.methods
                 )
@@ -198,7 +205,7 @@ class Estimator:
             for kind in self.plan.kinds(model):
                 methods = {method for _, task, method in self.plan.evaluations(model) if self.plan.kind(task) == kind}
                 stage.jobs += 1
-                stage.seconds += len(methods) * self.plan.config.flops.measured * 2 * self.prefill(model, kind, [])
+                stage.seconds += len(methods) * self.plan.config.flops.measured * 2 * self.prefill(model, kind)
                 stage.seconds += self.loading(model)
         return stage
 
@@ -209,17 +216,10 @@ class Estimator:
         for model in self.plan.config.models:
             dims = self.plan.dims(model)
             for benchmark in self.plan.known(part.benchmarks):
-                pairs = [
-                    (k2, r2)
-                    for k1 in part.k1
-                    for r1 in part.r1
-                    for k2 in part.k2
-                    for r2 in part.r2
-                    if k2 > k1 and r2 <= r1
-                ]
+                pairs = [deep for _, deep in two_stages(part.model_dump())]
                 full = sum(image_tokens_per_layer(dims, [], dims.tokens_per_image))
                 above = sum((dims.layers - k2) * r2 * dims.tokens_per_image for k2, r2 in pairs) / full
-                one = self.prefill(model, "qa", []) * (1 + above + 0.2 * len(part.k1) * len(part.r1))
+                one = self.prefill(model, "qa") * (1 + above + 0.2 * len(part.k1) * len(part.r1))
                 one += len(pairs) * self.decoding(model, NEW_TOKENS[self.plan.kind(benchmark)])
                 stage.jobs += 2
                 stage.seconds += self.samples(benchmark, part.limit) * one + self.loading(model)
@@ -244,4 +244,4 @@ def table(stages: list[Stage], gpu: str) -> str:
         spent = f"{stage.seconds / 3600:.2f}" if stage.seconds else ""
         sizes = [f"{size:.1f}" if size else "" for size in (stage.download_gb, stage.disk_gb)]
         lines.append(f"{stage.name:<26}{stage.jobs:>8}{spent:>16}{sizes[0]:>14}{sizes[1]:>10}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "Disk: models and data; results take little beside them."])
