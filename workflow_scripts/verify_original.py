@@ -5,6 +5,11 @@ Three steps, because the two implementations need different environments:
   ours      asks the converted checkpoint here; writes the questions with prompts, ids, logits and answers
   original  asks the checkpoint as published, in the environment of envs/llava.yaml; imports the package llava
   compare   puts both into a small table (CSV and HTML)
+
+That environment's torch 2.0.1 cannot open a pickle safely, not even with weights_only (CVE-2025-32434), so it opens
+none: `original` first has the project's own Python do a fourth step, which can also be done by hand:
+
+  rewrite   writes the published checkpoint and its vision tower as safetensors, for `original --checkpoint`
 """
 
 from __future__ import annotations
@@ -15,6 +20,11 @@ import csv
 import html
 import importlib.util
 import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,11 +56,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     ours.add_argument("--limit", type=int, default=8, help="how many samples (default: 8)")
     ours.add_argument("--max-new-tokens", type=int, default=16, help="longest answer (default: 16)")
     original = steps.add_parser("original", help="ask the published checkpoint, in the environment of envs/llava.yaml")
-    original.add_argument("--checkpoint", required=True, metavar="DIR|ID", help="the checkpoint as published")
-    original.add_argument("--revision", help="revision of a hub id")
-    original.add_argument(
-        "--tower", metavar="DIR", help="its vision tower, if it is kept elsewhere than the config says"
-    )
+    rewritten = steps.add_parser("rewrite", help="the published checkpoint as safetensors")
+    for step in (original, rewritten):
+        step.add_argument("--checkpoint", required=True, metavar="DIR|ID", help="the checkpoint as published")
+        step.add_argument("--revision", help="revision of a hub id")
+        step.add_argument(
+            "--tower", metavar="DIR|ID", help="its vision tower, if it is kept elsewhere than the config says"
+        )
+    rewritten.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     original.add_argument("--ours", required=True, metavar="FILE", help="what the step `ours` wrote")
     ours.add_argument("--dtype", default="float16", choices=["float16", "bfloat16", "float32"], help="used by both")
     for step in (ours, original):
@@ -63,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--out", required=True, metavar="FILE", help="file to write (compare: .csv, and .html beside it)"
         )
     arguments = parser.parse_args(argv)
-    {"ours": ask_ours, "original": ask_original, "compare": make_table}[arguments.step](arguments)
+    work = {"ours": ask_ours, "original": original_in_its_folder, "compare": make_table, "rewrite": rewrite}
+    work[arguments.step](arguments)
 
 
 def device_of(name: str) -> str:
@@ -142,34 +156,94 @@ def spoken(ids: Sequence[int]) -> list[int]:
     return [token for token in ids if token > 2]
 
 
-def ask_original(arguments: argparse.Namespace) -> None:
-    """The same of the original implementation. Nothing in its weights is unpickled but tensors."""
-    import functools
-    from importlib.metadata import version
-
+def rewrite(arguments: argparse.Namespace) -> None:
+    """The published checkpoint and its tower in one folder as safetensors; refuses what holds more than tensors."""
     import torch
+    from himap.checkpoints import snapshot
+    from himap.conversion import default_tower
 
-    torch.load = functools.partial(torch.load, weights_only=True)
+    if torch.__version__ < "2.6":  # compared as a version
+        raise ValueError(
+            f"torch {torch.__version__} cannot open a pickle safely: rewrite with the project's own Python"
+        )
+    directory = snapshot(arguments.checkpoint, arguments.revision)
+    tower = arguments.tower or default_tower(directory)
+    if tower is None:
+        raise ValueError(f"{arguments.checkpoint}: its config names no vision tower; give one with --tower")
+    write_safely(directory, Path(arguments.out))
+    write_safely(snapshot(tower), Path(arguments.out) / "tower")
+
+
+def write_safely(directory: Path, out: Path) -> None:
+    """A checkpoint's weights as safetensors under their own names, its configs and tokenizer beside them."""
+    from himap.checkpoints import INDEXES, tensors, weight_files
+    from himap.conversion import write_safetensors
+
+    weight_map: dict[str, str] = {}
+    files = weight_files(directory)
+    for number, file in enumerate(files, start=1):
+        name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        weights = [(key, tensor) for key, tensor in tensors(file) if tensor.is_floating_point()]  # no position ids
+        weight_map |= dict.fromkeys(write_safetensors(out / name, weights), name)
+    write_json(out / INDEXES[0], {"metadata": {}, "weight_map": weight_map})
+    for file in directory.iterdir():
+        if file.suffix in (".json", ".model", ".txt") and file.name not in INDEXES:
+            shutil.copyfile(file, out / file.name)
+
+
+def original_in_its_folder(arguments: argparse.Namespace) -> None:
+    """The step `original`, on what the step `rewrite` wrote: earlier, or now and for as long as it is needed."""
     if importlib.util.find_spec("llava") is None:
         raise ValueError(
             "the package llava is not here: use `--sdm conda`, or make a virtual environment from envs/requirements-llava.txt "
             "and name its Python in HIMAP_LLAVA_PYTHON"
         )
+    if (Path(arguments.checkpoint) / "tower").is_dir():
+        return ask_original(arguments, Path(arguments.checkpoint))
+    with tempfile.TemporaryDirectory(dir=Path(arguments.out).parent, prefix=".safetensors-") as folder:
+        words = ["rewrite", "--checkpoint", arguments.checkpoint, "--out", folder]
+        words += ["--revision", arguments.revision] if arguments.revision else []
+        words += ["--tower", arguments.tower] if arguments.tower else []
+        if subprocess.run([own_python(), __file__, *words], check=False).returncode:
+            raise ValueError(
+                f"{arguments.checkpoint}: not rewritten as safetensors by {own_python()}; do it with the project's own Python "
+                "(verify_original.py rewrite) and give the folder as the model's `original`"
+            )
+        ask_original(arguments, Path(folder))
+
+
+def own_python() -> str:
+    """The first Python on PATH that is not the original's: the project's, which every other rule calls."""
+    here = Path(sys.executable).parent
+    found = (shutil.which("python", path=folder) for folder in os.get_exec_path() if Path(folder) != here)
+    return next(filter(None, found), sys.executable)
+
+
+def no_pickle(*_: Any, **__: Any) -> Any:
+    """In torch.load's place."""
+    raise ValueError("a pickle is not opened by the original's torch; only safetensors are")
+
+
+def ask_original(arguments: argparse.Namespace, folder: Path) -> None:
+    """The same of the original implementation, on weights that are safetensors; nothing is unpickled."""
+    from importlib.metadata import version
+
+    import torch
+
+    torch.load = no_pickle
     from llava.conversation import conv_templates
     from llava.mm_utils import process_images, tokenizer_image_token
     from llava.model.language_model.llava_llama import LlavaConfig, LlavaLlamaForCausalLM
     from PIL import Image
     from transformers import AutoTokenizer
 
-    where = {"revision": arguments.revision} if arguments.revision else {}
     asked, device = read_json(arguments.ours), device_of(arguments.device)
     dtype = getattr(torch, asked["dtype"])
-    config = LlavaConfig.from_pretrained(arguments.checkpoint, **where)
-    if arguments.tower:
-        config.mm_vision_tower = arguments.tower
-    tokenizer = AutoTokenizer.from_pretrained(arguments.checkpoint, use_fast=False, **where)
+    config = LlavaConfig.from_pretrained(str(folder))
+    config.mm_vision_tower = str((folder / "tower").resolve())
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=False)
     model = LlavaLlamaForCausalLM.from_pretrained(
-        arguments.checkpoint, config=config, torch_dtype=dtype, low_cpu_mem_usage=True, **where
+        str(folder), config=config, torch_dtype=dtype, low_cpu_mem_usage=True, use_safetensors=True
     )
     tower = model.get_vision_tower()
     if not tower.is_loaded:
