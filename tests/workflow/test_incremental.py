@@ -62,6 +62,25 @@ def test_a_new_benchmark_runs_only_itself(project: Project) -> None:
     assert {"benchmarks/aokvqa/samples.parquet", "evaluation/mini/aokvqa/himap/score.json"} <= new
 
 
+def test_a_new_kind_of_task_in_a_second_table_leaves_the_first_table_alone(project: Project) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["benchmarks"]["nocaps"] = {"source": "mini", "limit": 3}
+        config["tables"]["table2"] = {"methods": ["vanilla", "himap"]}
+
+    project.configure(change)
+    stale = project.stale()
+    new = {file for file in stale if "nocaps" in file}
+    figure7 = {"figures/data/figure7.csv", "figures/figure7"}  # it has a panel for each kind
+    assert stale - new == {"flops/mini/caption.csv", "tables/table2", "report.html", *figure7}
+    assert answers("nocaps", "himap") <= new
+
+
+def test_a_benchmark_more_under_disruption_reaches_its_figures_alone(project: Project) -> None:
+    project.configure(lambda config: config["disruption"].update(benchmarks=["scienceqa", "vqav2"]))
+    figures = {f"figures/{name}" for name in ("data/figure5.csv", "data/figure6.csv", "figure5", "figure6")}
+    assert project.stale() == {"disruption/mini/vqav2/layers-0-1.parquet", "report.html", *figures}
+
+
 def test_a_changed_scorer_reaches_its_scores_and_what_is_above(project: Project) -> None:
     project.edit("workflow_scripts/himap/metrics/vqa.py", lambda text: text + "\nCHANGED = True\n")
     expected = set(ABOVE)

@@ -27,6 +27,14 @@ SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "
 PROMPTS = ("make_prompt", "limits", "short_limits")
 DATA = ("source", "sample", "stratum", "unit")
 SCORING = ("himap.benchmarks._scoring", "himap.statistics")
+FIGURE_PARTS = {  # whose benchmarks a figure shows
+    "figure3": "saliency",
+    "figure4": "saliency",
+    "figure5": "disruption",
+    "figure6": "disruption",
+    "figure8": "latency",
+    "frontier": "grid",
+}
 FIGURE_TABLES = {"ablations": ("ablation_stages", "ablation_criteria", "ablation_hierarchy")}
 
 
@@ -371,6 +379,10 @@ class Plan:
         """The kinds of task that a model is evaluated on."""
         return sorted({self.kind(benchmark) for _, benchmark, _ in self.evaluations(model)})
 
+    def table_kinds(self, table: str) -> list[str]:
+        """The kinds of task that a table shows."""
+        return sorted({self.kind(benchmark) for benchmark in self.columns(table)})
+
     def example_of(self, kind: str) -> str:
         """The first benchmark of a kind of task stands for all where FLOPs are counted, so that a new one at the end changes nothing."""
         return next(name for name in self.config.benchmarks if self.kind(name) == kind)
@@ -406,14 +418,16 @@ class Plan:
         names = ("score.json", "per_sample.parquet") if self.scored(benchmark) else ("predictions.jsonl",)
         return [self.evaluation(model, benchmark, method, name) for name in names]
 
-    def flops(self, model: str) -> list[str]:
+    def flops(self, model: str, kinds: list[str]) -> list[str]:
         """A model's costs, one file per kind of task."""
-        return [f"{self.out}/flops/{model}/{kind}.csv" for kind in self.kinds(model)]
+        return [f"{self.out}/flops/{model}/{kind}.csv" for kind in kinds]
 
     def table_inputs(self, table: str) -> list[str]:
         """All that a table is made from."""
         files = [file for cell in self.table_cells(table) for file in self.result(*cell)]
-        return files + [file for model in self.table_models(table) for file in self.flops(model)]
+        return files + [
+            file for model in self.table_models(table) for file in self.flops(model, self.table_kinds(table))
+        ]
 
     def table_files(self, table: str) -> list[str]:
         """A table in its four forms."""
@@ -458,13 +472,13 @@ class Plan:
 
     def all_flops(self) -> list[str]:
         """The costs of all models."""
-        return [file for model in self.config.models for file in self.flops(model)]
+        return [file for model in self.config.models for file in self.flops(model, self.kinds(model))]
 
     def table_settings(self, table: str) -> str:
         """What a table is told: its rows and columns, their names, and what it is compared with."""
         entry = self.config.tables[table]
         models = {
-            name: {"published": self.model(name).published, "kinds": self.kinds(name)}
+            name: {"published": self.model(name).published, "kinds": self.table_kinds(table)}
             for name in self.table_models(table)
         }
         benchmarks = {
@@ -492,10 +506,8 @@ class Plan:
         settings: dict[str, Any] = {"models": {}, "published": digest(published_part("figures", figure))}
         for name in self.config.models:
             settings["models"][name] = {"published": self.model(name).published, "layers": self.dims(name).layers}
-        part = {"figure3": "saliency", "figure4": "saliency", "figure8": "latency", "frontier": "grid"}.get(
-            figure, "disruption"
-        )
-        settings["benchmarks"] = self.known(getattr(self.config, part).benchmarks)
+        if figure in FIGURE_PARTS:
+            settings["benchmarks"] = self.known(getattr(self.config, FIGURE_PARTS[figure]).benchmarks)
         if figure in ("figure5", "figure6"):
             settings["layers"] = self.config.disruption.layers
             settings["blocks"] = {
