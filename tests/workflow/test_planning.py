@@ -168,6 +168,17 @@ def test_the_rule_graph_of_the_documentation_is_the_workflows() -> None:
     assert set(re.findall(r"^\s*(\w+) --> (\w+)", text, re.MULTILINE)) == edges
 
 
+def test_every_target_that_is_named_exists_and_every_one_that_exists_is_named() -> None:
+    said = snakemake("--list-target-rules", "--quiet")
+    assert said.returncode == 0, said.stdout
+    text = (ROOT / "README.md").read_text()
+    (named,) = re.findall(r"the targets are (.*?)\. ", text, re.DOTALL)
+    found = set(re.findall(r"`(\w+)`", named))
+    for stem, first, last in re.findall(r"`([a-z]+)(\d)` … `\1(\d)`", named):
+        found |= {f"{stem}{number}" for number in range(int(first), int(last) + 1)}
+    assert found == set(re.findall(r"^\w+$", said.stdout, re.MULTILINE))
+
+
 def test_links_of_readme_and_documentation_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
