@@ -8,6 +8,7 @@ from typing import Any
 
 from himap.files import write_text
 from himap.jobs import model_arguments, open_model, parse_json, question, read_settings, write_provenance
+from himap.journal import sole_writer
 from himap.scripting import run
 
 SETTINGS = {"measured": 4}
@@ -20,29 +21,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = read_settings(arguments.settings, SETTINGS)
     methods = parse_json("methods", arguments.methods)
 
-    import pandas as pd
-    from himap.benchmarks import get, read_samples
+    with sole_writer(arguments.out):
+        import pandas as pd
+        from himap.benchmarks import get, read_samples
 
-    benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
-    samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
-    questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-    found = {name: costs(model, questions, method) for name, method in methods.items()}
-    full = costs(model, questions, {"stages": [], "image_grid": None})
-    rows = [
-        {
-            "method": name,
-            "convention": convention,
-            "flops": value,
-            "ratio": value / full[convention],
-            "image_tokens": cost["image_tokens"],
-            "text_tokens": cost["text_tokens"],
-        }
-        for name, cost in found.items()
-        for convention, value in cost.items()
-        if convention not in ("image_tokens", "text_tokens")
-    ]
-    write_provenance(arguments.out, model, arguments, settings)
-    write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
+        benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
+        samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
+        questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
+        found = {name: costs(model, questions, method) for name, method in methods.items()}
+        full = costs(model, questions, {"stages": [], "image_grid": None})
+        rows = [
+            {
+                "method": name,
+                "convention": convention,
+                "flops": value,
+                "ratio": value / full[convention],
+                "image_tokens": cost["image_tokens"],
+                "text_tokens": cost["text_tokens"],
+            }
+            for name, cost in found.items()
+            for convention, value in cost.items()
+            if convention not in ("image_tokens", "text_tokens")
+        ]
+        write_provenance(arguments.out, model, arguments, settings)
+        write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
 
 
 def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from himap.files import write_parquet
 from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
+from himap.journal import sole_writer
 from himap.scripting import run
 
 SETTINGS: dict[str, Any] = {
@@ -31,28 +32,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = read_settings(arguments.settings, SETTINGS)
     layers = read_layers(arguments.layers)
 
-    import pandas as pd
-    from himap.benchmarks import get, read_samples
+    with sole_writer(arguments.out):
+        import pandas as pd
+        from himap.benchmarks import get, read_samples
 
-    model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
-    if layers[-1] >= len(model.layers):
-        raise ValueError(f"--layers: {arguments.layers} goes beyond the model's last layer {len(model.layers) - 1}")
-    rows: list[dict[str, Any]] = []
-    used = 0
-    label = f"disruption {model.name} {benchmark.name} layers {arguments.layers}"
-    for sample in progress(read_samples(arguments.samples), settings["limit"], label):
-        found = list(_of_sample(model, benchmark, sample, layers, settings))
-        used += bool(found)
-        rows += found
-        if used == settings["limit"]:
-            break
-    if not rows:
-        raise ValueError(
-            f"{arguments.samples}: the undisturbed model answers no sample right, so there is nothing to disturb; "
-            'use settings {"only_correct": false}'
-        )
-    write_provenance(arguments.out, model, arguments, settings)
-    write_parquet(arguments.out, pd.DataFrame(rows, columns=list(COLUMNS)))
+        model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
+        if layers[-1] >= len(model.layers):
+            raise ValueError(f"--layers: {arguments.layers} goes beyond the model's last layer {len(model.layers) - 1}")
+        rows: list[dict[str, Any]] = []
+        used = 0
+        label = f"disruption {model.name} {benchmark.name} layers {arguments.layers}"
+        for sample in progress(read_samples(arguments.samples), settings["limit"], label):
+            found = list(_of_sample(model, benchmark, sample, layers, settings))
+            used += bool(found)
+            rows += found
+            if used == settings["limit"]:
+                break
+        if not rows:
+            raise ValueError(
+                f"{arguments.samples}: the undisturbed model answers no sample right, so there is nothing to disturb; "
+                'use settings {"only_correct": false}'
+            )
+        write_provenance(arguments.out, model, arguments, settings)
+        write_parquet(arguments.out, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
 def read_layers(text: str) -> list[int]:

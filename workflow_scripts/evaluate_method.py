@@ -17,7 +17,7 @@ from himap.jobs import (
     read_settings,
     write_provenance,
 )
-from himap.journal import Journal
+from himap.journal import Journal, sole_writer
 from himap.scripting import run
 
 SETTINGS = {"batch_size": "auto", "max_new_tokens": None}
@@ -48,17 +48,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmark = get(arguments.benchmark)
     criteria = {criterion_named(stage.get("criterion")).score.__module__ for stage in method["stages"]}
     code = ("evaluate_method.py", f"himap.benchmarks.{arguments.benchmark}", *sorted(criteria))
-    journal = Journal(arguments.out, job_key(arguments, *code))
-    try:
-        samples = list(islice(read_samples(arguments.samples), arguments.shard, None, arguments.shards))
-        missing = [sample for sample in samples if sample.sample_id not in journal.done]
-        if missing or not provenance_file(arguments.out).is_file():
-            model = open_model(arguments, settings)
-            write_provenance(arguments.out, model, arguments, {**settings, "method": method})
-            _answer(model, benchmark, missing, method, settings, journal)
-        write_jsonl(arguments.out, [journal.done[sample.sample_id] for sample in samples])
-    finally:
-        journal.close()
+    with sole_writer(arguments.out):
+        journal = Journal(arguments.out, job_key(arguments, *code))
+        try:
+            samples = list(islice(read_samples(arguments.samples), arguments.shard, None, arguments.shards))
+            missing = [sample for sample in samples if sample.sample_id not in journal.done]
+            if missing or not provenance_file(arguments.out).is_file():
+                model = open_model(arguments, settings)
+                write_provenance(arguments.out, model, arguments, {**settings, "method": method})
+                _answer(model, benchmark, missing, method, settings, journal)
+            write_jsonl(arguments.out, [journal.done[sample.sample_id] for sample in samples])
+        finally:
+            journal.close()
 
 
 def _answer(model, benchmark, samples, method, settings, journal) -> None:  # type: ignore[no-untyped-def]

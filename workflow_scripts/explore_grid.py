@@ -8,6 +8,7 @@ from typing import Any
 
 from himap.files import write_jsonl
 from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
+from himap.journal import sole_writer
 from himap.scripting import run
 
 SETTINGS: dict[str, Any] = {
@@ -26,22 +27,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
 
-    from himap.benchmarks import get, read_samples
-    from himap.grid import answer_grid
+    with sole_writer(arguments.out):
+        from himap.benchmarks import get, read_samples
+        from himap.grid import answer_grid
 
-    benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
-    protocol = settings["protocol"]
-    limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
-    size = 8 if settings["batch_size"] == "auto" else settings["batch_size"]
-    samples = list(islice(read_samples(arguments.samples), settings["limit"]))
-    batches = [samples[begin : begin + size] for begin in range(0, len(samples), size)]
-    rows: list[dict[str, Any]] = []
-    for batch in progress(batches, len(batches), f"grid {model.name} {benchmark.name}"):
-        questions = [question(sample, benchmark, model.family, protocol) for sample in batch]
-        limits = {"max_new_tokens": limit, "min_new_tokens": benchmark.min_new_tokens(model.family, **protocol)}
-        rows += answer_grid(model, questions, settings, seed=settings["seed"], **limits)
-    write_provenance(arguments.out, model, arguments, settings)
-    write_jsonl(arguments.out, rows)
+        benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
+        protocol = settings["protocol"]
+        limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
+        size = 8 if settings["batch_size"] == "auto" else settings["batch_size"]
+        samples = list(islice(read_samples(arguments.samples), settings["limit"]))
+        batches = [samples[begin : begin + size] for begin in range(0, len(samples), size)]
+        rows: list[dict[str, Any]] = []
+        for batch in progress(batches, len(batches), f"grid {model.name} {benchmark.name}"):
+            questions = [question(sample, benchmark, model.family, protocol) for sample in batch]
+            limits = {"max_new_tokens": limit, "min_new_tokens": benchmark.min_new_tokens(model.family, **protocol)}
+            rows += answer_grid(model, questions, settings, seed=settings["seed"], **limits)
+        write_provenance(arguments.out, model, arguments, settings)
+        write_jsonl(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 from himap.files import write_parquet
 from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
+from himap.journal import sole_writer
 from himap.registry import unknown
 from himap.scripting import run
 
@@ -32,20 +33,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             if value not in allowed:
                 raise unknown(f"value in settings.{key}", value, allowed)
 
-    import pandas as pd
-    from himap.benchmarks import get, read_samples
-    from himap.models import redraw_weights
+    with sole_writer(arguments.out):
+        import pandas as pd
+        from himap.benchmarks import get, read_samples
+        from himap.models import redraw_weights
 
-    samples = list(islice(read_samples(arguments.samples), settings["limit"]))
-    model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
-    rows: list[dict[str, Any]] = []
-    for weights in sorted(settings["weights"], key=["trained", "random"].index):
-        if weights == "random":
-            redraw_weights(model, settings["seed"])
-        for sample in progress(samples, len(samples), f"saliency {model.name} {benchmark.name} {weights}"):
-            rows += _of_sample(model, benchmark, sample, weights, settings)
-    write_provenance(arguments.out, model, arguments, settings)
-    write_parquet(arguments.out, pd.DataFrame(rows))
+        samples = list(islice(read_samples(arguments.samples), settings["limit"]))
+        model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
+        rows: list[dict[str, Any]] = []
+        for weights in sorted(settings["weights"], key=["trained", "random"].index):
+            if weights == "random":
+                redraw_weights(model, settings["seed"])
+            for sample in progress(samples, len(samples), f"saliency {model.name} {benchmark.name} {weights}"):
+                rows += _of_sample(model, benchmark, sample, weights, settings)
+        write_provenance(arguments.out, model, arguments, settings)
+        write_parquet(arguments.out, pd.DataFrame(rows))
 
 
 def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]

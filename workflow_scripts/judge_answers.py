@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap import judge
     from himap.benchmarks._files import check_benchmark, disk_full, read_predictions
     from himap.files import write_jsonl
+    from himap.journal import sole_writer
 
     benchmark = benchmarks.get(arguments.benchmark)
     protocol = judge.protocol_of(benchmark)
@@ -62,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if arguments.estimate_only:
         return
-    rows = judge.judge(benchmark, samples, predictions, settings)
-    with disk_full(arguments.out):
+    with sole_writer(arguments.out), disk_full(arguments.out):
+        rows = judge.judge(benchmark, samples, predictions, settings)
         write_jsonl(arguments.out, rows)
     unreadable = sum(row["verdict"] is None for row in rows)
     print(f"{benchmark.name}: {len(rows)} verdicts, {unreadable} unreadable, in {arguments.out}")

@@ -7,6 +7,7 @@ from itertools import islice
 
 from himap.files import write_text
 from himap.jobs import model_arguments, open_model, parse_json, progress, question, read_settings, write_provenance
+from himap.journal import sole_writer
 from himap.scripting import run
 
 SETTINGS = {"examples": 100, "rounds": 3, "max_new_tokens": None}
@@ -19,25 +20,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = read_settings(arguments.settings, SETTINGS)
     methods = parse_json("methods", arguments.methods)
 
-    import pandas as pd
-    from himap.benchmarks import get, read_samples
-    from himap.latency import time_methods
+    with sole_writer(arguments.out):
+        import pandas as pd
+        from himap.benchmarks import get, read_samples
+        from himap.latency import time_methods
 
-    benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
-    protocol = settings["protocol"]
-    samples = list(islice(read_samples(arguments.samples), settings["examples"]))
-    questions = [question(sample, benchmark, model.family, protocol) for sample in samples]
-    if not questions:
-        raise ValueError(f"{arguments.samples}: no samples to time")
-    limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
-    rows = time_methods(
-        model, questions, methods, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"]
-    )
-    total = settings["rounds"] * len(questions) * len(methods)
-    frame = pd.DataFrame(progress(rows, total, f"latency {model.name} {benchmark.name}"))
-    frame["device"] = str(model.device)
-    write_provenance(arguments.out, model, arguments, settings)
-    write_text(arguments.out, frame.to_csv(index=False, float_format="%.6f"))
+        benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
+        protocol = settings["protocol"]
+        samples = list(islice(read_samples(arguments.samples), settings["examples"]))
+        questions = [question(sample, benchmark, model.family, protocol) for sample in samples]
+        if not questions:
+            raise ValueError(f"{arguments.samples}: no samples to time")
+        limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
+        rows = time_methods(
+            model, questions, methods, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"]
+        )
+        total = settings["rounds"] * len(questions) * len(methods)
+        frame = pd.DataFrame(progress(rows, total, f"latency {model.name} {benchmark.name}"))
+        frame["device"] = str(model.device)
+        write_provenance(arguments.out, model, arguments, settings)
+        write_text(arguments.out, frame.to_csv(index=False, float_format="%.6f"))
 
 
 if __name__ == "__main__":

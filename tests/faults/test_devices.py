@@ -96,7 +96,17 @@ def test_a_device_that_the_scheduler_assigned_is_left_as_it_is(machine: Callable
     assert here.claims(CUDA_VISIBLE_DEVICES="1") == "None 1"
     assert here.claims(CUDA_VISIBLE_DEVICES="1") == "None 1"  # and nothing is locked
     assert here.claims(CUDA_VISIBLE_DEVICES="") == "None"  # no device at all is an assignment too
-    assert here.claims(SLURM_JOB_ID="7") == "None unset"
+
+
+def test_a_job_that_slurm_gave_no_device_sees_none_and_says_so(machine: Callable[..., Machine]) -> None:
+    here = machine()
+    done = subprocess.run(
+        [sys.executable, "-c", CLAIM], env=here.environment | {"SLURM_JOB_ID": "7"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "None \n"  # visible: the empty list, not unset
+    assert "SLURM gave this job no GPU" in done.stderr
+    assert "GPU-aaaa-0" in here.claims()  # and nothing was locked
 
 
 def test_jobs_inside_an_allocation_of_several_share_these_alone(machine: Callable[..., Machine]) -> None:
@@ -140,7 +150,11 @@ def test_a_folder_of_locks_that_belongs_to_somebody_else_is_refused(
         (["table1"], {"CUDA_VISIBLE_DEVICES": "1"}, ["--resources", "gpu=1"]),
         (["table1"], {"CUDA_VISIBLE_DEVICES": ""}, []),
         (["table1", "--resources", "gpu=1"], {}, []),
+        (["table1"], {"SLURM_JOB_ID": "7"}, []),
+        (["--profile", "profiles/local", "table1"], {}, ["--resources", "gpu=2"]),
+        (["--profile=profiles/local/"], {}, ["--resources", "gpu=2"]),
         (["--profile", "profiles/slurm"], {}, []),
+        (["--executor", "local", "--profile", "profiles/local"], {}, []),
     ],
 )
 def test_a_run_on_one_machine_knows_its_gpus_by_itself(
@@ -156,5 +170,5 @@ def test_a_run_on_one_machine_knows_its_gpus_by_itself(
         text=True,
         check=True,
     ).stdout.split()
-    profile = [] if "--profile" in words else ["--profile", "profiles/local"]
+    profile = ["--profile", "profiles/local"] if words[0] == "table1" else []
     assert said == resources + profile

@@ -1,15 +1,18 @@
-"""The journal beside an evaluation: what is finished is kept across kills, what is damaged or of another job is not."""
+"""Beside an output: one writer at a time, and a journal that keeps what is finished and believes nothing damaged."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from himap.journal import Journal, forget
+from himap.journal import RUN, Journal, forget, held, is_replaced, sole_writer, try_lock
 
 ROWS = [{"sample_id": str(number), "prediction": f"answer {number}\u2028é", "kept": []} for number in range(4)]
 
@@ -80,21 +83,110 @@ def test_another_key_begins_anew(tmp_path: Path) -> None:
 
 
 def test_a_second_job_for_the_same_output_waits_and_then_finds_everything(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "out", "key")
     code = (
-        "import json, sys; from himap.journal import Journal; "
-        "print(json.dumps(sorted(Journal(sys.argv[1], 'key').done)), flush=True)"
+        "import json, sys; from himap.journal import Journal, sole_writer\n"
+        "with sole_writer(sys.argv[1]): print(json.dumps(sorted(Journal(sys.argv[1], 'key').done)), flush=True)"
     )
-    second = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert second.stderr is not None
-    assert "waiting for it" in second.stderr.readline()
-    for row in ROWS:
-        journal.add(row)
-    assert second.poll() is None
-    journal.close()
+    with sole_writer(tmp_path / "out"):
+        second = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "out")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stderr is not None
+        assert "waiting for it" in second.stderr.readline()
+        write(tmp_path / "out")
+        assert second.poll() is None
     assert json.loads(second.communicate(timeout=30)[0]) == ["0", "1", "2", "3"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.journal"]  # no lock is left
+
+
+def test_many_writers_never_overlap(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from himap.journal import held\n"
+        "for _ in range(20):\n"
+        "    with held(sys.argv[1]):\n"
+        "        os.mkdir(sys.argv[1]); time.sleep(0.001); os.rmdir(sys.argv[1])"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")]) for _ in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
+SCRIPTS = {
+    "evaluate_method.py": ("--method", "{}"),
+    "extract_saliency.py": (),
+    "disrupt_attention.py": ("--layers", "0-1"),
+    "explore_grid.py": (),
+    "count_flops.py": ("--methods", "{}"),
+    "measure_latency.py": ("--methods", "{}"),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_orphan_waits_for_the_newer_runs_job_and_leaves_its_output_alone(tmp_path: Path, script: str) -> None:
+    latest, output = tmp_path / "latest", tmp_path / "out"
+    latest.write_text("7")
+    words = ["--model", "none", "--benchmark", "pope", "--samples", "none", "--out", str(output), *SCRIPTS[script]]
+    place = Path(__file__).resolve().parents[2] / "workflow_scripts" / script
+    with held(output):
+        orphan = subprocess.Popen(
+            [sys.executable, place, *words], env={**os.environ, RUN: f"{latest}:7"}, stderr=subprocess.PIPE, text=True
+        )
+        assert orphan.stderr is not None
+        assert orphan.stderr.readline() == "out: another job is at work on this output; waiting for it\n"
+        latest.write_text("8")
+        output.write_text("of the newer run")
+    assert "left to the newer run" in orphan.communicate(timeout=60)[1]
+    assert orphan.returncode == 0  # at an error, Snakemake would remove the output
+    assert output.read_text() == "of the newer run"
+
+
+@pytest.mark.parametrize(("latest", "replaced"), [("8", True), ("7", False), ("6", False), ("", False), (None, False)])
+def test_a_job_is_replaced_by_a_later_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, latest: str | None, replaced: bool
+) -> None:
+    monkeypatch.delenv(RUN, raising=False)
+    assert not is_replaced()
+    if latest is not None:  # an old number is an old state of a shared folder
+        (tmp_path / "latest").write_text(latest)
+    monkeypatch.setenv(RUN, f"{tmp_path / 'latest'}:7")
+    assert is_replaced() is replaced
+    if replaced:
+        with pytest.raises(ValueError, match="a newer one replaced; nothing was done"), sole_writer(tmp_path / "out"):
+            raise AssertionError("nothing is done")
+        assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_trusted_with_one_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    import run_workflow
+    from himap import devices, status
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(devices, "folder", lambda: tmp_path)
+    with sole_writer(tmp_path / "out"), (tmp_path / "reproduce.lock").open("w") as lock:
+        assert try_lock(lock)
+        assert run_workflow.taken(lock)
+    assert not status.is_held(tmp_path / "reproduce.lock")
+    device = devices.take("GPU-a")
+    assert device is not None
+    os.close(device)
+
+
+def test_another_refusal_of_a_lock_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output"), held(tmp_path / "out"):
+        raise AssertionError("nothing is done")
 
 
 def test_a_used_output_leaves_no_journal(tmp_path: Path) -> None:

@@ -346,6 +346,21 @@ def test_a_killed_run_pays_for_nothing_twice(mmvet: Path, judge: Judge):
     assert len(rows(mmvet)) == 24
 
 
+def test_two_processes_with_one_cache_pay_once(mmvet: Path, judge: Judge):
+    judge.delay = 0.5
+    script = Path(__file__).parents[2] / "workflow_scripts" / "judge_answers.py"
+    outputs = [mmvet / name for name in ("one.jsonl", "two.jsonl")]
+    more = ("--runs", 4, "--concurrency", 2)
+    running = [
+        subprocess.Popen([sys.executable, script, *map(str, arguments(mmvet, judge, *more, "--out", out))])
+        for out in outputs
+    ]
+    assert [one.wait(120) for one in running] == [0, 0]
+    assert len(judge.requests) == 12
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert list((mmvet / "cache").rglob("*.lock")) == []
+
+
 def test_the_library_gives_the_same_rows_as_the_script(mmvet: Path, judge: Judge):
     judged(mmvet, judge, "--runs", 1)
     samples = list(benchmarks.read_samples(mmvet / "samples.parquet"))

@@ -1,11 +1,11 @@
 """One GPU for each job of one machine: a lock per device, held by the process and freed by the system however it ends.
 
-Nothing happens where a scheduler (or the user) has given the process exactly one device, or where there is no GPU.
+Nothing happens where a scheduler (or the user) has given the process exactly one device, or where there is no GPU. A job
+that SLURM gave none sees none.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import subprocess
@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from himap.journal import try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _held: dict[str, int] = {}  # device -> descriptor of its lock; open until the process ends
@@ -42,6 +44,11 @@ def claim(poll: float = 1.0) -> str | None:
     if _held:
         return next(iter(_held))
     choices = candidates()
+    if "SLURM_JOB_ID" in os.environ and VISIBLE not in os.environ and installed():
+        print(
+            "SLURM gave this job no GPU, so the processor works; ask for one: `models.<name>.gpus: 1`", file=sys.stderr
+        )
+        os.environ[VISIBLE] = ""
     if len(choices) < 2 and VISIBLE in os.environ:
         return None
     waited = False
@@ -78,12 +85,10 @@ def take(name: str) -> int | None:
     lock = os.open(
         folder() / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
+    if try_lock(lock):
+        return lock
+    os.close(lock)
+    return None
 
 
 def folder() -> Path:

@@ -1,4 +1,4 @@
-"""Results kept one by one beside an output while a job runs, so that a killed job loses none that were finished."""
+"""One writer for each output, and results kept one by one beside it, so that a killed job loses none that were finished."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from himap.files import write_text
 
+RUN = "HIMAP_RUN"  # in the environment of a run's jobs: the file with the latest run's number, a colon, their own run's
+
 
 class Journal:
     """Lines of JSON after a header with the job's key: another key, or a line that is torn or altered, does not count.
 
-    One process at a time: a second one for the same output (an orphan of a run that was killed may still be at work on
-    another node) waits, and then finds everything done. The file stays until `forget`, because a job whose output is
-    there but whose end nobody noted is started again.
+    It belongs to its output's `sole_writer`. The file stays until `forget`, because a job whose output is there but
+    whose end nobody noted is started again.
     """
 
     def __init__(self, output: str | Path, key: str):
         self.path = Path(f"{output}.journal")
         self.key = key
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.lock = _locked(Path(f"{self.path}.lock"))
         self.done = self._read()
         self._rewrite()
         self.file = self.path.open("a", encoding="utf-8")
@@ -57,27 +58,73 @@ class Journal:
             os.fsync(self.file.fileno())
         finally:
             self.file.close()
-            self.lock.close()
 
 
 def forget(output: str | Path) -> None:
     """Drop the journal of an output that was used: nobody will make it again."""
-    for name in (f"{output}.journal", f"{output}.journal.lock"):
-        Path(name).unlink(missing_ok=True)
+    Path(f"{output}.journal").unlink(missing_ok=True)
 
 
-def _locked(path: Path) -> IO[str]:
-    """A lock that ends with the process; a file system without locks is trusted to have one writer."""
-    file = path.open("a", encoding="utf-8")
+@contextmanager
+def sole_writer(output: str | Path) -> Iterator[None]:
+    """From a job's start to its end: a second job for an output waits, and one of a run that was killed and replaced gives up.
+
+    Such an orphan may be at work on another node, or only just begin. While it is at work, the new run's job waits and
+    so writes last; if it comes later, it writes nothing, and without an error, at which Snakemake would remove the output.
+    """
+    with held(output, f"{Path(output).name}: another job is at work on this output; waiting for it"):
+        if is_replaced():
+            if not Path(output).exists():
+                raise ValueError(f"{output}: this job belongs to a run that a newer one replaced; nothing was done")
+            print(f"{output}: left to the newer run that replaced this job's", file=sys.stderr, flush=True)
+            raise SystemExit(0)
+        yield
+
+
+def is_replaced() -> bool:
+    """Whether another run has begun here since the one that this process belongs to; where that cannot be read, none has."""
+    latest, _, own = os.environ.get(RUN, "").rpartition(":")
+    with suppress(OSError, ValueError):
+        return bool(latest) and int(Path(latest).read_text(encoding="utf-8")) > int(own)
+    return False
+
+
+@contextmanager
+def held(path: str | Path, waiting: str | None = None) -> Iterator[None]:
+    """A lock beside a file, free again when the process ends in any way; `waiting` is said if another has it."""
+    place = Path(f"{path}.lock")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = place.open("a", encoding="utf-8")
+        try:
+            if not try_lock(file):
+                if waiting:
+                    print(waiting, file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with place.open() as present:  # opened, because a shared folder's list of names may be old
+                if os.path.samestat(os.fstat(file.fileno()), os.fstat(present.fileno())):
+                    break
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
+        file.close()  # its last holder has removed it
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+        file.close()
+
+
+def try_lock(file: IO[Any] | int, *, shared: bool = False) -> bool:
+    """Take a lock unless another process has it; a file system without locks is trusted to have one user."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        print(f"{path.name}: another job is at work on this output; waiting for it", file=sys.stderr, flush=True)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        return False
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
-    return file
+    return True
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from himap.benchmarks import Benchmark, JudgeProtocol, Sample
 from himap.files import read_json, write_json
+from himap.journal import held
 
 KEYS = ("HIMAP_JUDGE_API_KEY", "OPENAI_API_KEY")
 RETRIED = (408, 409, 425, 429)  # and every 5xx
@@ -234,15 +235,18 @@ class Judging:
         self.problem: BaseException | None = None
 
     def reply(self, request: dict[str, Any], run: int) -> dict[str, Any]:
-        """The answer to a request, from the cache or from the judge; equal requests wait for one another."""
+        """The answer to a request, from the cache or from the judge; equal ones, of any process, wait for one another."""
         path = self.cache.path(request, run)
         with self.guard:
             lock = self.locks[path]
         with lock:
             kept = self.cache.get(path)
             if kept is None:
-                kept = self.client.ask(request)
-                self.cache.put(path, request, run, kept)
+                with held(path):
+                    kept = self.cache.get(path)  # another process may have asked meanwhile
+                    if kept is None:
+                        kept = self.client.ask(request)
+                        self.cache.put(path, request, run, kept)
         return kept
 
     def verdict(self, task: Task) -> dict[str, Any]:
