@@ -12,7 +12,6 @@ Any further words go to Snakemake, e.g. --configfile presets/paper.yaml --profil
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shlex
@@ -28,12 +27,14 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".snakemake"
-LOCK, MARK = STATE / "reproduce.lock", STATE / "reproduce.running"
+LOCK, MARK, LATEST = STATE / "reproduce.lock", STATE / "reproduce.running", STATE / "reproduce.latest"
 WATCHING = {
     "-n", "--dry-run", "--dryrun", "-h", "--help", "-v", "--version", "--lint", "-l", "--list-rules", "--list", "--rulegraph", "--dag",
     "--filegraph", "--summary", "-S", "--detailed-summary", "-D", "--report", "--unlock", "--list-target-rules", "--lt",
     "--list-params-changes", "--list-code-changes", "--list-input-changes", "--list-untracked",
 }  # fmt: skip
+ORPHANS = """The run before this one was killed; jobs of it may still be queued. Look with `squeue --me`, end them with `scancel`.
+Where one is at work on an output of this run, the new job waits for it."""
 TOOLS = {"estimate": "estimate_costs.py", "status": "show_status.py"}
 
 
@@ -56,19 +57,38 @@ def main(argv: Sequence[str]) -> int:
 
 def defaults(words: Sequence[str]) -> list[str]:
     """The local profile with this machine's GPUs, unless another way of running is named."""
-    named = {word.split("=")[0] for word in words}
-    if named & {"--profile", "--executor", "-e"}:
+    if not is_local(words):
         return []
-    gpus = 0 if named & {"--resources", "--res"} else gpu_count()
-    return [*(["--resources", f"gpu={gpus}"] if gpus else []), "--profile", "profiles/local"]
+    gpus = 0 if option(words, "--resources", "--res") else gpu_count()
+    profile = [] if option(words, "--profile") else ["--profile", "profiles/local"]
+    return [*(["--resources", f"gpu={gpus}"] if gpus else []), *profile]
+
+
+def is_local(words: Sequence[str]) -> bool:
+    """Whether the jobs run on this machine by this project's own profile."""
+    named = option(words, "--profile")
+    return not option(words, "--executor", "-e") and (not named or Path(named[0]) == Path("profiles/local"))
+
+
+def option(words: Sequence[str], *names: str) -> list[str]:
+    """The words that follow an option on the command line, wherever it is given."""
+    values, taking = [], False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            taking = name in names and not equals
+            values += [value] if name in names and equals else []
+        elif taking:
+            values.append(word)
+    return values
 
 
 def gpu_count() -> int:
     """GPUs that jobs on this machine may share out among themselves."""
-    from himap.devices import VISIBLE, installed
+    from himap.devices import VISIBLE, candidates
 
     visible = os.environ.get(VISIBLE)
-    return len(installed()) if visible is None else len([one for one in visible.split(",") if one.strip()])
+    return len(candidates()) if visible is None else len([one for one in visible.split(",") if one.strip()])
 
 
 def has_letter(words: Sequence[str], letter: str) -> bool:
@@ -78,7 +98,12 @@ def has_letter(words: Sequence[str], letter: str) -> bool:
 
 def run_alone(command: list[str], words: Sequence[str]) -> int:
     """Run Snakemake under a lock that the system frees however this ends; afterwards say what came out."""
-    STATE.mkdir(exist_ok=True)
+    from himap.files import write_text
+    from himap.journal import RUN
+
+    if obstacle := unwritable(STATE, "Make room, or mend it"):
+        print(obstacle, file=sys.stderr)
+        return 1
     with LOCK.open("a+") as lock:
         if not taken(lock):
             lock.seek(0)
@@ -92,6 +117,8 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         lock.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         lock.flush()
         if MARK.exists():  # an earlier run of ours was killed: what it locked is nobody's now
+            if not is_local(shlex.split(MARK.read_text(encoding="utf-8"))):
+                print(ORPHANS, file=sys.stderr, flush=True)
             subprocess.run(
                 [*command, "--unlock", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
             )
@@ -99,13 +126,19 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
             print(obstacle, file=sys.stderr)
             return 1
         set_altered_aside()
-        MARK.touch()
+        number = time.time_ns()
+        write_text(LATEST, str(number))
+        write_text(MARK, shlex.join(words))
         started = time.time()
-        with warm_server(words) as (environment, held):
-            status = call(command, [lock.fileno(), *held], environment)
-        set_altered_aside()
-        MARK.unlink(missing_ok=True)
-    return after(status, started, words)
+        status = 1
+        try:
+            with warm_server(words) as (environment, held):
+                status = call(command, [lock.fileno(), *held], {**environment, RUN: f"{LATEST}:{number}"})
+            MARK.unlink(missing_ok=True)
+            set_altered_aside()
+        finally:
+            status = after(status, started, words)
+    return status
 
 
 def set_altered_aside() -> None:
@@ -114,36 +147,36 @@ def set_altered_aside() -> None:
 
     for output in check(ROOT):
         print(
-            f"{output}: not what its job wrote (checksum); now in .snakemake/altered, to be made again",
+            f"{output}: not what its job wrote (checksum), altered or written by another job since;"
+            " now in .snakemake/altered, to be made again",
             file=sys.stderr,
             flush=True,
         )
 
 
-def unwritable(folder: Path) -> str | None:
-    """Why nothing can be written to the results' folder, or None."""
+def unwritable(folder: Path, advice: str = "Make room, mend it, or set `output` to another folder") -> str | None:
+    """Why nothing can be written to a folder and what helps, or None."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as file:
             file.write(b"\0" * 65536)
             file.flush()
     except OSError as error:
-        return f"{folder} cannot be written ({error.strerror}); nothing was run. Make room, mend it, or set `output` to another folder"
+        return f"{folder} cannot be written ({error.strerror}); nothing was run. {advice}"
     return None
 
 
 def taken(lock: IO[str], patience: float = 2.0) -> bool:
     """Take the lock if it is free; a run that was just killed may still be on its way out."""
+    from himap.journal import try_lock
+
     until = time.monotonic() + patience
     while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.1)
-        else:
+        if try_lock(lock):
             return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -152,7 +185,7 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
 
     Yields the environment that tells jobs of it, and the files that Snakemake holds open so that it lives as long.
     """
-    if not defaults(words) or not hasattr(os, "pidfd_open"):
+    if not is_local(words) or not hasattr(os, "pidfd_open"):
         yield dict(os.environ), []
         return
     with tempfile.TemporaryDirectory(prefix="himap-") as folder:
@@ -183,11 +216,17 @@ def after(status: int, started: float, words: Sequence[str]) -> int:
         if report.is_file():
             print(f"The report is at {report}", file=sys.stderr)
         return 0
-    from himap.status import failures, latest_log, summary
+    from himap.status import failures, latest_log, logs, summary
 
-    failed = failures(latest_log(STATE, started - 1))
-    if failed:
-        print("\n" + summary(failed, ROOT, shlex.join(["./reproduce", *words])), file=sys.stderr)
+    again = shlex.join(["./reproduce", *words])
+    if failed := failures(latest_log(STATE, started - 1)):
+        print("\n" + summary(failed, ROOT, again), file=sys.stderr)
+    else:
+        said = next(iter(logs(STATE, started - 1)), "above")
+        print(
+            f"\nThe run ended early, and not at a job; the reason: {said}\nMend it and start again:\n  {again}",
+            file=sys.stderr,
+        )
     return status
 
 
@@ -200,7 +239,14 @@ def snakemakes_own_report(archive: Path, words: Sequence[str]) -> None:
 
 
 def results_folder(words: Sequence[str]) -> str:
-    """The output folder of the config that was named."""
+    """The output folder that was named, in the words or in their config."""
+    said = [
+        value
+        for name, equals, value in (word.partition("=") for word in option(words, "--config", "-C"))
+        if name == "output"
+    ]
+    if said:
+        return said[-1]
     try:
         return str(read_config(words).get("output", "results"))
     except (OSError, ValueError):
@@ -211,16 +257,8 @@ def read_config(words: Sequence[str]) -> dict[str, Any]:
     """The config files named on the command line, laid over each other as Snakemake does, or config.yaml."""
     import yaml
 
-    files, taking = [], False
-    for word in words:
-        name, equals, value = word.partition("=")
-        if word.startswith("-"):
-            taking = name in ("--configfile", "--configfiles") and not equals
-            files += [value] if name in ("--configfile", "--configfiles") and equals else []
-        elif taking:
-            files.append(word)
     merged: dict[str, Any] = {}
-    for file in files or ["config.yaml"]:
+    for file in option(words, "--configfile", "--configfiles") or ["config.yaml"]:
         lay_over(merged, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
     return merged
 
@@ -235,7 +273,6 @@ def lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    from himap.scripting import run
+
+    run(lambda _: main(sys.argv[1:]))

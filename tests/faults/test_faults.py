@@ -67,6 +67,18 @@ def test_a_results_folder_that_cannot_be_written_is_said_at_once(make_world: Cal
     assert f"{results} cannot be written (Read-only file system); nothing was run" in refused.stdout
 
 
+def test_a_folder_of_notes_that_cannot_be_written_is_said_at_once(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    notes = world.folder / ".snakemake"
+    notes.mkdir()
+    with mounted(notes, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs"):
+        refused = world.run("table1", "--cores", "1")
+    assert refused.returncode == 1
+    assert (
+        refused.stdout == f"{notes} cannot be written (Read-only file system); nothing was run. Make room, or mend it\n"
+    )
+
+
 ALTERED = (
     "benchmarks/pope/samples.parquet",
     "evaluation/mini/pope/fastv/shard-0-of-1.jsonl",
@@ -92,8 +104,8 @@ def test_altered_results_are_noticed_by_their_checksums_and_made_again(
     assert done.returncode == 0, done.stdout[-3000:]
     for name in ALTERED:
         assert (
-            f"results/{name}: not what its job wrote (checksum); now in .snakemake/altered, to be made again"
-            in done.stdout
+            f"results/{name}: not what its job wrote (checksum), altered or written by another job since;"
+            " now in .snakemake/altered, to be made again" in done.stdout
         )
         assert (world.folder / ".snakemake" / "altered" / "results" / name).is_file()
         assert (world.folder / "results" / name).is_file()  # made again, also where its product was there

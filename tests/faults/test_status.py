@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import errno
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import run_workflow
+from himap.config import load
 from himap.jobs import bar, progress, span
-from himap.status import Failure, failures, last_lines, latest_log, reason, summary
-from world import World
+from himap.journal import RUN, try_lock
+from himap.plan import Plan
+from himap.status import (
+    Failure,
+    Standing,
+    experiments,
+    failures,
+    last_lines,
+    latest_log,
+    log_of,
+    reason,
+    remaining,
+    report,
+    standing,
+    summary,
+)
+from world import World, configuration
 
 ENDED = """Select jobs to execute...
 Error in rule evaluate_method:
@@ -97,6 +118,37 @@ def test_a_job_that_was_not_taken_is_named_with_what_slurm_said(tmp_path: Path) 
     assert found[2].refused is None
 
 
+INVISIBLE = """Execute 1 jobs...
+[Sat Nov 21 15:00:02 2026]
+rule evaluate_method:
+    input: results/models/m/manifest.json
+    output: results/evaluation/m/pope/himap/shard-0-of-1.jsonl
+    log: results/logs/evaluation/m/pope/himap/shard-0-of-1.log
+    jobid: 2
+    reason: Missing output files: results/evaluation/m/pope/himap/shard-0-of-1.jsonl
+    resources: tmpdir=/tmp
+Waiting at most 1 seconds for missing files:
+results/evaluation/m/pope/himap/shard-0-of-1.jsonl (missing locally)
+MissingOutputException in rule evaluate_method in file "/w/rules/evaluation.smk", line 4:
+Job 2  completed successfully, but some output files are missing. Missing files after 1 seconds. This might be due to filesystem latency. If that is the case, consider to increase the wait time with --latency-wait:
+results/evaluation/m/pope/himap/shard-0-of-1.jsonl (missing locally, parent dir contents: )
+Trying to restart job 2.
+"""
+
+
+@pytest.mark.parametrize(("later", "count"), [("", 1), ("Finished jobid: 2 (Rule: evaluate_method)\n", 0)])
+def test_a_result_that_never_becomes_visible_is_a_failure_unless_a_later_attempt_made_it(
+    tmp_path: Path, later: str, count: int
+) -> None:
+    found = failures(INVISIBLE + later)
+    assert len(found) == count
+    for one in found:
+        assert one.rule == "evaluate_method"
+        assert one.output == "results/evaluation/m/pope/himap/shard-0-of-1.jsonl"
+        assert one.log == "results/logs/evaluation/m/pope/himap/shard-0-of-1.log"
+        assert "longer wait (--latency-wait 300)" in reason(one, tmp_path)
+
+
 def test_a_reason_is_the_clusters_word_or_the_last_line_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("loading\n  0%|   |\r 50%|#  |\r100%|###|\nerror: the file is broken; make it again\n\n")
@@ -159,6 +211,154 @@ def test_progress_in_a_log_file_is_whole_lines(capsys: pytest.CaptureFixture[str
 def test_progress_says_little_when_little_time_has_passed(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list(progress(range(500), 500, "m"))) == 500
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_path: Path) -> None:
+    plan = Plan(load(configuration(benchmarks={"pope": {}})))
+    files = experiments(plan)["table1"]
+    shards = [file for file in files if "shard-" in file]
+    done = [*files[:2], shards[0]]
+    rules = {file: "evaluate_method" if file in shards else "other" for file in files}
+    lines = [f"{file}\t-\t{rules[file]}\t-\tok\t{'no update' if file in done else 'update pending'}" for file in files]
+    state = tmp_path / ".snakemake"
+    for folder in ("incomplete", "metadata", "log"):
+        (state / folder).mkdir(parents=True)
+    (state / "reproduce.running").touch()
+    (state / "incomplete" / base64.urlsafe_b64encode(shards[1].encode()).decode()).touch()
+    note = '{"rule": "evaluate_method", "starttime": 100, "endtime": 160}'
+    (state / "metadata" / base64.urlsafe_b64encode(shards[0].encode()).decode()).write_text(note)
+    log = tmp_path / log_of(shards[1], plan.out)
+    log.parent.mkdir(parents=True)
+    log.write_text(bar(12, 48, 30.0, "mini pope fastv") + "\n")
+    (state / "log" / "1.snakemake.log").write_text("Execute 1 jobs...\n" + ENDED.replace("results/", "elsewhere/"))
+
+    with (state / "reproduce.lock").open("w") as lock:
+        assert try_lock(lock)
+        now = standing(tmp_path, "\n".join(lines))
+    told = report(plan, tmp_path, now)
+    assert row(told, "table1") == [3, 1, 0, len(files) - 4]
+    running = f"  evaluate_method -> {shards[1]}\n    [#####---------------] 12/48 mini pope fastv, 0:00:30 so far, 0:01:30 to go"
+    assert running in told
+    assert f"3/{len(files)} jobs; about 0:02:00 to go with 1 at a time" in told  # two evaluations of a minute
+    assert "failed:" not in told  # the last run was of another config
+    assert row(report(plan, tmp_path, standing(tmp_path, "\n".join(lines))), "table1")[1] == 0  # nobody holds the lock
+
+
+@pytest.mark.parametrize(
+    ("states", "lanes", "said"),
+    [
+        ({"a1": "done", "b1": "done"}, 1, ""),
+        ({"a1": "done", "a2": "waiting", "a3": "failed"}, 1, "; about 0:00:20 to go with 1 at a time"),
+        ({"a1": "running", "a2": "running"}, 2, "; about 0:00:10 to go with 2 at a time"),
+        (
+            {"a1": "waiting", "b1": "waiting"},
+            1,
+            "; about 0:00:10 to go with 1 at a time, besides 1 jobs of kinds that have not run yet",
+        ),
+        ({"b1": "waiting"}, 1, "; no job of the kinds that are left has finished yet, so there is no estimate"),
+    ],
+)
+def test_what_remains_is_judged_by_finished_jobs_of_the_same_kind(
+    states: dict[str, str], lanes: int, said: str
+) -> None:
+    now = Standing(states, {job: job[0] for job in states}, [], {"a": [5.0, 15.0]})
+    assert remaining(now, states, lanes) == said
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which run_workflow.py finds and leaves its notes; Snakemake's place is taken by `call`."""
+    for name, path in {
+        "STATE": "",
+        "LOCK": "reproduce.lock",
+        "MARK": "reproduce.running",
+        "LATEST": "reproduce.latest",
+    }.items():
+        monkeypatch.setattr(run_workflow, name, tmp_path / ".snakemake" / path)
+    monkeypatch.setattr(run_workflow, "ROOT", tmp_path)
+    (tmp_path / "config.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+ELSEWHERE = ("--profile", "profiles/slurm")
+
+
+def ending(text: str) -> list[str]:
+    """A command that leaves a log in Snakemake's place and fails."""
+    code = "import pathlib, sys; log = pathlib.Path('.snakemake/log/1.snakemake.log'); log.parent.mkdir(); log.write_text(sys.argv[1]); sys.exit(1)"
+    return [sys.executable, "-c", code, text]
+
+
+def test_a_full_disk_after_the_run_does_not_swallow_the_summary(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    looks = iter([None, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+
+    def look() -> None:
+        if problem := next(looks):
+            raise problem
+
+    monkeypatch.setattr(run_workflow, "set_altered_aside", look)
+    with pytest.raises(OSError, match="No space left"):
+        run_workflow.run_alone(ending("Execute 2 jobs...\n" + ENDED), ELSEWHERE)
+    assert "2 jobs failed:" in capfd.readouterr().err
+    assert not run_workflow.MARK.exists()
+
+
+def test_a_run_that_fails_without_a_failed_job_names_its_log_and_what_to_type(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_workflow.run_alone(ending("Building DAG of jobs...\nWorkflowError"), ELSEWHERE) == 1
+    said = capfd.readouterr().err
+    assert str(project / ".snakemake/log/1.snakemake.log") in said
+    assert said.endswith("  ./reproduce --profile profiles/slurm\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "told"), [("--profile profiles/slurm -j 5", True), ("table1", False), (None, False)]
+)
+def test_the_start_after_a_killed_run_speaks_of_jobs_that_may_still_be_queued(
+    project: Path, capfd: pytest.CaptureFixture[str], before: str | None, told: bool
+) -> None:
+    run_workflow.STATE.mkdir()
+    if before is not None:
+        run_workflow.MARK.write_text(before)
+    show = f"import os; print('RUN', os.environ['{RUN}'])"
+    assert run_workflow.run_alone([sys.executable, "-c", show], ELSEWHERE) == 0
+    said, warned = capfd.readouterr()
+    assert ("`squeue --me`" in warned) is told
+    assert said.startswith(f"RUN {run_workflow.LATEST}:{run_workflow.LATEST.read_text()}")
+    assert not run_workflow.MARK.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        ((), "of the config"),
+        (("--config", "seed=1", "output=a", "--cores", "2"), "a"),
+        (("-C", "output=/b/c"), "/b/c"),
+        (("--cores", "2", "output=no option"), "of the config"),
+    ],
+)
+def test_the_results_folder_is_the_one_that_was_named(project: Path, words: tuple[str, ...], folder: str) -> None:
+    (project / "config.yaml").write_text("output: of the config")
+    assert run_workflow.results_folder(words) == folder
+
+
+def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
+    script = Path(run_workflow.__file__)
+    (tmp_path / "workflow_scripts").mkdir()
+    (tmp_path / "workflow_scripts" / script.name).write_text(script.read_text())
+    (tmp_path / ".snakemake").write_text("in the way")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "workflow_scripts" / script.name, "--profile", "x"],
+        env={**os.environ, "PYTHONPATH": str(script.parent)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"{tmp_path / '.snakemake'} cannot be written (File exists); nothing was run. Make room, or mend it"
+    ]
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ Which outputs are up to date is asked of Snakemake; what runs and what failed is
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import re
 from collections import defaultdict
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from himap.jobs import bar, span
+from himap.journal import try_lock
 
 if TYPE_CHECKING:
     from himap.plan import Plan
@@ -37,6 +37,11 @@ ENDED_FROM_OUTSIDE = {  # what a scheduler calls it, what its log says of it, wh
 }
 
 NEXT_MESSAGE = re.compile(r"^(?:\[\w{3} \w{3} +\d|Error in |(?:local)?rule \w+:)", re.MULTILINE)
+INVISIBLE = re.compile(  # a job ended well, but its result does not appear
+    r"^MissingOutputException in rule (\w+)[^\n]*\nJob (\d+) +completed successfully, but some output files are missing\."
+    r"[^\n]*\n([^\n]+?)(?: \(missing[^\n]*)?$",
+    re.MULTILINE,
+)
 REFUSAL = re.compile(r"sbatch failed[^\n]*error message was '(.*?)'\.?$", re.MULTILINE | re.DOTALL)
 
 
@@ -50,6 +55,7 @@ class Failure:
     state: str | None = None  # what the scheduler calls its end
     cluster_log: str | None = None
     refused: str | None = None  # what the scheduler said when it did not take the job
+    invisible: bool = False  # it ended well, but its output did not appear
 
 
 def failures(snakemake_log: str) -> list[Failure]:
@@ -76,18 +82,24 @@ def failures(snakemake_log: str) -> list[Failure]:
             refused=refusal[-1] if refusal and "sbatch" in body.partition("jobid:")[0] else None,
         )
         found[number[1] if number else failure.output] = (error.start(), failure)
+    for error in INVISIBLE.finditer(snakemake_log):
+        rule, job, file = error.groups()
+        said = re.findall(rf"^    log: ([^,\n]+)\n(?:    .*\n)*?    jobid: {job}$", snakemake_log, re.MULTILINE)
+        found[job] = (error.start(), Failure(rule, file, said[-1] if said else None, invisible=True))
     finished = {one[1]: one.start() for one in re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)}
     return [failure for number, (place, failure) in found.items() if finished.get(number, -1) < place]
 
 
+def logs(state: Path, since: float = 0.0) -> list[Path]:
+    """What Snakemake wrote down of its runs that ended after `since`, the latest first; looking writes logs too."""
+    found = [(path.stat().st_mtime, path) for path in (state / "log").glob("*.snakemake.log")]
+    return [path for ended, path in sorted(found, reverse=True) if ended >= since]
+
+
 def latest_log(state: Path, since: float = 0.0) -> str:
-    """What Snakemake wrote down of its last run that executed jobs, if that ended after `since`; looking writes logs too."""
-    logs = [path for path in (state / "log").glob("*.snakemake.log") if path.stat().st_mtime >= since]
-    for path in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if re.search(r"^Execute \d+ jobs", text, re.MULTILINE):
-            return text
-    return ""
+    """What Snakemake wrote down of its last run that executed jobs, if that ended after `since`."""
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in logs(state, since))
+    return next((text for text in texts if re.search(r"^Execute \d+ jobs", text, re.MULTILINE)), "")
 
 
 def last_lines(path: Path, count: int = 3) -> list[str]:
@@ -102,6 +114,11 @@ def last_lines(path: Path, count: int = 3) -> list[str]:
 def reason(failure: Failure, root: Path) -> str:
     """Why a job failed, in one line."""
     said = last_lines(root / failure.log, 1) if failure.log else []
+    if failure.invisible:
+        return (
+            "it ended well, but its output did not appear in time; start again, on a slow shared file system with a"
+            " longer wait (--latency-wait 300)"
+        )
     ended = failure.state if failure.state in ENDED_FROM_OUTSIDE else ended_by(failure.cluster_log)
     if failure.refused:
         return f"SLURM did not take it: {' '.join(failure.refused.split())}"
@@ -195,11 +212,7 @@ def is_held(lock: Path) -> bool:
     if not lock.exists():
         return False
     with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not try_lock(file, shared=True)
 
 
 def durations(state: Path) -> dict[str, list[float]]:
@@ -247,7 +260,10 @@ def standing(root: Path, summary_text: str) -> Standing:
     rules, current = parse_summary(summary_text)
     begun = under_way(state) if is_held(state / "reproduce.lock") else set()
     made = {output for output in current if (root / output).exists()}
-    failed = [one for one in failures(latest_log(state)) if one.output not in begun and one.output not in made]
+    found = [
+        one for one in failures(latest_log(state)) if one.output in rules
+    ]  # the last run may have had another config
+    failed = [one for one in found if one.output not in begun and one.output not in made]
     broken = {one.output for one in failed}
     states = {
         output: "running"
