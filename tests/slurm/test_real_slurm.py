@@ -49,6 +49,7 @@ def test_the_workflow_survives_a_bad_day_on_slurm(
         requeued = until(lambda: half_done(world, but=cancelled))
         ask("scontrol", "requeue", requeued)
         until((world.folder / "results/flops/mini/qa.csv").exists)
+        until(lambda: runs_again(requeued))  # a job that starts right after the controller may find no GPU yet
         slurm.restart_controller()
         assert process.wait(1500) == 0, said(world)
     finally:
@@ -78,6 +79,12 @@ def half_done(world: World, but: str = "") -> str | None:
     batches = world.batches_by_job()
     listed = [line.split(" ") for line in ask("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%A %i").splitlines()]
     return next((name for number, name in listed if name != but and 4 <= batches[number] <= 20), None)
+
+
+def runs_again(name: str) -> bool:
+    """Whether a requeued job has begun anew."""
+    told = ask("scontrol", "show", "job", name)
+    return "Restarts=1" in told and "JobState=RUNNING" in told
 
 
 def slurm_said(world: World, rule: str) -> str:

@@ -18,6 +18,7 @@ PREFIX = f"{SYSTEM} USER: "
 ROWS, LENGTH = 4, 96  # rows of tokens per picture, tokens per row
 CELLS = SIDE * SIDE
 GLYPH_CLASSES = FIRST_CLUTTER + 1  # all clutter is one class
+ASKED_AS = {"+": "sum", "=": "result"}  # the word by which questions ask for a sign
 COLOR_CLASSES = len(COLOR_NAMES) + 2  # the inks, grey, and nothing
 
 
@@ -176,11 +177,12 @@ class BatchMaker:
 
 
 def cell_words(tokenizer: Any) -> np.ndarray:
-    """For every glyph the token that names it (shape word, letter or digit), -100 where there is none: int64 [glyphs]."""
+    """For every glyph the token that names it (shape word, letter, digit, a sign's word), -100 where there is none: int64 [glyphs]."""
     result = np.full(GLYPH_CLASSES, -100, np.int64)
     for name, index in INDEX.items():
         if index == 0 or index >= FIRST_CLUTTER:
             continue
+        name = ASKED_AS.get(name, name)
         ids = tokenizer.encode(name if len(name) == 1 else f" {name}", add_special_tokens=False)
         if len(ids) == 1:
             result[index] = ids[0]

@@ -542,8 +542,8 @@ def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def _terms(terms: tuple[int, int]) -> tuple[tuple[str, str], ...]:
-    """The clues of a sum: what is added, and the last digit of the result."""
-    return ("result", str(terms[0])), ("sum", str(terms[1])), ("?", str(sum(terms) % 10))
+    """The clues of a sum: the digits before its two signs, and the last digit of the result."""
+    return ("sum", str(terms[0])), ("result", str(terms[1])), ("?", str(sum(terms) % 10))
 
 
 def scene_is(scene: Scene, rng: np.random.Generator) -> Question | None:
