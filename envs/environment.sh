@@ -32,12 +32,13 @@ ensure_environment() { # <requirements file>: makes or renews .venv when it is a
         python=$(find_python) || return 1
         # The lock lives in the folder that both starts share; the second one waits, sees the work done and goes on.
         "$python" - "$requirements" <<'PYTHON' || return 1
-import fcntl, pathlib, subprocess, sys, venv
+import contextlib, fcntl, pathlib, subprocess, sys, venv
 
 requirements = sys.argv[1]
 home = pathlib.Path(".venv")
 with open(".venv.lock", "w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):  # a file system without locks is trusted to have one user
+        fcntl.flock(lock, fcntl.LOCK_EX)
     wanted = "".join(pathlib.Path(name).read_text() for name in ("envs/requirements.txt", requirements, "pyproject.toml"))
     wanted += str(pathlib.Path.cwd().resolve()) + "\n"
     stamp = home / f"installed-{pathlib.Path(requirements).name}"

@@ -93,6 +93,12 @@ def test_a_job_with_a_gpu_asks_for_one_and_for_more_memory_and_time_at_each_atte
         assert "-p gpu " in line
         assert "--requeue " in line
     assert "gres" not in "".join(flops)
+    arrays = lines["evaluate_method"]
+    assert len(arrays) == 3
+    for attempt, line in enumerate(arrays, start=1):
+        assert "--array=1-3 " in line
+        assert f"--mem {1000 * attempt + 1} " in line  # a megabyte for the list of the array's jobs
+        assert f"-t {50 * attempt} " in line
 
 
 def test_evaluations_go_as_one_array_with_the_same_request(submit: Callable[..., dict[str, list[str]]]) -> None:

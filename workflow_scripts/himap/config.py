@@ -139,8 +139,8 @@ class Model(Section):
     """Sizes of the decoder; needed with `id`."""
     published: Literal["LLaVA-7B", "LLaVA-13B", "QwenVL-7B", "InternVL-7B"] | None = None
     """The paper's row that its results are compared with; without one the paper's column is only a reference."""
-    gpus: Index = 0
-    """GPUs that one of its jobs asks for."""
+    gpus: Literal[0, 1] = 0
+    """GPUs that one of its jobs asks for; a model works on one."""
     memory_gb: Count = 4
     """Main memory that one of its jobs asks for."""
 
