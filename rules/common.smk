@@ -8,6 +8,11 @@ from himap.arrays import become_own_task
 
 become_own_task()  # before anything else is read: a task of a SLURM array is its own job
 
+from himap.journal import is_replaced
+
+if is_replaced():  # before Snakemake clears the way for a job's output
+    sys.exit("error: this job belongs to a run that a newer one has replaced; it does nothing")
+
 from himap.code_version import code_version
 from himap.config import ConfigError, load
 from himap.plan import Plan

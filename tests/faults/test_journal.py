@@ -159,6 +159,17 @@ def test_a_job_is_replaced_by_a_later_run_alone(
         assert [path.name for path in tmp_path.iterdir()] == ["latest"]
 
 
+def test_snakemake_itself_stops_in_a_job_of_a_replaced_run_before_it_touches_an_output(tmp_path: Path) -> None:
+    (tmp_path / "latest").write_text("8")
+    root = Path(__file__).parents[2]
+    words = [sys.executable, "-m", "snakemake", "-n", "--snakefile", root / "Snakefile", "--directory", tmp_path]
+    words += ["--configfile", root / "config.yaml"]
+    environment = {**os.environ, RUN: f"{tmp_path / 'latest'}:7"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a newer one has replaced" in done.stderr
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_is_trusted_with_one_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
