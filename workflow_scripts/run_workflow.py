@@ -209,12 +209,13 @@ def after(status: int, started: float, words: Sequence[str]) -> int:
     """The last lines: where the report is, or which jobs failed, why, and what to do next."""
     if status == 0:
         report = ROOT / results_folder(words) / "report.html"
-        if report.is_file() and report.stat().st_mtime >= started:
+        fresh = report.is_file() and report.stat().st_mtime >= started
+        if fresh:
             archive = report.with_suffix(".zip")
             snakemakes_own_report(archive, words)
             print(f"\nSnakemake's own report, with code and run times, is at {archive}", file=sys.stderr)
         if report.is_file():
-            print(f"The report is at {report}", file=sys.stderr)
+            print(f"The report is at {report}{'' if fresh else ' (written by an earlier run)'}", file=sys.stderr)
         return 0
     from himap.status import failures, latest_log, logs, summary
 
