@@ -378,7 +378,7 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     (world.model / "model.safetensors").write_bytes(b"cut short")
     failed = world.run("table1", "--cores", "1")
     assert failed.returncode == 1
-    assert re.search(r"jobs? failed:\n  evaluate_method -> results/evaluation/mini/pope/", failed.stdout)
+    assert re.search(r"jobs? failed:\n(?s:.*)  evaluate_method -> results/evaluation/mini/pope/", failed.stdout)
     assert "start again; only the rest is run:\n  ./reproduce table1 --cores 1" in failed.stdout
     told = world.run("status")
     # All four jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.

@@ -97,11 +97,12 @@ def test_clues_stand_at_their_words_and_answers_at_the_question_mark(words) -> N
     for row, place in zip(*np.nonzero(batch.clues >= 0), strict=True):
         chosen = batch.turn[row] == batch.turn[row, place]
         text = words.decode(batch.ids[row][chosen])
-        if told := re.search(
+        told = re.search(
             r"(\w+) likes the (\w+)[^?]*\. \w+ likes[^?]* does \1|\. (\w+) likes the (\w+)[^?]* does \3", text
-        ):
-            assert words.decode([batch.ids[row, place]]).strip() == (told[1] or told[3])
-            assert words.decode([batch.clues[row, place]]).strip() == (told[2] or told[4])
+        )
+        word, truth = (words.decode([ids[row, place]]).strip() for ids in (batch.ids, batch.clues))
+        if told and word == (told[1] or told[3]):
+            assert truth == (told[2] or told[4])
             likes += 1
     assert likes > 3
 
