@@ -49,7 +49,10 @@ def answers() -> None:
     held = [benchmark.sample(row, index) for index, row in enumerate(benchmarks.make("scienceqa", samples=200))]
     questions = [Question(one.sample_id, one.images, benchmark.prompt(one, "llava")) for one in held]
     method = {"stages": [], "image_scale": 1.0, "rerank": False}
-    answer_all(model, questions, method, max_new_tokens=benchmark.max_new_tokens("llava"), batch_size=32)
+    longest = benchmark.max_new_tokens("llava")
+    found = list(answer_all(model, questions, method, max_new_tokens=longest, batch_size=32))
+    if len(found) != 200:
+        raise SystemExit(f"{len(found)} of 200 questions were answered")
 
 
 def score() -> None:
