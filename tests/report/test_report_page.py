@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import small_run
 import yaml
@@ -20,7 +21,8 @@ from himap.report.figures import figure_parts
 from himap.report.page import render
 from himap.report.provenance import provenance
 from himap.report.results import Results
-from himap.report.tables import table_part
+from himap.report.tables import by_kind, table_part
+from himap.tables import different_costs
 from himap.tokens import to_bitmap
 from report_page import Rendered
 
@@ -42,6 +44,14 @@ def test_tables_and_benchmarks_come_in_the_papers_order(rendered: Rendered) -> N
     titles = re.findall(r'<h4 id="gallery-1-(\w+)"', rendered.html)
     assert titles == [name for name in small_run.TASKS if name in titles]
     assert len(titles) == len(small_run.TASKS)
+
+
+def test_a_row_shows_the_cost_of_each_kind_of_task_where_they_differ() -> None:
+    cells = (("pope", "qa", 1.0, 25.0), ("aokvqa", "qa", 1.0, 25.0), ("nocaps", "caption", 1.5, 37.5))
+    frame = pd.DataFrame(cells, columns=["benchmark", "kind", "tflops", "ratio"])
+    shown = by_kind(different_costs(frame), "ratio", lambda value: f"{value} %")
+    assert shown == {"text": "25.0 %", "value": 25.0, "also": ["captions 37.5 %"]}
+    assert by_kind(different_costs(frame[:2]), "tflops", text.flops) == {"text": "1.00 T", "value": 1.0, "also": []}
 
 
 def test_the_rule_hands_the_facts_on_in_their_order() -> None:

@@ -191,10 +191,11 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
     """Which of the paper's values stand in another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
-    sources = others.groupby("paper_source", sort=True)["title"].unique()
+    lines: dict[str, list[str]] = {}
+    for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():
+        lines.setdefault(", ".join(titles), []).append(str(source).replace("table", "Table "))
     return [
-        f"The paper's values of {', '.join(titles)} are from its {str(source).replace('table', 'Table ')}."
-        for source, titles in sources.items()
+        f"The paper's values of {titles} are from its {' and '.join(sources)}." for titles, sources in lines.items()
     ]
 
 

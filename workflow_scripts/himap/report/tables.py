@@ -69,8 +69,8 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
         first = costs[0][1]
         row = {
             "title": first["title"],
-            "tflops": {"text": by_kind(costs, lambda one: text.flops(one["tflops"])), "value": first["tflops"]},
-            "ratio": {"text": by_kind(costs, lambda one: f"{text.number(one['ratio'])} %"), "value": first["ratio"]},
+            "tflops": by_kind(costs, "tflops", text.flops),
+            "ratio": by_kind(costs, "ratio", lambda value: f"{text.number(value)} %"),
             "cost": " ".join(cost_detail(one, kind) for kind, one in costs).strip(),
             "cost_note": None,
             "cells": [],
@@ -95,9 +95,10 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     }
 
 
-def by_kind(costs: list[tuple[str, pd.Series]], shown: Callable[[pd.Series], str]) -> str:
-    """A cost, or one for each kind of task where they differ."""
-    return "; ".join(shown(row) + (f" ({kind})" if kind else "") for kind, row in costs)
+def by_kind(costs: list[tuple[str, pd.Series]], key: str, shown: Callable[[float], str]) -> dict[str, Any]:
+    """A cost of the first kind of task, and below it those of others where they differ."""
+    value = costs[0][1][key]
+    return {"text": shown(value), "value": value, "also": [f"{kind} {shown(row[key])}" for kind, row in costs[1:]]}
 
 
 def cost_detail(row: pd.Series, kind: str) -> str:
