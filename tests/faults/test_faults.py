@@ -57,26 +57,23 @@ def test_a_full_disk_ends_with_a_clear_word_and_the_run_goes_on_when_there_is_ro
         assert world.tables() == finished.tables()
 
 
-def test_a_results_folder_that_cannot_be_written_is_said_at_once(make_world: Callable[..., World]) -> None:
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("results", "Make room, mend it, or set `output` to another folder"),
+        (".snakemake", "Make room, or mend it"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_said_at_once(
+    make_world: Callable[..., World], name: str, advice: str
+) -> None:
     world = make_world()
-    results = world.folder / "results"
-    results.mkdir()
-    with mounted(results, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs"):
+    folder = world.folder / name
+    folder.mkdir()
+    with mounted(folder, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs"):
         refused = world.run("table1", "--cores", "1")
     assert refused.returncode == 1
-    assert f"{results} cannot be written (Read-only file system); nothing was run" in refused.stdout
-
-
-def test_a_folder_of_notes_that_cannot_be_written_is_said_at_once(make_world: Callable[..., World]) -> None:
-    world = make_world()
-    notes = world.folder / ".snakemake"
-    notes.mkdir()
-    with mounted(notes, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs"):
-        refused = world.run("table1", "--cores", "1")
-    assert refused.returncode == 1
-    assert (
-        refused.stdout == f"{notes} cannot be written (Read-only file system); nothing was run. Make room, or mend it\n"
-    )
+    assert refused.stdout == f"{folder} cannot be written (Read-only file system); nothing was run. {advice}\n"
 
 
 ALTERED = (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from world import World
+from world import METHODS, World
 
 SBATCH = """#!/bin/sh
 line=
@@ -97,7 +97,8 @@ def test_a_job_with_a_gpu_asks_for_one_and_for_more_memory_and_time_at_each_atte
     assert "--array=1-3 " in arrays[0]
     assert "--mem 1001 " in arrays[0]  # a megabyte for the list of the array's jobs
     asked = [{key: int(value) for key, value in re.findall(r"(--mem|-t) (\d+) ", line)} for line in arrays]
-    # A later attempt may go out in several parts.
+    parts = [re.search(r"--array=(\d+)-(\d+) ", line) for line in arrays]  # a later attempt may go out in several
+    assert sum(int(part[2]) - int(part[1]) + 1 if part else 1 for part in parts) == 3 * len(METHODS)
     assert {(one["--mem"] // 1000, one["-t"]) for one in asked} == {(1, 50), (2, 100), (3, 150)}
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from himap.drawing import Look, legend_below, panels
+from himap.statistics import error_of_mean
 
 LAYER = "layer (from 0)"
 CURVES = {
@@ -139,18 +140,13 @@ def consistency_bars(ax: Axes, frame: pd.DataFrame, theirs: pd.DataFrame) -> Non
         for position, part in enumerate(("first", "last")):
             own = frame[(frame["flow"] == flow) & (frame["part"] == part)]
             x = position + (number - (len(flows) - 1) / 2) * width
-            mean, half = own["value"].mean(), 1.96 * mean_error(own["spread"])
+            mean, half = own["value"].mean(), 1.96 * error_of_mean(own["spread"].fillna(0))
             edges = [[min(half, mean)], [min(half, 1 - mean)]]  # a share lies between 0 and 1
             ax.bar(x, mean, width * 0.92, color=f"C{number}", yerr=edges, capsize=2)
             paper = theirs[(theirs["flow"] == flow) & (theirs["part"] == part)]["value"]
             if len(paper):
                 ax.plot([x - width / 2, x + width / 2], [paper.mean()] * 2, color="black", linewidth=1)
     ax.set_xticks([0, 1], ["first layers", "last layers"])
-
-
-def mean_error(errors: pd.Series) -> float:
-    """The standard error of a mean of independent values that have these standard errors."""
-    return float(np.sqrt((errors.fillna(0) ** 2).sum()) / max(1, len(errors)))
 
 
 def figure6(frame: pd.DataFrame, look: Look) -> Figure:

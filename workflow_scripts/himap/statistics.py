@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import comb
+from math import comb, hypot
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,12 @@ def percentiles(values: Array, level: float) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def error_of_mean(errors: Iterable[float]) -> float:
+    """The standard error of a mean of independent values that have these standard errors."""
+    held = list(errors)
+    return hypot(*held) / max(1, len(held))
 
 
 def floor_of_guessing(n_options: list[int]) -> float:

@@ -14,6 +14,7 @@ from himap.report import text
 from himap.report.charts import Series, dot_chart, line_chart, scatter_chart
 from himap.report.facts import CAPTIONS
 from himap.report.results import Results, records_of
+from himap.statistics import error_of_mean
 
 LAYER = "layer (from 0)"
 CURVES = {
@@ -208,10 +209,7 @@ def edge_chart(results: Results, frame: pd.DataFrame, model: str, extent: str) -
             chosen = own[(own["part"] == part) & (own["flow"] == flow) & (own["measure"] == "label")]
             if chosen.empty:
                 continue
-            value, half = (
-                float(chosen["value"].mean()),
-                1.96 * float((chosen["spread"].fillna(0) ** 2).sum() ** 0.5) / len(chosen),
-            )
+            value, half = float(chosen["value"].mean()), 1.96 * error_of_mean(chosen["spread"].fillna(0))
             paper = theirs[(theirs["part"] == part) & (theirs["flow"] == flow)]["value"]
             shown = float(paper.mean()) if len(paper) else None
             label = f"{part} layers, {FLOWS[flow]}"

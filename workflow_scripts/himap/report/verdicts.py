@@ -22,6 +22,7 @@ from himap.published import published, table_value
 from himap.report.facts import CLAIMS, scope
 from himap.report.results import Results, records_of
 from himap.report.text import interval, listed, number, p_value, significant
+from himap.statistics import error_of_mean
 
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "not decidable here"}
@@ -165,7 +166,7 @@ def paired_differences(results: Results, model: str, tasks: list[str], method: s
 
 def mean_difference(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     """The mean over benchmarks with its interval, the benchmarks being independent."""
-    spread = sqrt(sum(((row["high"] - row["low"]) / (2 * Z)) ** 2 for row in rows)) / len(rows)
+    spread = error_of_mean((row["high"] - row["low"]) / (2 * Z) for row in rows)
     mean = sum(row["value"] for row in rows) / len(rows)
     return mean, mean - Z * spread, mean + Z * spread
 
