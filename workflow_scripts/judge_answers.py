@@ -24,7 +24,15 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--runs", type=int, help="how often every answer is judged (default: as officially)")
     options.add_argument("--concurrency", type=int, default=8, help="requests under way at once")
     options.add_argument("--cache-dir", type=Path, required=True, help="where every answer is kept for good")
-    options.add_argument("--timeout", type=float, default=120.0, help="seconds to wait for one answer")
+    options.add_argument(
+        "--unreadable",
+        type=share,
+        default=0.02,
+        help="share of the verdicts that may be unreadable and are left out of the score; more is an error (default: 0.02)",
+    )
+    options.add_argument(
+        "--timeout", type=float, default=120.0, help="seconds for one request, from the connection to the last byte"
+    )
     options.add_argument("--attempts", type=int, default=8, help="how often a failing request is sent")
     options.add_argument(
         "--pause", type=float, default=1.0, help="seconds before the second attempt; doubles from then on"
@@ -41,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.files import write_jsonl
     from himap.journal import sole_writer
 
+    if problem := judge.address_problem(arguments.base_url):
+        raise ValueError(f"--base-url: {problem}")
     benchmark = benchmarks.get(arguments.benchmark)
     protocol = judge.protocol_of(benchmark)
     settings = judge.Settings(
@@ -49,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         runs=positive(arguments.runs or protocol.default_runs, "--runs"),
         cache=arguments.cache_dir,
         concurrency=positive(arguments.concurrency, "--concurrency"),
+        unreadable=arguments.unreadable,
         timeout=arguments.timeout,
         attempts=positive(arguments.attempts, "--attempts"),
         pause=arguments.pause,
@@ -67,7 +78,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = judge.judge(benchmark, samples, predictions, settings)
         write_jsonl(arguments.out, rows)
     unreadable = sum(row["verdict"] is None for row in rows)
-    print(f"{benchmark.name}: {len(rows)} verdicts, {unreadable} unreadable, in {arguments.out}")
+    print(
+        f"{benchmark.name}: {len(rows)} verdicts, {unreadable} unreadable (left out of the score), in {arguments.out}"
+    )
+
+
+def share(text: str) -> float:
+    """Return a share from 0 up to, but not, 1."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share: write a number from 0 to below 1")
+    return value
 
 
 def positive(value: int, name: str) -> int:

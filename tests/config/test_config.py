@@ -107,6 +107,9 @@ WRONG: list[tuple[Edit, str]] = [
     (put("grid/benchmarks", ["scienceqa", "mmvet"]), "grid.benchmarks[1]: 'mmvet' is judged; a grid needs a benchmark that is scored by rules"),
     (put("figures/figure9", {}), "figures.figure9: unknown key (did you mean 'figure8'?)"),
     (put("judge", {}), "judge.base_url: is required"),
+    (put("judge", {"base_url": "foo"}), "judge.base_url: 'foo' is not the address of an endpoint; write http:// or https://, a host and the path, as in https://api.openai.com/v1"),
+    (put("judge", {"base_url": "https:///v1"}), "judge.base_url: 'https:///v1' is not the address of an endpoint; write http:// or https://, a host and the path, as in https://api.openai.com/v1"),
+    (put("judge", {"base_url": "https://a/v1", "unreadable": 1}), "judge.unreadable: 1: should be less than 1"),
 ]  # fmt: skip
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,7 +15,7 @@ KEY = "sk-secret-of-the-test"
 Reply = tuple[int, dict[str, str], bytes]
 
 
-def completion(content: str | None) -> Reply:
+def completion(content: str | None, model: str = "judge-0613") -> Reply:
     """A proper reply with this text."""
     message = {"role": "assistant", "content": content}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -23,7 +24,7 @@ def completion(content: str | None) -> Reply:
         "id": "c",
         "object": "chat.completion",
         "created": 1,
-        "model": "judge-0613",
+        "model": model,
         "choices": [choice],
         "usage": usage,
     }
@@ -38,10 +39,11 @@ def failure(status: int, **headers: str) -> Reply:
 
 @dataclass
 class Judge:
-    """What was asked, and how to answer: `behave` gets the request and its number, counted from 1."""
+    """What was asked, and how to answer: `behave` gets the request and its number, counted from 1; `raw` gives bare bytes."""
 
     url: str = ""
     behave: Callable[[dict[str, Any], int], Reply] = lambda request, number: completion("0.5")
+    raw: Callable[[], Iterable[bytes]] | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     under_way: int = 0
@@ -61,6 +63,12 @@ class Judge:
                     number = len(judge.requests)
                     judge.under_way += 1
                     judge.most_under_way = max(judge.most_under_way, judge.under_way)
+                if judge.raw is not None:
+                    with suppress(OSError):  # the client is gone
+                        for piece in judge.raw():
+                            self.wfile.write(piece)
+                    self.close_connection = True
+                    return
                 time.sleep(judge.delay)
                 status, headers, body = judge.behave(request, number)
                 with judge.lock:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
 import os
+import resource
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from benchmark_runs import one_error_line, prepare_in_process, run_script, write_predictions
 from himap import benchmarks
@@ -81,12 +87,17 @@ def test_mmvet_from_answers_to_score(mmvet: Path, judge: Judge):
     judge.behave = by_prediction(
         {"| x = -1 | \n": "no", "What is x? | -1 <AND> -5 | x = -1 | ": "0.5", "a kitten |": "1.0", "| ha |": "Good"}
     )
-    judged(mmvet, judge, "--runs", 2)
+    judged(mmvet, judge, "--runs", 2, "--unreadable", 0.4)
     result = score(mmvet)
-    assert result["headline"] == pytest.approx(50.0)
-    assert result["scores"]["run_1"] == result["scores"]["run_2"] == pytest.approx(50.0)
-    assert {name: result["scores"][name] for name in ("rec", "ocr", "know")} == {"rec": 50.0, "ocr": 50.0, "know": 0.0}
-    assert result["scores"]["unreadable"] == 2.0
+    assert result["headline"] == pytest.approx(75.0)
+    assert result["n"] == 2
+    assert result["scores"]["run_1"] == result["scores"]["run_2"] == pytest.approx(75.0)
+    assert {name: result["scores"].get(name) for name in ("rec", "ocr", "know")} == {
+        "rec": 100,
+        "ocr": 50,
+        "know": None,
+    }
+    assert (result["scores"]["unreadable"], result["scores"]["verdicts"]) == (2, 6)
     assert [(row["sample_id"], row["run"]) for row in rows(mmvet)] == [
         (f"v1_{at}", run) for run in (1, 2) for at in range(3)
     ]
@@ -115,12 +126,57 @@ def test_an_unreadable_grade_is_asked_for_again_hotter_and_with_a_reminder(mmvet
     assert {(row["tries"], row["verdict"][0]) for row in rows(mmvet)} == {(4, 0.7)}
 
 
-def test_a_grade_that_stays_unreadable_is_given_up_after_five_tries_and_counts_zero(mmvet: Path, judge: Judge):
-    judge.behave = lambda request, number: completion("well")
-    done = judged(mmvet, judge, "--runs", 1)
-    assert "3 unreadable" in done.stdout
+def test_a_judge_whose_replies_cannot_be_read_is_an_error_and_not_a_zero(mmvet: Path, judge: Judge):
+    judge.behave = lambda request, number: completion("well, \x1b[31m it depends")
+    message = one_error_line(run_script("judge_answers.py", *arguments(mmvet, judge, "--runs", 1)))
+    assert f"mmvet: 3 of 3 verdicts of the judge gpt-4-0613 at {judge.url} could not be read" in message
+    assert "after 5 tries each" in message
+    assert "one reply is 'well, [31m it depends'" in message
+    assert "--unreadable" in message
     assert len(judge.requests) == 15
-    assert score(mmvet)["headline"] == 0.0
+    assert not (mmvet / "judgements.jsonl").exists()
+
+
+def test_after_twenty_verdicts_without_a_readable_one_no_more_are_paid_for(mmvet: Path, judge: Judge):
+    judge.behave = lambda request, number: completion("")
+    message = one_error_line(run_script("judge_answers.py", *arguments(mmvet, judge, "--runs", 30, "--concurrency", 2)))
+    assert "20 of 20 verdicts" in message
+    assert "one reply is empty" in message
+    assert len(judge.requests) < 30 * 3 * 5 / 2
+
+
+def test_only_readable_verdicts_are_kept_and_old_unreadable_ones_are_asked_for_again(mmvet: Path, judge: Judge):
+    judge.behave = lambda request, number: completion("0.5" if "a cat" in request["messages"][0]["content"] else "")
+    assert run_script("judge_answers.py", *arguments(mmvet, judge, "--runs", 1)).returncode == 1
+    kept = list((mmvet / "cache").rglob("*.json"))
+    assert [json.loads(path.read_text())["content"] for path in kept] == ["0.5"]
+    kept[0].write_text(kept[0].read_text().replace('"content": "0.5"', '"content": ""'))  # as versions before this kept
+    before = len(judge.requests)
+    judge.behave = lambda request, number: completion("0.7")
+    judged(mmvet, judge, "--runs", 1)
+    assert len(judge.requests) - before == 3
+    assert score(mmvet)["headline"] == pytest.approx(70.0)
+
+
+def test_a_verdict_of_a_later_try_is_not_paid_for_twice(mmvet: Path, judge: Judge):
+    judge.behave = lambda request, number: completion("well" if request["temperature"] < 1 else "0.7")
+    judged(mmvet, judge, "--runs", 1)
+    first = (mmvet / "judgements.jsonl").read_bytes()
+    judged(mmvet, judge, "--runs", 1)
+    assert len(judge.requests) == 9
+    assert (mmvet / "judgements.jsonl").read_bytes() == first
+
+
+def test_unreadable_verdicts_within_the_share_are_left_out_and_said(mmvet: Path, judge: Judge):
+    judge.behave = lambda request, number: completion("1.0" if "a cat" in request["messages"][0]["content"] else "?")
+    done = judged(mmvet, judge, "--runs", 1, "--unreadable", "0.67")
+    assert "3 verdicts, 2 unreadable (left out of the score)" in done.stdout
+    result = score(mmvet)
+    assert (result["headline"], result["n"]) == (100.0, 1)
+    before = pd.read_parquet(mmvet / "per_sample.parquet")
+    after = before.assign(score=[0.25, 0.75, 0.5])
+    compared = benchmarks.compare(benchmarks.get("mmvet"), before, after)  # on the one answer that both have
+    assert compared.difference == pytest.approx(100 * (after["score"][before["score"].notna()].item() - 1))
 
 
 def test_llavabench_from_answers_to_score(tmp_path: Path, judge: Judge):
@@ -132,8 +188,8 @@ def test_llavabench_from_answers_to_score(tmp_path: Path, judge: Judge):
             for answer, verdict in zip(fixture.answers, fixture.verdicts, strict=True)
         }
     )
-    judged(folder, judge, name="llavabench")
-    assert len(judge.requests) == 9
+    judged(folder, judge, "--unreadable", 0.4, name="llavabench")
+    assert len(judge.requests) == 3 * 2 + 3 * 3  # an unreadable one is asked for three times
     result = score(folder, name="llavabench")
     assert result["headline"] == pytest.approx(76.5)
     expected = fixture.scores | {"unreadable": 3.0}
@@ -308,6 +364,125 @@ def test_without_a_key_it_says_which_variable_to_set(mmvet: Path, judge: Judge, 
     monkeypatch.setenv("OPENAI_API_KEY", "another")
     judged(mmvet, judge, "--runs", 1)
     assert judge.headers[0]["authorization"] == "Bearer another"
+
+
+def test_a_key_that_the_endpoint_repeats_is_masked_wherever_it_comes(mmvet: Path, judge: Judge):
+    judge.behave = lambda request, number: completion(f"0.5 by {KEY}", model=f"judge of {KEY}")
+    done = judged(mmvet, judge, "--runs", 1)
+    judge.behave = lambda request, number: completion(f"{'long ' * 38}{KEY}")  # cut in the middle of the key
+    unreadable = run_script("judge_answers.py", *arguments(mmvet, judge, "--runs", 2))
+    escaped = json.dumps({"error": {"message": "bad " + KEY}}).replace("-", "\\u002d").encode()
+    judge.behave = lambda request, number: (400, {}, escaped)
+    refused = run_script("judge_answers.py", *arguments(mmvet, judge, "--runs", 2))
+    judge.behave = lambda request, number: (307, {"Location": f"http://elsewhere/?key={KEY}"}, b"")
+    redirected = run_script("judge_answers.py", *arguments(mmvet, judge, "--runs", 2))
+    judge.behave = lambda request, number: (200, {}, f"<p>{KEY}</p>".encode())
+    broken = run_script("judge_answers.py", *arguments(mmvet, judge, "--runs", 2, "--attempts", 1))
+    shown = "".join(one.stdout + one.stderr for one in (done, unreadable, refused, redirected, broken))
+    files = b"".join(path.read_bytes() for path in mmvet.rglob("*") if path.is_file())
+    assert [one.returncode for one in (unreadable, refused, redirected, broken)] == [1, 1, 1, 1]
+    assert "bad ***" in refused.stderr
+    assert "a redirect to http://elsewhere/?key=***" in redirected.stderr
+    assert "<p>***</p>" in broken.stderr
+    assert b"0.5 by ***" in files
+    assert KEY[:10] not in shown
+    assert KEY.encode() not in files
+
+
+def test_a_placeholder_instead_of_a_key_garbles_no_verdict(mmvet: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HIMAP_JUDGE_API_KEY", "0")
+    judged(mmvet, judge, "--runs", 1)
+    assert score(mmvet)["headline"] == pytest.approx(50.0)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(
+    mmvet: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HIMAP_JUDGE_API_KEY", "sk-one\nsk-two")
+    message = one_error_line(run_script("judge_answers.py", *arguments(mmvet, judge)))
+    assert "the judge's key in HIMAP_JUDGE_API_KEY holds a blank, a line break" in message
+    assert "sk-" not in message
+
+
+def test_the_cache_is_for_this_user_alone(mmvet: Path, judge: Judge):
+    old = mmvet / "cache" / "ab"  # as an earlier version made it
+    old.mkdir(parents=True)
+    judged(mmvet, judge, "--runs", 1)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [mmvet / "cache", *(mmvet / "cache").rglob("*")]}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b'{"choices": [{"message": {"content": "0.5\xff"}}]}', 'a reply that is not UTF-8: \'{"choices"'),
+        (b"<html>down</html>", "a reply that is not JSON: '<html>down</html>'"),
+        (b"[" * 100_000, "a reply that is not JSON: '[[["),
+        (b'["0.5"]', "a malformed reply: JSON, but no chat completion"),
+    ],
+)
+def test_a_reply_that_is_no_completion_is_named_with_the_judges_address(
+    body: bytes, problem: str, mmvet: Path, judge: Judge
+):
+    judge.behave = lambda request, number: (200, {"Content-Type": "application/json"}, body)
+    message = one_error_line(run_script("judge_answers.py", *arguments(mmvet, judge, "--attempts", 2)))
+    assert f"the judge at {judge.url} did not answer in 2 attempts ({problem}" in message
+
+
+def test_half_a_surrogate_pair_in_a_reply_is_stored_as_text(mmvet: Path, judge: Judge):
+    judge.behave = lambda request, number: completion("0.5 \ud800")
+    judged(mmvet, judge, "--runs", 1)
+    assert {row["content"] for row in rows(mmvet)} == {"0.5 ?"}
+
+
+@pytest.mark.parametrize("part", ["headers", "body", "refusal"])
+def test_a_judge_that_sends_a_byte_now_and_then_is_given_up(part: str, mmvet: Path, judge: Judge):
+    start = b"HTTP/1.1 200 OK\r\n" if part != "refusal" else b"HTTP/1.1 400 Bad Request\r\n"
+    head = start + b"Content-Length: 1000\r\n\r\n"
+    whole = start + b"X: " + b"x" * 1000 if part == "headers" else head + b" " * 1000
+    quick = len(start) if part == "headers" else len(head)
+    judge.raw = lambda: itertools.chain([whole[:quick]], slowly(whole[quick:], every=0.05))
+    began = time.monotonic()
+    more = ("--runs", 1, "--timeout", 0.5, "--attempts", 2)
+    message = one_error_line(run_script("judge_answers.py", *arguments(mmvet, judge, *more)))
+    assert f"the judge at {judge.url} did not answer in 2 attempts (no whole answer within 0.5 s)" in message
+    assert time.monotonic() - began < 10
+
+
+def slowly(data: bytes, every: float) -> Iterator[bytes]:
+    """Yield single bytes with a pause before each."""
+    for at in range(len(data)):
+        time.sleep(every)
+        yield data[at : at + 1]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_huge_body_is_cut_off_and_not_held_in_memory(compressed: bool, mmvet: Path, judge: Judge):
+    piece = gzip.compress(b" " * (1 << 20)) * 1000 if compressed else b" " * (1 << 20)
+    head = b"HTTP/1.1 200 OK\r\n" + b"Content-Encoding: gzip\r\n" * compressed
+    sent = Counter()
+
+    def stream() -> Iterator[bytes]:
+        yield head + b"Content-Length: 1000000000\r\n\r\n"
+        for _ in range(1000):
+            yield piece
+            sent["bytes"] += len(piece)
+
+    judge.raw = stream
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    more = ("--runs", 1, "--attempts", 1, "--concurrency", 3)
+    message = one_error_line(run_script("judge_answers.py", *arguments(mmvet, judge, *more)))
+    assert f"the judge at {judge.url} did not answer in 1 attempts (a reply of more than 4 MiB" in message
+    assert sent["bytes"] < 200 << 20  # with what the system buffers
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB
+
+
+@pytest.mark.parametrize("address", ["foo", "ftp://example.org/v1", "http:///v1", "http://a:b/v1", "https://a b/v1"])
+def test_an_address_that_is_none_is_refused(address: str, mmvet: Path, judge: Judge):
+    judge.url = address
+    message = one_error_line(run_script("judge_answers.py", *arguments(mmvet, judge)))
+    assert f"--base-url: {address!r} is not the address of an endpoint; write http:// or https://" in message
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

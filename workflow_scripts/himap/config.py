@@ -365,8 +365,10 @@ class Judge(Section):
     """How often each answer is judged; as officially if left out."""
     concurrency: Count = 8
     """Requests under way at a time."""
+    unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of the verdicts that may be unreadable after all tries: they are left out of the score, with a note; more fail the job."""
     cache: str = ".cache/judge"
-    """Folder in which every verdict is kept for good, so that none is paid twice."""
+    """Folder, readable by you alone, in which every readable verdict is kept for good, so that none is paid twice."""
 
 
 class Execution(Section):

@@ -17,6 +17,7 @@ from typing import Any
 from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
 from himap.dims import Dims
+from himap.judge import address_problem
 from himap.pruning.criteria import names as criterion_names
 from himap.pruning.methods import FORMS, resolve, two_stages
 
@@ -36,11 +37,13 @@ def cross_checks(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:
-    """No secret stands in the judge's address: addresses appear in logs and notes."""
+    """The judge's address is one of an endpoint, and holds no secret: addresses appear in logs and notes."""
     address = section(raw, "judge").get("base_url")
     if isinstance(address, str) and ("@" in address or "?" in address):
         line = "an address without user, password or query is needed; the key comes from HIMAP_JUDGE_API_KEY or OPENAI_API_KEY"
         yield "judge.base_url", line
+    elif isinstance(address, str) and (problem := address_problem(address)):
+        yield "judge.base_url", problem
 
 
 def section(raw: Any, *keys: str) -> Mapping[str, Any]:

@@ -13,8 +13,11 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; when the block ends well it is flushed to disk and renamed onto `path`."""
+def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; when the block ends well it is flushed to disk and renamed onto `path`.
+
+    A private file is for this user alone.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -26,21 +29,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        temporary.chmod(0o600 if private else 0o666 & ~mask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str, private: bool = False) -> None:
     """Write text atomically, with the folder made if need be."""
-    with replacing(path) as temporary:
+    with replacing(path, private) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: Any, private: bool = False) -> None:
     """Write readable JSON with a final newline, keys in the order given."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", private)
 
 
 def write_jsonl(path: str | Path, rows: list[dict[str, Any]]) -> None:

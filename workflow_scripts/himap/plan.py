@@ -301,16 +301,17 @@ class Plan:
         return as_json({name: self.method(model, benchmark, name) for name in self.config.latency.methods})
 
     def judge_settings(self) -> str:
-        """What decides a verdict: the judging model and the number of runs; never the key, nor where it is asked."""
+        """Return what decides a result: the judging model, the runs, the unreadable share; never the key or the address."""
         judge = self.config.judge
-        return as_json({"model": judge.model, "runs": judge.runs} if judge else {})
+        return as_json({"model": judge.model, "runs": judge.runs, "unreadable": judge.unreadable} if judge else {})
 
     def judge_arguments(self) -> list[str]:
-        """The judge, as the judging script is told it."""
+        """Return the judge as the judging script is told it: what decides a result, and how it is reached."""
         judge = self.config.judge
         if judge is None:
             return []
         arguments = ["--base-url", judge.base_url, "--cache-dir", judge.cache, "--concurrency", str(judge.concurrency)]
+        arguments += ["--unreadable", str(judge.unreadable)]
         arguments += ["--model", judge.model] if judge.model else []
         return arguments + (["--runs", str(judge.runs)] if judge.runs else [])
 

@@ -25,7 +25,7 @@ KINDS = {"qa": "questions", "caption": "captions", "open": "open answers"}
 COLUMNS = (
     "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "paper", "difference",
     "vs_vanilla", "vs_vanilla_low", "vs_vanilla_high", "p_value", "test", "tflops", "ratio", "ratio_prompt",
-    "ratio_measured", "paper_tflops", "paper_ratio", "paper_source", "status",
+    "ratio_measured", "paper_tflops", "paper_ratio", "paper_source", "status", "unreadable", "verdicts",
 )  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def score_of(folder: Path, method: str, scored: bool, benchmark: benchmarks.Benc
         return row | {"n": len([line for line in lines if line]), "status": NOT_JUDGED}
     score = read_json(folder / method / "score.json")
     row |= {"ours": score["headline"], "low": score["interval"][0], "high": score["interval"][1], "n": score["n"]}
+    row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}  # of a judge
     reference = folder / "vanilla" / "per_sample.parquet"
     if method != "vanilla" and reference.is_file():
         pair = [pd.read_parquet(path) for path in (reference, folder / method / "per_sample.parquet")]
@@ -183,9 +184,26 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         )
     if (frame["status"] == NOT_JUDGED).any():
         lines.append("Not judged: answers were generated, and no judge is configured.")
+    lines += unreadable(frame)
     lines += borrowed(settings["name"], frame)
     lines += [f"In the paper: {what}." for what in inconsistencies(settings["name"])]
     return lines + unexplained_flops(settings["name"], frame)
+
+
+def unreadable(frame: pd.DataFrame) -> list[str]:
+    """Return a line on the verdicts of a judge that could not be read, if there are any."""
+    if "unreadable" not in frame:  # a CSV of an earlier version
+        return []
+    cells = [
+        f"{benchmarks.get(row['benchmark']).title}, {row['model']}, {row['title']}: {unreadable_text(row)}"
+        for row in frame[pd.to_numeric(frame["unreadable"]) > 0].to_dict("records")
+    ]
+    return [f"Verdicts of the judge that could not be read are left out: {'; '.join(cells)}."] if cells else []
+
+
+def unreadable_text(row: Any) -> str:
+    """Return how many of a cell's verdicts could not be read, and of how many."""
+    return f"{int(row['unreadable'])} of {int(row['verdicts'])}"
 
 
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:

@@ -124,7 +124,7 @@ def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dro
         metric=benchmark.metric,
         headline=headline,
         interval=statistics.interval(estimate),
-        n=len(frame),
+        n=int(frame["score"].count()),  # not the answers on which a judge gave no readable verdict
         scores=benchmark.details(frame),
         per_sample=frame,
         missing=missing,
@@ -160,11 +160,15 @@ def judged_scores(
 
 
 def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> statistics.Comparison:
-    """Second minus first in the benchmark's own result, on the same samples whatever their order in the two tables."""
+    """Second minus first in the benchmark's own result, on the same samples whatever their order in the two tables.
+
+    Answers without a readable verdict in one of the two are left out of both.
+    """
     if set(first["sample_id"]) != set(second["sample_id"]):
         only = sorted(set(first["sample_id"]) ^ set(second["sample_id"]))
         raise ValueError(
             f"{benchmark.name}: cannot compare pairwise, {len(only)} samples are in just one of the two ({some(only)})"
         )
     before, after = (frame.set_index("sample_id").sort_index().reset_index() for frame in (first, second))
-    return statistics.paired(benchmark.headline(before), benchmark.headline(after))
+    scored = before["score"].notna() & after["score"].notna()
+    return statistics.paired(benchmark.headline(before[scored]), benchmark.headline(after[scored]))

@@ -112,7 +112,7 @@ def details(frame: Any) -> dict[str, float]:
         **{f"run_{run}": float(value) for run, value in zip(every_run, runs, strict=True)},
         **sides,
         "std": float(np.std(runs)),
-        "unreadable": float(frame["unreadable"].sum()),
+        **judged.unreadable_counts(frame),
     }
 
 
@@ -138,5 +138,6 @@ BENCHMARK = Benchmark(
         parse=judged.parse_pair,
         default_model="gpt-4-0314",
         default_runs=3,
+        tries=3,
     ),
 )

@@ -113,26 +113,26 @@ def messages_again(one: Sample, prediction: str) -> list[dict[str, str]]:
 
 
 def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[dict[str, Any]]:
-    """Grade of each run and their mean; an unreadable one counts 0, as upstream has it."""
+    """Grade of each run and the mean of the readable ones; upstream counts an unreadable one as 0."""
     scored = []
     for one, given in zip(samples, verdicts, strict=True):
-        grades = [verdict or [0.0] for verdict in given]
+        grades = [verdict[0] for verdict in given if verdict]
         scored.append(
             {
-                "score": sum(grade[0] for grade in grades) / len(grades),
+                "score": sum(grades) / len(grades) if grades else float("nan"),
                 "capability": ",".join(sorted(one.metadata["capability"].split(","), key=CAPABILITIES.index)),
                 "unreadable": sum(verdict is None for verdict in given),
-                **judged.run_columns(grades, ("score",)),
+                **judged.run_columns(given, ("score",)),
             }
         )
     return scored
 
 
 def headline(frame: Any) -> Any:
-    """Mean grade over samples and runs, times 100."""
+    """Mean grade over samples and runs, times 100; samples without a readable verdict are left out."""
     from himap.statistics import mean_of
 
-    return mean_of(frame["score"])
+    return mean_of(frame["score"].dropna())
 
 
 def details(frame: Any) -> dict[str, float]:
@@ -148,8 +148,7 @@ def details(frame: Any) -> dict[str, float]:
         for name, mean in frame.groupby("capability")["score"].mean().items()
     }
     runs = {f"run_{run}": float(frame[f"score_{run}"].mean() * 100.0) for run in judged.runs_of(frame)}
-    spread = {"std": float(np.std(list(runs.values()))), "unreadable": float(frame["unreadable"].sum())}
-    return {**single, **combined, **runs, **spread}
+    return {**single, **combined, **runs, "std": float(np.std(list(runs.values()))), **judged.unreadable_counts(frame)}
 
 
 BENCHMARK = Benchmark(

@@ -44,6 +44,11 @@ def run_columns(verdicts: Sequence[Verdict], names: Sequence[str]) -> dict[str, 
     }
 
 
+def unreadable_counts(frame: pd.DataFrame) -> dict[str, float]:
+    """Return how many verdicts could not be read, and how many there are."""
+    return {"unreadable": float(frame["unreadable"].sum()), "verdicts": float(len(frame) * len(runs_of(frame)))}
+
+
 def runs_of(frame: pd.DataFrame) -> list[int]:
     """The numbers of the judge's runs in a table of per-sample scores."""
     return sorted(int(name.removeprefix("score_")) for name in frame.columns if name.startswith("score_"))

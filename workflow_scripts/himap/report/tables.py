@@ -11,7 +11,7 @@ from himap import benchmarks
 from himap.report import text
 from himap.report.facts import scope
 from himap.report.results import Results
-from himap.tables import NOT_JUDGED, different_costs, notes
+from himap.tables import NOT_JUDGED, different_costs, notes, unreadable_text
 
 LEVEL = 0.05
 SAID_ABOVE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
@@ -140,6 +140,8 @@ def detail(row: pd.Series, places: int) -> str:
         f"{row['title']}, {name}: {text.number(row['ours'], places)}, 95 % interval {text.interval(row['low'], row['high'], places)}, "
         f"n = {int(row['n'])}"
     ]
+    if row.get("unreadable", 0) > 0:
+        parts.append(f"{unreadable_text(row)} verdicts of the judge could not be read and are left out")
     if pd.notna(row["vs_vanilla"]):
         edges = text.interval(row["vs_vanilla_low"], row["vs_vanilla_high"], places, sign=True)
         change = text.number(row["vs_vanilla"], places, sign=True)
