@@ -31,4 +31,4 @@ def uncompared(words):
     Snakemake takes a function that asks for `output` as derived from the job's files: it does not record its value, and
     compares a shell command before values are filled in. What decides a result stands in another param, as `settings`.
     """
-    return lambda wildcards, output: words(**wildcards)
+    return lambda wildcards, output: words(wildcards)

@@ -64,7 +64,7 @@ rule judge_answers:
     params:
         code=lambda wildcards: plan.score_code("judge_answers.py", wildcards.benchmark),
         settings=plan.judge_settings(),
-        judge=uncompared(plan.judge_arguments),
+        judge=uncompared(lambda wildcards: plan.judge_arguments()),
     shell:
         "python workflow_scripts/warm.py judge_answers.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --predictions {input.predictions:q} {params.judge:q} --out {output:q} > {log:q} 2>&1"

@@ -71,8 +71,8 @@ def describe(scores) -> str:
     if scores.headline is None:
         return f"{scores.benchmark}: not judged (n = {scores.n}{left_out})"
     low, high = scores.interval
-    if unreadable := int(scores.scores.get("unreadable", 0)):
-        left_out += f", {unreadable} of {int(scores.scores['verdicts'])} verdicts unreadable and left out"
+    if (verdicts := int(scores.scores.get("verdicts", 0))) and (unreadable := int(scores.scores["unreadable"])):
+        left_out += f", {unreadable} of {verdicts} verdicts unreadable and left out"
     return (
         f"{scores.benchmark}: {scores.metric} {scores.headline:.2f} [{low:.2f}, {high:.2f}] (n = {scores.n}{left_out})"
     )

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from himap.files import write_jsonl
-from himap.tables import forms, records
+from himap.files import write_json, write_jsonl, write_parquet
+from himap.report.tables import cell_part
+from himap.tables import forms, notes, records
 
 
 def cell(frame: pd.DataFrame, method: str) -> pd.Series:
@@ -87,6 +88,27 @@ def test_without_a_judge_the_answers_are_counted_and_the_cell_says_so(settings: 
     assert cell(frame, "himap")["n"] == 7
     assert cell(frame, "himap")["status"] == "not judged"
     assert all("not judged" in text for text in forms(frame, settings).values())
+
+
+def test_verdicts_that_could_not_be_read_are_counted_in_a_note(settings: dict[str, Any], results: Path) -> None:
+    settings["models"]["llava"]["kinds"] = ["open"]
+    settings["benchmarks"] = {"mmvet": {"comparable": True, "kind": "open", "scored": True}}
+    settings["benchmark_order"] = ["mmvet"]
+    for method, unreadable in (("vanilla", 0.0), ("himap", 3.0)):
+        folder = results / "evaluation" / "llava" / "mmvet" / method
+        scores = [None if n < unreadable else n / 100 for n in range(100)]
+        write_parquet(
+            folder / "per_sample.parquet", pd.DataFrame({"sample_id": [str(n) for n in range(100)], "score": scores})
+        )
+        score = {"headline": 50.0, "interval": [40.0, 60.0], "n": 100 - int(unreadable)}
+        write_json(folder / "score.json", {**score, "scores": {"unreadable": unreadable, "verdicts": 100.0}})
+    frame = records(settings, results)
+    note = "Verdicts of the judge that could not be read are left out: MM-Vet, llava, HiMAP <50%: 3 of 100."
+    assert cell(frame, "himap")["vs_vanilla"] == 0  # on the 97 answers that both have
+    assert note in notes(settings, frame)
+    from_csv = pd.read_csv(io.StringIO(forms(frame, settings)["csv"]))
+    assert note in notes(settings, from_csv)  # as the report reads it
+    assert "3 of 100 verdicts of the judge" in cell_part(from_csv.iloc[1], comparable=True)["detail"]
 
 
 def test_answers_that_hold_other_line_separators_count_once(settings: dict[str, Any], results: Path) -> None:

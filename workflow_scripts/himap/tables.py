@@ -85,7 +85,8 @@ def score_of(folder: Path, method: str, scored: bool, benchmark: benchmarks.Benc
         return row | {"n": len([line for line in lines if line]), "status": NOT_JUDGED}
     score = read_json(folder / method / "score.json")
     row |= {"ours": score["headline"], "low": score["interval"][0], "high": score["interval"][1], "n": score["n"]}
-    row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}  # of a judge
+    if benchmark.judged:
+        row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}
     reference = folder / "vanilla" / "per_sample.parquet"
     if method != "vanilla" and reference.is_file():
         pair = [pd.read_parquet(path) for path in (reference, folder / method / "per_sample.parquet")]
