@@ -103,7 +103,7 @@ def test_verdicts_that_could_not_be_read_are_counted_in_a_note(settings: dict[st
         score = {"headline": 50.0, "interval": [40.0, 60.0], "n": 100 - int(unreadable)}
         write_json(folder / "score.json", {**score, "scores": {"unreadable": unreadable, "verdicts": 100.0}})
     frame = records(settings, results)
-    note = "Verdicts of the judge that could not be read are left out: MM-Vet, llava, HiMAP <50%: 3 of 100."
+    note = "Verdicts of the judge that could not be read are left out: MM-Vet, llava, HiMAP <50%>: 3 of 100."
     assert cell(frame, "himap")["vs_vanilla"] == 0  # on the 97 answers that both have
     assert note in notes(settings, frame)
     from_csv = pd.read_csv(io.StringIO(forms(frame, settings)["csv"]))
