@@ -93,7 +93,7 @@ def question(sample: Sample, benchmark: Any, family: str, protocol: Mapping[str,
     """A sample as this model family is asked it."""
     from himap.evaluation import Question
 
-    return Question(sample.sample_id, sample.images, benchmark.prompt(sample, family, **protocol))
+    return Question(sample.sample_id, sample.images, benchmark.prompt(sample, family, **protocol), benchmark.name)
 
 
 def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] = ("device",)) -> str:
