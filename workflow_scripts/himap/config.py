@@ -59,7 +59,9 @@ def check_keep(value: Any) -> int | float:
 def check_title(value: str) -> str:
     """Return a title that can be shown on any page; raise ValueError for one with markup or control characters."""
     if re.search(r"[<>\x00-\x1f\x7f-\x9f]", value):
-        raise ValueError("a title holds neither < nor > nor control characters: pages show it as it is; use plain words")
+        raise ValueError(
+            "a title holds neither < nor > nor control characters: pages show it as it is; use plain words"
+        )
     return value
 
 
