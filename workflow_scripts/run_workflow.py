@@ -27,6 +27,7 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".snakemake"
+SOCKET = ".snakemake/reproduce.socket"  # relative to ROOT, as the system allows a socket's path 107 bytes only
 LOCK, MARK, LATEST = STATE / "reproduce.lock", STATE / "reproduce.running", STATE / "reproduce.latest"
 WATCHING = {
     "-n", "--dry-run", "--dryrun", "-h", "--help", "-v", "--version", "--lint", "-l", "--list-rules", "--list", "--rulegraph", "--dag",
@@ -186,13 +187,11 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
     if not is_local(words) or not hasattr(os, "pidfd_open"):
         yield dict(os.environ), []
         return
-    with tempfile.TemporaryDirectory(prefix="himap-") as folder:
-        place = f"{folder}/socket"
-        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        command = [sys.executable, "workflow_scripts/warm.py", "--serve", place]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
-            assert server.stdin is not None
-            yield {**os.environ, "HIMAP_WARM": f"{place}:{sys.prefix}"}, [server.stdin.fileno()]
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "workflow_scripts/warm.py", "--serve", SOCKET]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
+        assert server.stdin is not None
+        yield {**os.environ, "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
 
 
 def call(command: list[str], held: list[int], environment: dict[str, str]) -> int:

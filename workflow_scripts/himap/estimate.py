@@ -311,6 +311,7 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
     import tempfile
 
     import torch
+    from transformers.utils import logging
 
     from himap.benchmarks import read_samples
     from himap.benchmarks._prepare import prepare
@@ -320,6 +321,7 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
     from himap.mini.benchmarks import write
     from himap.models import load
 
+    logging.disable_progress_bar()
     torch.set_num_threads(threads)
     vanilla: dict[str, Any] = {"stages": []}
     load(folder)  # jobs are forked from a process that has imported the libraries
