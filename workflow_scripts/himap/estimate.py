@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -352,8 +353,9 @@ def speeds_here(plan: Plan) -> dict[str, Speed]:
     for name, entry in plan.config.models.items():
         if entry.gpus == 0 and entry.path and not entry.convert and Estimator(plan, "a100").parameters(name) < TRIED:
             folder = ROOT / entry.path
-            measured[folder] = measured.get(folder) or try_out(folder, plan.config.execution.threads)
-            speeds[name] = measured[folder]
+            with suppress(ValueError, OSError):  # a checkpoint that does not load has no speed; its jobs will say why
+                measured[folder] = measured.get(folder) or try_out(folder, plan.config.execution.threads)
+                speeds[name] = measured[folder]
     return speeds
 
 
