@@ -118,7 +118,7 @@ def test_a_plan_from_nothing_the_estimate_and_status_count_the_same_jobs_of_ever
     planned = job_counts(project.call("-n", "--quiet", "rules").stdout)
     total = planned.pop("total") - planned.pop("all")
     plan = Plan(load(read_config(["--configfile", str(project.folder / "config.yaml")])))
-    counted = sum((stage.rules for stage in Estimator(plan, "a100").stages()), Counter())
+    counted = sum((stage.rules for stage in Estimator(plan, "a100").stages()), Counter[str]())
     assert dict(counted) == planned
     assert f" 0/{total} jobs" in project.call("status").stdout
     assert re.search(rf"^all +{total} ", table(Estimator(plan, "a100").stages(), "a100"), re.MULTILINE)

@@ -299,7 +299,12 @@ def source_rows(plan: Plan, name: str) -> int:
         return benchmark.source.rows
     from himap.benchmarks._source import from_path, row_count, rows_of
 
-    given = {"hub_id": entry.id, "config": entry.config, "split": entry.split, "revision": entry.revision}
+    given: dict[str, Any] = {
+        "hub_id": entry.id,
+        "config": entry.config,
+        "split": entry.split,
+        "revision": entry.revision,
+    }
     source = replace(benchmark.source, **{key: value for key, value in given.items() if value is not None})
     files = from_path(ROOT / entry.source, source)
     if benchmark.keep is None:
@@ -369,7 +374,7 @@ def job_start() -> float:
 
 def earlier_minutes(stages: list[Stage], seconds: Mapping[str, list[float]], lanes: int) -> float | None:
     """Return the minutes that the jobs take by earlier jobs of the same rules; None if a rule has not run yet."""
-    rules = sum((stage.rules for stage in stages), Counter())
+    rules = sum((stage.rules for stage in stages), Counter[str]())
     if any(not seconds.get(rule) for rule in rules):
         return None
     return sum(count * sum(seconds[rule]) / len(seconds[rule]) for rule, count in rules.items()) / lanes / 60
@@ -377,7 +382,7 @@ def earlier_minutes(stages: list[Stage], seconds: Mapping[str, list[float]], lan
 
 def table(stages: list[Stage], gpu: str) -> str:
     """The stages as text, with their sum."""
-    whole = Stage("all", sum((stage.rules for stage in stages), Counter()))
+    whole = Stage("all", sum((stage.rules for stage in stages), Counter[str]()))
     for stage in stages:
         whole.seconds += stage.seconds
         whole.here += stage.here

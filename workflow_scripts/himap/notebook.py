@@ -60,8 +60,9 @@ def generate(
     asked = Question("notebook", [buffer.getvalue()], Prompt(question))
     row = next(answer_all(model, [asked], resolved, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
-    grid = tuple(resolved["image_grid"] or model.dims.grid)
-    return Answer(row["prediction"], resolved["stages"], kept, picture, grid)
+    return Answer(
+        row["prediction"], resolved["stages"], kept, picture, tuple(resolved["image_grid"] or model.dims.grid)
+    )
 
 
 def schedule(model: Model, method: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
