@@ -1,17 +1,26 @@
-"""Say before anything runs what a config takes: jobs, GPU hours, downloads and disk per stage."""
+"""Say before anything runs what a config takes: jobs, GPU hours or minutes of this machine, downloads and disk per stage."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from himap.scripting import run
+
+if TYPE_CHECKING:
+    from himap.estimate import Stage
+
+STATE = Path(__file__).resolve().parents[1] / ".snakemake"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the config as the workflow does, add up, print."""
     from himap.config import load
-    from himap.estimate import GPUS, Estimator, table
+    from himap.devices import without_gpu
+    from himap.estimate import GPUS, Estimator, speeds_here, table
     from himap.plan import Plan
     from run_workflow import read_config
 
@@ -20,13 +29,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gpu", default="a100", choices=list(GPUS), help="whose hours are counted")
     arguments = parser.parse_args(argv)
     plan = Plan(load(read_config(["--configfile", *arguments.configfile])))
-    print(table(Estimator(plan, arguments.gpu).stages(), arguments.gpu))
+    speeds = speeds_here(plan)
+    stages = Estimator(plan, arguments.gpu, speeds).stages()
+    print(table(stages, arguments.gpu))
     print(
         "\nFrom formulas, within a factor of about two. Jobs are what a first run does, its named targets not counted."
     )
-    local = [name for name, model in plan.config.models.items() if model.gpus == 0]
-    if local:
-        print(f"Here {', '.join(local)} asks for no GPU; its part runs on the processor and takes longer.")
+    if speeds:
+        print(minutes_here(stages, list(speeds)))
+    unmeasured = [name for name, model in plan.config.models.items() if model.gpus == 0 and name not in speeds]
+    if unmeasured:
+        print(
+            f"{', '.join(unmeasured)}: asks for no GPU, so it runs on the processor and takes many times these hours."
+        )
+    if without := without_gpu({name: model.gpus for name, model in plan.config.models.items()}):
+        print(f"{', '.join(without)}: this machine has no GPU; here it would take many times these hours.")
+
+
+def minutes_here(stages: list[Stage], models: list[str]) -> str:
+    """Return the sentence that says how long the run takes on this machine, and where the number comes from."""
+    from himap.estimate import earlier_minutes, job_start
+    from himap.status import durations
+
+    cores = len(os.sched_getaffinity(0))
+    earlier = earlier_minutes(stages, durations(STATE), cores)
+    if earlier is not None:
+        return (
+            f"Here, on {cores} cores: about {earlier:.0f} minutes in all, by the times of earlier jobs in this folder."
+        )
+    start = job_start()
+    whole = sum(stage.here + stage.jobs * start for stage in stages) / cores / 60
+    return (
+        f"Here, on {cores} cores: about {max(whole, 1):.0f} minutes in all while nothing else runs, by a trial just now "
+        f"({', '.join(models)} on this processor, and {start:.1f} s for the start of each job)."
+    )
 
 
 if __name__ == "__main__":

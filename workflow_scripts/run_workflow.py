@@ -21,12 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".snakemake"
+SOCKET = ".snakemake/reproduce.socket"  # relative to ROOT, as the system allows a socket's path 107 bytes only
 LOCK, MARK, LATEST = STATE / "reproduce.lock", STATE / "reproduce.running", STATE / "reproduce.latest"
 WATCHING = {
     "-n", "--dry-run", "--dryrun", "-h", "--help", "-v", "--version", "--lint", "-l", "--list-rules", "--list", "--rulegraph", "--dag",
@@ -59,7 +60,9 @@ def defaults(words: Sequence[str]) -> list[str]:
     """The local profile with this machine's GPUs, unless another way of running is named."""
     if not is_local(words):
         return []
-    gpus = 0 if option(words, "--resources", "--res") else gpu_count()
+    from himap.devices import visible_count
+
+    gpus = 0 if option(words, "--resources", "--res") else visible_count()
     profile = [] if option(words, "--profile") else ["--profile", "profiles/local"]
     return [*(["--resources", f"gpu={gpus}"] if gpus else []), *profile]
 
@@ -83,14 +86,6 @@ def option(words: Sequence[str], *names: str) -> list[str]:
     return values
 
 
-def gpu_count() -> int:
-    """GPUs that jobs on this machine may share out among themselves."""
-    from himap.devices import VISIBLE, candidates
-
-    visible = os.environ.get(VISIBLE)
-    return len(candidates()) if visible is None else len([one for one in visible.split(",") if one.strip()])
-
-
 def has_letter(words: Sequence[str], letter: str) -> bool:
     """Whether a bundle of short options (-np) holds a letter."""
     return any(re.fullmatch(rf"-[a-zA-Z]*{letter}[a-zA-Z]*", word) for word in words)
@@ -98,6 +93,7 @@ def has_letter(words: Sequence[str], letter: str) -> bool:
 
 def run_alone(command: list[str], words: Sequence[str]) -> int:
     """Run Snakemake under a lock that the system frees however this ends; afterwards say what came out."""
+    from himap.devices import warn_without_gpu
     from himap.files import write_text
     from himap.journal import RUN
 
@@ -125,6 +121,9 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         if obstacle := unwritable(ROOT / results_folder(words)):
             print(obstacle, file=sys.stderr)
             return 1
+        if is_local(words):
+            with suppress(OSError, ValueError):  # Snakemake says what is wrong with a config file
+                warn_without_gpu(read_config(words))
         set_altered_aside()
         number = time.time_ns()
         write_text(LATEST, str(number))
@@ -188,13 +187,11 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
     if not is_local(words) or not hasattr(os, "pidfd_open"):
         yield dict(os.environ), []
         return
-    with tempfile.TemporaryDirectory(prefix="himap-") as folder:
-        place = f"{folder}/socket"
-        single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        command = [sys.executable, "workflow_scripts/warm.py", "--serve", place]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
-            assert server.stdin is not None
-            yield {**os.environ, "HIMAP_WARM": f"{place}:{sys.prefix}"}, [server.stdin.fileno()]
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "workflow_scripts/warm.py", "--serve", SOCKET]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
+        assert server.stdin is not None
+        yield {**os.environ, "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
 
 
 def call(command: list[str], held: list[int], environment: dict[str, str]) -> int:

@@ -67,12 +67,18 @@ def serve(place: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(place)
-        listening.listen(64)
+        try:
+            bind(listening, place)
+        except OSError as error:  # some network file systems know no sockets
+            print(
+                f"jobs start without preloaded libraries, some seconds slower each: {place}: {error}", file=sys.stderr
+            )
+            return 0
         loaded = False
         while True:
             ready, _, _ = select.select([listening, sys.stdin], [], [])
             if sys.stdin in ready:
+                Path(place).unlink(missing_ok=True)
                 return 0
             caller, _ = listening.accept()
             if not loaded:
@@ -82,6 +88,17 @@ def serve(place: str) -> int:
                 listening.close()
                 keep(caller)
             caller.close()
+
+
+def bind(listening: socket.socket, place: str) -> None:
+    """Listen at a path, for this user alone; the socket that a killed server left there is replaced."""
+    Path(place).unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listening.bind(place)
+    finally:
+        os.umask(before)
+    listening.listen(64)
 
 
 def load() -> None:

@@ -217,3 +217,34 @@ def test_the_default_schedules_are_those_chosen_for_the_mini_model() -> None:
     chosen = json.loads((ROOT / "models" / "mini" / "schedules.json").read_text())
     for method in ("fastv", "himap"):
         assert methods[method]["stages"] == chosen[method], method
+
+
+SCRIPT = "</script><script>alert(1)</script>"
+
+
+@pytest.mark.parametrize(
+    ("edit", "place", "why"),
+    [
+        (put("methods/himap/title", SCRIPT), "methods.himap.title", "a title holds neither < nor >"),
+        (put("methods/himap/title", "Hi\x07MAP"), "methods.himap.title", "nor control characters"),
+        (put("tables", {"table1": {"title": "a < b"}}), "tables.table1.title", "a title holds neither < nor >"),
+        (put("models/mini/template", SCRIPT), "models.mini.template", "'</script' is not allowed"),
+        (
+            put("benchmarks/vqav2/protocol", {"template": "{question}<!--<SCRIPT>"}),
+            "benchmarks.vqav2.protocol.template",
+            "'<!--' is not allowed",
+        ),
+        (put("models", {SCRIPT: {"path": "models/mini"}}), f"models.{SCRIPT}", "it must match"),
+        (put("benchmarks", {SCRIPT: {"source": "mini"}}), f"benchmarks.{SCRIPT}", "it must match"),
+    ],
+)
+def test_no_text_of_a_config_can_run_as_a_script_in_a_report(
+    raw: dict[str, Any], edit: Edit, place: str, why: str
+) -> None:
+    edit(raw)
+    assert any(line.startswith(place) and why in line for line in problems(raw)), problems(raw)
+
+
+def test_marks_of_a_model_are_allowed_in_a_prompt_template(raw: dict[str, Any]) -> None:
+    raw["benchmarks"]["vqav2"]["protocol"] = {"template": "Where is <ref>{question}</ref>?"}
+    load(raw)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import checkpoint
+import evaluate_method
 import himap
 import pytest
 import torch
+from himap.benchmarks import Sample
+from himap.benchmarks._prepare import write_samples
 from himap.decoder import generate
 from himap.dims import Dims
+from himap.evaluation import Question, encode
 from himap.models import find, load
 from himap.models.llava import dims, prompt_text
 from himap.prompts import Prompt
 from himap.tokens import IMAGE, SYSTEM, token_groups
 from tiny import sequence, tiny_model
 
+MINI = Path(__file__).resolve().parents[2] / "models" / "mini"
 SENTENCE = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions. USER: "
@@ -25,6 +31,11 @@ SENTENCE = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return checkpoint.write_checkpoint(tmp_path_factory.mktemp("model") / "tiny", schedules=False)
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load(MINI)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,41 @@ def test_spans_from_ids_are_the_templates(loaded, images):
     assert groups.count(SYSTEM) == 1 + len(SENTENCE)  # single bytes, after the mark of the beginning
     assert groups.count(IMAGE) == sum(images)
     assert len(groups) - groups.count(SYSTEM) - groups.count(IMAGE) == len("\n" * len(images) + "Is it? ASSISTANT:")
+
+
+def test_marks_in_a_question_are_text_and_the_image_keeps_its_place(mini):
+    asked = "Is <image> or </s> or <s> or <pad> or <unk> a mark?"
+    ids, plain = (mini.tokenize(Prompt(text), [64]) for text in (asked, "Is this a mark?"))
+    assert ids.count(mini.image_token_id) == 64
+    special = ("<image>", "<s>", "</s>", "<pad>")
+    assert [ids.count(mini.plain_id(mark)) for mark in special] == [plain.count(mini.plain_id(m)) for m in special]
+    first = ids.index(mini.image_token_id)
+    assert ids[: first + 64] == plain[: first + 64]
+    assert mini.detokenize(ids[first + 64 :]) == f"{asked} ASSISTANT:"
+    option = mini.answer_ids("</s><image>")
+    assert not {mini.plain_id(mark) for mark in special} & set(option)
+    assert mini.detokenize(option) == "</s><image>"
+
+
+def test_a_benchmark_with_marks_in_its_texts_is_evaluated_to_the_end(tmp_path):
+    """Question, hint, option and OCR text of one sample hold an image's mark; all samples are answered."""
+    texts = ["What is <image>?", "Is </s> red?", "How many?"]
+    samples = [
+        Sample(f"s{n}", text, ["<image>", "</s>"], ["A"], [checkpoint.encoded(n)], {"hint": "<image>", "answer": 0})
+        for n, text in enumerate(texts)
+    ]
+    write_samples(tmp_path / "samples.parquet", "scienceqa", samples)
+    command = ["--model", str(MINI), "--benchmark", "scienceqa", "--samples", str(tmp_path / "samples.parquet")]
+    evaluate_method.main([*command, "--method", '{"name": "vanilla"}', "--out", str(tmp_path / "out.jsonl")])
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["sample_id"] for row in rows] == ["s0", "s1", "s2"]
+    assert {row["image_tokens"] for row in rows} == {rows[0]["image_tokens"]}
+
+
+def test_a_sample_that_cannot_be_asked_is_named_with_its_benchmark(mini):
+    asked = Question("q7", [checkpoint.encoded(1)], Prompt("broken \ud800 text"), "textvqa")
+    with pytest.raises(ValueError, match="sample 'q7' of benchmark textvqa: its text cannot be tokenized"):
+        encode(mini, [asked])
 
 
 def test_options_choose_template_and_image_side(folder):

@@ -63,3 +63,44 @@ def test_a_picture_is_in_the_middle_of_its_square(size):
     place = (slice(10, 20), slice(None)) if size[0] > size[1] else (slice(None), slice(10, 20))
     assert (square[place] == 9).all()
     assert (square == (1, 2, 3)).all(axis=-1).sum() == 30 * 20
+
+
+def test_a_schedule_of_ones_own_is_a_list_of_stages_or_a_definition(model):
+    stages = [
+        {"layer": 1, "keep": 0.5, "criterion": "instruction_attention"},
+        {"layer": 3, "keep": 3, "criterion": "image_attention"},
+    ]
+    answers = [
+        himap.generate(model, checkpoint.picture(3), "What?", method=method, max_new_tokens=2)
+        for method in (stages, {"stages": stages}, {"stages": {"qa": stages}}, {"name": "mine", "stages": stages})
+    ]
+    for answer in answers:
+        assert answer.stages == stages
+        assert [len(kept) for kept in answer.kept] == [8, 3]
+    resolved = himap.generate(
+        model, checkpoint.picture(3), "What?", method={"like": "himap", "only": [0]}, max_new_tokens=1
+    )
+    assert [stage["layer"] for stage in resolved.stages] == [2]
+    for wrong, message in (
+        ([{"layer": 1, "keep": 2.0, "criterion": "random"}], r"stages\[0\].keep: 2.0 is outside"),
+        ({"stage": stages}, "unknown key in method '\\(own\\)' 'stage'"),
+        ({}, "no form"),
+        (7, "method: 7 is no method; give a name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            himap.generate(model, checkpoint.picture(3), "What?", method=wrong)
+
+
+def test_a_numpy_picture_is_answered_like_the_same_pil_one_and_others_are_refused_in_one_line(model):
+    array = np.asarray(checkpoint.picture(3))
+    given = [himap.generate(model, image, "What?", max_new_tokens=3) for image in (array, checkpoint.picture(3))]
+    assert (given[0].text, given[0].kept) == (given[1].text, given[1].kept)
+    for wrong, message in (
+        (array.astype(float) / 255, r"an array of float64 \[44, 60, 3\] is no picture; give a file"),
+        (array.transpose(2, 0, 1), r"array of uint8 \[3, 44, 60\]"),
+        (array[:0], r"array of uint8 \[0, 60, 3\]"),
+        (b"bytes", "a bytes is no picture"),
+    ):
+        with pytest.raises(ValueError, match=message) as refused:
+            himap.generate(model, wrong, "What?")
+        assert "\n" not in str(refused.value)

@@ -92,6 +92,14 @@ def test_marks_in_a_question_are_plain_text(loaded: Any) -> None:
         assert ids.count(token) == plain.count(token), mark
 
 
+def test_places_marked_in_a_question_are_marks_as_in_the_original(loaded: Any) -> None:
+    model = loaded("qwen")
+    for style in ("chat", "raw"):
+        ids = model.tokenize(Prompt("What is <ref>the dog</ref> at <box>(1,2),(3,4)</box>?", style=style), [256])
+        assert [ids.count(model.plain_id(mark)) for mark in ("<ref>", "</ref>", "<box>", "</box>")] == [1, 1, 1, 1]
+        assert ids.count(model.image_token_id) == 256
+
+
 def test_every_answer_is_read_back(loaded: Any) -> None:
     model = loaded("qwen")
     for text in ("a dog", "3,000 €", "naïve café", "二", "tab\there"):

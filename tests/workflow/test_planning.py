@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from himap.config import load
-from himap.estimate import Estimator
+from himap.estimate import Estimator, table
+from himap.mini.benchmarks import write
 from himap.plan import Plan
 from run_workflow import read_config
+from small_project import copy_project
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,6 +102,67 @@ def test_a_second_way_of_cutting_is_estimated_like_one_more_flow_and_a_control_l
         )
     )
     assert control == target
+
+
+def test_a_plan_from_nothing_the_estimate_and_status_count_the_same_jobs_of_every_rule(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+
+    def judged(config: dict[str, Any]) -> None:
+        config["benchmarks"]["mmvet"] = {"source": "mini", "limit": 3}
+        config["tables"]["table9"] = {"benchmarks": ["mmvet"]}
+        config["judge"] = {"base_url": "http://127.0.0.1:9/v1"}
+        config["latency"] = {"benchmarks": ["scienceqa"], "examples": 1, "rounds": 1}
+        config["grid"] = {"benchmarks": ["scienceqa"], "limit": 1, "k1": [2], "r1": [0.5], "k2": [7], "r2": [0.25]}
+
+    project.configure(judged)
+    planned = job_counts(project.call("-n", "--quiet", "rules").stdout)
+    total = planned.pop("total") - planned.pop("all")
+    plan = Plan(load(read_config(["--configfile", str(project.folder / "config.yaml")])))
+    counted = sum((stage.rules for stage in Estimator(plan, "a100").stages()), Counter[str]())
+    assert dict(counted) == planned
+    assert f" 0/{total} jobs" in project.call("status").stdout
+    assert re.search(rf"^all +{total} ", table(Estimator(plan, "a100").stages(), "a100"), re.MULTILINE)
+
+
+def test_rows_of_a_local_file_of_the_embedded_world_and_of_the_hub_are_counted(tmp_path: Path) -> None:
+    for name, images in (("vqav2", 7), ("mme", 4)):
+        write(name, tmp_path / f"{name}.parquet", samples=images)
+    raw = read_config(["--configfile", str(ROOT / "config.yaml")])
+    raw["benchmarks"] = {
+        "vqav2": {"source": str(tmp_path / "vqav2.parquet")},
+        "mme": {"source": str(tmp_path / "mme.parquet"), "limit": 3},
+        "pope": {"source": "mini"},
+        "aokvqa": {},
+        "nocaps": {"limit": 50},
+        "textvqa": {"source": "mini", "limit": 1000},
+    }
+    estimate = Estimator(Plan(load(raw)), "a100")
+    counts = {name: estimate.samples(name) for name in raw["benchmarks"]}
+    assert counts == {"vqav2": 7, "mme": 6, "pope": 720, "aokvqa": 1145, "nocaps": 50, "textvqa": 1000}
+    local = Estimator(Plan(load(raw | {"benchmarks": {"vqav2": raw["benchmarks"]["vqav2"]}})), "a100").stages()
+    assert sum(stage.seconds for stage in local) < 3600
+    assert sum(stage.disk_gb for stage in local) < 1
+
+
+@pytest.mark.slow
+def test_the_default_run_is_estimated_in_minutes_of_this_machine(tmp_path: Path) -> None:
+    said = copy_project(tmp_path / "project").call("estimate").stdout
+    assert re.search(
+        r"^Here, on \d+ cores: about \d+ minutes in all while nothing else runs, by a trial just now \(mini",
+        said,
+        re.MULTILINE,
+    ), said
+    assert "minutes here" in said
+
+
+def test_a_config_that_asks_for_a_gpu_is_warned_about_once_on_a_machine_without_one(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    project.configure(lambda config: config["models"]["mini"].update(gpus=1))
+    said = project.call("--until", "fetch_model", CUDA_VISIBLE_DEVICES="").stdout
+    assert said.count("no GPU is visible on this machine, but `models.mini.gpus: 1` asks for one") == 1, said
+    assert "no GPU is visible" not in project.call("--until", "fetch_model", CUDA_VISIBLE_DEVICES="0").stdout
+    told = project.call("estimate", CUDA_VISIBLE_DEVICES="").stdout
+    assert "mini: this machine has no GPU; here it would take many times these hours" in told
 
 
 def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:

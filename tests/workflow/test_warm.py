@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import run_workflow
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SCRIPT = """
@@ -107,6 +108,37 @@ def test_without_a_server_the_script_runs_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     for place in ("", f"{tmp_path}/nobody:{sys.prefix}", f"{tmp_path}/nobody:/another/python"):
         assert run(tmp_path, {**os.environ, "HIMAP_WARM": place}, "5").returncode == 5
+
+
+def test_a_killed_run_leaves_nothing_in_the_temporary_folder_however_long_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The server of a run that is killed leaves its socket in the project, and the next run's server takes its place."""
+    long = tmp_path / ("long" * 30)
+    for folder in (long, tmp_path / "workflow_scripts", tmp_path / ".snakemake"):
+        folder.mkdir()
+    text = (SCRIPTS / "warm.py").read_text().replace('"torch", ', "").replace('"transformers.', '"missing.')
+    (tmp_path / "workflow_scripts" / "warm.py").write_text(text)
+    (tmp_path / "workflow_scripts" / "script.py").write_text(
+        "import os; parent = f'/proc/{os.getppid()}'\n"
+        "print(open(f'{parent}/stat').read().split(') ')[1].split()[1], open(f'{parent}/cmdline').read())"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    for _ in range(2):
+        with run_workflow.warm_server([]) as (environment, _):
+            place = Path(environment["HIMAP_WARM"].split(":")[0])
+            until = time.monotonic() + 20
+            served = ""
+            while "--serve" not in served and time.monotonic() < until:
+                command = [sys.executable, "workflow_scripts/warm.py", "script.py"]
+                served = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60).stdout
+            assert "--serve" in served  # the job was forked from the server
+            assert place.stat().st_mode & 0o077 == 0
+            assert not list(long.iterdir())
+            os.kill(int(served.split()[0]), signal.SIGKILL)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def started(folder: Path) -> int:

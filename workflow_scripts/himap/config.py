@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -54,6 +56,16 @@ def check_keep(value: Any) -> int | float:
     return value
 
 
+def check_title(value: str) -> str:
+    """Return a title that can be shown on any page; raise ValueError for one with markup or control characters."""
+    if re.search(r"[<>\x00-\x1f\x7f-\x9f]", value):
+        raise ValueError(
+            "a title holds neither < nor > nor control characters: pages show it as it is; use plain words"
+        )
+    return value
+
+
+Title = Annotated[str, AfterValidator(check_title), WithJsonSchema({"type": "string", "pattern": r"^[^<>\x00-\x1f]*$"})]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
 Keep = Annotated[
@@ -217,9 +229,9 @@ class ModelStages(Section):
 class Method(Section):
     """A pruning method: exactly one of `stages`, `like`, `every_layer`, `before_decoder`, `downsample`."""
 
-    title: str | None = None
+    title: Title | None = None
     """How tables and figures call it."""
-    about: str | None = None
+    about: Title | None = None
     """What it does, in a sentence."""
     stages: Stages | None = None
     """Where tokens are dropped, as one list or by kind of task; an empty list is the model as it is."""
@@ -248,7 +260,7 @@ class Method(Section):
 class Table(Section):
     """A table: which methods on which benchmarks."""
 
-    title: str
+    title: Title
     """Its caption."""
     benchmarks: list[str]
     """Columns; those that the config has no entry for are left out."""

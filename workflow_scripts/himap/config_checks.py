@@ -34,6 +34,21 @@ def cross_checks(raw: Mapping[str, Any]) -> Iterator[Problem]:
     yield from check_references(raw)
     yield from check_grid(raw)
     yield from check_judge(raw)
+    yield from check_scripts(raw, "")
+
+
+def check_scripts(value: Any, at: str) -> Iterator[Problem]:
+    """No text of the config, key or value, could run as a script where Snakemake's own report copies the settings in."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            place = f"{at}.{key}" if at else str(key)
+            yield from check_scripts(key, place)
+            yield from check_scripts(item, place)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from check_scripts(item, f"{at}[{number}]")
+    elif isinstance(value, str) and (tag := re.search(r"</?script|<!--", value, re.IGNORECASE)):
+        yield at, f"{tag[0]!r} is not allowed in a config: Snakemake's own report would run it; use other words"
 
 
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:

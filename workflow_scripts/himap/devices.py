@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from himap.journal import try_lock
 
@@ -78,6 +80,32 @@ def candidates() -> dict[str, str]:
     if "SLURM_JOB_ID" in os.environ:  # a job that was given no device takes none
         return {}
     return {one: one for one in installed()}
+
+
+def visible_count() -> int:
+    """Return how many GPUs jobs on this machine may share out among themselves."""
+    visible = os.environ.get(VISIBLE)
+    return len(candidates()) if visible is None else len([word for word in visible.split(",") if word.strip()])
+
+
+def without_gpu(gpus: Mapping[str, Any]) -> list[str]:
+    """Return the models that ask for a GPU (their number by name) where this machine shows none."""
+    asking = [name for name, number in gpus.items() if number]
+    return asking if asking and visible_count() == 0 else []
+
+
+def warn_without_gpu(config: Mapping[str, Any]) -> None:
+    """Say once, before a local run, which models of a raw config ask for a GPU that is not here."""
+    models = config.get("models")
+    entries = models.items() if isinstance(models, Mapping) else ()
+    if names := without_gpu({name: entry.get("gpus") for name, entry in entries if isinstance(entry, Mapping)}):
+        print(
+            f"warning: no GPU is visible on this machine, but {', '.join(f'`models.{name}.gpus: 1`' for name in names)} "
+            "asks for one; the processor does the work, many times slower. "
+            "To see how much there is, press Ctrl-C and run: ./reproduce estimate",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def take(name: str) -> int | None:

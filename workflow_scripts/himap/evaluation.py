@@ -34,6 +34,12 @@ class Question:
     sample_id: str
     images: Sequence[bytes]
     prompt: Prompt
+    benchmark: str = ""
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+        return f"sample {self.sample_id!r}" + (f" of benchmark {self.benchmark}" if self.benchmark else "")
 
 
 def open_image(data: bytes, where: str) -> Image:
@@ -58,18 +64,33 @@ def sample_seed(seed: int, sample_id: str) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
+def prompt_ids(model: Model, question: Question, tokens_per_image: int) -> list[int]:
+    """Return the ids of a question's prompt; raise ValueError that names the sample if they do not fit its images."""
+    try:
+        ids = model.tokenize(question.prompt, [tokens_per_image] * len(question.images))
+    except (ValueError, TypeError, KeyError) as error:  # lone surrogates, for instance, are a TypeError
+        raise ValueError(f"{question.where}: its text cannot be tokenized ({error}); correct or remove it") from error
+    marks, expected = ids.count(model.image_token_id), tokens_per_image * len(question.images)
+    if marks not in (expected, len(question.images)):
+        raise ValueError(
+            f"{question.where}: its prompt has {marks} image tokens where its images have {expected}; "
+            "the tokenizer takes a part of its text for an image: correct or remove the sample"
+        )
+    return ids
+
+
 @torch.no_grad()
 def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Rows:
     """Prompts and pictures of a batch, embedded; the vision tower runs once for all pictures."""
     pictures: list[Image] = []
     for question in questions:
         if not question.images:
-            raise ValueError(f"sample {question.sample_id!r} has no image")
-        pictures += [open_image(data, f"sample {question.sample_id!r}") for data in question.images]
+            raise ValueError(f"{question.where} has no image")
+        pictures += [open_image(data, question.where) for data in question.images]
     pixels = model.preprocess(pictures, grid=grid)
     features = model.encode_images(pixels.to(model.device))  # [N, n, D]
     counts = [len(question.images) for question in questions]
-    ids = [model.tokenize(q.prompt, [features.shape[1]] * n) for q, n in zip(questions, counts, strict=True)]
+    ids = [prompt_ids(model, q, features.shape[1]) for q in questions]
     return model.embed(ids, list(features.split(counts)))
 
 

@@ -82,6 +82,8 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
         claim()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu":
+            print("no GPU is visible to this job: the processor does the work", file=sys.stderr, flush=True)
     options = {key: settings[key] for key in ("template", "image_mode") if settings[key] is not None}
     return load(
         arguments.model, revision=arguments.revision, device=device, dtype=settings["dtype"],
@@ -93,7 +95,7 @@ def question(sample: Sample, benchmark: Any, family: str, protocol: Mapping[str,
     """A sample as this model family is asked it."""
     from himap.evaluation import Question
 
-    return Question(sample.sample_id, sample.images, benchmark.prompt(sample, family, **protocol))
+    return Question(sample.sample_id, sample.images, benchmark.prompt(sample, family, **protocol), benchmark.name)
 
 
 def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] = ("device",)) -> str:
@@ -129,6 +131,7 @@ def write_provenance(out: str | Path, model: Model, arguments: argparse.Namespac
             "model": {"name": model.name, "source": str(arguments.model), "revision": model.revision},
             "samples": getattr(arguments, "samples", None),
             "settings": dict(settings),
+            "gpus_visible": torch.cuda.device_count(),
             "device": torch.cuda.get_device_name(model.device) if cuda else f"cpu ({platform.machine()})",
             "versions": {
                 "python": platform.python_version(),

@@ -14,7 +14,7 @@ import torch
 
 from himap.costs import ideal_speedup
 from himap.decoder import STEP, Cache, continue_greedily, forward, next_token_logits
-from himap.evaluation import Question, open_image, sample_seed
+from himap.evaluation import Question, open_image, prompt_ids, sample_seed
 from himap.pruning.stages import Pruning
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def time_example(
     model: Model, question: Question, method: dict[str, Any], max_new_tokens: int, seed: int = 0
 ) -> dict[str, Any]:
     """Seconds of one example's parts, and how many tokens it had."""
-    pictures = [open_image(data, f"sample {question.sample_id!r}") for data in question.images]
+    pictures = [open_image(data, question.where) for data in question.images]
     pixels = model.preprocess(pictures, grid=method.get("image_grid")).to(model.device)
     begin = now(model.device)
     features = model.encode_images(pixels)
     encoded = now(model.device)
-    ids = model.tokenize(question.prompt, [features.shape[1]] * len(pictures))
+    ids = prompt_ids(model, question, features.shape[1])
     prompt = model.embed([ids], [features])
     pruning = Pruning(model, method["stages"], prompt, [sample_seed(seed, question.sample_id)])
     cache = Cache(reserve=min(max_new_tokens, STEP))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from himap.evaluation import Question, answer_all
 from himap.picture import kept_picture
 from himap.prompts import Prompt
+from himap.pruning.check import check_stages
 from himap.pruning.methods import resolve
 from himap.tokens import from_bitmap
 
@@ -40,21 +42,61 @@ class Answer:
 
 def generate(
     model: Model,
-    image: Image | str | Path,
+    image: Any,
     question: str,
-    method: str = "himap",
+    method: str | Mapping[str, Any] | Sequence[Mapping[str, Any]] = "himap",
     *,
     max_new_tokens: int = 64,
     seed: int = 0,
 ) -> Answer:
-    """Ask one question about one picture under a method; a checkpoint's own schedules.json is honoured."""
-    from PIL import Image as images
+    """Ask one question about one picture under a method: its name, its definition, or a list of stages.
 
-    picture = images.open(image) if isinstance(image, str | Path) else image
+    The picture is a file, a PIL image or a NumPy array [H, W, 3] of uint8. A checkpoint's own schedules.json is honoured.
+    """
+    picture = open_picture(image)
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, format="PNG")
-    how = resolve(method, model.dims, model=model.name, schedules=model.extras.get("schedules"))
+    resolved = schedule(model, method)
     asked = Question("notebook", [buffer.getvalue()], Prompt(question))
-    row = next(answer_all(model, [asked], how, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
+    row = next(answer_all(model, [asked], resolved, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
-    return Answer(row["prediction"], how["stages"], kept, picture, tuple(how["image_grid"] or model.dims.grid))
+    return Answer(
+        row["prediction"], resolved["stages"], kept, picture, tuple(resolved["image_grid"] or model.dims.grid)
+    )
+
+
+def schedule(model: Model, method: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a method's stages for a model; raise ValueError that names what is wrong with them."""
+    schedules = model.extras.get("schedules")
+    if isinstance(method, str):
+        return resolve(method, model.dims, model=model.name, schedules=schedules)
+    if isinstance(method, Mapping):
+        if "image_grid" in method:  # what `resolve` returned
+            check_stages(method["stages"], model.dims.layers, model.dims.tokens_per_image)
+            return dict(method)
+        own = {key: value for key, value in method.items() if key != "name"}
+    elif isinstance(method, Sequence):
+        own = {"stages": list(method)}
+    else:
+        raise ValueError(
+            f"method: {method!r} is no method; give a name, a definition such as {{'stages': [...]}}, or a list of stages"
+        )
+    return resolve("(own)", model.dims, methods={"(own)": own}, schedules=schedules)
+
+
+def open_picture(image: Any) -> Image:
+    """Return a picture as a PIL image; raise ValueError for what is none."""
+    import numpy as np
+    from PIL import Image as images
+
+    if isinstance(image, str | Path):
+        return images.open(image)
+    if isinstance(image, images.Image):
+        return image
+    is_array = isinstance(image, np.ndarray)
+    if is_array and image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8:
+        return images.fromarray(image)
+    given = f"an array of {image.dtype} {list(image.shape)}" if is_array else f"a {type(image).__name__}"
+    raise ValueError(
+        f"image: {given} is no picture; give a file, a PIL image, or a NumPy array [height, width, 3] of uint8 (0 to 255)"
+    )

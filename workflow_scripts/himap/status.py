@@ -158,6 +158,7 @@ def experiments(plan: Plan) -> dict[str, list[str]]:
     for figure in plan.figures():
         data = [f"{plan.out}/figures/data/{figure}.csv", *plan.figure_files(figure)[:1]]
         found[figure] = with_sources(plan, plan.figure_inputs(figure)) + data
+    found["report"] = [f"{plan.out}/report.html"]
     return {name: list(dict.fromkeys(files)) for name, files in found.items()}
 
 
@@ -169,12 +170,13 @@ def with_sources(plan: Plan, files: Iterable[str]) -> list[str]:
             continue
         parts = file.removeprefix(plan.out + "/").split("/")
         if parts[0] in STEPS and parts[1] in plan.config.models:
-            found.append(plan.manifest(parts[1]))
+            found += [*plan.converted(parts[1]), plan.manifest(parts[1])]
             benchmark = plan.example_of(Path(file).stem) if parts[0] == "flops" else Path(parts[2]).stem
-            found.append(plan.samples(benchmark))
+            found += [*plan.sample_inputs(benchmark), plan.samples(benchmark)]
         if parts[0] == "evaluation":
             cell = (parts[1], parts[2], parts[3])
             found += [*plan.shards(*cell), plan.evaluation(*cell, "predictions.jsonl")]
+            found += plan.judgements(cell[1], cell[0], cell[2])
         if parts[0] == "grid":
             found.append(f"{plan.out}/grid/{parts[1]}/{parts[2]}/predictions.jsonl")
         found.append(file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,21 +144,39 @@ def _attach_processor(model: Model, directory: Path, config: Any, template: str,
             f"{directory}: the tokenizer has {len(tokenizer)} entries but the model embeds {model.embed_tokens.num_embeddings}; "
             "tokenizer and weights do not belong together"
         )
-    mark = tokenizer.convert_ids_to_tokens(config.image_token_id)
+    plain, mark = _text_tokenizer(tokenizer, config.image_token_id)
+    mark_id = plain.convert_tokens_to_ids(mark)
 
     def tokenize(prompt: Prompt, image_tokens: Sequence[int]) -> list[int]:
-        return tokenizer(prompt_text(prompt, template, [mark * n for n in image_tokens]))["input_ids"]
+        text = prompt_text(prompt, template, [mark * n for n in image_tokens])
+        ids = plain(text, split_special_tokens=True)["input_ids"]
+        return [config.image_token_id if token == mark_id else token for token in ids]
 
     def preprocess(images: Sequence[Image], grid: Sequence[int] | None = None) -> Tensor:
         return _pixels(images, processor, image_mode, grid, config.vision_config.patch_size)
 
     def answer_ids(text: str) -> list[int]:
-        before = tokenizer("ASSISTANT:", add_special_tokens=False)["input_ids"]
-        return tokenizer(f"ASSISTANT: {text}", add_special_tokens=False)["input_ids"][len(before) :]
+        options = {"add_special_tokens": False, "split_special_tokens": True}
+        before = tokenizer("ASSISTANT:", **options)["input_ids"]
+        return tokenizer(f"ASSISTANT: {text}", **options)["input_ids"][len(before) :]
 
     model.tokenize, model.preprocess, model.answer_ids = tokenize, preprocess, answer_ids
     model.detokenize = lambda ids: tokenizer.decode(ids, skip_special_tokens=True).strip()
     model.plain_id = tokenizer.convert_tokens_to_ids
+
+
+def _text_tokenizer(tokenizer: Any, image_token_id: int) -> tuple[Any, str]:
+    """Return a tokenizer to which every mark (`<image>`, `</s>`) is plain text, and the mark of an image that it knows."""
+    from transformers import AddedToken
+
+    known = tokenizer.added_tokens_decoder[image_token_id]
+    # A mark that nobody can write into a question; it cuts the text at the same places as `<image>` does.
+    secret = AddedToken(
+        f"<image {secrets.token_hex(16)}>", lstrip=known.lstrip, rstrip=known.rstrip, normalized=known.normalized
+    )
+    plain = copy.deepcopy(tokenizer)
+    plain.add_tokens([secret])
+    return plain, secret.content
 
 
 def prompt_text(prompt: Prompt, template: str, images: Sequence[str]) -> str:

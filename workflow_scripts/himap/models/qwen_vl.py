@@ -35,6 +35,10 @@ SPECIAL = (
     "<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>",
 )  # fmt: skip
 
+# Marks of places in a picture, which a question may use: the authors' chat code reads them in a user's text too. It also
+# reads `<img>`; here that is text, since a picture's place is decided by the prompt's structure.
+GROUNDING = frozenset({"<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"})
+
 
 def matches(config: dict[str, Any]) -> bool:
     """Whether a config.json is Qwen-VL's."""
@@ -175,7 +179,8 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
     special = {mark: encoding.encode_single_token(mark) for mark in SPECIAL}
 
     def encode(text: str) -> list[int]:
-        return encoding.encode_ordinary(unicodedata.normalize("NFC", text))
+        text = unicodedata.normalize("NFC", text)
+        return encoding.encode(text, allowed_special=GROUNDING, disallowed_special=())
 
     def picture(count: int) -> list[int]:
         return [special["<img>"], *[special["<imgpad>"]] * count, special["</img>"]]
