@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from himap.config import load
+from himap.config_files import read_config
 from himap.estimate import Estimator
 from himap.plan import Plan
-from run_workflow import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +67,7 @@ def test_each_preset_is_valid_and_its_jobs_can_be_planned() -> None:
 
 def estimator(preset: str, **parts: dict[str, Any]) -> Estimator:
     """The estimate of a preset, some of its parts changed."""
-    raw = read_config(["--configfile", str(ROOT / "presets" / preset)])
+    raw = read_config([ROOT / "presets" / preset])
     return Estimator(Plan(load(raw | {key: raw[key] | part for key, part in parts.items()})), "a100")
 
 
@@ -108,8 +108,8 @@ def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
 
 def test_torch_is_not_imported_while_the_workflow_is_read() -> None:
     code = (
-        "import sys; from run_workflow import read_config; from himap.config import load; from himap.plan import Plan;"
-        "plan = Plan(load(read_config(['--configfile', 'presets/paper.yaml'])));"
+        "import sys; from himap.config import load; from himap.config_files import read_config; from himap.plan import Plan;"
+        "plan = Plan(load(read_config(['presets/paper.yaml'])));"
         "[plan.evaluation_code(*cell) for cell in plan.evaluations()]; [plan.table_settings(name) for name in plan.tables()];"
         "print(sorted({'torch', 'transformers', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
