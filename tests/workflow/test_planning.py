@@ -177,6 +177,7 @@ def test_every_target_that_is_named_exists_and_every_one_that_exists_is_named() 
     for stem, first, last in re.findall(r"`([a-z]+)(\d)` … `\1(\d)`", named):
         found |= {f"{stem}{number}" for number in range(int(first), int(last) + 1)}
     assert found == set(re.findall(r"^\w+$", said.stdout, re.MULTILINE))
+    assert found == set(Plan(load(read_config([ROOT / "config.yaml"]))).targets())
 
 
 def test_links_of_readme_and_documentation_lead_somewhere() -> None:
