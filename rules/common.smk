@@ -15,10 +15,12 @@ if is_replaced():  # before Snakemake clears the way for a job's output
 
 from himap.code_version import code_version
 from himap.config import ConfigError, load
+from himap.config_files import read_config
 from himap.plan import Plan
 
 try:
-    plan = Plan(load(config))
+    read_config(workflow.configfiles)  # refuses a key that is given twice, of which Snakemake takes the last
+    plan = Plan(load(config, ", ".join(map(str, workflow.configfiles))))
 except ConfigError as error:
     sys.exit(f"error: {error}")
 

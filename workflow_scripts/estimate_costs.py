@@ -19,16 +19,16 @@ STATE = Path(__file__).resolve().parents[1] / ".snakemake"
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the config as the workflow does, add up, print."""
     from himap.config import load
+    from himap.config_files import read_config
     from himap.devices import without_gpu
     from himap.estimate import GPUS, Estimator, speeds_here, table
     from himap.plan import Plan
-    from run_workflow import read_config
 
     parser = argparse.ArgumentParser(prog="./reproduce estimate", description=__doc__)
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=["config.yaml"], metavar="FILE")
     parser.add_argument("--gpu", default="a100", choices=list(GPUS), help="whose hours are counted")
     arguments = parser.parse_args(argv)
-    plan = Plan(load(read_config(["--configfile", *arguments.configfile])))
+    plan = Plan(load(read_config(arguments.configfile), ", ".join(arguments.configfile)))
     speeds = speeds_here(plan)
     stages = Estimator(plan, arguments.gpu, speeds).stages()
     print(table(stages, arguments.gpu))

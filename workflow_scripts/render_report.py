@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def facts_of(files: Sequence[str]) -> tuple[dict[str, Any], str]:
     """The facts of the run that some config files describe, and its folder of results."""
     from himap.config import load
+    from himap.config_files import read_config
     from himap.plan import Plan
     from himap.report.facts import report_facts
-    from run_workflow import read_config
 
-    plan = Plan(load(read_config(["--configfile", *files])))
+    plan = Plan(load(read_config(files), ", ".join(files)))
     return report_facts(plan), plan.out
 
 

@@ -6,14 +6,15 @@
     ./reproduce report                   the report page from what is there
     ./reproduce estimate [--configfile]  jobs, GPU hours, downloads and disk, before anything runs
     ./reproduce status [--configfile]    what is done, waiting, failed
+    ./reproduce --version                this project's version and Snakemake's
 
-Any further words go to Snakemake, e.g. --configfile presets/paper.yaml --profile profiles/slurm.
+Any further words go to Snakemake, e.g. --configfile presets/paper.yaml --profile profiles/slurm. Targets may come before
+or after options. A config file is looked for where you are, then in the project.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -21,9 +22,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from himap.command_line import TOOLS, arranged, check, has_letter, is_local, option, results_folder, settings, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".snakemake"
@@ -36,21 +39,26 @@ WATCHING = {
 }  # fmt: skip
 ORPHANS = """The run before this one was killed; jobs of it may still be queued. Look with `squeue --me`, end them with `scancel`.
 Where one is at work on an output of this run, the new job waits for it."""
-TOOLS = {"estimate": "estimate_costs.py", "status": "show_status.py"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Pass the words on to the right place."""
-    words = list(argv)
+    here = Path(os.environ.pop("HIMAP_CALLED_FROM", os.getcwd()))  # where the user is; ./reproduce has left it
     os.chdir(ROOT)
+    words = arranged(argv, here)
     if words in (["-h"], ["--help"]):
         print((__doc__ or "").strip())
+        return 0
+    if {"-v", "--version"} & set(words):
+        print(versions())
         return 0
     if words and words[0] in TOOLS:
         return subprocess.call([sys.executable, f"workflow_scripts/{TOOLS[words[0]]}", *words[1:]])
     if words and words[0] == "report" and not WATCHING & set(words):
         return subprocess.call([sys.executable, "workflow_scripts/render_report.py", *words[1:]])
-    command = [sys.executable, "-m", "snakemake", *defaults(words), *words]
+    if not {"-h", "--help"} & set(words):
+        check(words)
+    command = [sys.executable, "-m", "snakemake", *words, *defaults(words)]
     if WATCHING & {word.split("=")[0] for word in words} or has_letter(words, "n"):
         return subprocess.call(command)
     return run_alone(command, words)
@@ -65,30 +73,6 @@ def defaults(words: Sequence[str]) -> list[str]:
     gpus = 0 if option(words, "--resources", "--res") else visible_count()
     profile = [] if option(words, "--profile") else ["--profile", "profiles/local"]
     return [*(["--resources", f"gpu={gpus}"] if gpus else []), *profile]
-
-
-def is_local(words: Sequence[str]) -> bool:
-    """Whether the jobs run on this machine by this project's own profile."""
-    named = option(words, "--profile")
-    return not option(words, "--executor", "-e") and (not named or Path(named[0]) == Path("profiles/local"))
-
-
-def option(words: Sequence[str], *names: str) -> list[str]:
-    """The words that follow an option on the command line, wherever it is given."""
-    values, taking = [], False
-    for word in words:
-        name, equals, value = word.partition("=")
-        if word.startswith("-"):
-            taking = name in names and not equals
-            values += [value] if name in names and equals else []
-        elif taking:
-            values.append(word)
-    return values
-
-
-def has_letter(words: Sequence[str], letter: str) -> bool:
-    """Whether a bundle of short options (-np) holds a letter."""
-    return any(re.fullmatch(rf"-[a-zA-Z]*{letter}[a-zA-Z]*", word) for word in words)
 
 
 def run_alone(command: list[str], words: Sequence[str]) -> int:
@@ -122,8 +106,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
             print(obstacle, file=sys.stderr)
             return 1
         if is_local(words):
-            with suppress(OSError, ValueError):  # Snakemake says what is wrong with a config file
-                warn_without_gpu(read_config(words))
+            warn_without_gpu(settings(words))
         set_altered_aside()
         number = time.time_ns()
         write_text(LATEST, str(number))
@@ -234,40 +217,6 @@ def snakemakes_own_report(archive: Path, words: Sequence[str]) -> None:
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         print(f"Snakemake could not write its own report:\n{done.stdout[-2000:]}", file=sys.stderr)
-
-
-def results_folder(words: Sequence[str]) -> str:
-    """The output folder that was named, in the words or in their config."""
-    said = [
-        value
-        for name, equals, value in (word.partition("=") for word in option(words, "--config", "-C"))
-        if name == "output"
-    ]
-    if said:
-        return said[-1]
-    try:
-        return str(read_config(words).get("output", "results"))
-    except (OSError, ValueError):
-        return "results"
-
-
-def read_config(words: Sequence[str]) -> dict[str, Any]:
-    """The config files named on the command line, laid over each other as Snakemake does, or config.yaml."""
-    import yaml
-
-    merged: dict[str, Any] = {}
-    for file in option(words, "--configfile", "--configfiles") or ["config.yaml"]:
-        lay_over(merged, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
-    return merged
-
-
-def lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
-    """Put one mapping over another, key by key."""
-    for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
-            lay_over(below[key], value)
-        else:
-            below[key] = value
 
 
 if __name__ == "__main__":

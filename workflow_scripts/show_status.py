@@ -18,13 +18,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", nargs="+", metavar="FILE", default=[], help="as given to ./reproduce")
     arguments = parser.parse_args(argv)
+    from himap.command_line import DEFAULT_CONFIG
     from himap.config import load
+    from himap.config_files import read_config
     from himap.plan import Plan
     from himap.status import noted, report, standing
-    from run_workflow import read_config
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
-    plan = Plan(load(read_config(named)))
+    files = arguments.configfile or [DEFAULT_CONFIG]
+    plan = Plan(load(read_config(files), ", ".join(files)))
     unfinished = [output for output, _ in noted(ROOT / ".snakemake" / "incomplete")]  # a summary alone trusts them
     again = ["--forcerun", *unfinished] if unfinished else []
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import subprocess
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +64,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("models/mini/original", {"id": "a/b"}), "models.mini.original.revision: is required with `id`"),
     (put("models/mini/original", {}), "models.mini.original: needs either `path` (a local folder) or `id` (a hub id), not both and not neither"),
     (put("models/other", {"path": "models/mini", "family": "qwen_vl", "original": {"path": "x"}}), "models.other.original: is only allowed with the family llava: the original implementation runs no other"),
-    (put("verification/benchmark", "popee"), "verification.benchmark[0]: unknown benchmark 'popee' (did you mean 'pope'?)"),
+    (put("verification/benchmark", "popee"), "verification.benchmark: unknown benchmark 'popee' (did you mean 'pope'?)"),
     (put("models/mini/dtype", "float64"), "models.mini.dtype: 'float64' is not one of 'float32', 'float16' or 'bfloat16' (did you mean 'float16'?)"),
     (put("benchmarks/popee", {}), "benchmarks.popee: unknown benchmark (did you mean 'pope'?)"),
     (put("benchmarks/pope/shards", 0), "benchmarks.pope.shards: 0: should be greater than or equal to 1"),
@@ -110,6 +112,21 @@ WRONG: list[tuple[Edit, str]] = [
     (put("judge", {"base_url": "foo"}), "judge.base_url: 'foo' is not the address of an endpoint; write http:// or https://, a host and the path, as in https://api.openai.com/v1"),
     (put("judge", {"base_url": "https:///v1"}), "judge.base_url: 'https:///v1' is not the address of an endpoint; write http:// or https://, a host and the path, as in https://api.openai.com/v1"),
     (put("judge", {"base_url": "https://a/v1", "unreadable": 1}), "judge.unreadable: 1: should be less than 1"),
+    (put("seed", 2**63), "seed: 9223372036854775808: should be less than or equal to 9223372036854775807"),
+    *((put("output", folder), f"output: {folder!r}: the project itself lies in this folder; name a folder for results alone, e.g. results/mine") for folder in ("/", "//", ".", "../..", "results/..", str(ROOT))),
+    *((put("output", folder), f"output: {folder!r}: {own} is a folder of the project; name a folder for results alone, e.g. results/mine") for folder, own in (("rules", "rules"), ("./docs/", "docs"), ("results/../models/new", "models"), (".snakemake", ".snakemake"))),
+    (put("tables/table1", {"benchmarks": ["pope", "mme", "pope"]}), "tables.table1.benchmarks: ['pope', 'mme', 'pope']: 'pope' is named twice; name it once"),
+    (put("tables/table1", {"models": ["mini", "mini"]}), "tables.table1.models: ['mini', 'mini']: 'mini' is named twice; name it once"),
+    (put("disruption/layers", [3, 3]), "disruption.layers: [3, 3]: 3 is named twice; name it once"),
+    (put("grid/r1", [0.5, 0.50]), "grid.r1: [0.5, 0.5]: 0.5 is named twice; name it once"),
+    (put("grid", {}), "grid.k2[1]: 12 is not below the last layer of mini, which has 12 (the default; give `grid.k2` values of your own, or leave it out with `grid: {benchmarks: []}`)"),
+    (put("disruption/flows", ["img2txt"]), "disruption.flows: ['img2txt'] lacks img2img; Figure 6 compares img2txt with img2img, add it"),
+    (put("disruption/benchmarks", ["scienceqa", "mmvet"]), "disruption.benchmarks[1]: 'mmvet' is judged, so no answer is known to be right; set `disruption.only_correct: false` or leave it out"),
+    *((put("methods/vanilla", method), "methods.vanilla: must stay the model as it is (`stages: []`), as all others are compared with it; give this method another name")
+      for method in ({"stages": [{"layer": 3, "keep": 0.5, "criterion": "random"}]}, {"like": "himap"}, {"stages": [], "models": {"mini": {"stages": [{"layer": 3, "keep": 0.5, "criterion": "random"}]}}})),
+    (put("methods/1", {"stages": []}), "methods: the key 1 is not text (number); use a name, or put it in quotes"),
+    (put("benchmarks/pope", {"protocol": {None: 1}}), "benchmarks.pope.protocol: holds a value without a key; write a name before its colon"),
+    (lambda raw: raw["models"].update({"path": "models/mini"}), "models.path: 'models/mini': should be a valid dictionary or instance of Model"),
 ]  # fmt: skip
 
 
@@ -191,9 +208,52 @@ def test_a_mistake_is_said_once_and_not_of_every_method_that_follows_from_it(raw
 
 def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:
     raw["methods"]["himap"]["stages"].pop()  # `swapped` and others give criteria for two stages
-    assert "methods.swapped: on mini (caption): 2 criteria for 1 stages of 'himap'" in problems(raw)
+    assert "methods.swapped: on mini (caption): 2 criteria for 1 stages of 'himap'" in "\n".join(problems(raw))
     raw["tables"] = {name: {"benchmarks": []} for name in config_module.TABLES}
     load(raw)
+
+
+def test_two_lines_are_enough_and_stages_of_kinds_that_nothing_uses_need_not_fit() -> None:
+    minimal = {"models": {"mini": {"path": "models/mini"}}, "benchmarks": {"pope": {"source": "mini"}}}
+    load(minimal)  # the built-in HiMAP's stages for captions lie above this model's 12 layers
+    captions = minimal | {"benchmarks": {"nocaps": {"source": "mini"}}}
+    assert problems(captions)[0].startswith(
+        "methods.himap.stages.caption[1].layer: 15 is not below the last layer of mini"
+    )
+    assert "built in; give `methods.himap` stages of your own" in problems(captions)[0]
+
+
+@pytest.mark.parametrize("part", ["grid", "disruption"])
+def test_an_analysis_without_a_benchmark_need_not_fit(raw: dict[str, Any], part: str) -> None:
+    raw["grid"] |= {"k2": [99]}
+    raw["disruption"] |= {"layers": [99], "flows": ["random"]}
+    assert any(line.startswith(part) for line in problems(raw))
+    raw[part]["benchmarks"] = []
+    assert not any(line.startswith(part) for line in problems(raw))
+
+
+@pytest.mark.parametrize("folder", ["/tmp/elsewhere", "../beside", "results/mine", "outcome"])
+def test_results_may_go_to_any_folder_of_their_own(raw: dict[str, Any], folder: str) -> None:
+    assert load(raw | {"output": folder}).output == folder
+
+
+def test_the_project_s_own_folders_are_those_that_it_has() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no git repository")
+    folders = {line.split("/")[0] for line in listed.stdout.splitlines() if "/" in line}
+    assert {name for name in folders if not name.startswith(".")} - {"results"} == set(config_module.OWN_FOLDERS)
+
+
+@pytest.mark.parametrize("value", [None, -1, float("nan"), 10**30, "\0", [], {}, [[]], {1: 2}])
+def test_whatever_a_section_holds_it_is_a_config_error_at_worst(raw: dict[str, Any], value: Any) -> None:
+    names = [(part, key) for part in ("models", "benchmarks", "methods", "grid", "disruption") for key in raw[part]]
+    for part, key in names[:: len(names) // 8]:
+        with contextlib.suppress(ConfigError):
+            load(raw | {part: raw[part] | {key: value}})
+    for part in raw:
+        with contextlib.suppress(ConfigError):
+            load(raw | {part: value})
 
 
 def test_schema_and_documentation_are_up_to_date() -> None:

@@ -351,6 +351,7 @@ def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "workflow_scripts").mkdir()
     (tmp_path / "workflow_scripts" / script.name).write_text(script.read_text())
     (tmp_path / ".snakemake").write_text("in the way")
+    (tmp_path / "config.yaml").write_text((script.parents[1] / "config.yaml").read_text())
     done = subprocess.run(
         [sys.executable, tmp_path / "workflow_scripts" / script.name, "--profile", "x"],
         env={**os.environ, "PYTHONPATH": str(script.parent)}, capture_output=True, text=True, check=False,

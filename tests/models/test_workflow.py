@@ -48,6 +48,7 @@ def configuration(published: Path) -> dict[str, Any]:
         "tables": {"table1": {"benchmarks": ["scienceqa"], "methods": ["vanilla", "himap"]}},
         "saliency": {"limit": 1},
         "disruption": {"limit": 1, "new_tokens": 2, "only_correct": False, "layers_per_job": 4, "edge": 1},
+        "grid": {"benchmarks": []},
         "flops": {"measured": 1},
         "verification": {"samples": 3, "new_tokens": 4},
     }

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from himap.config import load
+from himap.config_files import read_config
 from himap.estimate import Estimator, table
 from himap.mini.benchmarks import write
 from himap.plan import Plan
-from run_workflow import read_config
 from small_project import copy_project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def test_each_preset_is_valid_and_its_jobs_can_be_planned() -> None:
 
 def estimator(preset: str, **parts: dict[str, Any]) -> Estimator:
     """The estimate of a preset, some of its parts changed."""
-    raw = read_config(["--configfile", str(ROOT / "presets" / preset)])
+    raw = read_config([ROOT / "presets" / preset])
     return Estimator(Plan(load(raw | {key: raw[key] | part for key, part in parts.items()})), "a100")
 
 
@@ -117,7 +117,7 @@ def test_a_plan_from_nothing_the_estimate_and_status_count_the_same_jobs_of_ever
     project.configure(judged)
     planned = job_counts(project.call("-n", "--quiet", "rules").stdout)
     total = planned.pop("total") - planned.pop("all")
-    plan = Plan(load(read_config(["--configfile", str(project.folder / "config.yaml")])))
+    plan = Plan(load(read_config([project.folder / "config.yaml"])))
     counted = sum((stage.rules for stage in Estimator(plan, "a100").stages()), Counter[str]())
     assert dict(counted) == planned
     assert f" 0/{total} jobs" in project.call("status").stdout
@@ -127,7 +127,7 @@ def test_a_plan_from_nothing_the_estimate_and_status_count_the_same_jobs_of_ever
 def test_rows_of_a_local_file_of_the_embedded_world_and_of_the_hub_are_counted(tmp_path: Path) -> None:
     for name, images in (("vqav2", 7), ("mme", 4)):
         write(name, tmp_path / f"{name}.parquet", samples=images)
-    raw = read_config(["--configfile", str(ROOT / "config.yaml")])
+    raw = read_config([ROOT / "config.yaml"])
     raw["benchmarks"] = {
         "vqav2": {"source": str(tmp_path / "vqav2.parquet")},
         "mme": {"source": str(tmp_path / "mme.parquet"), "limit": 3},
@@ -172,8 +172,8 @@ def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
 
 def test_torch_is_not_imported_while_the_workflow_is_read() -> None:
     code = (
-        "import sys; from run_workflow import read_config; from himap.config import load; from himap.plan import Plan;"
-        "plan = Plan(load(read_config(['--configfile', 'presets/paper.yaml'])));"
+        "import sys; from himap.config import load; from himap.config_files import read_config; from himap.plan import Plan;"
+        "plan = Plan(load(read_config(['presets/paper.yaml'])));"
         "[plan.evaluation_code(*cell) for cell in plan.evaluations()]; [plan.table_settings(name) for name in plan.tables()];"
         "print(sorted({'torch', 'transformers', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
@@ -241,6 +241,7 @@ def test_every_target_that_is_named_exists_and_every_one_that_exists_is_named() 
     for stem, first, last in re.findall(r"`([a-z]+)(\d)` … `\1(\d)`", named):
         found |= {f"{stem}{number}" for number in range(int(first), int(last) + 1)}
     assert found == set(re.findall(r"^\w+$", said.stdout, re.MULTILINE))
+    assert found == set(Plan(load(read_config([ROOT / "config.yaml"]))).targets())
 
 
 def test_links_of_readme_and_documentation_lead_somewhere() -> None:

@@ -11,10 +11,9 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,20 +29,26 @@ from pydantic import (
 )
 
 from himap.config_defaults import METHODS, TABLES
+from himap.config_files import ConfigError, Parts, dotted, kind_of
 from himap.pruning.methods import load_all as library_methods
+from himap.registry import hint
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA_FILE = ROOT / "schemas" / "config.schema.json"
 DOCS_FILE = ROOT / "docs" / "configuration.md"
-
-
-class ConfigError(ValueError):
-    """Everything that is wrong with a config, one line each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"the config has {count}; nothing was run\n" + "\n".join(f"  {line}" for line in problems))
+OWN_FOLDERS = (
+    "docs",
+    "envs",
+    "models",
+    "presets",
+    "profiles",
+    "report",
+    "rules",
+    "schemas",
+    "tests",
+    "workflow_scripts",
+)
+LARGEST_SEED = 2**63 - 1  # what random generators take
 
 
 def check_keep(value: Any) -> int | float:
@@ -66,6 +71,29 @@ def check_title(value: str) -> str:
 
 
 Title = Annotated[str, AfterValidator(check_title), WithJsonSchema({"type": "string", "pattern": r"^[^<>\x00-\x1f]*$"})]
+
+
+def check_once(values: list[Any]) -> list[Any]:
+    """A list that means a set holds each value once."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!r} is named twice; name it once")
+    return values
+
+
+def check_output(folder: str) -> str:
+    """Results go to a folder of their own: no folder of the project, and none that the project lies in."""
+    place = (ROOT / re.sub("/+", "/", folder)).resolve()
+    top = place.relative_to(ROOT).parts[:1] if place.is_relative_to(ROOT) else ()
+    if ROOT.is_relative_to(place):
+        raise ValueError("the project itself lies in this folder; name a folder for results alone, e.g. results/mine")
+    if top and (top[0] in OWN_FOLDERS or top[0].startswith(".")):
+        raise ValueError(f"{top[0]} is a folder of the project; name a folder for results alone, e.g. results/mine")
+    return folder
+
+
+Item = TypeVar("Item")
+Each = Annotated[list[Item], AfterValidator(check_once), Field(json_schema_extra={"uniqueItems": True})]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
 Keep = Annotated[
@@ -241,7 +269,7 @@ class Method(Section):
     """With `like`: this criterion in every stage."""
     criteria: Annotated[list[str], Some] | None = None
     """With `like`: one criterion per stage."""
-    only: Annotated[list[Index], Some] | None = None
+    only: Annotated[Each[Index], Some] | None = None
     """With `like`: these stages alone; 0 is the first."""
     every_layer: Scored | None = None
     """The same share dropped at every layer; needs `flops_of`."""
@@ -262,11 +290,11 @@ class Table(Section):
 
     title: Title
     """Its caption."""
-    benchmarks: list[str]
+    benchmarks: Each[str]
     """Columns; those that the config has no entry for are left out."""
-    methods: Annotated[list[str], Some]
+    methods: Annotated[Each[str], Some]
     """Rows."""
-    models: Annotated[list[str], Some] | None = None
+    models: Annotated[Each[str], Some] | None = None
     """Models; all of the config if left out."""
     judged: bool = True
     """Whether judged benchmarks are shown also while no judge is configured (as answers without a score)."""
@@ -275,42 +303,42 @@ class Table(Section):
 class Saliency(Section):
     """Figures 3 and 4: information flow per layer from attention times its gradient."""
 
-    benchmarks: list[str] = ["scienceqa", "aokvqa"]
+    benchmarks: Each[str] = ["scienceqa", "aokvqa"]
     """On which benchmarks."""
     limit: Count | None = None
     """How many samples of each."""
-    definitions: Annotated[list[Literal["paper", "released"]], Some] = ["paper", "released"]
+    definitions: Annotated[Each[Literal["paper", "released"]], Some] = ["paper", "released"]
     """Equation 1 of the paper, and what the released code computes."""
-    weights: Annotated[list[Literal["trained", "random"]], Some] = ["trained", "random"]
+    weights: Annotated[Each[Literal["trained", "random"]], Some] = ["trained", "random"]
     """The model, and the same architecture with random weights as a control, for the first target."""
-    targets: Annotated[list[Literal["emitted", "released"]], Some] = ["emitted"]
+    targets: Annotated[Each[Literal["emitted", "released"]], Some] = ["emitted"]
     """The answer token that the model would emit, or the one without word mark that the released code takes; figures show the first."""
 
 
 class Disruption(Section):
     """Figures 5 and 6: attention from image tokens is cut at some layers, and the answers are compared."""
 
-    benchmarks: list[str] = ["scienceqa", "aokvqa"]
+    benchmarks: Each[str] = ["scienceqa", "aokvqa"]
     """On which benchmarks."""
     limit: Count | None = None
     """How many samples of each."""
     only_correct: bool = True
     """Only samples that the undisturbed model answers right, as in the paper."""
-    flows: Annotated[list[Literal["img2txt", "img2img", "random", "random_unmatched"]], Some] = [
+    flows: Annotated[Each[Literal["img2txt", "img2img", "random", "random_unmatched"]], Some] = [
         "img2txt",
         "img2img",
         "random",
     ]
     """What is cut: image to instruction, image to image, as many random pairs, or the released code's random rows."""
-    extents: Annotated[list[Literal["single", "suffix", "window"]], Some] = ["single", "suffix"]
+    extents: Annotated[Each[Literal["single", "suffix", "window"]], Some] = ["single", "suffix"]
     """At layer l alone (the paper's words), at l and all above (the released code), or at a window of layers."""
     window: Count = 5
     """Layers of a window."""
-    blocks: Annotated[list[Literal["pre", "post"]], Some] = ["pre"]
+    blocks: Annotated[Each[Literal["pre", "post"]], Some] = ["pre"]
     """Before the softmax (the rest renormalises) or after it; figures show the first, another is run on the first flow alone."""
     new_tokens: Count = 8
     """Tokens generated after a cut."""
-    layers: Annotated[list[Index], Some] | None = None
+    layers: Annotated[Each[Index], Some] | None = None
     """Layers; all of the model if left out."""
     layers_per_job: Count = 4
     """Layers that one job works through after loading the model once."""
@@ -321,9 +349,9 @@ class Disruption(Section):
 class Latency(Section):
     """Figure 8: seconds per example."""
 
-    benchmarks: list[str] = ["scienceqa", "aokvqa", "nocaps", "flickr30k"]
+    benchmarks: Each[str] = ["scienceqa", "aokvqa", "nocaps", "flickr30k"]
     """On which benchmarks."""
-    methods: Annotated[list[str], Some] = ["vanilla", "fastv", "himap"]
+    methods: Annotated[Each[str], Some] = ["vanilla", "fastv", "himap"]
     """Methods timed in turns."""
     examples: Count = 100
     """Samples timed."""
@@ -352,17 +380,17 @@ class Verification(Section):
 class Grid(Section):
     """The search over both stages, as one job per model and benchmark that shares work."""
 
-    benchmarks: list[str] = ["scienceqa"]
+    benchmarks: Each[str] = ["scienceqa"]
     """On which benchmarks."""
     limit: Count | None = None
     """How many samples of each."""
-    k1: Annotated[list[Count], Some] = [1, 2, 3, 4]
+    k1: Annotated[Each[Count], Some] = [1, 2, 3, 4]
     """Layers of the shallow stage."""
-    r1: Annotated[list[Share], Some] = [0.75, 0.5, 0.25]
+    r1: Annotated[Each[Share], Some] = [0.75, 0.5, 0.25]
     """Share of the image tokens kept by the shallow stage."""
-    k2: Annotated[list[Count], Some] = [8, 12, 15]
+    k2: Annotated[Each[Count], Some] = [8, 12, 15]
     """Layers of the deep stage."""
-    r2: Annotated[list[Share], Some] = [0.25, 0.125, 0.0625]
+    r2: Annotated[Each[Share], Some] = [0.25, 0.125, 0.0625]
     """Share of the original image tokens kept by the deep stage."""
 
 
@@ -436,9 +464,9 @@ class Figures(Section):
 class Config(Section):
     """The scientific settings of a run: models, benchmarks, methods, analyses."""
 
-    output: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+$")] = "results"
-    """Folder of all results; two configs with different models or data need two folders."""
-    seed: Index = 0
+    output: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+$"), AfterValidator(check_output)] = "results"
+    """Folder of all results, none of the project's own; two configs with different models or data need two folders."""
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)] = 0
     """For all that is drawn at random: subsets, random criteria, random controls, random weights."""
     models: dict[Name, Model]
     """Models by name."""
@@ -468,26 +496,52 @@ class Config(Section):
     """Looks of the figures."""
 
 
-def load(raw: Any) -> Config:
-    """Check what YAML gave, built-in methods and tables laid under it; raises one ConfigError with all problems."""
+def load(raw: Any, name: str = "the config") -> Config:
+    """Return the checked config, built-in methods and tables laid under it. Raise one ConfigError with all problems."""
     if not isinstance(raw, Mapping):
-        raise ConfigError([f"(whole file): expected keys and values, found {type(raw).__name__}"])
+        raise ConfigError([f"should hold keys and values, as in `seed: 0`, but is a {kind_of(raw)}"], name)
+    try:
+        problems = [key_line(parts, key) for parts, key in foreign_keys(raw)]
+    except RecursionError:  # an alias that holds itself
+        problems = ["is nested without end; look at its aliases (*name)"]
+    if problems:
+        raise ConfigError(problems, name)
     from himap.config_checks import cross_checks
 
     filled = with_builtin(raw)
     config: Config | None = None
-    problems: dict[str, str] = {}
+    lines: dict[str, str] = {}
     try:
         config = Config.model_validate(filled)
     except ValidationError as error:
         for one in error.errors():
             path, line = describe(one, filled)
-            problems.setdefault(path, line)
-    for path, line in cross_checks(filled):
-        problems.setdefault(path, line)
-    if problems or config is None:
-        raise ConfigError([f"{path}: {line}" for path, line in problems.items()])
+            lines.setdefault(path, line)
+    for path, line in cross_checks(filled, raw):
+        lines.setdefault(path, line)
+    if lines or config is None:
+        raise ConfigError([f"{path}: {line}" for path, line in lines.items()], name)
     return config
+
+
+def foreign_keys(value: Any, parts: Parts | None = None) -> Iterator[tuple[Parts, Any]]:
+    """Yield each key that is not text, with the path of its mapping."""
+    parts = parts or []
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield parts, key
+            yield from foreign_keys(item, [*parts, str(key)])
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from foreign_keys(item, [*parts, index])
+
+
+def key_line(parts: Parts, key: Any) -> str:
+    """Return the message for a key that is not text."""
+    if key is None:
+        return f"{dotted(parts)}: holds a value without a key; write a name before its colon"
+    return f"{dotted(parts)}: the key {key!r} is not text ({kind_of(key)}); use a name, or put it in quotes"
 
 
 def with_builtin(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -513,7 +567,7 @@ def builtin_methods() -> dict[str, dict[str, Any]]:
 
 def describe(error: Any, raw: Any) -> tuple[str, str]:
     """A pydantic error as the path in the config and a line that says value, what is allowed, and the nearest name."""
-    parts: list[str | int] = []
+    parts: Parts = []
     place = raw
     for part in error["loc"]:  # names of union members stand among the keys and are passed over
         if (isinstance(place, Mapping) and part in place) or (isinstance(place, list) and isinstance(part, int)):
@@ -523,12 +577,12 @@ def describe(error: Any, raw: Any) -> tuple[str, str]:
         parts.append(error["loc"][-1])
     path, kind, value = dotted(parts), error["type"], error["input"]
     if kind == "extra_forbidden":
-        return path, "unknown key" + nearest(str(parts[-1]), field_names(parts[:-1]))
+        return path, "unknown key" + hint(parts[-1], field_names(parts[:-1]))
     if kind == "missing":
         return path, "is required"
     if kind == "literal_error":
-        return path, f"{value!r} is not one of {error['ctx']['expected']}" + nearest(
-            str(value), [word.strip("' ") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return path, f"{value!r} is not one of {error['ctx']['expected']}" + hint(
+            value, [word.strip("' ") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         )
     if kind == "string_pattern_mismatch":
         return path, f"{value!r} is not allowed; it must match {error['ctx']['pattern']}"
@@ -544,24 +598,7 @@ def shorten(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def dotted(parts: list[str | int]) -> str:
-    """methods.himap.stages[0].layer"""
-    text = ""
-    for part in parts:
-        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
-    return text or "(whole file)"
-
-
-def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """A hint at the known name that looks most like this one, or the list of the known ones if it is short."""
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f" (did you mean '{close[0]}'?)"
-    return f" (known: {', '.join(known)})" if 0 < len(known) <= 20 else ""
-
-
-def field_names(parts: list[str | int]) -> list[str]:
+def field_names(parts: Parts) -> list[str]:
     """The keys that the section at this path knows."""
     place: Any = Config
     for part in parts:
@@ -603,7 +640,7 @@ def documentation() -> str:
         "# Configuration",
         "",
         "Written by `python -m himap.config --write` from `workflow_scripts/himap/config.py`; do not edit by hand.",
-        "Unknown keys are refused, and all problems are listed at once before anything runs.",
+        "Unknown keys and keys that are given twice are refused, and all problems are listed at once before anything runs.",
     ]
     queue: list[type[Section]] = [Config]
     done: list[type[Section]] = []

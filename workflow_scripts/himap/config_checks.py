@@ -1,7 +1,7 @@
 """Checks across the config's fields: every name is known, every layer exists, every method fits its models.
 
-They look at the raw values and pass over what is missing or of the wrong type (the typed check reports that), so that
-both kinds of problem are found in one go.
+They look at what will run, defaults included: what nothing uses need not fit. They pass over what is missing or of the
+wrong type (the typed check reports that), so that both kinds of problem are found in one go.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,57 @@ from himap.benchmarks import names as benchmark_names
 from himap.dims import Dims
 from himap.judge import address_problem
 from himap.pruning.criteria import names as criterion_names
-from himap.pruning.methods import FORMS, resolve, two_stages
+from himap.pruning.methods import FORMS, kind_taken, resolve, two_stages
+from himap.registry import hint
 
 ROOT = Path(__file__).resolve().parents[2]
 Problem = tuple[str, str]
+Use = tuple[str, str, str]  # a model, a kind of task, a method
 
 
-def cross_checks(raw: Mapping[str, Any]) -> Iterator[Problem]:
-    """All problems between fields, as (path, line)."""
-    yield from check_models(raw)
-    yield from check_benchmarks(raw)
-    yield from check_methods(raw)
-    yield from check_resolved(raw)
-    yield from check_references(raw)
-    yield from check_grid(raw)
-    yield from check_judge(raw)
-    yield from check_scripts(raw, "")
+def cross_checks(filled: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield all problems between fields as (path, line), of a config with and without the built-in methods and tables."""
+    raw = with_defaults(filled)
+    asked = runs(raw)
+    used = asked | {(model, kind, other) for model, kind, name in asked for other in taken_from(raw, model, name)}
+    checks = (
+        check_models(raw),
+        check_benchmarks(raw),
+        check_methods(raw, used),
+        check_resolved(raw, asked, used),
+        check_references(raw),
+        check_disruption(raw),
+        check_grid(raw),
+        check_judge(raw),
+        check_scripts(given, ""),
+    )
+    for path, line in chain.from_iterable(checks):
+        yield path, line + origin_of(path, given)
+
+
+def with_defaults(filled: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config with the defaults of each section laid under its own keys."""
+    from himap.config import Config, Section
+
+    whole = dict(filled)
+    for name, field in Config.model_fields.items():
+        if isinstance(field.default, Section) and isinstance(filled.get(name, {}), Mapping):
+            whole[name] = {**field.default.model_dump(), **filled.get(name, {})}
+    return whole
+
+
+def origin_of(path: str, given: Mapping[str, Any]) -> str:
+    """Return where a wrong value comes from if the config does not name it, and what to do."""
+    part, _, rest = path.partition(".")
+    key = re.split(r"[.\[]", rest)[0]
+    if part == "methods" and key not in section(given, part):
+        return (
+            f" (built in; give `methods.{key}` stages of your own, or name it in no table and not in `latency.methods`)"
+        )
+    if part in ("disruption", "grid") and (key not in section(given, part) if key else part not in given):
+        where = f"{part}.{key}" if key else part
+        return f" (the default; give `{where}` values of your own, or leave it out with `{part}: {{benchmarks: []}}`)"
+    return ""
 
 
 def check_scripts(value: Any, at: str) -> Iterator[Problem]:
@@ -76,13 +111,6 @@ def items(value: Any) -> list[tuple[int, Any]]:
 def texts(value: Any) -> list[str]:
     """The texts of a list, or nothing."""
     return [one for _, one in items(value) if isinstance(one, str)]
-
-
-def hint(name: Any, known: Any) -> str:
-    """The nearest known name, or the list of them."""
-    from himap.config import nearest
-
-    return nearest(str(name), known)
 
 
 def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -144,15 +172,28 @@ def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 yield f"{at}.protocol", str(error)
 
 
-def check_methods(raw: Mapping[str, Any]) -> Iterator[Problem]:
+def check_methods(raw: Mapping[str, Any], used: set[Use]) -> Iterator[Problem]:
     """Each method is in order by itself, and all of them end at stages."""
     methods = section(raw, "methods")
     for name in methods:
-        yield from check_method(raw, name)
+        yield from check_method(raw, name, used)
+    yield from check_vanilla(section(methods, "vanilla"))
     yield from check_cycles(methods)
 
 
-def check_method(raw: Mapping[str, Any], name: str) -> Iterator[Problem]:
+def check_vanilla(method: Mapping[str, Any]) -> Iterator[Problem]:
+    """The method that all others are compared with drops nothing."""
+    entries = [method, *(section(method, "models", model) for model in section(method, "models"))]
+    stages = [entry.get("stages") for entry in entries]
+    lists = [one for each in stages for one in (each.values() if isinstance(each, Mapping) else [each])]
+    if any(lists) or any(method.get(form) for form in FORMS if form != "stages") or method.get("rerank"):
+        yield (
+            "methods.vanilla",
+            "must stay the model as it is (`stages: []`), as all others are compared with it; give this method another name",
+        )
+
+
+def check_method(raw: Mapping[str, Any], name: str, used: set[Use]) -> Iterator[Problem]:
     """A method names known criteria and methods, and its stages fit every model that it runs on."""
     methods, models = section(raw, "methods"), section(raw, "models")
     method, at = section(methods, name), f"methods.{name}"
@@ -169,11 +210,12 @@ def check_method(raw: Mapping[str, Any], name: str) -> Iterator[Problem]:
             yield f"{at}.{key}", "is only allowed together with `like`"
     yield from check_criteria(method, at)
     special = section(method, "models")
-    general = [model for model in models if model not in special]
+    runs_on = {(model, kind) for model, kind, other in used if other == name and model in models}
+    general = {(model, kind) for model, kind in runs_on if model not in special}
     yield from check_stages(raw, method.get("stages"), f"{at}.stages", general)
     for model in special:
-        stages = section(special, model).get("stages")
-        yield from check_stages(raw, stages, f"{at}.models.{model}.stages", [model] if model in models else [])
+        own = {task for task in runs_on if task[0] == model}
+        yield from check_stages(raw, section(special, model).get("stages"), f"{at}.models.{model}.stages", own)
 
 
 def check_criteria(method: Mapping[str, Any], at: str) -> Iterator[Problem]:
@@ -188,14 +230,14 @@ def check_criteria(method: Mapping[str, Any], at: str) -> Iterator[Problem]:
             yield path, f"unknown criterion {criterion!r}" + hint(criterion, criterion_names())
 
 
-def check_stages(raw: Mapping[str, Any], stages: Any, at: str, models: list[str]) -> Iterator[Problem]:
-    """Criteria are known, layers rise and lie below the model's last, keep ratios fall."""
+def check_stages(raw: Mapping[str, Any], stages: Any, at: str, runs_on: set[tuple[str, str]]) -> Iterator[Problem]:
+    """Criteria are known, layers rise, keep ratios fall, and for the models and kinds in use layers lie below the last."""
     if isinstance(stages, Mapping):
-        for kind in stages:
-            yield from check_stages(
-                raw, stages[kind] if isinstance(stages[kind], list) else None, f"{at}.{kind}", models
-            )
+        for key, listed in stages.items():
+            own = {(model, kind) for model, kind in runs_on if kind_taken(stages, kind) == key}
+            yield from check_stages(raw, listed if isinstance(listed, list) else None, f"{at}.{key}", own)
         return
+    models = sorted({model for model, _ in runs_on})
     below, left = -1, None
     for index, stage in items(stages):
         stage = stage if isinstance(stage, Mapping) else {}
@@ -227,10 +269,19 @@ def check_cycles(methods: Mapping[str, Any]) -> Iterator[Problem]:
 
 def definitions(methods: Mapping[str, Any], name: str) -> list[str]:
     """A method and those that it is defined by, one by the other; in a circle the last has been named before."""
-    chain = [name]
-    while chain[-1] not in chain[:-1] and (other := reference(methods, chain[-1])) in methods:
-        chain.append(other)
-    return chain
+    names = [name]
+    while names[-1] not in names[:-1] and (other := reference(methods, names[-1])) in methods:
+        names.append(other)
+    return names
+
+
+def taken_from(raw: Mapping[str, Any], model: str, name: str) -> Iterator[str]:
+    """Yield the methods whose stages a method takes on a model, itself included; stages of the model's own end the search."""
+    methods = section(raw, "methods")
+    for other in definitions(methods, name):
+        yield other
+        if model in section(methods, other, "models"):
+            return
 
 
 def reference(methods: Mapping[str, Any], name: str) -> str:
@@ -239,9 +290,9 @@ def reference(methods: Mapping[str, Any], name: str) -> str:
     return str(method.get("like") or method.get("flops_of") or "")
 
 
-def check_resolved(raw: Mapping[str, Any]) -> Iterator[Problem]:
+def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> Iterator[Problem]:
     """Methods that are in order by themselves also are on each model and kind of task that they run on."""
-    methods, sizes = sound_methods(raw), sizes_of_models(raw)
+    methods, sizes = sound_methods(raw, used), sizes_of_models(raw)
 
     @cache
     def trouble(model: str, kind: str, name: str) -> str | None:
@@ -251,16 +302,14 @@ def check_resolved(raw: Mapping[str, Any]) -> Iterator[Problem]:
             return f"on {model} ({kind}): {str(error).removeprefix(f'method {name!r}: ')}"
         return None
 
-    for model, kind, name in sorted(runs(raw)):
-        chain = definitions(methods, name)
+    for model, kind, name in sorted(asked):
         if model in sizes and name in methods and trouble(model, kind, name):
-            root = next(
-                one for one in reversed(chain) if trouble(model, kind, one)
-            )  # not once more for what follows from it
+            chosen = [other for other in taken_from(raw, model, name) if other in methods]
+            root = next(other for other in reversed(chosen) if trouble(model, kind, other))  # said once, of the cause
             yield f"methods.{root}", str(trouble(model, kind, root))
 
 
-def sound_methods(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def sound_methods(raw: Mapping[str, Any], used: set[Use]) -> dict[str, dict[str, Any]]:
     """The methods without a mistake of their own or in what they are defined by, as the library takes them."""
     from himap.config import Method
 
@@ -268,7 +317,7 @@ def sound_methods(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     sound: dict[str, dict[str, Any]] = {}
     for name in methods:
         with suppress(ValueError):
-            if not any(check_method(raw, name)):
+            if not any(check_method(raw, name, used)):
                 sound[name] = Method.model_validate(methods[name]).model_dump(exclude_none=True)
     chains = [definitions(methods, name) for name in sound]
     return {chain[0]: sound[chain[0]] for chain in chains if set(chain) <= set(sound) and chain[-1] not in chain[:-1]}
@@ -286,24 +335,26 @@ def sizes_of_models(raw: Mapping[str, Any]) -> dict[str, Dims]:
     return found
 
 
-def runs(raw: Mapping[str, Any]) -> set[tuple[str, str, str]]:
-    """The (model, kind of task, method) that tables and latency ask for; the config's own methods that none shows run on all."""
-    from himap.config import Latency, builtin_methods
+def runs(raw: Mapping[str, Any]) -> set[Use]:
+    """Return what tables, latency and Figure 7 ask for; the config's own methods that none shows run on all."""
+    from himap.config import builtin_methods
 
-    methods, known = section(raw, "methods"), benchmark_names()
+    methods, models, known = section(raw, "methods"), section(raw, "models"), benchmark_names()
     tasks = {name: benchmark_named(name) for name in section(raw, "benchmarks") if name in known}
-    found = set()
-    for entry in (*section(raw, "tables").values(), {**Latency().model_dump(), **section(raw, "latency")}):
-        chosen = section({"entry": entry}, "entry")
-        judged = chosen.get("judged", True) or raw.get("judge") is not None
-        columns = [name for name in texts(chosen.get("benchmarks")) if name in tasks]
+    asked: set[Use] = set()
+    for name in section(raw, "tables"):
+        table = section(raw, "tables", name)
+        judged = table.get("judged", True) or raw.get("judge") is not None
+        columns = [name for name in texts(table.get("benchmarks")) if name in tasks]
         kinds = {tasks[name].task for name in columns if judged or not tasks[name].judged}
-        found |= set(
-            product(texts(chosen.get("models")) or section(raw, "models"), kinds, texts(chosen.get("methods")))
-        )
-    shown, builtin = {name for _, _, name in found}, builtin_methods()
+        asked |= set(product(texts(table.get("models")) or models, kinds, texts(table.get("methods"))))
+    latency = section(raw, "latency")
+    timed = {tasks[name].task for name in texts(latency.get("benchmarks")) if name in tasks}
+    shown_with = {(model, kind) for model, kind, _ in asked} | set(product(models, timed))  # Figure 7 has all kinds
+    asked |= {(*task, name) for task, name in product(shown_with, texts(latency.get("methods")))}
+    shown, builtin = {name for _, _, name in asked}, builtin_methods()
     own = {name for name in methods if methods[name] != builtin.get(name)} - shown
-    return found | set(product(section(raw, "models"), {task.task for task in tasks.values()}, own))
+    return asked | set(product(models, {task.task for task in tasks.values()}, own))
 
 
 def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -320,15 +371,8 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield from unknown_names(section(raw, key), key, "benchmarks", benchmark_names())
     yield from unknown_names(section(raw, "latency"), "latency", "methods", methods)
     verified = section(raw, "verification").get("benchmark")
-    yield from unknown_names({"benchmark": [verified]}, "verification", "benchmark", benchmark_names())
-    for index, layer in items(section(raw, "disruption").get("layers")):
-        for model in section(raw, "models"):
-            depth = depth_of(raw, model)
-            if isinstance(layer, int) and depth is not None and layer >= depth:
-                yield (
-                    f"disruption.layers[{index}]",
-                    f"{layer} is not a layer of {model}, which has {depth} (0 to {depth - 1})",
-                )
+    if isinstance(verified, str) and verified not in benchmark_names():
+        yield "verification.benchmark", f"unknown benchmark {verified!r}" + hint(verified, benchmark_names())
 
 
 @cache
@@ -348,13 +392,46 @@ def unknown_names(entry: Mapping[str, Any], at: str, key: str, known: Any) -> It
             yield f"{at}.{key}[{index}]", f"unknown {key.removesuffix('s')} {name!r}" + hint(name, known)
 
 
+def used_benchmarks(raw: Mapping[str, Any], part: str) -> list[tuple[int, str]]:
+    """Return the benchmarks of an analysis that the config has, with their positions; without one, nothing of it runs."""
+    known = [name for name in section(raw, "benchmarks") if name in benchmark_names()]
+    return [(index, name) for index, name in items(section(raw, part).get("benchmarks")) if name in known]
+
+
+def check_disruption(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """The layers are within each model, Figure 6 has both flows that it compares, and answers that must be right have a score."""
+    used, part = used_benchmarks(raw, "disruption"), section(raw, "disruption")
+    if not used:
+        return
+    for index, layer in items(part.get("layers")):
+        for model in section(raw, "models"):
+            depth = depth_of(raw, model)
+            if isinstance(layer, int) and depth is not None and layer >= depth:
+                yield (
+                    f"disruption.layers[{index}]",
+                    f"{layer} is not a layer of {model}, which has {depth} (0 to {depth - 1})",
+                )
+    flows = part.get("flows")
+    if missing := [flow for flow in ("img2txt", "img2img") if isinstance(flows, list) and flows and flow not in flows]:
+        yield (
+            "disruption.flows",
+            f"{flows} lacks {' and '.join(missing)}; Figure 6 compares img2txt with img2img, add it",
+        )
+    for index, name in used:
+        if part.get("only_correct") and benchmark_named(name).judged:
+            line = f"{name!r} is judged, so no answer is known to be right; set `disruption.only_correct: false` or leave it out"
+            yield f"disruption.benchmarks[{index}]", line
+
+
 def check_grid(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """The grid's layers are within each model, at least one of its points is in order, and its benchmarks have scores."""
     from himap.config import Grid
 
-    grid = section(raw, "grid")
-    for index, name in items(grid.get("benchmarks")):
-        if name in benchmark_names() and benchmark_named(name).judged:
+    used, grid = used_benchmarks(raw, "grid"), section(raw, "grid")
+    if not used:
+        return
+    for index, name in used:
+        if benchmark_named(name).judged:
             yield f"grid.benchmarks[{index}]", f"{name!r} is judged; a grid needs a benchmark that is scored by rules"
     with suppress(ValueError):
         if not two_stages(Grid.model_validate(grid).model_dump()):

@@ -35,6 +35,7 @@ FIGURE_PARTS = {  # whose benchmarks a figure shows
     "figure8": "latency",
     "frontier": "grid",
 }
+GENERAL_TARGETS = ("ablations", "tables", "figures", "flops", "report", "all", "train_mini", "verify_original")
 FIGURE_TABLES = {"ablations": ("ablation_stages", "ablation_criteria", "ablation_hierarchy")}
 
 
@@ -441,6 +442,11 @@ class Plan:
     def figures(self) -> list[str]:
         """The figures that have something to show under this config."""
         return [name for name in FIGURES if self.figure_inputs(name) or name == "figure7"]
+
+    def targets(self) -> list[str]:
+        """What can be asked for by name."""
+        figures = [name for name in self.figures() if name != "ablations"]
+        return [*self.tables(), *figures, *GENERAL_TARGETS]
 
     def figure_inputs(self, figure: str) -> list[str]:
         """The results that a figure's data is drawn together from."""

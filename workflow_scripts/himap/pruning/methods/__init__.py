@@ -21,8 +21,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from himap.config_files import read_mapping
 from himap.costs import flops, keep_count
 from himap.dims import Dims
 from himap.pruning.check import check_stages
@@ -44,7 +43,7 @@ def load_all() -> dict[str, dict[str, Any]]:
 @cache
 def _read_all() -> dict[str, dict[str, Any]]:
     folder = Path(__file__).parent
-    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: read_mapping(path) for path in sorted(folder.glob("*.yaml"))}
 
 
 def resolve(
@@ -109,13 +108,19 @@ def two_stages(grid: Mapping[str, Any]) -> list[tuple[tuple[int, float], tuple[i
     return [((k1, r1), (k2, r2)) for k1, r1, k2, r2 in points if k2 > k1 and r2 <= r1]
 
 
+def kind_taken(stages: Mapping[str, Any], kind: str) -> str | None:
+    """The kind whose stages a task kind takes: its own, else open questions those of captions, as in the paper, else those of `qa`."""
+    choices = (kind, "caption" if kind == "open" else kind, "qa")
+    return next((choice for choice in choices if stages.get(choice) is not None), None)
+
+
 def _for_kind(stages: Any, kind: str, name: str) -> list[dict[str, Any]]:
-    """The stages of a task kind; open questions take those of captions, as in the paper, unless they have their own."""
+    """The stages of a task kind."""
     if isinstance(stages, Mapping):
-        for choice in (kind, "caption" if kind == "open" else kind, "qa"):
-            if choice in stages:
-                return [dict(stage) for stage in stages[choice]]
-        raise ValueError(f"method {name!r} has no stages for {kind!r}; it has {', '.join(stages)}")
+        taken = kind_taken(stages, kind)
+        if taken is None:
+            raise ValueError(f"method {name!r} has no stages for {kind!r}; it has {', '.join(stages)}")
+        stages = stages[taken]
     return [dict(stage) for stage in stages]
 
 
