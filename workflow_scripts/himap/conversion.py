@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from himap.checkpoints import Renaming, check_shape, outlines, report_names, tensors, weight_files
+from himap.checkpoints import Faults, Renaming, outlines, tensors, weight_files
 from himap.dims import read_config
 from himap.files import read_json, replacing, sha256, write_json
 
@@ -164,16 +164,16 @@ def _record(partial: Path, work: Conversion, done: Mapping[str, Any]) -> None:
 
 def _check_names(work: Conversion, directory: Path) -> None:
     """Compare names and shapes of all that will be written with what the architecture needs, before any writing."""
-    missing, unknown = set(work.expected), []
+    faults = Faults(missing=set(work.expected))
     for source, rename in work.sources:
         for published, outline in outlines(source):
             for name, part in rename(published, outline):
                 if name not in work.expected:
-                    unknown.append(published)
+                    faults.unexpected.append(f"{published} of {source}")
                     continue
-                check_shape(source.parent, published, part, work.expected[name])
-                missing.discard(name)
-    report_names(directory, sorted(missing), unknown)
+                faults.compare(f"{published} of {source}", part, work.expected[name])
+                faults.missing.discard(name)
+    faults.check(directory)
 
 
 def _finish(
@@ -219,16 +219,20 @@ def _plan_qwen(directory: Path, config: dict[str, Any]) -> Conversion:
         module = qwen_vl.QwenVL(config)
     ours = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     files = weight_files(directory)
+    faults = Faults()
     expected: dict[str, Tensor] = {}
     for path in files:
         for name, outline in outlines(path):
             parts = list(qwen_vl.rename(name, outline))
             for part, piece in parts:
                 if part in ours:
-                    check_shape(directory, name, piece, ours.pop(part))
+                    faults.compare(name, piece, ours.pop(part))
+                else:
+                    faults.unexpected.append(name)
             if parts:
                 expected[name] = outline
-    report_names(directory, sorted(ours), [])
+    faults.missing = set(ours)
+    faults.check(directory)
     qwen_vl.read_vocabulary(directory / "qwen.tiktoken", config)
     beside = ("qwen.tiktoken", "generation_config.json", "tokenizer_config.json")
 
