@@ -111,7 +111,7 @@ def one_infinite(tensors: dict[str, torch.Tensor]) -> None:
         (one_less, "lacks 1 tensor: model.vision_tower.encoder.layers.1.mlp.fc1.weight"),
         (one_more, "holds 1 tensor that the model of its config.json does not have: "),
         (another_shape, "q_proj.weight has shape (64, 128) but config.json makes it (128, 128)"),
-        (one_nan, "holds 1 tensor that are not finite"),
+        (one_nan, "holds 1 tensor with values that are not finite"),
         (one_infinite, "fc1.weight"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

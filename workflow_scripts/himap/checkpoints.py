@@ -196,11 +196,15 @@ class Faults:
             ("lacks", sorted(self.missing), ""),
             ("holds", self.unexpected, " that the model of its config.json does not have"),
             ("holds", self.misshapen, " of another shape"),
-            ("holds", self.not_finite, f" that are not finite (NaN or infinite){f' as {dtype}' if dtype else ''}"),
+            (
+                "holds",
+                self.not_finite,
+                f" with values that are not finite (NaN or infinite){f' as {dtype}' if dtype else ''}",
+            ),
         ]
         faults = [
             f"{verb} {len(names)} tensor{'s' if len(names) > 1 else ''}{what}: {_first(names)}"
-            for verb, names, what in groups
+            for verb, names, what in ((verb, list(dict.fromkeys(names)), what) for verb, names, what in groups)
             if names
         ]
         if not faults:
