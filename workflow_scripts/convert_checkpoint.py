@@ -7,6 +7,7 @@ checkpoint's config names. A run that was killed is continued by the next one wi
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,12 +30,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     directory = snapshot(arguments.source, arguments.revision)
     named = arguments.tower or default_tower(directory)
-    tower = snapshot(named, arguments.tower_revision, weights=not carries_tower(directory)) if named else None
+    tower = fetch_tower(named, arguments.tower_revision, carried=carries_tower(directory)) if named else None
     origin = {
         "source": arguments.source, "revision": arguments.revision,
         "tower": named, "tower_revision": arguments.tower_revision,
     }  # fmt: skip
     print(convert(directory, tower, Path(arguments.out), origin=origin))
+
+
+def fetch_tower(named: str, revision: str | None, *, carried: bool) -> Path:
+    """Return the folder of the named vision tower; its small files suffice where the checkpoint carries the weights."""
+    from himap.checkpoints import snapshot
+
+    try:
+        return snapshot(named, revision)
+    except ValueError as error:
+        if not carried:
+            raise
+        print(f"{error}; taking the vision tower that the checkpoint carries", file=sys.stderr)
+        return snapshot(named, revision, weights=False)
 
 
 if __name__ == "__main__":

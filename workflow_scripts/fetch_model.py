@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from himap.checkpoints import weight_files
 from himap.dims import read_config
 from himap.files import read_json, sha256, write_json
 from himap.scripting import run
@@ -70,6 +71,9 @@ def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             f"{directory}: no weights (.safetensors) here; the download was cut short or the folder is wrong"
         )
+    # Told here, before any job waits for a machine. What the files hold is checked when a model is loaded: only then
+    # are its layers and the number format known, and every value is read anyway.
+    weight_files(directory)
     published, listed = sums_of_conversion(directory), []
     for path in files:
         print(f"checksum of {path.name}", file=sys.stderr)

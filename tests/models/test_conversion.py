@@ -106,10 +106,30 @@ def test_an_internvl_that_carries_its_own_tower_needs_only_the_towers_config(tmp
     tower = tmp_path / "a" / "InternViT-6B-224px"
     for path in tower.glob("pytorch_model*"):
         path.unlink()
-    convert(chat, tower, tmp_path / "out")
+    manifest = json.loads(convert(chat, tower, tmp_path / "out").read_text())
+    assert manifest["tower"] == {"weights": "carried", "folder": str(tower)}
     model = load(tmp_path / "out")
     assert model.family == "internvl"
     assert torch.isfinite(model.encode_images(model.preprocess([originals.image(0)]))).all()
+
+
+def test_of_two_towers_the_named_one_is_taken_and_their_difference_is_told(tmp_path: Path) -> None:
+    """The chat checkpoint's tower is drawn from another seed than the one that its config names."""
+    chat = originals.write_internvl(tmp_path / "a", tower_inside=True)
+    plain = originals.write_internvl(tmp_path / "b")
+    tower = tmp_path / "a" / "InternViT-6B-224px"
+    done = run_script("--source", chat, "--tower", tower, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "out" / "manifest.json").read_text())["tower"]
+    assert (told["weights"], told["folder"]) == ("named", str(tower))
+    assert told["compared"] > 60
+    assert 0 < told["different"] <= told["compared"]
+    assert told["largest_difference"] > 0.1
+    assert f"of {told['compared']} tensors they differ in {told['different']}" in done.stderr
+    convert(plain, tmp_path / "b" / tower.name, tmp_path / "plain")
+    pixels = load(tmp_path / "plain").preprocess([originals.image(0)])
+    towers = [load(tmp_path / name).module.model.vision_tower for name in ("out", "plain")]
+    assert torch.equal(*(tower.embeddings(pixels) for tower in towers))
 
 
 def test_qwen_converted_is_qwen_as_published(published: Path, tmp_path: Path, loaded: Any) -> None:
@@ -278,7 +298,7 @@ REFUSED = [
     (cut_shard, "pytorch_model-00002-of-00002.bin"),
     (other_architecture, "LlavaMistralForCausalLM"),
     (other_projector, "mm_projector_type = 'linear'"),
-    (other_depth, "lacks language_model.model.layers.4."),
+    (other_depth, "lacks 9 tensors: language_model.model.layers.4.input_layernorm.weight, "),
     (other_width, "config.json makes it (72, 32)"),
     (other_vocabulary, "the vocabulary has"),
     (no_vocabulary, "no tokenizer.model here"),

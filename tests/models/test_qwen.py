@@ -199,8 +199,8 @@ def test_a_broken_vocabulary_is_refused(qwen: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_hidden_layers": 5}, "lacks layers.4."),
-        ({"num_hidden_layers": 3}, "has transformer.h.3."),
+        ({"num_hidden_layers": 5}, "lacks 12 tensors: layers.4."),
+        ({"num_hidden_layers": 3}, "holds 8 tensors that the model of its config.json does not have: transformer.h.3."),
         ({"intermediate_size": 200}, "config.json makes it (100, 128)"),
         ({"no_bias": False}, "no_bias = False"),
         ({"rotary_pct": 0.5}, "rotary_pct = 0.5"),

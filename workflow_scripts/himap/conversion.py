@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from himap.checkpoints import Renaming, check_shape, outlines, report_names, tensors, weight_files
+from himap.checkpoints import Faults, Renaming, outlines, tensors, weight_files
 from himap.dims import read_config
 from himap.files import read_json, replacing, sha256, write_json
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNREAD = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")  # CLIP's text half
+CARRIED = "model.vision_tower.vision_tower."  # how a chat checkpoint names the tensors of a tower that it carries
 BLOCK = 64  # vocabularies are padded to a multiple of it, as in the published transformers layout
 INTERN_LAYER = {  # InternViT's names as those of transformers
     "ls1": "lambda_1", "ls2": "lambda_2", "norm1": "layernorm_before", "norm2": "layernorm_after",
@@ -46,6 +48,7 @@ class Conversion:
     config: dict[str, Any]
     write_beside: Callable[[Path], None]  # tokenizer and image processor into the target folder
     image_tokens: int
+    tower: Callable[[], dict[str, Any]] = dict  # which vision tower was taken, for the manifest
 
 
 def default_tower(directory: Path) -> str | None:
@@ -57,8 +60,8 @@ def default_tower(directory: Path) -> str | None:
 
 
 def carries_tower(directory: Path) -> bool:
-    """Whether a checkpoint's own weights include its vision tower's."""
-    return any(name.startswith("model.vision_tower.") for path in weight_files(directory) for name, _ in outlines(path))
+    """Return whether a checkpoint's own weights include its vision tower's."""
+    return any(name.startswith(CARRIED) for path in weight_files(directory) for name, _ in outlines(path))
 
 
 def plan(directory: Path, tower: Path | None) -> Conversion:
@@ -164,16 +167,16 @@ def _record(partial: Path, work: Conversion, done: Mapping[str, Any]) -> None:
 
 def _check_names(work: Conversion, directory: Path) -> None:
     """Compare names and shapes of all that will be written with what the architecture needs, before any writing."""
-    missing, unknown = set(work.expected), []
+    faults = Faults(missing=set(work.expected))
     for source, rename in work.sources:
         for published, outline in outlines(source):
             for name, part in rename(published, outline):
                 if name not in work.expected:
-                    unknown.append(published)
+                    faults.unexpected.append(f"{published} of {source}")
                     continue
-                check_shape(source.parent, published, part, work.expected[name])
-                missing.discard(name)
-    report_names(directory, sorted(missing), unknown)
+                faults.compare(f"{published} of {source}", part, work.expected[name])
+                faults.missing.discard(name)
+    faults.check(directory)
 
 
 def _finish(
@@ -190,6 +193,7 @@ def _finish(
         "layout": work.layout,
         "image_tokens": work.image_tokens,
         "origin": dict(origin),
+        "tower": work.tower(),
         "inputs": _inputs(work),
         "sources": [_file(path) | {"folder": str(path.parent)} for path, _ in work.sources],
         "files": [
@@ -219,16 +223,20 @@ def _plan_qwen(directory: Path, config: dict[str, Any]) -> Conversion:
         module = qwen_vl.QwenVL(config)
     ours = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     files = weight_files(directory)
+    faults = Faults()
     expected: dict[str, Tensor] = {}
     for path in files:
         for name, outline in outlines(path):
             parts = list(qwen_vl.rename(name, outline))
             for part, piece in parts:
                 if part in ours:
-                    check_shape(directory, name, piece, ours.pop(part))
+                    faults.compare(name, piece, ours.pop(part))
+                else:
+                    faults.unexpected.append(name)
             if parts:
                 expected[name] = outline
-    report_names(directory, sorted(ours), [])
+    faults.missing = set(ours)
+    faults.check(directory)
     qwen_vl.read_vocabulary(directory / "qwen.tiktoken", config)
     beside = ("qwen.tiktoken", "generation_config.json", "tokenizer_config.json")
 
@@ -271,10 +279,12 @@ def _plan_vicuna(directory: Path, config: dict[str, Any], tower: Path) -> Conver
     padded = (vocabulary // BLOCK + 1) * BLOCK
     target = _vicuna_config(config, vision, vocabulary, padded)
 
+    # The authors' loader takes the tower that config.json names and leaves the one in the chat checkpoint unread.
+    carried, named = carries_tower(directory), has_weights(tower)
+
     def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
-        inside = "model.vision_tower.vision_tower."
-        if name.startswith(inside):
-            return rename_tower(name.removeprefix(inside), tensor)
+        if name.startswith(CARRIED):
+            return [] if named else rename_tower(name.removeprefix(CARRIED), tensor)
         if name.endswith("rotary_emb.inv_freq"):
             return []
         name = name.replace("model.mm_projector.0.", "multi_modal_projector.linear_1.")
@@ -284,7 +294,7 @@ def _plan_vicuna(directory: Path, config: dict[str, Any], tower: Path) -> Conver
         return [(f"language_model.{name}" if name.startswith(("model.", "lm_head.")) else name, tensor)]
 
     sources: list[tuple[Path, Renaming]] = [(path, rename) for path in weight_files(directory)]
-    if not carries_tower(directory):
+    if named or not carried:
         sources += [(path, rename_tower) for path in weight_files(tower)]
     tokenizer = _vicuna_tokenizer(directory, vocabulary)
 
@@ -301,9 +311,45 @@ def _plan_vicuna(directory: Path, config: dict[str, Any], tower: Path) -> Conver
         write_json(folder / "preprocessor_config.json", processor)
         write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
 
+    def describe_tower() -> dict[str, Any]:
+        comparison = compare_towers(directory, tower) if named and carried else {}
+        return {"weights": "named" if named or not carried else "carried", "folder": str(tower), **comparison}
+
     return Conversion(
-        layout, sources, [directory, tower], _vicuna_outline(target), target, write_beside, target["image_seq_length"]
+        layout, sources, [directory, tower], _vicuna_outline(target), target, write_beside, target["image_seq_length"],
+        describe_tower,
+    )  # fmt: skip
+
+
+def has_weights(directory: Path) -> bool:
+    """Return whether a folder holds weights, whole or not, beside its small files."""
+    return any(path.suffix in (".safetensors", ".bin") for path in directory.iterdir())
+
+
+def compare_towers(directory: Path, tower: Path) -> dict[str, Any]:
+    """Compare the tower that a chat checkpoint carries with the named one: tensors compared, different, largest difference."""
+    named = dict(pair for path in weight_files(tower) for pair in tensors(path))  # mapped files: nothing is read yet
+    compared, different, largest = 0, [], 0.0
+    for path in weight_files(directory):
+        for name, tensor in tensors(path):
+            other = named.get(name.removeprefix(CARRIED))
+            if not name.startswith(CARRIED) or other is None or other.shape != tensor.shape:
+                continue
+            compared += 1
+            # Both may be stored in other number formats: what is equal in either one's format is the same weight.
+            if not (tensor.to(other.dtype).equal(other) or other.to(tensor.dtype).equal(tensor)):
+                different.append(name.removeprefix(CARRIED))
+                largest = max(largest, float((tensor.float() - other.float()).abs().max()))
+    result = {"compared": compared, "different": len(different), "largest_difference": largest}
+    verdict = (
+        f"differ in {len(different)} (largest difference {largest:.3g}, e.g. {different[0]})" if different else "agree"
     )
+    print(
+        f"vision tower: taken from {tower}, which config.json names, as the authors' loader does, not from {directory}, "
+        f"which carries one too; of {compared} tensors they {verdict}",
+        file=sys.stderr,
+    )
+    return result
 
 
 def _vicuna_config(config: Mapping[str, Any], vision: dict[str, Any], vocabulary: int, padded: int) -> dict[str, Any]:

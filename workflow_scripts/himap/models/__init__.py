@@ -131,6 +131,7 @@ def load(
         raise unknown("dtype", dtype, DTYPES)
     if attention not in KINDS:
         raise unknown("attention", attention, KINDS)
+    check_device(device)
     directory = find(path_or_id, revision)
     config = read_config(directory)
     for family in families().values():
@@ -147,6 +148,18 @@ def load(
         model.extras["schedules"] = read_json(directory / "schedules.json")
     model.module.requires_grad_(False).eval()
     return model
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError for a device that this machine or this build of torch does not have."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"device {device!r} cannot be used here: {reason} (torch {torch.__version__}); "
+            "use device='cpu', or a machine with that device and a torch built for it"
+        ) from error
 
 
 def redraw_weights(model: Model, seed: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from himap.dims import checkpoint_dims as dims
 from himap.models import Model, llava
+from himap.models._decoder_check import check_decoder
 from himap.registry import unknown
 
 
@@ -29,22 +30,11 @@ def load(
     image_mode: str = "pad",
 ) -> Model:
     """Load a converted checkpoint; layers of the tower above the feature layer are never run, so they are not kept."""
-    from safetensors import SafetensorError
-    from transformers import LlavaForConditionalGeneration
-
     if template not in llava.SYSTEM:
         raise unknown("template", template, llava.SYSTEM)
     if image_mode not in llava.IMAGE_MODES:
         raise unknown("image_mode", image_mode, llava.IMAGE_MODES)
-    try:
-        module: Any = LlavaForConditionalGeneration.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", local_files_only=True
-        )
-    except SafetensorError as error:
-        raise ValueError(
-            f"{directory}: its weights are not whole safetensors files ({error}); convert it again"
-        ) from error
-    module = module.to(device)
+    module = llava.read_module(directory, dtype).to(device)
     vision = module.config.vision_config
     vision.image_size, vision.patch_size = config["vision_config"]["image_size"], config["vision_config"]["patch_size"]
     tower, projector = module.model.vision_tower, module.model.multi_modal_projector
@@ -59,6 +49,7 @@ def load(
         return projector(hidden[:, 1:])
 
     model = llava.from_module(module, name=directory.name)
+    check_decoder(model, directory)
     model.family, model.dims, model.encode_images = "internvl", dims(config), encode_images
     if (directory / "tokenizer_config.json").is_file():
         llava._attach_processor(model, directory, module.config, template, image_mode)

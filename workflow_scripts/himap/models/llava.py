@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from himap.checkpoints import Faults, is_finite, weight_files
 from himap.dims import Dims
 from himap.dims import checkpoint_dims as dims
 from himap.models import Model
+from himap.models._decoder_check import check_config, check_decoder
 from himap.picture import pad_to_square
 from himap.prompts import Prompt
 from himap.registry import unknown
@@ -44,27 +48,60 @@ def load(
     image_mode: str = "pad",
 ) -> Model:
     """Load weights from safetensors, and tokenizer and image processor where they lie beside them."""
-    from safetensors import SafetensorError
-    from transformers import LlavaForConditionalGeneration
-
     if template not in SYSTEM:
         raise unknown("template", template, SYSTEM)
     if image_mode not in IMAGE_MODES:
         raise unknown("image_mode", image_mode, IMAGE_MODES)
-    if not any(directory.glob("*.safetensors")):
-        raise ValueError(f"{directory}: no .safetensors file here; convert the checkpoint first (docs/models.md)")
-    try:
-        module: Any = LlavaForConditionalGeneration.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", local_files_only=True
-        )
-    except SafetensorError as error:
-        raise ValueError(
-            f"{directory}: its weights are not whole safetensors files ({error}); download them again"
-        ) from error
-    model = from_module(module.to(device), name=directory.name)
+    module = read_module(directory, dtype).to(device)
+    model = from_module(module, name=directory.name)
+    check_decoder(model, directory)
     if (directory / "tokenizer_config.json").is_file():
         _attach_processor(model, directory, module.config, template, image_mode)
     return model
+
+
+def read_module(directory: Path, dtype: torch.dtype) -> Any:
+    """Load transformers' LLaVA from safetensors; raise ValueError unless every tensor is there, fits and is finite."""
+    from safetensors import SafetensorError
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    weight_files(directory, pickles=False)
+    config = LlavaConfig.from_pretrained(directory, local_files_only=True)
+    check_config(config, directory)
+    try:
+        with _without_report():
+            module, info = LlavaForConditionalGeneration.from_pretrained(
+                directory, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa",
+                local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True,
+            )  # fmt: skip
+    except SafetensorError as error:
+        raise ValueError(
+            f"{directory}: its weights are not whole safetensors files ({error}); download or convert them again"
+        ) from error
+    # transformers fills what is missing with random numbers; it leaves out of its lists what old versions saved
+    # and nothing reads (rotary frequencies, position numbers, a head that is tied to the embedding).
+    faults = Faults(missing=set(info["missing_keys"]), unexpected=sorted(info["unexpected_keys"]))
+    for name, shape, expected in sorted(info["mismatched_keys"]):
+        faults.note_shape(name, shape, expected)
+    if not (faults.missing or faults.misshapen):
+        faults.not_finite = [name for name, tensor in module.state_dict().items() if not is_finite(tensor)]
+    faults.check(directory, dtype)
+    return module
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers' table of wrong tensors off the screen: what it says becomes one error here."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def is_no_report(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(is_no_report)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_no_report)
 
 
 def from_module(module: Any, name: str) -> Model:
