@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from himap import bench
@@ -13,8 +14,8 @@ from himap import bench
 def test_without_linux_peak_memory_stays_empty_and_the_times_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(bench.Path, "read_text", lambda *_: pytest.fail("/proc was read"))
+    monkeypatch.setattr(bench, "sys", SimpleNamespace(platform="darwin", stderr=sys.stderr))
+    monkeypatch.setattr(bench, "resident", lambda _: pytest.fail("/proc was read"))
     words = ["--dims", "4,32,4,48", "--rounds", "1", "--naive-points", "1", "--parts", "sweep,saliency"]
     bench.main([*words, "--out", str(tmp_path / "figures.json")])
     monkeypatch.undo()

@@ -130,9 +130,10 @@ def test_snakemakes_linter_is_content() -> None:
     [
         ("snakefmt", "--check", "Snakefile", "rules"),
         ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
         ("mypy",),
     ],
-    ids=lambda command: command[0],
+    ids=" ".join,
 )
 def test_code_checkers_are_content(command: tuple[str, ...]) -> None:
     program = Path(sys.prefix) / "bin" / command[0]
@@ -180,7 +181,7 @@ def test_every_target_that_is_named_exists_and_every_one_that_exists_is_named() 
 
 
 def test_links_of_readme_and_documentation_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
         for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
