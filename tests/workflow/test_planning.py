@@ -41,10 +41,12 @@ def plan_of_the_paper() -> dict[str, int]:
     return job_counts(said.stdout)
 
 
+@pytest.mark.slow
 def test_the_paper_takes_less_than_two_thousand_jobs(plan_of_the_paper: dict[str, int]) -> None:
     assert 500 < plan_of_the_paper["total"] < 2000
 
 
+@pytest.mark.slow
 def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) -> None:
     said = subprocess.run(
         ["./reproduce", "estimate", "--configfile", "presets/paper.yaml"],
@@ -59,6 +61,7 @@ def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) ->
     assert float(whole[2]) > 1
 
 
+@pytest.mark.slow
 def test_each_preset_is_valid_and_its_jobs_can_be_planned() -> None:
     for preset in sorted((ROOT / "presets").glob("*.yaml")):
         said = snakemake("-n", "--quiet", "rules", "--configfile", str(preset))
@@ -131,7 +134,7 @@ def test_snakemakes_linter_is_content() -> None:
         ("snakefmt", "--check", "Snakefile", "rules"),
         ("ruff", "check", "."),
         ("ruff", "format", "--check", "."),
-        ("mypy",),
+        pytest.param(("mypy",), marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
