@@ -106,6 +106,9 @@ def methods() -> list[str]:
     return [name for block in yaml_blocks() for name in block.get("methods", {})]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a user sees who copied all four templates and README's criterion, and put README's entries into the config."""
