@@ -79,6 +79,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
     """Run Snakemake under a lock that the system frees however this ends; afterwards say what came out."""
     from himap.devices import warn_without_gpu
     from himap.files import write_text
+    from himap.integrity import warn_of_other_versions
     from himap.journal import RUN
 
     if obstacle := unwritable(STATE, "Make room, or mend it"):
@@ -108,6 +109,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         if is_local(words):
             warn_without_gpu(settings(words))
         set_altered_aside()
+        warn_of_other_versions(ROOT / results_folder(words))
         number = time.time_ns()
         write_text(LATEST, str(number))
         write_text(MARK, shlex.join(words))
@@ -167,7 +169,7 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
 
     Yields the environment that tells jobs of it, and the files that Snakemake holds open so that it lives as long.
     """
-    if not is_local(words) or not hasattr(os, "pidfd_open"):
+    if not is_local(words) or not can_preload():
         yield dict(os.environ), []
         return
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -175,6 +177,12 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
         assert server.stdin is not None
         yield {**os.environ, "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
+
+
+def can_preload() -> bool:
+    """Return whether jobs may be forked from a process that has imported torch."""
+    # macOS: its frameworks start threads at import, and a child forked after that may crash or hang.
+    return sys.platform != "darwin" and hasattr(os, "pidfd_open")
 
 
 def call(command: list[str], held: list[int], environment: dict[str, str]) -> int:

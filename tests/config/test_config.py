@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import subprocess
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,26 +158,6 @@ def test_an_empty_or_foreign_file_is_refused(raw: Any) -> None:
 def test_the_default_config_and_the_presets_are_valid() -> None:
     for path in (ROOT / "config.yaml", *sorted((ROOT / "presets").glob("*.yaml"))):
         load(yaml.safe_load(path.read_text()))
-
-
-def snippets() -> list[dict[str, Any]]:
-    """The pieces of a config that the README shows, its own names and paths put in place of invented ones."""
-    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", (ROOT / "README.md").read_text(), re.MULTILINE)
-    chosen = [
-        textwrap.dedent(block)
-        for block in blocks
-        if re.search(r"^ {4}(models|benchmarks|methods|tables):", block, re.MULTILINE)
-    ]
-    return [
-        yaml.safe_load(re.sub(r"\bmine\b", "pope", block).replace("/data/my-llava", "models/mini")) for block in chosen
-    ]
-
-
-def test_what_the_readme_says_of_adding_to_the_config_loads_with_the_default_one() -> None:
-    assert {key for snippet in snippets() for key in snippet} == {"models", "benchmarks", "methods", "tables"}
-    for snippet in snippets():
-        raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-        load(raw | {key: raw[key] | part for key, part in snippet.items()})
 
 
 def test_a_method_of_the_config_replaces_the_builtin_one_and_a_table_is_laid_over_it(raw: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import run_workflow
 from himap.config import load
-from himap.jobs import bar, progress, span
+from himap.files import write_json
+from himap.jobs import bar, library_versions, progress, span
 from himap.journal import RUN, try_lock
 from himap.plan import Plan
 from himap.status import (
@@ -330,6 +331,36 @@ def test_the_start_after_a_killed_run_speaks_of_jobs_that_may_still_be_queued(
     assert ("`squeue --me`" in warned) is told
     assert said.startswith(f"RUN {run_workflow.LATEST}:{run_workflow.LATEST.read_text()}")
     assert not run_workflow.MARK.exists()
+
+
+def made_with(project: Path, name: str, **versions: str) -> None:
+    """A result's provenance with the library versions that it was computed with."""
+    path = project / "results" / "evaluation" / f"{name}.jsonl.provenance.json"
+    write_json(path, {"versions": {"python": "3.9.1", **library_versions(), **versions}})
+
+
+def test_a_run_says_once_which_results_were_computed_with_other_library_versions(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = [sys.executable, "-c", ""]
+    now = library_versions()
+    made_with(project, "a", transformers="4.1.0")
+    made_with(project, "b", transformers="4.1.0", pillow="9.0.0")
+    made_with(project, "c", torch=f"{now['torch'].partition('+')[0]}+cu130")  # the same version, built for a GPU
+    (project / "results" / "cut.provenance.json").write_text("{")
+    assert run_workflow.run_alone(done, ELSEWHERE) == 0
+    warning = capfd.readouterr().err
+    assert f"  transformers 4.1.0 (2 results), now {now['transformers']}\n" in warning
+    assert f"  pillow 9.0.0 (1 result), now {now['pillow']}\n" in warning
+    assert "torch" not in warning
+    assert warning.count("other library versions") == 1
+    assert "./reproduce --forceall" in warning
+
+
+def test_a_run_says_nothing_of_versions_when_they_are_todays(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made_with(project, "a")
+    assert run_workflow.run_alone([sys.executable, "-c", ""], ELSEWHERE) == 0
+    assert "versions" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ def test_an_unknown_convention_is_named():
     assert CONVENTIONS == ("paper", "gated", "prompt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("stages", [[], STAGES], ids=["vanilla", "himap"])
 def test_the_measured_count_is_the_formula_with_head_and_scoring(model, images, stages):

@@ -94,6 +94,7 @@ def test_draws_differ_between_seeds_and_layers_only(plain_model):
     assert not torch.equal(one, pairs_of(rows, "random", layer=3, seed=7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("new_tokens", [1, 3])
 def test_the_sweep_equals_every_cut_by_itself(model, block, new_tokens):

@@ -32,6 +32,7 @@ def probed(request, tmp_path_factory):
     return written, load_file(folder / "out" / "logits.safetensors"), RECORDED[model][kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [one["name"] for one in recipe.runs()])
 def test_equals_the_published_code(probed, name):
     written, logits, recorded = (part[name] for part in probed)

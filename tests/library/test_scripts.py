@@ -45,8 +45,6 @@ def methods(model):
 
 def call(script: str, *arguments: object) -> None:
     """A script's main, in this process."""
-    if str(SCRIPTS) not in sys.path:
-        sys.path.insert(0, str(SCRIPTS))
     importlib.import_module(script).main([str(argument) for argument in arguments])
 
 

@@ -107,6 +107,7 @@ def test_clues_stand_at_their_words_and_answers_at_the_question_mark(words) -> N
     assert likes > 3
 
 
+@pytest.mark.slow
 def test_training_can_begin_with_a_finished_checkpoint(trained: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, start=str(trained))
     trainer = training.Trainer(recipe, tmp_path, "cpu", compiled=False)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures" / "library"))
-
 import originals
+import pytest
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "models" / "recorded.json"
 

@@ -52,7 +52,10 @@ def size_of(folder: Path, pattern: str) -> list[int]:
     return [path.stat().st_size for path in folder.glob(pattern)]
 
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured with Linux's /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured with Linux's /proc"),
+]
 
 
 def test_loading_qwen_from_its_shards(tmp_path: Path) -> None:

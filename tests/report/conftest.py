@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import browsers
 import pytest
-
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "workflow_scripts")]
-
-from report_page import Rendered, Visit, visit  # noqa: E402
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
-    "--disable-default-apps", "--disable-sync", "--no-first-run", "--metrics-recording-only",
-]  # fmt: skip
+from report_page import Rendered, Visit, visit
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +28,13 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """Debian's Chromium; without it the browser tests cannot say anything."""
+    """A Chromium-based browser; without one the browser tests are skipped, all for one reason."""
     from playwright.sync_api import sync_playwright
 
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no Chromium on this machine; install Debian's chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = browsers.launch(playwright.chromium)
+        if browser is None:
+            pytest.skip(browsers.MISSING)
         yield browser
         browser.close()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from world import METHODS, World
 
+pytestmark = pytest.mark.slow
+
 SBATCH = """#!/bin/sh
 line=
 for word in "$@"; do

@@ -233,6 +233,7 @@ def ablation_frame() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "figure", ["figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "frontier", "ablations"]
 )

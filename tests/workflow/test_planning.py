@@ -44,10 +44,12 @@ def plan_of_the_paper() -> dict[str, int]:
     return job_counts(said.stdout)
 
 
+@pytest.mark.slow
 def test_the_paper_takes_less_than_two_thousand_jobs(plan_of_the_paper: dict[str, int]) -> None:
     assert 500 < plan_of_the_paper["total"] < 2000
 
 
+@pytest.mark.slow
 def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) -> None:
     said = subprocess.run(
         ["./reproduce", "estimate", "--configfile", "presets/paper.yaml"],
@@ -62,6 +64,7 @@ def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) ->
     assert float(whole[2]) > 1
 
 
+@pytest.mark.slow
 def test_each_preset_is_valid_and_its_jobs_can_be_planned() -> None:
     for preset in sorted((ROOT / "presets").glob("*.yaml")):
         said = snakemake("-n", "--quiet", "rules", "--configfile", str(preset))
@@ -194,9 +197,10 @@ def test_snakemakes_linter_is_content() -> None:
     [
         ("snakefmt", "--check", "Snakefile", "rules"),
         ("ruff", "check", "."),
-        ("mypy",),
+        ("ruff", "format", "--check", "."),
+        pytest.param(("mypy",), marks=pytest.mark.slow),
     ],
-    ids=lambda command: command[0],
+    ids=" ".join,
 )
 def test_code_checkers_are_content(command: tuple[str, ...]) -> None:
     program = Path(sys.prefix) / "bin" / command[0]
@@ -245,7 +249,7 @@ def test_every_target_that_is_named_exists_and_every_one_that_exists_is_named() 
 
 
 def test_links_of_readme_and_documentation_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
         for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"

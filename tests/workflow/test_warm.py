@@ -160,3 +160,12 @@ def gone(process: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_on_macos_jobs_start_without_the_server_that_forks_after_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a server was started"))
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "pidfd_open", None, raising=False)  # even where this Python has the call
+    with run_workflow.warm_server(()) as (environment, held):
+        assert "HIMAP_WARM" not in environment
+        assert held == []

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from himap.files import sha256, write_text
+from himap.files import read_json, sha256, write_text
+from himap.jobs import library_versions
 from himap.status import noted
 
 ALWAYS_READ = 64_000_000  # bytes; larger files are read again only if size or time differ
@@ -120,3 +123,39 @@ def finished(metadata: Path) -> dict[str, Made]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
+
+
+def warn_of_other_versions(results: Path) -> None:
+    """Say on standard error which results were computed with other library versions than those installed now."""
+    others = other_versions(results)
+    if not others:
+        return
+    print(f"Results in {results} were computed with other library versions than those installed now:", file=sys.stderr)
+    for (library, version, installed), count in sorted(others.items()):
+        print(f"  {library} {version} ({count} result{'s' * (count > 1)}), now {installed}", file=sys.stderr)
+    print(
+        "They are kept, since versions do not make a result stale (docs/workflow.md). To compute all of them with the"
+        " versions of today: ./reproduce --forceall",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def other_versions(results: Path) -> Counter[tuple[str, str, str]]:
+    """Count the results that were computed with another version of a library: (library, their version, today's)."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    installed = {name: public(version) for name, version in library_versions().items()}
+    for path in results.rglob("*.provenance.json"):
+        try:
+            recorded = read_json(path)["versions"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not readable: no reason to stop a run
+        for name, version in recorded.items():
+            if name in installed and public(str(version)) != installed[name]:
+                found[name, public(str(version)), installed[name]] += 1
+    return found
+
+
+def public(version: str) -> str:
+    """Return a version without its local part: torch 2.13.0+cpu and 2.13.0+cu130 are one version."""
+    return version.partition("+")[0]

@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from himap.evaluation import Question
     from himap.models import Model
 
+LIBRARIES = ("torch", "transformers", "tokenizers", "pillow")  # their versions can move a result
 KINDS = (".json", ".safetensors", ".bin", ".jinja", ".model", ".tiktoken")  # a checkpoint's files that decide results
 MODEL_SETTINGS: dict[str, Any] = {
     "dtype": "float32",
@@ -121,7 +123,6 @@ def provenance_file(out: str | Path) -> Path:
 def write_provenance(out: str | Path, model: Model, arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     """Beside a result: what made it, as <out>.provenance.json."""
     import torch
-    import transformers
 
     cuda = model.device.type == "cuda"
     write_json(
@@ -133,13 +134,14 @@ def write_provenance(out: str | Path, model: Model, arguments: argparse.Namespac
             "settings": dict(settings),
             "gpus_visible": torch.cuda.device_count(),
             "device": torch.cuda.get_device_name(model.device) if cuda else f"cpu ({platform.machine()})",
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
+            "versions": {"python": platform.python_version(), **library_versions()},
         },
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the installed versions of the libraries that results depend on; nothing is imported."""
+    return {name: metadata.version(name) for name in LIBRARIES}
 
 
 def progress(items: Iterable[Any], total: int | None, label: str, every: float = 10.0) -> Iterator[Any]:
