@@ -1,6 +1,7 @@
 # Binds the config to the tested modules of workflow_scripts/himap; the rules use `plan` and `out`.
 
 import sys
+from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
@@ -16,6 +17,7 @@ if is_replaced():  # before Snakemake clears the way for a job's output
 from himap.code_version import code_version
 from himap.config import ConfigError, load
 from himap.plan import Plan
+from himap.reasons import note_code
 
 try:
     plan = Plan(load(config))
@@ -23,3 +25,7 @@ except ConfigError as error:
     sys.exit(f"error: {error}")
 
 out = plan.out
+
+
+onstart:
+    note_code(Path.cwd())

@@ -470,6 +470,19 @@ class Plan:
         names = [table for table in FIGURE_TABLES["ablations"] if table in self.tables()]
         return [file for name in names for file in self.table_files(name)]
 
+    def targets(self) -> dict[str, list[str]]:
+        """What can be asked for by name, and its files."""
+        tables = {name: self.table_files(name) for name in self.tables()}
+        figures = {name: self.figure_files(name) for name in self.figures()}
+        ablations = self.ablation_files() + (figures.pop("ablations", []) if self.ablation_files() else [])
+        groups = {
+            "ablations": ablations,
+            "tables": [file for files in tables.values() for file in files],
+            "figures": [file for name in self.figures() for file in self.figure_files(name)],
+            "flops": self.all_flops(),
+        }
+        return {**tables, **figures, **groups}
+
     def all_flops(self) -> list[str]:
         """The costs of all models."""
         return [file for model in self.config.models for file in self.flops(model, self.kinds(model))]
