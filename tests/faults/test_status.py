@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import run_workflow
 from himap.config import load
+from himap.endings import last_lines
 from himap.jobs import bar, progress, span
 from himap.journal import RUN, try_lock
 from himap.plan import Plan
@@ -21,7 +22,6 @@ from himap.status import (
     Standing,
     experiments,
     failures,
-    last_lines,
     latest_log,
     log_of,
     reason,
@@ -157,7 +157,7 @@ def test_a_reason_is_the_clusters_word_or_the_last_line_of_the_log(tmp_path: Pat
         "SLURM says TIMEOUT: its time was not enough"
     )
     log.write_text("")
-    assert "killed from outside" in reason(Failure("r", "o", "a.log", "FAILED"), tmp_path)
+    assert reason(Failure("r", "o", "a.log", "FAILED"), tmp_path) == "it ended without a message"
     assert last_lines(tmp_path / "none.log") == []
     said = summary(failures(ENDED), tmp_path, "./reproduce --profile 'a b'")
     assert said.startswith("2 jobs failed:")

@@ -67,7 +67,7 @@ def scheduler_words(log: Path) -> str | None:
     """What a scheduler's own log says of a job that never spoke itself."""
     lines = [line.strip() for line in last_lines(log, 400)]
     troubles = [line for line in lines if TROUBLE.search(line) and not SCAFFOLD.search(line)]
-    return next(reversed(troubles or lines[-1:]), None)
+    return troubles[-1] if troubles else None
 
 
 def silence(log: Path, begun: float = 0.0) -> str:

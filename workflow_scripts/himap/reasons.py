@@ -26,7 +26,7 @@ VALUE_SHOWN = 60  # characters
 HASH = re.compile(r"[0-9a-f]{16}")
 PARAMS = re.compile(
     r"Params have changed since last execution: Union of exclusive params before and now across all output: "
-    r"before: (?P<before>.*?) now: (?P<now>.*?) ?(?:; Software environment.*)?$",
+    r"before: (?P<both>.*?) ?(?:; Software environment.*)?$",
     re.DOTALL,
 )
 UPSTREAM = re.compile(r"Input files updated by another job: ([^;]+)")
@@ -61,7 +61,6 @@ class Planned:
     """A job that is to run, and Snakemake's reason."""
 
     job: Job
-    inputs: list[str]
     outputs: list[str]
     reason: str
 
@@ -107,7 +106,7 @@ def causes(one: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
         found.append(f"changed input: {some(sorted(updated[1].split(', ')))}")
     if params:
-        found += setting_changes(one.job, literals(params["before"]), literals(params["now"]), root)
+        found += setting_changes(one.job, *before_and_now(params["both"]), root)
     if not found and (upstream := UPSTREAM.search(rest)):
         steps = sorted({makers.get(file, file) for file in upstream[1].strip().split(", ")})
         found.append(f"made from new results of: {some(steps)}")
@@ -120,12 +119,21 @@ def some(values: Sequence[str]) -> str:
     return ", ".join(values[:CHANGES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def literals(text: str) -> list[Any]:
-    """The values that Snakemake shows as Python literals with commas between them."""
+def before_and_now(text: str) -> tuple[list[Any], list[Any]]:
+    """Old and new parameters; the words between them may also occur within a text, and then one side is no literal."""
+    sides = re.finditer(" now: ", text)
+    pairs = ((literals(text[: side.start()]), literals(text[side.end() :])) for side in sides)
+    return next(((old, new) for old, new in pairs if old is not None and new is not None), ([], []))
+
+
+def literals(text: str) -> list[Any] | None:
+    """The values that Snakemake shows as Python literals with commas between them, or None if they are none."""
+    if text.strip() == "<nothing exclusive>":
+        return []
     try:
         return list(ast.literal_eval(f"[{text}]"))
     except (SyntaxError, ValueError):
-        return []
+        return None
 
 
 # ---- settings

@@ -94,8 +94,8 @@ class LogHandler(LogHandlerBase):
         """A job begins, or is listed by a dry run."""
         wildcards = {name: str(value) for name, value in facts["wildcards"].items()}
         if self.dry:
-            files = ([name.split(" ")[0] for name in facts[key] or ()] for key in ("input", "output"))
-            self.planned.append(Planned(Job(facts["rule_name"], wildcards), *files, facts["reason"]))
+            outputs = [name.split(" ")[0] for name in facts["output"] or ()]  # `x (deleted)`, `x (update)`
+            self.planned.append(Planned(Job(facts["rule_name"], wildcards), outputs, facts["reason"]))
             return
         log = next(iter(facts["log"] or ()), None)
         self.view.described(facts["jobid"], Job(facts["rule_name"], wildcards, log, bool(facts["output"])))
