@@ -82,8 +82,8 @@ def test_a_run_without_a_terminal_says_one_line_for_each_job(finished: World) ->
     lines = finished.words.splitlines()
     jobs = [line for line in lines if re.match(r"\[ *\d+/13\] [a-z]+ [a-z]+ +\S.* \d[\d.]* (?:s|min)", line)]
     assert len(jobs) == 13, finished.words
-    assert jobs[-1].startswith("[13/13] make table         table1 ")
-    assert any("evaluate method    mini · pope · himap " in line for line in jobs)
+    assert re.match(r"\[13/13\] make table +table1 ", jobs[-1])
+    assert any(re.search(r"evaluate method +mini · pope · himap ", line) for line in jobs)
     assert len(lines) <= 13 + 27  # 450 lines for the default run's 423 jobs
     assert "table1: results/tables/table1.{csv,tex,md,html}   made now" in lines
     assert "Finished jobid: " in newest_log(finished).read_text()  # Snakemake's own log is whole
@@ -107,10 +107,10 @@ def test_a_dry_run_names_the_setting_the_module_and_the_file_that_changed(copy_o
     assert re.search(
         r"1  evaluate method +methods\.himap\.stages\[1\]\.keep: 0\.125 → 0\.25$", told.stdout, re.MULTILINE
     )
-    assert re.search(rf"1  make table +changed code: {re.escape(place)}$", told.stdout, re.MULTILINE)
+    assert re.search(rf"3  score predictions +(?:.*\n +)?changed code: {re.escape(place)}   \[", told.stdout)
     assert re.search(r"1  merge predictions +made from new results of: evaluate method$", told.stdout, re.MULTILINE)
     assert '{"' not in told.stdout
-    assert len(told.stdout.splitlines()) < 15
+    assert len(told.stdout.splitlines()) < 20
 
 
 def test_what_was_up_to_date_is_said_with_its_place(copy_of_finished: World) -> None:

@@ -106,6 +106,7 @@ def causes(one: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
         found.append(f"changed input: {some(sorted(updated[1].split(', ')))}")
     if params:
+        found = [words for words in found if words != PLAIN[0][1]]  # a temporary file is never there
         found += setting_changes(one.job, *before_and_now(params["both"]), root)
     if not found and (upstream := UPSTREAM.search(rest)):
         steps = sorted({makers.get(file, file) for file in upstream[1].strip().split(", ")})
@@ -200,8 +201,10 @@ def start_of(value: Any) -> tuple[str, ...]:
     return ()
 
 
-def config_key(job: Job, path: Sequence[str]) -> str:
+def config_key(job: Job, path: tuple[str, ...]) -> str:
     """A key of a job's slice as it is written in the config."""
+    if path[:1] == ("models",) and path[2:3] == ("stages",) and len(path) > 4:  # a figure that shows schedules: model, kind, method
+        path = ("methods", path[4], "stages", *path[5:])
     first = path[0] if path else ""
     place: str = SECTIONS.get(job.rule, "")
     if first in MODEL_KEYS:
