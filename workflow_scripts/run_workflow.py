@@ -222,16 +222,17 @@ def call(command: list[str], held: list[int], environment: dict[str, str]) -> in
 
     A run that a signal ended has the status 128 + signal, as a shell would say it, whatever Snakemake makes of it.
     """
+    process: subprocess.Popen[bytes] | None = None
+
+    def note(number: int, _: object) -> None:
+        INTERRUPTS.append((number, time.time()))
+        if number == signal.SIGTERM and process:  # a terminal sends SIGINT to Snakemake, too
+            process.send_signal(number)
+
+    INTERRUPTS.clear()
+    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
     with subprocess.Popen(command, pass_fds=held, env=environment) as process:
-
-        def note(number: int, _: object) -> None:
-            INTERRUPTS.append((number, time.time()))
-            if number == signal.SIGTERM:  # a terminal sends SIGINT to Snakemake, too
-                process.send_signal(number)
-
-        INTERRUPTS.clear()
-        signal.signal(signal.SIGINT, note)
-        signal.signal(signal.SIGTERM, note)
         status = process.wait()
     return 128 + INTERRUPTS[0][0] if status and INTERRUPTS else status
 

@@ -380,6 +380,11 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     assert failed.returncode == 1
     assert re.search(r"jobs? failed:\n(?s:.*)  evaluate_method -> results/evaluation/mini/pope/", failed.stdout)
     assert "start again; only the rest is run:\n  ./reproduce table1 --cores 1" in failed.stdout
+    at_once = (
+        r"^FAILED evaluate method +mini · pope · himap   after [\d.]+ s\n"
+        r"    reason: error: models/mini: its weights are not whole .*\n    log: results/logs/evaluation/mini/pope/himap/"
+    )
+    assert re.search(at_once, failed.stdout, re.MULTILINE), failed.stdout
     told = world.run("status")
     # All four jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.
     assert row(told.stdout, "table1") == [2, 0, 4, 7]

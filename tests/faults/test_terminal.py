@@ -293,5 +293,5 @@ def test_a_target_is_listed_with_the_files_that_are_there(tmp_path: Path) -> Non
     assert places(["both", "--cores", "b.png"], targets, tmp_path, 2000.0) == [
         "both: a.{csv,tex}   made now",
         "both: b.png   up to date",
-        "b.png: b.png   up to date",
+        "b.png   up to date",
     ]

@@ -48,7 +48,8 @@ def places(words: Iterable[str], targets: Mapping[str, Sequence[str]], root: Pat
     for word in dict.fromkeys(words):
         files = list(targets.get(word, [word] if (root / word).is_file() else []))
         there = [file for file in files if (root / file).exists()]
-        lines += [f"{word}: {place}   {age}" for place, age in braced(there, root, started)]
+        head = f"{word}: " if word in targets else ""
+        lines += [f"{head}{place}   {age}" for place, age in braced(there, root, started)]
     return lines
 
 
