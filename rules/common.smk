@@ -1,6 +1,7 @@
 # Binds the config to the tested modules of workflow_scripts/himap; the rules use `plan` and `out`.
 
 import sys
+from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
@@ -17,6 +18,7 @@ from himap.code_version import code_version
 from himap.config import ConfigError, load
 from himap.config_files import read_config
 from himap.plan import Plan
+from himap.reasons import note_code
 
 try:
     read_config(workflow.configfiles)  # refuses a key that is given twice, of which Snakemake takes the last
@@ -34,3 +36,7 @@ def uncompared(words):
     compares a shell command before values are filled in. What decides a result stands in another param, as `settings`.
     """
     return lambda wildcards, output: words(wildcards)
+
+
+onstart:
+    note_code(Path.cwd())

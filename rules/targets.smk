@@ -1,39 +1,9 @@
-# Each experiment of the paper by name, so that one of them can be had alone, and the report of all.
+# Each experiment of the paper by name, so that one of them can be made alone, and groups of them.
 
-for name in plan.tables():
-
-    rule:
-        name:
-            name
-        input:
-            plan.table_files(name),
-
-
-for name in [one for one in plan.figures() if one != "ablations"]:
+for name, files in plan.targets().items():
 
     rule:
         name:
             name
         input:
-            plan.figure_files(name),
-
-
-rule ablations:
-    input:
-        plan.ablation_files(),
-        plan.figure_files("ablations") if plan.ablation_files() else [],
-
-
-rule tables:
-    input:
-        [file for name in plan.tables() for file in plan.table_files(name)],
-
-
-rule figures:
-    input:
-        [file for name in plan.figures() for file in plan.figure_files(name)],
-
-
-rule flops:
-    input:
-        plan.all_flops(),
+            files,

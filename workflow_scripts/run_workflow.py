@@ -10,6 +10,7 @@
 
 Any further words go to Snakemake, e.g. --configfile presets/paper.yaml --profile profiles/slurm. Targets may come before
 or after options. A config file is looked for where you are, then in the project.
+-v (--verbose) shows Snakemake's own words in place of one line for each finished job.
 """
 
 from __future__ import annotations
@@ -33,23 +34,28 @@ STATE = ROOT / ".snakemake"
 SOCKET = ".snakemake/reproduce.socket"  # relative to ROOT, as the system allows a socket's path 107 bytes only
 LOCK, MARK, LATEST = STATE / "reproduce.lock", STATE / "reproduce.running", STATE / "reproduce.latest"
 WATCHING = {
-    "-n", "--dry-run", "--dryrun", "-h", "--help", "-v", "--version", "--lint", "-l", "--list-rules", "--list", "--rulegraph", "--dag",
+    "-n", "--dry-run", "--dryrun", "-h", "--help", "--version", "--lint", "-l", "--list-rules", "--list", "--rulegraph", "--dag",
     "--filegraph", "--summary", "-S", "--detailed-summary", "-D", "--report", "--unlock", "--list-target-rules", "--lt",
     "--list-params-changes", "--list-code-changes", "--list-input-changes", "--list-untracked",
 }  # fmt: skip
+DRY = {"-n", "--dry-run", "--dryrun"}
+VERBOSE = ("-v", "--verbose")
 ORPHANS = """The run before this one was killed; jobs of it may still be queued. Look with `squeue --me`, end them with `scancel`.
 Where one is at work on an output of this run, the new job waits for it."""
+INTERRUPTS: list[tuple[int, float]] = []  # signals that asked this run to stop, and when
 
 
 def main(argv: Sequence[str]) -> int:
     """Pass the words on to the right place."""
     here = Path(os.environ.pop("HIMAP_CALLED_FROM", os.getcwd()))  # where the user is; ./reproduce has left it
+    words = [word for word in argv if word not in VERBOSE]
+    own_words = len(words) < len(argv)
     os.chdir(ROOT)
-    words = arranged(argv, here)
+    words = arranged(words, here)
     if words in (["-h"], ["--help"]):
         print((__doc__ or "").strip())
         return 0
-    if {"-v", "--version"} & set(words):
+    if "--version" in words:
         print(versions())
         return 0
     if words and words[0] in TOOLS:
@@ -59,9 +65,24 @@ def main(argv: Sequence[str]) -> int:
     if not {"-h", "--help"} & set(words):
         check(words)
     command = [sys.executable, "-m", "snakemake", *words, *defaults(words)]
-    if WATCHING & {word.split("=")[0] for word in words} or has_letter(words, "n"):
-        return subprocess.call(command)
+    dry = DRY & set(words) or has_letter(words, "n")
+    looking = WATCHING & {word.split("=")[0] for word in words}
+    if not own_words and not option_given(words, "--logger", "--quiet", "-q") and (dry or not looking):
+        command += ["--logger", "himap"]
+    if looking or dry:
+        return subprocess.call(command, env=environment())
     return run_alone(command, words)
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the scripts' folder on the module path, where Snakemake finds the logger plugin."""
+    paths = [str(ROOT / "workflow_scripts"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def option_given(words: Sequence[str], *names: str) -> bool:
+    """Whether an option is on the command line, with or without a value."""
+    return any(word.partition("=")[0] in names for word in words)
 
 
 def defaults(words: Sequence[str]) -> list[str]:
@@ -170,13 +191,13 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
     Yields the environment that tells jobs of it, and the files that Snakemake holds open so that it lives as long.
     """
     if not is_local(words) or not can_preload():
-        yield dict(os.environ), []
+        yield environment(), []
         return
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "workflow_scripts/warm.py", "--serve", SOCKET]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
         assert server.stdin is not None
-        yield {**os.environ, "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
+        yield {**environment(), "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
 
 
 def can_preload() -> bool:
@@ -186,37 +207,66 @@ def can_preload() -> bool:
 
 
 def call(command: list[str], held: list[int], environment: dict[str, str]) -> int:
-    """Run Snakemake; it holds the lock too, so that a second start is refused even if only this process dies."""
-    with subprocess.Popen(command, pass_fds=held, env=environment) as process:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
-        signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
-        return process.wait()
+    """Run Snakemake; it holds the lock too, so that a second start is refused even if only this process dies.
+
+    A run that a signal ended has the status 128 + signal, as a shell would say it, whatever Snakemake makes of it.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+
+    def note(number: int, _: object) -> None:
+        INTERRUPTS.append((number, time.time()))
+        if number == signal.SIGTERM:  # a terminal sends SIGINT to Snakemake, too
+            for process in started:
+                process.send_signal(number)
+
+    INTERRUPTS.clear()
+    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
+    with subprocess.Popen(command, pass_fds=held, env=environment) as snakemake:
+        started.append(snakemake)
+        status = snakemake.wait()
+    return 128 + INTERRUPTS[0][0] if status and INTERRUPTS else status
 
 
 def after(status: int, started: float, words: Sequence[str]) -> int:
-    """The last lines: where the report is, or which jobs failed, why, and what to do next."""
-    if status == 0:
-        report = ROOT / results_folder(words) / "report.html"
-        fresh = report.is_file() and report.stat().st_mtime >= started
-        if fresh:
-            archive = report.with_suffix(".zip")
-            snakemakes_own_report(archive, words)
-            print(f"\nSnakemake's own report, with code and run times, is at {archive}", file=sys.stderr)
-        if report.is_file():
-            print(f"The report is at {report}{'' if fresh else ' (written by an earlier run)'}", file=sys.stderr)
-        return 0
-    from himap.status import failures, latest_log, logs, summary
+    """The last lines: where the files are, how to go on, or which jobs failed and why."""
+    from himap import last_words
 
-    again = shlex.join(["./reproduce", *words])
-    if failed := failures(latest_log(STATE, started - 1)):
-        print("\n" + summary(failed, ROOT, again), file=sys.stderr)
+    again = last_words.again(words)
+    if status == 0:
+        tell_places(words, started)
+    elif INTERRUPTS:
+        print("\n" + last_words.interruption(*INTERRUPTS[0], STATE, started, ROOT, again), file=sys.stderr)
     else:
-        said = next(iter(logs(STATE, started - 1)), "above")
-        print(
-            f"\nThe run ended early, and not at a job; the reason: {said}\nMend it and start again:\n  {again}",
-            file=sys.stderr,
-        )
+        print("\n" + last_words.failure(STATE, started, ROOT, again), file=sys.stderr)
     return status
+
+
+def tell_places(words: Sequence[str], started: float) -> None:
+    """Where the files of the named targets are, and the report."""
+    from himap.last_words import places
+
+    lines = places(words, targets(words), ROOT, started)
+    report = ROOT / results_folder(words) / "report.html"
+    fresh = report.is_file() and report.stat().st_mtime >= started
+    if fresh:
+        archive = report.with_suffix(".zip")
+        snakemakes_own_report(archive, words)
+        lines.append(f"Snakemake's own report, with code and run times, is at {archive}")
+    if report.is_file() and (fresh or not lines):
+        lines.append(f"The report is at {report}{'' if fresh else ' (written by an earlier run)'}")
+    print("\n" + "\n".join(lines), file=sys.stderr)
+
+
+def targets(words: Sequence[str]) -> dict[str, list[str]]:
+    """The files of each table, figure and group of them under the config on the command line."""
+    from himap.config import load
+    from himap.plan import Plan
+
+    try:
+        return Plan(load(settings(words))).targets()
+    except (OSError, ValueError):  # the run went well: at most the names stay without their files
+        return {}
 
 
 def snakemakes_own_report(archive: Path, words: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import run_workflow
 from himap.config import load
+from himap.endings import last_lines
 from himap.files import write_json
 from himap.jobs import bar, library_versions, progress, span
 from himap.journal import RUN, try_lock
@@ -22,7 +23,6 @@ from himap.status import (
     Standing,
     experiments,
     failures,
-    last_lines,
     latest_log,
     log_of,
     reason,
@@ -158,7 +158,7 @@ def test_a_reason_is_the_clusters_word_or_the_last_line_of_the_log(tmp_path: Pat
         "SLURM says TIMEOUT: its time was not enough"
     )
     log.write_text("")
-    assert "killed from outside" in reason(Failure("r", "o", "a.log", "FAILED"), tmp_path)
+    assert reason(Failure("r", "o", "a.log", "FAILED"), tmp_path) == "it ended without a message"
     assert last_lines(tmp_path / "none.log") == []
     said = summary(failures(ENDED), tmp_path, "./reproduce --profile 'a b'")
     assert said.startswith("2 jobs failed:")
@@ -412,6 +412,11 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     assert failed.returncode == 1
     assert re.search(r"jobs? failed:\n(?s:.*)  evaluate_method -> results/evaluation/mini/pope/", failed.stdout)
     assert "start again; only the rest is run:\n  ./reproduce table1 --cores 1" in failed.stdout
+    at_once = (
+        r"^FAILED evaluate method +mini · pope · himap   after [\d.]+ s\n"
+        r"    reason: error: models/mini: its weights are not whole .*\n    log: results/logs/evaluation/mini/pope/himap/"
+    )
+    assert re.search(at_once, failed.stdout, re.MULTILINE), failed.stdout
     told = world.run("status")
     # All four jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.
     assert row(told.stdout, "table1") == [2, 0, 4, 7]

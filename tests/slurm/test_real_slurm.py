@@ -35,7 +35,7 @@ def test_the_workflow_survives_a_bad_day_on_slurm(
 ) -> None:
     world = make_world(gpus=1, batch_size=2)
     less = ("count_flops:mem_mb=250*attempt*attempt*attempt", "count_flops:gpu=0")  # the first attempt: too little
-    process = world.start("table1", *PROFILE, "--set-resources", *less, WORLD_PAUSE="0.4")
+    process = world.start("table1", "-v", *PROFILE, "--set-resources", *less, WORLD_PAUSE="0.4")
 
     def until(what: Callable[[], object]) -> Any:
         """Wait for something in the middle of the run."""

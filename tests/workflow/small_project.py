@@ -75,7 +75,7 @@ class Project:
 
     def stale(self, *words: str) -> set[str]:
         """The files that a dry run would make, without the folder of results, and of a table or figure without its ending."""
-        said = self.call("-n", *words)
+        said = self.call("-n", "-v", *words)
         assert said.returncode == 0, said.stdout[-3000:]
         files = re.findall(r"^    output: (.+)$", said.stdout, re.MULTILINE)
         names = {name.split(" ")[0].removeprefix("results/") for line in files for name in line.split(", ")}

@@ -14,6 +14,9 @@ from functools import cache
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
+parts: dict[
+    str, dict[str, str]
+] = {}  # the modules behind each version that was computed, to say later which one changed
 
 
 @cache
@@ -28,9 +31,13 @@ def code_version(
     """
     digest = hashlib.sha256()
     skipped = {file for module in without for file in module_files(module, folder)[-1:]}
+    modules = {}
     for path, tree in sorted(trees_of(roots, skipped, unused, folder).items()):
+        modules[str(path.relative_to(folder))] = fingerprint(tree)[:8]
         digest.update(f"{path.relative_to(folder)}\0{fingerprint(tree)}\0".encode())
-    return digest.hexdigest()[:16]
+    version = digest.hexdigest()[:16]
+    parts[version] = modules
+    return version
 
 
 def trees_of(

@@ -172,7 +172,9 @@ def targets(words: Sequence[str]) -> list[str]:
 
 def check_target(target: str, plan: Plan, name: str) -> None:
     """Raise a ValueError if a target is neither known nor a file."""
-    known = plan.targets()
+    from himap.plan import OTHER_TARGETS
+
+    known = [*plan.targets(), *OTHER_TARGETS]
     if target in known or "/" in target or "." in target:
         return
     if target in plan.config.tables:

@@ -35,7 +35,7 @@ FIGURE_PARTS = {  # whose benchmarks a figure shows
     "figure8": "latency",
     "frontier": "grid",
 }
-GENERAL_TARGETS = ("ablations", "tables", "figures", "flops", "report", "all", "train_mini", "verify_original")
+OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # beside tables, figures and groups of them
 FIGURE_TABLES = {"ablations": ("ablation_stages", "ablation_criteria", "ablation_hierarchy")}
 
 
@@ -443,11 +443,6 @@ class Plan:
         """The figures that have something to show under this config."""
         return [name for name in FIGURES if self.figure_inputs(name) or name == "figure7"]
 
-    def targets(self) -> list[str]:
-        """What can be asked for by name."""
-        figures = [name for name in self.figures() if name != "ablations"]
-        return [*self.tables(), *figures, *GENERAL_TARGETS]
-
     def figure_inputs(self, figure: str) -> list[str]:
         """The results that a figure's data is drawn together from."""
         models, out = list(self.config.models), self.out
@@ -476,6 +471,19 @@ class Plan:
         """The ablation tables."""
         names = [table for table in FIGURE_TABLES["ablations"] if table in self.tables()]
         return [file for name in names for file in self.table_files(name)]
+
+    def targets(self) -> dict[str, list[str]]:
+        """What can be asked for by name, and its files."""
+        tables = {name: self.table_files(name) for name in self.tables()}
+        figures = {name: self.figure_files(name) for name in self.figures()}
+        ablations = self.ablation_files() + (figures.pop("ablations", []) if self.ablation_files() else [])
+        groups = {
+            "ablations": ablations,
+            "tables": [file for files in tables.values() for file in files],
+            "figures": [file for name in self.figures() for file in self.figure_files(name)],
+            "flops": self.all_flops(),
+        }
+        return {**tables, **figures, **groups}
 
     def all_flops(self) -> list[str]:
         """The costs of all models."""

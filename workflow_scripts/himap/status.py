@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from himap.endings import killed, last_lines, last_words, scheduler_words, signal_behind, silence
 from himap.jobs import bar, span
 from himap.journal import try_lock
 
@@ -42,6 +44,7 @@ INVISIBLE = re.compile(  # a job ended well, but its result does not appear
     r"[^\n]*\n([^\n]+?)(?: \(missing[^\n]*)?$",
     re.MULTILINE,
 )
+SHELL = re.compile(r"^    shell:\n        (.*?)\n        \(command exited", re.MULTILINE | re.DOTALL)
 REFUSAL = re.compile(r"sbatch failed[^\n]*error message was '(.*?)'\.?$", re.MULTILINE | re.DOTALL)
 
 
@@ -56,6 +59,8 @@ class Failure:
     cluster_log: str | None = None
     refused: str | None = None  # what the scheduler said when it did not take the job
     invisible: bool = False  # it ended well, but its output did not appear
+    signal: int | None = None  # what ended its shell
+    begun: float = 0.0  # when its last attempt was started
 
 
 def failures(snakemake_log: str) -> list[Failure]:
@@ -80,6 +85,8 @@ def failures(snakemake_log: str) -> list[Failure]:
             state=state[1] if state else None,
             cluster_log=cluster or None,
             refused=refusal[-1] if refusal and "sbatch" in body.partition("jobid:")[0] else None,
+            signal=signal_behind(snakemake_log[: error.start()], shell[1]) if (shell := SHELL.search(body)) else None,
+            begun=start_of(number[1], snakemake_log[: error.start()]) if number else 0.0,
         )
         found[number[1] if number else failure.output] = (error.start(), failure)
     for error in INVISIBLE.finditer(snakemake_log):
@@ -88,6 +95,14 @@ def failures(snakemake_log: str) -> list[Failure]:
         found[job] = (error.start(), Failure(rule, file, said[-1] if said else None, invisible=True))
     finished = {one[1]: one.start() for one in re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)}
     return [failure for number, (place, failure) in found.items() if finished.get(number, -1) < place]
+
+
+def start_of(number: str, snakemake_log: str) -> float:
+    """When Snakemake last started a job, by the time above its announcement; 0 if the log does not say."""
+    announced = re.findall(
+        rf"^\[([^\]\n]+)\]\n(?:local)?rule \w+:\n(?:    .*\n)*?    jobid: {number}$", snakemake_log, re.MULTILINE
+    )
+    return time.mktime(time.strptime(announced[-1])) if announced else 0.0
 
 
 def logs(state: Path, since: float = 0.0) -> list[Path]:
@@ -102,42 +117,39 @@ def latest_log(state: Path, since: float = 0.0) -> str:
     return next((text for text in texts if re.search(r"^Execute \d+ jobs", text, re.MULTILINE)), "")
 
 
-def last_lines(path: Path, count: int = 3) -> list[str]:
-    """The last lines of a log that say something; a bar that rewrites its line counts by its last state."""
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8", errors="replace")[-20_000:]
-    lines = [line.split("\r")[-1].rstrip() for line in text.split("\n")]
-    return [line for line in lines if line][-count:]
-
-
 def reason(failure: Failure, root: Path) -> str:
     """Why a job failed, in one line."""
-    said = last_lines(root / failure.log, 1) if failure.log else []
     if failure.invisible:
         return (
             "it ended well, but its output did not appear in time; start again, on a slow shared file system with a"
             " longer wait (--latency-wait 300)"
         )
-    ended = failure.state if failure.state in ENDED_FROM_OUTSIDE else ended_by(failure.cluster_log)
     if failure.refused:
         return f"SLURM did not take it: {' '.join(failure.refused.split())}"
+    ended = failure.state if failure.state in ENDED_FROM_OUTSIDE else ended_by(failure.cluster_log)
     if ended:
         return f"SLURM says {ended}: {ENDED_FROM_OUTSIDE[ended][1]}"
-    if said:
-        return said[-1].strip()
-    if failure.log:
-        return "its log is empty; the job was probably killed from outside (memory, time limit)"
-    return "see Snakemake's message above"
+    if failure.signal:
+        return killed(failure.signal)
+    log = root / failure.log if failure.log else None
+    if log and (words := last_words(log, failure.begun)):
+        return words
+    if failure.cluster_log and (words := scheduler_words(found_log(failure.cluster_log))):
+        return f"it never spoke itself; SLURM's log says: {words} ({found_log(failure.cluster_log)})"
+    return silence(log, failure.begun) if log else "see Snakemake's message above"
 
 
 def ended_by(log: str | None) -> str | None:
-    """The scheduler's word for a job's end, from its own log; an array's log lies one folder higher than it is said to."""
+    """The scheduler's word for a job's end, from its own log."""
     if log is None:
         return None
-    place = Path(log) if Path(log).is_file() else Path(log).parent.parent / Path(log).name
-    text = "\n".join(last_lines(place, 200))
+    text = "\n".join(last_lines(found_log(log), 200))
     return next((state for state, (sign, _) in ENDED_FROM_OUTSIDE.items() if re.search(sign, text)), None)
+
+
+def found_log(log: str) -> Path:
+    """A scheduler's log where it lies: an array's one folder higher than the plugin says."""
+    return Path(log) if Path(log).is_file() else Path(log).parent.parent / Path(log).name
 
 
 def summary(failed: Iterable[Failure], root: Path, again: str) -> str:
@@ -146,7 +158,7 @@ def summary(failed: Iterable[Failure], root: Path, again: str) -> str:
     lines = [f"{len(listed)} job{'' if len(listed) == 1 else 's'} failed:"]
     for one in listed:
         lines += [f"  {one.rule} -> {one.output}", f"    log: {one.log or 'none'}", f"    reason: {reason(one, root)}"]
-    lines += ["What was finished is kept. Mend the cause and start again; only the rest is run:", f"  {again}"]
+    lines += ["What was finished is kept. Fix the cause and start again; only the rest is run:", f"  {again}"]
     return "\n".join(lines)
 
 

@@ -1,0 +1,126 @@
+"""Snakemake's logger plugin `himap`: passes on to this project's view what happens in a run (`--logger himap`).
+
+Snakemake finds it by its name on the module path; run_workflow.py puts it there. Snakemake's own log file stays as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from himap.progress_view import Job, View
+from himap.reasons import Planned, explain
+from himap.status import failures
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+PASSED_ON = ("Nothing to be done", "Will exit after finishing")
+REPEATED = re.compile(r"Trying to restart job (\d+)\.")
+TOLD_OTHERWISE = (  # what the view, or the last lines of run_workflow.py, say better
+    "Exiting because a job execution failed",
+    "At least one job did not complete",
+    "WorkflowError:\nAt least one job did not complete",
+)
+
+
+class LogHandler(LogHandlerBase):
+    """Takes Snakemake's events in the order in which they happen."""
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = True
+    has_formatter = False
+    needs_rulegraph = False
+
+    def __post_init__(self) -> None:
+        self.dry = bool(self.common_settings.dryrun)
+        self.stream = sys.stdout if self.dry else sys.stderr
+        live = not self.dry and self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.view = View(Path.cwd(), self.stream, live)
+        self.planned: list[Planned] = []
+        self.errors = ""  # Snakemake says how a shell ended before it says whose it was, and of an array only once
+        self.interrupted = False
+        if not self.dry:
+            self.notice_interrupt()
+
+    def notice_interrupt(self) -> None:
+        """Know of Ctrl-C before the jobs that it ends are reported as failed."""
+        before = signal.getsignal(signal.SIGINT)
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGINT, handle)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell the view of one event."""
+        try:
+            self.tell(record, getattr(record, "event", None))
+        except Exception:
+            self.handleError(record)
+
+    def tell(self, record: logging.LogRecord, event: LogEvent | None) -> None:
+        """Sort an event; what has no event is a message, of which only warnings and errors count."""
+        facts: dict[str, Any] = record.__dict__
+        if event == LogEvent.RUN_INFO:
+            self.tell_counts(facts["stats"])
+        elif event == LogEvent.JOB_INFO:
+            self.tell_job(facts)
+        elif event == LogEvent.JOB_FINISHED:
+            self.view.finished(facts["job_id"])
+        elif event == LogEvent.JOB_ERROR:
+            self.tell_failure(record)
+        elif record.levelno >= logging.WARNING:
+            self.tell_trouble(record)
+        elif event is None and record.getMessage().startswith(PASSED_ON):
+            self.view.say(record.getMessage())
+        elif event is None and (again := REPEATED.match(record.getMessage())):
+            self.view.repeated(int(again[1]))
+
+    def tell_counts(self, stats: dict[str, int]) -> None:
+        """How many jobs there are; a dry run says it itself, with the reasons."""
+        if not self.dry:
+            self.view.planned(stats)
+
+    def tell_job(self, facts: dict[str, Any]) -> None:
+        """A job begins, or is listed by a dry run."""
+        wildcards = {name: str(value) for name, value in facts["wildcards"].items()}
+        if self.dry:
+            outputs = [name.split(" ")[0] for name in facts["output"] or ()]  # `x (deleted)`, `x (update)`
+            self.planned.append(Planned(Job(facts["rule_name"], wildcards), outputs, facts["reason"]))
+            return
+        log = next(iter(facts["log"] or ()), None)
+        self.view.described(facts["jobid"], Job(facts["rule_name"], wildcards, log, bool(facts["output"])))
+
+    def tell_failure(self, record: logging.LogRecord) -> None:
+        """A job failed; why is read from the same words that Snakemake writes into its log file."""
+        if not self.interrupted:
+            for failure in failures(f"{self.errors}\n{self.format(record)}\n"):
+                self.view.failed(record.__dict__["jobid"], failure)
+
+    def tell_trouble(self, record: logging.LogRecord) -> None:
+        """A warning or an error; how a job's shell ended is kept for the job's own report."""
+        text = self.format(record)
+        if text.startswith("RuleException:\nCalledProcessError") or "sbatch failed" in text:
+            self.errors = f"{self.errors}\n{text}"[-200_000:]
+        elif text.startswith("MissingOutputException") and (job := re.search(r"^Job (\d+) ", text, re.MULTILINE)):
+            for failure in failures(text):
+                self.view.failed(int(job[1]), failure)
+        elif text and not text.startswith(TOLD_OTHERWISE) and not self.interrupted:
+            self.view.say(text)
+
+    def close(self) -> None:
+        """The last words."""
+        self.view.close()
+        planned, self.planned = self.planned, []  # Snakemake closes twice
+        if planned:
+            print(explain(planned, Path.cwd()), file=self.stream, flush=True)
+        super().close()
