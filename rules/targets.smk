@@ -6,7 +6,7 @@ for name in plan.tables():
         name:
             name
         input:
-            plan.table_files(name),
+            plan.products([name]),
 
 
 for name in [one for one in plan.figures() if one != "ablations"]:
@@ -15,23 +15,22 @@ for name in [one for one in plan.figures() if one != "ablations"]:
         name:
             name
         input:
-            plan.figure_files(name),
+            plan.products([name]),
 
 
 rule ablations:
     input:
-        plan.ablation_files(),
-        plan.figure_files("ablations") if plan.ablation_files() else [],
+        plan.products([name for name in plan.figures() if name == "ablations"]),
 
 
 rule tables:
     input:
-        [file for name in plan.tables() for file in plan.table_files(name)],
+        [file for name in plan.tables() for file in plan.products(name)],
 
 
 rule figures:
     input:
-        [file for name in plan.figures() for file in plan.figure_files(name)],
+        [file for name in plan.figures() for file in plan.products(name)],
 
 
 rule flops:

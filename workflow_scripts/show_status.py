@@ -19,13 +19,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--configfile", nargs="+", metavar="FILE", default=[], help="as given to ./reproduce")
     arguments = parser.parse_args(argv)
     from himap.config import load
+    from himap.notes import INCOMPLETE, notes
     from himap.plan import Plan
-    from himap.status import noted, report, standing
+    from himap.status import report, standing
     from run_workflow import read_config
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     plan = Plan(load(read_config(named)))
-    unfinished = [output for output, _ in noted(ROOT / ".snakemake" / "incomplete")]  # a summary alone trusts them
+    unfinished = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # a summary alone trusts them
     again = ["--forcerun", *unfinished] if unfinished else []
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]
     asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
