@@ -25,12 +25,12 @@ rule ablations:
 
 rule tables:
     input:
-        [file for name in plan.tables() for file in plan.products(name)],
+        plan.products(plan.tables()),
 
 
 rule figures:
     input:
-        [file for name in plan.figures() for file in plan.products(name)],
+        plan.products(plan.figures()),
 
 
 rule flops:

@@ -125,7 +125,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         if obstacle := unwritable(ROOT / results_folder(words)):
             print(obstacle, file=sys.stderr)
             return 1
-        set_altered_aside()
+        altered = set_altered_aside(words)
         number = time.time_ns()
         write_text(LATEST, str(number))
         write_text(MARK, shlex.join(words))
@@ -133,25 +133,56 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         status = 1
         try:
             with warm_server(words) as (environment, held):
-                status = call(command, [lock.fileno(), *held], {**environment, RUN: f"{LATEST}:{number}"})
+                handed_on = [lock.fileno(), *held], {**environment, RUN: f"{LATEST}:{number}"}
+                if not (stopped := make_lost(command, words, altered, *handed_on)):
+                    status = call(command, *handed_on)
+                status = stopped or status
             MARK.unlink(missing_ok=True)
-            set_altered_aside()
+            set_altered_aside(words)
         finally:
             status = after(status, started, words)
     return status
 
 
-def set_altered_aside() -> None:
-    """Look at all results' checksums; those that are not what their jobs wrote are set aside."""
-    from himap.integrity import check
+def make_lost(
+    command: list[str], words: Sequence[str], altered: list[str], held: list[int], environment: dict[str, str]
+) -> int:
+    """Make the results first that are gone although their products are there; return a status if this was stopped.
 
-    for output in check(ROOT):
+    Those that come out the same get their old times, so that Snakemake then leaves their products alone.
+    """
+    from himap.integrity import distrust, lost
+    from himap.status import missing
+
+    if gone := set(lost(ROOT)):
+        asked = subprocess.run([*command, "--summary"], text=True, capture_output=True, check=False)
+        if files := sorted(gone & missing(asked.stdout)):
+            print(f"{len(files)} results that others were made from are missing; they are made first", file=sys.stderr)
+            status = call([*command, "--until", *files], held, environment)
+            if status > 128:
+                return status
+            altered = [*altered, *set_altered_aside(words)]
+        distrust(ROOT, altered)
+    return 0
+
+
+def set_altered_aside(words: Sequence[str]) -> list[str]:
+    """Look at all results' checksums; those that are not what their jobs wrote are set aside, and returned."""
+    from himap.integrity import ALWAYS_READ_MB, check
+
+    try:
+        bound = int(read_config(words)["execution"]["checksums_up_to_mb"])
+    except (OSError, ValueError, KeyError, TypeError):  # a wrong config is Snakemake's to refuse
+        bound = ALWAYS_READ_MB
+    altered = check(ROOT, bound)
+    for output in altered:
         print(
             f"{output}: not what its job wrote (checksum), altered or written by another job since;"
             " now in .snakemake/altered, to be made again",
             file=sys.stderr,
             flush=True,
         )
+    return altered
 
 
 def unwritable(folder: Path, advice: str = "Make room, mend it, or set `output` to another folder") -> str | None:
@@ -199,10 +230,18 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
 
 def call(command: list[str], held: list[int], environment: dict[str, str]) -> int:
     """Run Snakemake; it holds the lock too, so that a second start is refused even if only this process dies."""
+    stops: list[int] = []
     with subprocess.Popen(command, pass_fds=held, env=environment) as process:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
-        signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
-        return process.wait()
+
+        def stop(number: int, _: object) -> None:
+            stops.append(number)
+            if number == signal.SIGTERM:  # a terminal sends an interrupt to both
+                process.send_signal(number)
+
+        signal.signal(signal.SIGINT, stop)  # not SIG_IGN, which the next process would inherit
+        signal.signal(signal.SIGTERM, stop)
+        status = process.wait()
+    return 128 + stops[0] if stops and status else status
 
 
 def after(status: int, started: float, words: Sequence[str]) -> int:

@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     plan = Plan(load(read_config(named)))
-    unfinished = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # a summary alone trusts them
+    known = {*plan.products(plan.experiments), f"{plan.out}/report.html"}
+    marked = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # a summary alone trusts them
+    unfinished = [output for output in marked if output in known]  # others are of another config
     again = ["--forcerun", *unfinished] if unfinished else []
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]
     asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

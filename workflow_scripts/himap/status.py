@@ -216,6 +216,12 @@ def parse_summary(text: str) -> tuple[dict[str, str], set[str]]:
     return rules, current
 
 
+def missing(summary_text: str) -> set[str]:
+    """Return the outputs that are not there, temporary ones left out, from `snakemake --summary`."""
+    rows = (line.split("\t") for line in summary_text.splitlines())
+    return {cells[0] for cells in rows if len(cells) >= 6 and cells[-2] == "missing"}
+
+
 def standing(root: Path, summary_text: str) -> Standing:
     """Put together what Snakemake says and what its notes say."""
     state = root / ".snakemake"
@@ -233,7 +239,7 @@ def standing(root: Path, summary_text: str) -> Standing:
         else "failed"
         if output in broken
         else "done"
-        if output in current
+        if output in made
         else "waiting"
         for output in rules
     }
