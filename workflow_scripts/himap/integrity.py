@@ -36,11 +36,12 @@ ALWAYS_READ_MB = 64  # see `execution.checksums_up_to_mb` in the config
 
 @dataclass(frozen=True)
 class Made:
-    """Snakemake's note of an output: when the last attempt at it began and ended, and from what it was made."""
+    """Snakemake's note of an output: when the last attempt at it began and ended, from what it was made, the job's log."""
 
     begun: float
     ended: float
     inputs: tuple[str, ...]
+    logs: tuple[str, ...]
 
 
 def check(root: Path, always_read_mb: int = ALWAYS_READ_MB) -> list[str]:
@@ -99,10 +100,11 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 
 def lost(root: Path) -> list[str]:
-    """Return the outputs that are gone although something that was made from them is there."""
+    """Return the outputs that are gone although something is there that was made from them, or from others of their job."""
     made = finished(root)
     needed = {name for output, product in made.items() if (root / output).exists() for name in product.inputs}
-    return sorted(output for output in made if output in needed and not (root / output).exists())
+    jobs = {made[name].logs for name in needed if name in made}  # a job is known by its log
+    return sorted(output for output, one in made.items() if one.logs in jobs and not (root / output).exists())
 
 
 def distrust(root: Path, altered: Iterable[str] = ()) -> None:
@@ -139,7 +141,8 @@ def finished(root: Path) -> dict[str, Made]:
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
             ended = float(note["endtime"])
-            made[output] = Made(float(note.get("starttime") or ended), ended, tuple(note.get("input") or ()))
+            begun = float(note.get("starttime") or ended)
+            made[output] = Made(begun, ended, tuple(note.get("input") or ()), tuple(note.get("log") or (output,)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return made
