@@ -30,7 +30,8 @@ wildcard_constraints:
 
 rule all:
     default_target: True
-    input:
+    input:  # all files by name: a file that is there would hide that what it was made from is not
+        plan.products(plan.experiments),
         f"{plan.out}/report.html",
 
 

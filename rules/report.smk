@@ -7,8 +7,8 @@ from himap.report.facts import page_inputs, report_facts
 
 rule report:
     input:
-        rules.tables.input,
-        rules.figures.input,
+        [file for name in plan.tables() for file in plan.table_files(name)],
+        [file for name in plan.figures() for file in plan.figure_files(name)],
         page=ancient(page_inputs()),
     output:
         f"{out}/report.html",

@@ -1,9 +1,14 @@
 # Each experiment of the paper by name, so that one of them can be made alone, and groups of them.
 
-for name, files in plan.targets().items():
+for name, names in plan.members().items():
 
     rule:
         name:
             name
         input:
-            files,
+            plan.products(names),
+
+
+rule flops:
+    input:
+        plan.all_flops(),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from himap.files import write_text
+from himap.integrity import mark_unfinished
+from himap.notes import STATE, is_being_made
 from himap.scripting import run
 
 
@@ -32,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     out = arguments.out or f"{results}/report.html"
     write_text(out, render(facts, results))
+    is_by_hand = arguments.settings is None and arguments.out is None and not is_being_made(out)
+    if is_by_hand:  # of what is there; the next run writes its own
+        mark_unfinished(STATE, str(Path(out)))
     print(f"{out} written")
 
 

@@ -129,7 +129,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
             return 1
         if is_local(words):
             warn_without_gpu(settings(words))
-        set_altered_aside()
+        altered = set_altered_aside(words)
         warn_of_other_versions(ROOT / results_folder(words))
         number = time.time_ns()
         write_text(LATEST, str(number))
@@ -138,25 +138,56 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         status = 1
         try:
             with warm_server(words) as (environment, held):
-                status = call(command, [lock.fileno(), *held], {**environment, RUN: f"{LATEST}:{number}"})
+                handed_on = [lock.fileno(), *held], {**environment, RUN: f"{LATEST}:{number}"}
+                if not (stopped := make_lost(command, words, altered, *handed_on)):
+                    status = call(command, *handed_on)
+                status = stopped or status
             MARK.unlink(missing_ok=True)
-            set_altered_aside()
+            set_altered_aside(words)
         finally:
             status = after(status, started, words)
     return status
 
 
-def set_altered_aside() -> None:
-    """Look at all results' checksums; those that are not what their jobs wrote are set aside."""
-    from himap.integrity import check
+def make_lost(
+    command: list[str], words: Sequence[str], altered: list[str], held: list[int], environment: dict[str, str]
+) -> int:
+    """Make the results first that are gone although their products are there; return a status if this was stopped.
 
-    for output in check(ROOT):
+    Those that come out the same get their old times, so that Snakemake then leaves their products alone.
+    """
+    from himap.integrity import distrust, lost
+    from himap.status import missing
+
+    if gone := set(lost(ROOT)):
+        asked = subprocess.run([*command, "--summary"], text=True, capture_output=True, check=False)
+        if files := sorted(gone & missing(asked.stdout)):
+            print(f"{len(files)} results that others were made from are missing; they are made first", file=sys.stderr)
+            status = call([*command, "--until", *files], held, environment)
+            if status > 128:
+                return status
+            altered = [*altered, *set_altered_aside(words)]
+        distrust(ROOT, altered)
+    return 0
+
+
+def set_altered_aside(words: Sequence[str]) -> list[str]:
+    """Look at all results' checksums; those that are not what their jobs wrote are set aside, and returned."""
+    from himap.integrity import ALWAYS_READ_MB, check
+
+    try:
+        bound = int(settings(words)["execution"]["checksums_up_to_mb"])
+    except (OSError, ValueError, KeyError, TypeError):  # a wrong config is Snakemake's to refuse
+        bound = ALWAYS_READ_MB
+    altered = check(ROOT, bound)
+    for output in altered:
         print(
             f"{output}: not what its job wrote (checksum), altered or written by another job since;"
             " now in .snakemake/altered, to be made again",
             file=sys.stderr,
             flush=True,
         )
+    return altered
 
 
 def unwritable(folder: Path, advice: str = "Make room, mend it, or set `output` to another folder") -> str | None:
@@ -211,20 +242,17 @@ def call(command: list[str], held: list[int], environment: dict[str, str]) -> in
 
     A run that a signal ended has the status 128 + signal, as a shell would say it, whatever Snakemake makes of it.
     """
-    started: list[subprocess.Popen[bytes]] = []
+    INTERRUPTS.clear()
+    with subprocess.Popen(command, pass_fds=held, env=environment) as process:
 
-    def note(number: int, _: object) -> None:
-        INTERRUPTS.append((number, time.time()))
-        if number == signal.SIGTERM:  # a terminal sends SIGINT to Snakemake, too
-            for process in started:
+        def note(number: int, _: object) -> None:
+            INTERRUPTS.append((number, time.time()))
+            if number == signal.SIGTERM:  # a terminal sends an interrupt to both
                 process.send_signal(number)
 
-    INTERRUPTS.clear()
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
-    with subprocess.Popen(command, pass_fds=held, env=environment) as snakemake:
-        started.append(snakemake)
-        status = snakemake.wait()
+        signal.signal(signal.SIGINT, note)  # not SIG_IGN, which the next process would inherit
+        signal.signal(signal.SIGTERM, note)
+        status = process.wait()
     return 128 + INTERRUPTS[0][0] if status and INTERRUPTS else status
 
 

@@ -21,13 +21,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.command_line import DEFAULT_CONFIG
     from himap.config import load
     from himap.config_files import read_config
+    from himap.notes import INCOMPLETE, notes
     from himap.plan import Plan
-    from himap.status import noted, report, standing
+    from himap.status import report, standing
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     files = arguments.configfile or [DEFAULT_CONFIG]
     plan = Plan(load(read_config(files), ", ".join(files)))
-    unfinished = [output for output, _ in noted(ROOT / ".snakemake" / "incomplete")]  # a summary alone trusts them
+    known = {*plan.products(plan.experiments), f"{plan.out}/report.html"}
+    marked = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # a summary alone trusts them
+    unfinished = [output for output in marked if output in known]  # others are of another config
     again = ["--forcerun", *unfinished] if unfinished else []
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]
     asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -420,6 +420,9 @@ class Execution(Section):
     """Processor threads of a model job."""
     runtime_minutes: Count = 240
     """Time that a model job asks a cluster for."""
+    checksums_up_to_mb: Count = 64
+    """Results up to this size are read at every start, to see that they are what their jobs wrote; of larger ones this is
+    done only if size or time differ."""
 
 
 class FigureStyle(Section):

@@ -1,4 +1,4 @@
-"""Atomic writing: a reader sees the old file or the whole new one, never half of it."""
+"""Atomic writing: a reader sees the old file or the whole new one, never half of it, also after a power failure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from himap.notes import is_being_made, note_written
 
 
 @contextmanager
 def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
     """Yield a temporary name beside `path`; when the block ends well it is flushed to disk and renamed onto `path`.
 
-    A private file is for this user alone.
+    A private file is for this user alone. If `path` is an output of the Snakemake job that this process is, its checksum
+    is noted.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,9 +33,23 @@ def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o600 if private else 0o666 & ~mask)
+        digest = sha256(temporary) if is_being_made(path) else None
         temporary.replace(path)
+        flush_folder(path.parent)
+        if digest is not None:
+            note_written(path, digest)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring a folder's list of names to disk, without which a renamed file may be gone after a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some shared file systems cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | Path, text: str, private: bool = False) -> None:

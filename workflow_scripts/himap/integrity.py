@@ -1,128 +1,154 @@
-"""Results that were altered after they were made: noticed by checksum at the next start, set aside, and so made again.
+"""Results that are not what their jobs wrote: noticed by checksum at a run's start and end, set aside, and made again.
 
-One ledger in the workflow's own folder: for each output the end of the job that made it, its size, time and SHA-256. A
-job that ran since the last look has another end, and its output is taken into the ledger as it is.
+A job notes the checksums of its outputs before it ends (`himap.notes`). A file without such a note is taken as it is.
 
-Snakemake does not miss a file whose products are there. So where a job that had to be done anew lost its old output and
-came to no end, or its output was set aside here, what was made from the old output gets Snakemake's mark of an
-unfinished file: it is made again, and for it the lost file.
+Whoever is made again and comes out the same gets its old time back: what was made from it is still good. Snakemake cannot
+see that while it runs, as it plans all of a run's jobs at its start. So results that are lost, but whose products are
+there, are made in a run of their own before the others.
+
+Where that fails, Snakemake would not miss a lost file whose products are there. So what was made from an output that was
+altered, or that had to be made anew, gets Snakemake's mark of an unfinished file.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from himap.files import read_json, sha256, write_text
+from himap.files import read_json, sha256
 from himap.jobs import library_versions
-from himap.status import noted
+from himap.notes import (
+    INCOMPLETE,
+    METADATA,
+    Checksum,
+    is_being_made,
+    note_path,
+    notes,
+    read_checksum,
+    write_checksum,
+)
 
-ALWAYS_READ = 64_000_000  # bytes; larger files are read again only if size or time differ
+ALWAYS_READ_MB = 64  # see `execution.checksums_up_to_mb` in the config
 
 
 @dataclass(frozen=True)
 class Made:
-    """Snakemake's note of an output: when the last attempt at it began and ended, from what, and where the note stands."""
+    """Snakemake's note of an output: when the last attempt at it began and ended, from what it was made, the job's log."""
 
     begun: float
     ended: float
     inputs: tuple[str, ...]
-    note: Path
+    logs: tuple[str, ...]
 
 
-def check(root: Path) -> list[str]:
-    """Set aside every output that is not what its job wrote, bring the ledger up to date; returns what was set aside."""
-    made = finished(root / ".snakemake" / "metadata")
-    ledger_file = root / ".snakemake" / "checksums.json"
-    ledger = read_ledger(ledger_file)
-    now: dict[str, list[Any]] = {}
+def check(root: Path, always_read_mb: int = ALWAYS_READ_MB) -> list[str]:
+    """Set aside every output that is not what its job wrote; return these."""
+    state, always_read = root / ".snakemake", always_read_mb * 1_000_000
     altered = []
-    for output, one in made.items():
+    for output, made in finished(root).items():
         path = root / output
-        if not path.is_file():
+        if not path.is_file() or is_being_made(output, state):  # what is unfinished is made again anyway
             continue
-        known = ledger.get(output)
-        if known is None or known[0] != one.ended:
-            now[output] = [one.ended, *facts(path), sha256(path)]
-        elif is_as_written(path, known):
-            now[output] = known
+        known = read_checksum(output, state)
+        if known is None:
+            write_checksum(output, Checksum(*size_and_time(path), sha256(path)), state)
+        elif is_as_written(path, known, always_read):
+            settle(root, output, known, made, always_read)
         else:
             altered.append(output)
-            aside = root / ".snakemake" / "altered" / output
+            aside = set_aside_path(root, output)
             aside.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, aside)
-    if now != ledger:
-        write_text(ledger_file, json.dumps(now))
-    distrust(root, made, altered)
     return altered
 
 
-def distrust(root: Path, made: dict[str, Made], altered: Collection[str] = ()) -> None:
+def set_aside_path(root: Path, output: str) -> Path:
+    """Return where an altered output is kept; one outside of the project has its whole path there."""
+    return root / ".snakemake" / "altered" / output.lstrip("/")
+
+
+def is_as_written(path: Path, known: Checksum, always_read: int) -> bool:
+    """Return whether a file is what its job wrote; above `always_read` bytes, its size and time may speak for it."""
+    size, time = size_and_time(path)
+    if size != known.size:
+        return False
+    return (size > always_read and time == known.time) or sha256(path) == known.sha256
+
+
+def settle(root: Path, output: str, known: Checksum, made: Made, always_read: int) -> None:
+    """Give a file that was made again and came out the same its old time back, and note the time that it has now."""
+    path = root / output
+    if known.since and known.since >= newest(root / name for name in made.inputs):  # else it would look outdated
+        os.utime(path, ns=(known.since, known.since))
+    time = path.stat().st_mtime_ns
+    if known.since or (known.size > always_read and time != known.time):  # Snakemake touches an output after its job
+        write_checksum(output, replace(known, time=time, since=None), root / ".snakemake")
+
+
+def newest(paths: Iterable[Path]) -> int:
+    """Return the latest time of those files that are there."""
+    return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Return a file's size and its time in nanoseconds."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+def lost(root: Path) -> list[str]:
+    """Return the outputs that are gone although something is there that was made from them, or from others of their job."""
+    made = finished(root)
+    needed = {name for output, product in made.items() if (root / output).exists() for name in product.inputs}
+    jobs = {made[name].logs for name in needed if name in made}  # a job is known by its log
+    return sorted(output for output, one in made.items() if one.logs in jobs and not (root / output).exists())
+
+
+def distrust(root: Path, altered: Iterable[str] = ()) -> None:
     """Mark as unfinished what is there and was made from a lost file that was altered or had to be made anew."""
-    marks = root / ".snakemake" / "incomplete"
-    lost = {output for output in made if not (root / output).exists()}
+    made = finished(root)
+    state = root / ".snakemake"
+    set_aside = set(altered)
+    gone = {output for output in made if not (root / output).exists()}
 
     def is_outdated(output: str, product: Made) -> bool:
-        one = made[output]
-        if output in altered or (marks / note_name(root, one)).exists() or one.begun > product.ended:
-            return True  # a later attempt came to no end
-        sources = [name for name in one.inputs if name in made]
-        return any(is_outdated(name, one) if name in lost else made[name].begun > one.ended for name in sources)
+        source = made[output]
+        if output in set_aside or is_being_made(output, state) or source.begun > product.ended:
+            return True  # a later attempt did not finish
+        names = [name for name in source.inputs if name in made]
+        return any(is_outdated(name, source) if name in gone else made[name].begun > source.ended for name in names)
 
-    for output, one in made.items():
-        mark = marks / note_name(root, one)
-        if output in lost or mark.exists():
-            continue
-        if any(is_outdated(name, one) for name in one.inputs if name in lost):
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.write_text("{}")
+    for output, product in made.items():
+        if output not in gone and any(is_outdated(name, product) for name in product.inputs if name in gone):
+            mark_unfinished(state, output)
 
 
-def note_name(root: Path, one: Made) -> Path:
-    """The name under which Snakemake keeps all notes of an output."""
-    return one.note.relative_to(root / ".snakemake" / "metadata")
+def mark_unfinished(state: Path, output: str) -> None:
+    """Have Snakemake make an output again, whatever it looks like."""
+    mark = note_path(state / INCOMPLETE, output)
+    if not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text("{}", encoding="utf-8")
 
 
-def is_as_written(path: Path, known: list[Any]) -> bool:
-    """Whether a file is still what the ledger says."""
-    _, size, time, digest = known
-    if path.stat().st_size != size:
-        return False
-    return (size > ALWAYS_READ and path.stat().st_mtime_ns == time) or sha256(path) == digest
-
-
-def facts(path: Path) -> list[int]:
-    """Size and time."""
-    return [path.stat().st_size, path.stat().st_mtime_ns]
-
-
-def read_ledger(path: Path) -> dict[str, list[Any]]:
-    """The ledger; a damaged one is begun anew."""
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = isinstance(held, dict) and all(isinstance(row, list) and len(row) == 4 for row in held.values())
-    return held if whole else {}
-
-
-def finished(metadata: Path) -> dict[str, Made]:
-    """Every output that a job finished, from Snakemake's notes."""
-    found = {}
-    for output, path in noted(metadata):
+def finished(root: Path) -> dict[str, Made]:
+    """Return every output that a job finished, from Snakemake's notes."""
+    made = {}
+    for output, path in notes(root / ".snakemake" / METADATA):
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
             ended = float(note["endtime"])
-            found[output] = Made(float(note.get("starttime") or ended), ended, tuple(note.get("input") or ()), path)
+            begun = float(note.get("starttime") or ended)
+            made[output] = Made(begun, ended, tuple(note.get("input") or ()), tuple(note.get("log") or (output,)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-    return found
+    return made
 
 
 def warn_of_other_versions(results: Path) -> None:

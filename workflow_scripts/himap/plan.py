@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Plan:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.out = config.output.rstrip("/")
+        self.out = str(Path(config.output))  # as a script that is told a file's name spells it
         self._resolved: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._methods = {name: method.model_dump(exclude_none=True) for name, method in config.methods.items()}
 
@@ -402,6 +403,10 @@ class Plan:
         """The benchmark's samples."""
         return f"{self.out}/benchmarks/{benchmark}/samples.parquet"
 
+    def benchmark_manifest(self, benchmark: str) -> str:
+        """The record of where the samples come from."""
+        return f"{self.out}/benchmarks/{benchmark}/manifest.json"
+
     def manifest(self, model: str) -> str:
         """The record that a model is here, with its files' checksums."""
         return f"{self.out}/models/{model}/manifest.json"
@@ -467,23 +472,73 @@ class Plan:
             return [f"{out}/tables/{table}.csv" for table in FIGURE_TABLES["ablations"] if table in self.tables()]
         return []
 
-    def ablation_files(self) -> list[str]:
-        """The ablation tables."""
-        names = [table for table in FIGURE_TABLES["ablations"] if table in self.tables()]
-        return [file for name in names for file in self.table_files(name)]
+    # ---- the jobs behind each table and figure, as the files that each of them leaves
+
+    @cached_property
+    def experiments(self) -> dict[str, list[tuple[str, ...]]]:
+        """Return the jobs that each table and each figure needs, from models and benchmarks on."""
+        jobs = {name: self.table_jobs(name) for name in self.tables()}
+        jobs |= {name: self.figure_jobs(name) for name in self.figures()}
+        return {name: list(dict.fromkeys(listed)) for name, listed in jobs.items()}
+
+    def products(self, names: Iterable[str]) -> list[str]:
+        """Return every file that some tables and figures consist of or are made from, temporary files left out."""
+        temporary = {file for benchmark in self.config.benchmarks for file in self.sample_inputs(benchmark)}
+        files = dict.fromkeys(file for name in names for job in self.experiments[name] for file in job)
+        return [file for file in files if file not in temporary]
+
+    def table_jobs(self, table: str) -> list[tuple[str, ...]]:
+        """Return the jobs behind a table, itself included."""
+        jobs = [job for cell in self.table_cells(table) for job in self.evaluation_jobs(*cell)]
+        for model in self.table_models(table):
+            for kind in self.table_kinds(table):
+                jobs += [*self.source_jobs(model, self.example_of(kind)), (*self.flops(model, [kind]),)]
+        return [*jobs, (*self.table_files(table),)]
+
+    def figure_jobs(self, figure: str) -> list[tuple[str, ...]]:
+        """Return the jobs behind a figure, itself included."""
+        jobs: list[tuple[str, ...]] = []
+        for file in self.figure_inputs(figure):
+            if Path(file).parent == Path(self.out, "tables"):
+                jobs += self.table_jobs(Path(file).stem)
+                continue
+            step, model, task = file.removeprefix(f"{self.out}/").split("/")[:3]
+            jobs += self.source_jobs(model, Path(task).stem)
+            jobs += [(f"{self.out}/grid/{model}/{task}/predictions.jsonl",)] if step == "grid" else []
+            jobs.append((file,))
+        return [*jobs, (f"{self.out}/figures/data/{figure}.csv",), (*self.figure_files(figure),)]
+
+    def source_jobs(self, model: str, benchmark: str) -> list[tuple[str, ...]]:
+        """Return the jobs that bring a model and a benchmark here."""
+        converted = [(folder,) for folder in self.converted(model)]
+        drawn = [(file,) for file in self.sample_inputs(benchmark)]
+        samples = (self.samples(benchmark), self.benchmark_manifest(benchmark))
+        return [*converted, (self.manifest(model),), *drawn, samples]
+
+    def evaluation_jobs(self, model: str, benchmark: str, method: str) -> list[tuple[str, ...]]:
+        """Return the jobs behind a cell of a table."""
+        jobs = [*self.source_jobs(model, benchmark), *[(file,) for file in self.shards(model, benchmark, method)]]
+        jobs.append((self.evaluation(model, benchmark, method, "predictions.jsonl"),))
+        if self.scored(benchmark):
+            jobs += [(file,) for file in self.judgements(benchmark, model, method)]
+            jobs.append((*self.result(model, benchmark, method),))
+        return jobs
+
+    def members(self) -> dict[str, list[str]]:
+        """Return the tables and figures that each target stands for."""
+        figures = self.figures()
+        single = {name: [name] for name in [*self.tables(), *figures] if name != "ablations"}
+        ablations = [name for name in figures if name == "ablations"]
+        return {**single, "ablations": ablations, "tables": list(self.tables()), "figures": figures}
 
     def targets(self) -> dict[str, list[str]]:
-        """What can be asked for by name, and its files."""
-        tables = {name: self.table_files(name) for name in self.tables()}
-        figures = {name: self.figure_files(name) for name in self.figures()}
-        ablations = self.ablation_files() + (figures.pop("ablations", []) if self.ablation_files() else [])
-        groups = {
-            "ablations": ablations,
-            "tables": [file for files in tables.values() for file in files],
-            "figures": [file for name in self.figures() for file in self.figure_files(name)],
-            "flops": self.all_flops(),
-        }
-        return {**tables, **figures, **groups}
+        """Return what can be asked for by name, and the files to look at afterwards."""
+        files = {name: self.table_files(name) for name in self.tables()}
+        files |= {name: self.figure_files(name) for name in self.figures()}
+        named = {target: [file for name in names for file in files[name]] for target, names in self.members().items()}
+        tables = FIGURE_TABLES["ablations"] if named["ablations"] else ()
+        named["ablations"] += [file for name in tables if name in files for file in files[name]]
+        return {**named, "flops": self.all_flops()}
 
     def all_flops(self) -> list[str]:
         """The costs of all models."""

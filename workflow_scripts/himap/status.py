@@ -5,12 +5,11 @@ Which outputs are up to date is asked of Snakemake; what runs and what failed is
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING
 from himap.endings import killed, last_lines, last_words, scheduler_words, signal_behind, silence
 from himap.jobs import bar, span
 from himap.journal import try_lock
+from himap.notes import INCOMPLETE, METADATA, notes
 
 if TYPE_CHECKING:
     from himap.plan import Plan
 
 STATES = ("done", "running", "failed", "waiting")
-STEPS = ("models", "benchmarks", "evaluation", "saliency", "disruption", "flops", "latency", "grid")
 ENDED_FROM_OUTSIDE = {  # what a scheduler calls it, what its log says of it, what it means and what helps
     "OUT_OF_MEMORY": (
         r"exceeded (?:job )?memory limit|oom.?kill",
@@ -163,36 +162,9 @@ def summary(failed: Iterable[Failure], root: Path, again: str) -> str:
 
 
 def experiments(plan: Plan) -> dict[str, list[str]]:
-    """The first output of every job that each experiment needs."""
-    found: dict[str, list[str]] = {}
-    for table in plan.tables():
-        found[table] = with_sources(plan, plan.table_inputs(table)) + plan.table_files(table)[:1]
-    for figure in plan.figures():
-        data = [f"{plan.out}/figures/data/{figure}.csv", *plan.figure_files(figure)[:1]]
-        found[figure] = with_sources(plan, plan.figure_inputs(figure)) + data
-    found["report"] = [f"{plan.out}/report.html"]
-    return {name: list(dict.fromkeys(files)) for name, files in found.items()}
-
-
-def with_sources(plan: Plan, files: Iterable[str]) -> list[str]:
-    """Results with what they are made from: shards, predictions, samples, models."""
-    found: list[str] = []
-    for file in files:
-        if file.endswith("per_sample.parquet"):
-            continue
-        parts = file.removeprefix(plan.out + "/").split("/")
-        if parts[0] in STEPS and parts[1] in plan.config.models:
-            found += [*plan.converted(parts[1]), plan.manifest(parts[1])]
-            benchmark = plan.example_of(Path(file).stem) if parts[0] == "flops" else Path(parts[2]).stem
-            found += [*plan.sample_inputs(benchmark), plan.samples(benchmark)]
-        if parts[0] == "evaluation":
-            cell = (parts[1], parts[2], parts[3])
-            found += [*plan.shards(*cell), plan.evaluation(*cell, "predictions.jsonl")]
-            found += plan.judgements(cell[1], cell[0], cell[2])
-        if parts[0] == "grid":
-            found.append(f"{plan.out}/grid/{parts[1]}/{parts[2]}/predictions.jsonl")
-        found.append(file)
-    return found
+    """Return the first output of every job that each experiment needs."""
+    found = {name: [outputs[0] for outputs in jobs] for name, jobs in plan.experiments.items()}
+    return {**found, "report": [f"{plan.out}/report.html"]}
 
 
 def log_of(output: str, out: str) -> str:
@@ -203,22 +175,11 @@ def log_of(output: str, out: str) -> str:
     return f"{out}/logs/{path.with_suffix('.log') if path.suffix in ('.jsonl', '.parquet', '.csv') else f'{path}.log'}"
 
 
-def noted(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The outputs that Snakemake keeps notes of in a folder, and the notes: names are encoded, and long ones cut into folders."""
-    for path in sorted(folder.glob("**/*")):
-        if path.is_file():
-            coded = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
-            try:
-                yield base64.urlsafe_b64decode(coded).decode(), path
-            except ValueError:
-                continue
-
-
 def under_way(state: Path) -> set[str]:
     """Outputs of jobs that this run began and did not end; older marks were left by a run that was killed."""
     begin = state / "reproduce.running"
     since = begin.stat().st_mtime if begin.exists() else 0.0
-    return {output for output, path in noted(state / "incomplete") if path.stat().st_mtime >= since}
+    return {output for output, path in notes(state / INCOMPLETE) if path.stat().st_mtime >= since}
 
 
 def is_held(lock: Path) -> bool:
@@ -233,7 +194,7 @@ def durations(state: Path) -> dict[str, list[float]]:
     """Seconds that each finished job took, by rule."""
     found: dict[str, list[float]] = defaultdict(list)
     seen: set[tuple[str, float]] = set()
-    for _, path in noted(state / "metadata"):
+    for _, path in notes(state / METADATA):
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
             rule, begun, ended = note["rule"], float(note["starttime"]), float(note["endtime"])
@@ -268,6 +229,12 @@ def parse_summary(text: str) -> tuple[dict[str, str], set[str]]:
     return rules, current
 
 
+def missing(summary_text: str) -> set[str]:
+    """Return the outputs that are not there, temporary ones left out, from `snakemake --summary`."""
+    rows = (line.split("\t") for line in summary_text.splitlines())
+    return {cells[0] for cells in rows if len(cells) >= 6 and cells[-2] == "missing"}
+
+
 def standing(root: Path, summary_text: str) -> Standing:
     """Put together what Snakemake says and what its notes say."""
     state = root / ".snakemake"
@@ -285,7 +252,7 @@ def standing(root: Path, summary_text: str) -> Standing:
         else "failed"
         if output in broken
         else "done"
-        if output in current
+        if output in made
         else "waiting"
         for output in rules
     }

@@ -1,0 +1,145 @@
+"""A run is whole or says what it lacks: altered, lost and missing results are made again, and only what needs it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from world import World, kill_group, wait_for
+
+SCORE = "results/evaluation/mini/pope/himap/score.json"
+
+
+def flip_a_bit(path: Path) -> None:
+    """Alter one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def score_higher(path: Path) -> None:
+    """Put another score where the score is."""
+    text = path.read_text()
+    changed = re.sub(r'("\w+": )\d+\.\d+', r"\g<1>99.9", text)
+    assert changed != text
+    path.write_text(changed)
+
+
+def fill_with_zeros(path: Path) -> None:
+    """Leave what a power failure leaves of a file whose data never reached the disk."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [score_higher, fill_with_zeros])
+def test_a_result_that_is_altered_after_a_kill_does_not_reach_the_table(
+    copy_of_finished: World, finished: World, damage: Callable[[Path], None]
+) -> None:
+    world = copy_of_finished
+    shutil.rmtree(world.folder / "results")
+    shutil.rmtree(world.folder / ".snakemake")
+    score = world.folder / SCORE
+    process = world.start("table1", "--cores", "1")
+    wait_for(
+        lambda: score.exists() and "Finished jobid" in made_after(world, "score_predictions"), 900, "a score is there"
+    )
+    kill_group(process)
+    damage(score)
+    done = world.run("table1", "--cores", "2")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"{SCORE}: not what its job wrote (checksum)" in done.stdout
+    assert world.tables() == finished.tables()
+
+
+def made_after(world: World, rule: str) -> str:
+    """Return what a run said since it began the himap score."""
+    return (world.folder / "said.log").read_text().partition(f"rule {rule}:")[2].partition(SCORE)[2]
+
+
+def test_an_altered_manifest_is_made_again_and_nothing_that_was_made_from_it(
+    copy_of_finished: World, finished: World
+) -> None:
+    world = copy_of_finished
+    names = ("results/models/mini/manifest.json", "results/benchmarks/pope/manifest.json")
+    for name in names:
+        flip_a_bit(world.folder / name)
+    done = world.run("table1", "--cores", "2")
+    assert done.returncode == 0, done.stdout[-3000:]
+    for name in names:
+        assert f"{name}: not what its job wrote (checksum)" in done.stdout
+        assert (world.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+    assert world.counts() == {}  # no question was asked again
+    assert "rule make_table:" not in done.stdout
+    assert "Nothing to be done" in world.run("table1", "-n").stdout
+
+
+def nothing_run(world: World) -> None:
+    """A fresh clone."""
+    shutil.rmtree(world.folder / "results")
+    shutil.rmtree(world.folder / ".snakemake")
+
+
+def page_only(world: World) -> None:
+    """A fresh clone in which only the page was written."""
+    nothing_run(world)
+    assert world.run("report").returncode == 0
+    assert (world.folder / "results" / "report.html").is_file()
+
+
+def half_run(world: World) -> None:
+    """A clone in which the answers of two methods, the scores and the table are still to be made."""
+    for method in ("fastv", "himap"):
+        shutil.rmtree(world.shard(method).parent)
+    (world.folder / "results/evaluation/mini/pope/vanilla/score.json").unlink()
+    delete_table(world)
+
+
+def delete_table(world: World) -> None:
+    """A table is gone."""
+    for path in (world.folder / "results" / "tables").glob("table1.*"):
+        path.unlink()
+
+
+def open_journal(world: World) -> None:
+    """An evaluation was killed: its journal is there, its answers are not."""
+    shard = world.shard("himap")
+    shard.rename(f"{shard}.journal")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prepare", "done", "missing"),
+    [
+        (nothing_run, 0, 13),
+        (page_only, 0, 13),
+        (half_run, 5, 8),  # model, samples, costs, the unpruned model's answers twice
+        (delete_table, 12, 1),
+        (open_journal, 10, 3),  # its answers, their merging, and the scores; the table is waiting too
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_status_looks_at_files(
+    copy_of_finished: World, prepare: Callable[[World], None], done: int, missing: int
+) -> None:
+    world = copy_of_finished
+    prepare(world)
+    told = world.run("status")
+    assert told.returncode == 0, told.stdout[-2000:]
+    line = next(line for line in told.stdout.splitlines() if line.startswith("table1 "))
+    counts = [int(word) for word in line.split()[1:5]]
+    expected_waiting = missing if prepare is not open_journal else 13 - counts[0]
+    assert counts == [counts[0] if prepare is open_journal else done, 0, 0, expected_waiting]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", ["results/tables", "results/evaluation/mini/pope/himap", "results/figures"])
+def test_whatever_is_deleted_is_to_be_made_again_although_a_page_is_there(copy_of_finished: World, gone: str) -> None:
+    world = copy_of_finished
+    assert world.run("report").returncode == 0
+    shutil.rmtree(world.folder / gone, ignore_errors=True)
+    told = world.run("-n").stdout
+    assert re.search(rf"^    output: .*{gone}", told, re.MULTILINE), told[-3000:]
+    assert re.search(r"^    output: .*results/report.html", told, re.MULTILINE)
