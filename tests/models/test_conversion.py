@@ -20,6 +20,8 @@ from himap.files import sha256
 from himap.models import load
 from safetensors import safe_open
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 
 

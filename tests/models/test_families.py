@@ -20,6 +20,8 @@ from himap.pruning.stages import Pruning
 from himap.saliency import DEFINITIONS, saliency
 from himap.tokens import IMAGE, INSTRUCTION, PADDING, SYSTEM, from_bitmap
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = {  # the methods' own layers lie beyond a model of four
     "fastv": {"stages": [{"layer": 2, "keep": 0.5, "criterion": "last_token_attention"}]},
     "himap": {
