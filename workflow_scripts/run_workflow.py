@@ -232,7 +232,8 @@ def call(command: list[str], held: list[int], environment: dict[str, str]) -> in
     INTERRUPTS.clear()
     signal.signal(signal.SIGINT, note)
     signal.signal(signal.SIGTERM, note)
-    with subprocess.Popen(command, pass_fds=held, env=environment) as process:
+    process = subprocess.Popen(command, pass_fds=held, env=environment)
+    with process:
         status = process.wait()
     return 128 + INTERRUPTS[0][0] if status and INTERRUPTS else status
 
