@@ -230,7 +230,8 @@ def call(command: list[str], held: list[int], environment: dict[str, str]) -> in
             process.send_signal(number)
 
     INTERRUPTS.clear()
-    signal.signal(signal.SIGINT, note)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a background job of a shell
+        signal.signal(signal.SIGINT, note)
     signal.signal(signal.SIGTERM, note)
     process = subprocess.Popen(command, pass_fds=held, env=environment)
     with process:

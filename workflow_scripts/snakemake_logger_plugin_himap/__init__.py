@@ -52,11 +52,12 @@ class LogHandler(LogHandlerBase):
     def notice_interrupt(self) -> None:
         """Know of Ctrl-C before the jobs that it ends are reported as failed."""
         before = signal.getsignal(signal.SIGINT)
+        if not callable(before):  # a background job of a shell ignores it
+            return
 
         def handle(number: int, frame: FrameType | None) -> None:
             self.interrupted = True
-            if callable(before):
-                before(number, frame)
+            before(number, frame)
 
         signal.signal(signal.SIGINT, handle)
 
