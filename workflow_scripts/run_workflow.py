@@ -139,9 +139,8 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         if MARK.exists():  # an earlier run of ours was killed: what it locked is nobody's now
             if not is_local(shlex.split(MARK.read_text(encoding="utf-8"))):
                 print(ORPHANS, file=sys.stderr, flush=True)
-            subprocess.run(
-                [*command, "--unlock", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-            )
+            unlock = [*command, "--unlock", "--quiet"]
+            subprocess.run(unlock, env=environment(), capture_output=True, check=False)
         if obstacle := unwritable(ROOT / results_folder(words)):
             print(obstacle, file=sys.stderr)
             return 1
@@ -266,7 +265,8 @@ def tell_places(words: Sequence[str], started: float) -> None:
         lines.append(f"Snakemake's own report, with code and run times, is at {archive}")
     if report.is_file() and (fresh or not lines):
         lines.append(f"The report is at {report}{'' if fresh else ' (written by an earlier run)'}")
-    print("\n" + "\n".join(lines), file=sys.stderr)
+    if lines:
+        print("\n" + "\n".join(lines), file=sys.stderr)
 
 
 def targets(words: Sequence[str]) -> dict[str, list[str]]:
