@@ -60,11 +60,11 @@ def main(argv: Sequence[str]) -> int:
     if not own_words and not option_given(words, "--logger", "--quiet", "-q") and (dry or not looking):
         command += ["--logger", "himap"]
     if looking or dry:
-        return subprocess.call(command, env=environment())
+        return subprocess.call(command, env=child_environment())
     return run_alone(command, words)
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """This process's environment, with the scripts' folder on the module path, where Snakemake finds the logger plugin."""
     paths = [str(ROOT / "workflow_scripts"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -140,7 +140,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
             if not is_local(shlex.split(MARK.read_text(encoding="utf-8"))):
                 print(ORPHANS, file=sys.stderr, flush=True)
             unlock = [*command, "--unlock", "--quiet"]
-            subprocess.run(unlock, env=environment(), capture_output=True, check=False)
+            subprocess.run(unlock, env=child_environment(), capture_output=True, check=False)
         if obstacle := unwritable(ROOT / results_folder(words)):
             print(obstacle, file=sys.stderr)
             return 1
@@ -205,7 +205,7 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
     Yields the environment that tells jobs of it, and the files that Snakemake holds open so that it lives as long.
     """
     if not is_local(words) or not hasattr(os, "pidfd_open"):
-        yield environment(), []
+        yield child_environment(), []
         return
     with tempfile.TemporaryDirectory(prefix="himap-") as folder:
         place = f"{folder}/socket"
@@ -213,7 +213,7 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
         command = [sys.executable, "workflow_scripts/warm.py", "--serve", place]
         with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
             assert server.stdin is not None
-            yield {**environment(), "HIMAP_WARM": f"{place}:{sys.prefix}"}, [server.stdin.fileno()]
+            yield {**child_environment(), "HIMAP_WARM": f"{place}:{sys.prefix}"}, [server.stdin.fileno()]
 
 
 def call(command: list[str], held: list[int], environment: dict[str, str]) -> int:
