@@ -70,11 +70,11 @@ def main(argv: Sequence[str]) -> int:
     if not own_words and not option_given(words, "--logger", "--quiet", "-q") and (dry or not looking):
         command += ["--logger", "himap"]
     if looking or dry:
-        return subprocess.call(command, env=environment())
+        return subprocess.call(command, env=child_environment())
     return run_alone(command, words)
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """This process's environment, with the scripts' folder on the module path, where Snakemake finds the logger plugin."""
     paths = [str(ROOT / "workflow_scripts"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -121,9 +121,8 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         if MARK.exists():  # an earlier run of ours was killed: what it locked is nobody's now
             if not is_local(shlex.split(MARK.read_text(encoding="utf-8"))):
                 print(ORPHANS, file=sys.stderr, flush=True)
-            subprocess.run(
-                [*command, "--unlock", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-            )
+            unlock = [*command, "--unlock", "--quiet"]
+            subprocess.run(unlock, env=child_environment(), capture_output=True, check=False)
         if obstacle := unwritable(ROOT / results_folder(words)):
             print(obstacle, file=sys.stderr)
             return 1
@@ -222,13 +221,13 @@ def warm_server(words: Sequence[str]) -> Iterator[tuple[dict[str, str], list[int
     Yields the environment that tells jobs of it, and the files that Snakemake holds open so that it lives as long.
     """
     if not is_local(words) or not can_preload():
-        yield environment(), []
+        yield child_environment(), []
         return
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "workflow_scripts/warm.py", "--serve", SOCKET]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
         assert server.stdin is not None
-        yield {**environment(), "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
+        yield {**child_environment(), "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
 
 
 def can_preload() -> bool:
@@ -250,7 +249,8 @@ def call(command: list[str], held: list[int], environment: dict[str, str]) -> in
             if number == signal.SIGTERM:  # a terminal sends an interrupt to both
                 process.send_signal(number)
 
-        signal.signal(signal.SIGINT, note)  # not SIG_IGN, which the next process would inherit
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a background job of a shell
+            signal.signal(signal.SIGINT, note)
         signal.signal(signal.SIGTERM, note)
         status = process.wait()
     return 128 + INTERRUPTS[0][0] if status and INTERRUPTS else status
@@ -283,7 +283,8 @@ def tell_places(words: Sequence[str], started: float) -> None:
         lines.append(f"Snakemake's own report, with code and run times, is at {archive}")
     if report.is_file() and (fresh or not lines):
         lines.append(f"The report is at {report}{'' if fresh else ' (written by an earlier run)'}")
-    print("\n" + "\n".join(lines), file=sys.stderr)
+    if lines:
+        print("\n" + "\n".join(lines), file=sys.stderr)
 
 
 def targets(words: Sequence[str]) -> dict[str, list[str]]:

@@ -295,3 +295,16 @@ def test_a_target_is_listed_with_the_files_that_are_there(tmp_path: Path) -> Non
         "both: b.png   up to date",
         "b.png   up to date",
     ]
+
+
+@pytest.mark.slow
+def test_the_start_after_a_killed_run_finds_the_folder_unlocked(copy_of_finished: World) -> None:
+    world = copy_of_finished
+    locks = world.folder / ".snakemake" / "locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.output.lock").write_text("results/tables/table1.csv\n")
+    (world.folder / ".snakemake" / "reproduce.running").write_text("table1")
+    (world.folder / "results" / "tables" / "table1.csv").unlink()
+    done = world.run("table1", "--cores", "1")
+    assert done.returncode == 0, done.stdout
+    assert "[1/1] make table" in done.stdout

@@ -16,13 +16,13 @@ TIME = re.compile(r"^\[(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\]$", re.MULTIL
 
 def interruption(number: int, moment: float, state: Path, started: float, root: Path, again: str) -> str:
     """What an interrupted run leaves, and how to go on; a job that failed before is named, one that was stopped is not."""
-    log = before(latest_log(state, started - 1), moment)
+    log = latest_log(state, started - 1)
     finished = len(re.findall(r"^Finished jobid: ", log, re.MULTILINE))
     by = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     lines = [f"Interrupted ({by}). {finished} job{'' if finished == 1 else 's'} finished in this run."]
     lines.append("All finished jobs are kept, and of stopped evaluations the answers so far. To go on:")
     text = "\n".join([*lines, f"  {again}"])
-    failed = failures(log)
+    failed = failures(before(log, moment) if number == signal.SIGINT else log)  # SIGTERM lets running jobs finish
     return f"{summary(failed, root, again)}\n\n{text}" if failed else text
 
 

@@ -163,6 +163,11 @@ class View:
                 style="bold red",
             )
 
+    def stopped(self, number: int) -> None:
+        """A job was ended by the interrupt of the run."""
+        with self.lock:
+            self.running.pop(number, None)
+
     def repeated(self, number: int) -> None:
         """A job that failed is to be tried again."""
         job = self.jobs.get(number)

@@ -52,11 +52,12 @@ class LogHandler(LogHandlerBase):
     def notice_interrupt(self) -> None:
         """Know of Ctrl-C before the jobs that it ends are reported as failed."""
         before = signal.getsignal(signal.SIGINT)
+        if not callable(before):  # a background job of a shell ignores it
+            return
 
         def handle(number: int, frame: FrameType | None) -> None:
             self.interrupted = True
-            if callable(before):
-                before(number, frame)
+            before(number, frame)
 
         signal.signal(signal.SIGINT, handle)
 
@@ -102,9 +103,12 @@ class LogHandler(LogHandlerBase):
 
     def tell_failure(self, record: logging.LogRecord) -> None:
         """A job failed; why is read from the same words that Snakemake writes into its log file."""
-        if not self.interrupted:
-            for failure in failures(f"{self.errors}\n{self.format(record)}\n"):
-                self.view.failed(record.__dict__["jobid"], failure)
+        number = record.__dict__["jobid"]
+        if self.interrupted:
+            self.view.stopped(number)
+            return
+        for failure in failures(f"{self.errors}\n{self.format(record)}\n"):
+            self.view.failed(number, failure)
 
     def tell_trouble(self, record: logging.LogRecord) -> None:
         """A warning or an error; how a job's shell ended is kept for the job's own report."""
