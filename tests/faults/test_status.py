@@ -295,9 +295,10 @@ def test_a_full_disk_after_the_run_does_not_swallow_the_summary(
 ) -> None:
     looks = iter([None, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
 
-    def look() -> None:
+    def look(words: object) -> list[str]:
         if problem := next(looks):
             raise problem
+        return []
 
     monkeypatch.setattr(run_workflow, "set_altered_aside", look)
     with pytest.raises(OSError, match="No space left"):
