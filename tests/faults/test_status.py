@@ -219,6 +219,9 @@ def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_
     files = experiments(plan)["table1"]
     shards = [file for file in files if "shard-" in file]
     done = [*files[:2], shards[0]]
+    for file in done:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
     rules = {file: "evaluate_method" if file in shards else "other" for file in files}
     lines = [f"{file}\t-\t{rules[file]}\t-\tok\t{'no update' if file in done else 'update pending'}" for file in files]
     state = tmp_path / ".snakemake"
@@ -296,9 +299,10 @@ def test_a_full_disk_after_the_run_does_not_swallow_the_summary(
 ) -> None:
     looks = iter([None, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
 
-    def look() -> None:
+    def look(words: object) -> list[str]:
         if problem := next(looks):
             raise problem
+        return []
 
     monkeypatch.setattr(run_workflow, "set_altered_aside", look)
     with pytest.raises(OSError, match="No space left"):
