@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from himap import benchmarks, statistics
+from himap import benchmarks
 from himap.benchmarks import Sample
+from himap.metrics import statistics
 from hub_fixtures import MAKERS
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from himap import statistics
-from himap.statistics import Estimate, interval, mcnemar, mean_of, paired
+from himap.metrics import statistics
+from himap.metrics.statistics import Estimate, interval, mcnemar, mean_of, paired
 from scipy.stats import binomtest
 
 

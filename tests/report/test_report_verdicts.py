@@ -13,19 +13,17 @@ import pytest
 from himap.files import write_parquet
 from himap.report.facts import CLAIMS, scope
 from himap.report.results import Results
-from himap.report.verdicts import (
+from himap.report.verdicts.accuracy import mean_difference
+from himap.report.verdicts.claims import TESTS, summary, verdict_groups
+from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
     OPEN,
-    TESTS,
     Verdict,
     holm,
     layer_span,
-    mean_difference,
     side_of,
-    summary,
     together,
-    verdict_groups,
     wilson,
     words,
 )

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank")
 PROMPTS = ("make_prompt", "limits", "short_limits")
 DATA = ("source", "sample", "stratum", "unit")
-SCORING = ("himap.benchmarks._scoring", "himap.statistics")
+SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
 FIGURE_PARTS = {  # whose benchmarks a figure shows
     "figure3": "saliency",
     "figure4": "saliency",

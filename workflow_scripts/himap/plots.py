@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from himap.drawing import Look, legend_below, panels
-from himap.statistics import error_of_mean
+from himap.metrics.statistics import error_of_mean
 
 LAYER = "layer (from 0)"
 CURVES = {

@@ -11,7 +11,7 @@ from himap.prompts import Prompt
 if TYPE_CHECKING:
     import pandas as pd
 
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
 FAMILIES = ("llava", "qwen_vl", "internvl")
 SHORT_ANSWER = "Answer the question using a single word or phrase."

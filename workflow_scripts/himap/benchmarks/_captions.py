@@ -22,6 +22,6 @@ def caption_rows(samples: list[Sample], predictions: list[str]) -> list[dict[str
 
 def caption_headline(frame: Any) -> Any:
     """Mean over images times 100."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"])

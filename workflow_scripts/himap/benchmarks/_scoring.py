@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from himap import statistics
 from himap.benchmarks._base import Benchmark, Sample
+from himap.metrics import statistics
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 def headline(frame: Any) -> Any:
     """Mean similarity."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"])
 

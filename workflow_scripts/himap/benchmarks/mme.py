@@ -89,7 +89,7 @@ def shares(frame: Any, column: str = "score") -> Any:
 
 def headline(frame: Any) -> Any:
     """Perception and cognition summed; images are drawn within each subtask, since the score sums over subtasks."""
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
     values = shares(frame).to_numpy()[:, None]
     return Estimate(

@@ -130,7 +130,7 @@ def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[di
 
 def headline(frame: Any) -> Any:
     """Mean grade over samples and runs, times 100."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"])
 

@@ -77,7 +77,7 @@ def headline(frame: Any) -> Any:
     """Mean of the settings' F1; images are drawn, because the settings ask about the same ones."""
     import numpy as np
 
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
     counts = confusion(frame["said"], frame["truth"])[:, :3]  # [n, TP FP FN]
     present = [name for name in SETTINGS if (frame["category"] == name).any()]

@@ -65,7 +65,7 @@ def relative_estimate(frame: pd.DataFrame) -> Any:
     """The mean of the runs' results as a function of sums over questions; an unreadable verdict is in neither mean."""
     import numpy as np
 
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
     parts = []
     for run in runs_of(frame):

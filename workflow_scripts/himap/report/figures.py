@@ -9,12 +9,12 @@ import yaml
 
 from himap import benchmarks
 from himap.costs import on_frontier
+from himap.metrics.statistics import error_of_mean
 from himap.published import figure_values, inconsistencies
 from himap.report import text
 from himap.report.charts import Series, dot_chart, line_chart, scatter_chart
 from himap.report.facts import CAPTIONS
 from himap.report.results import Results, records_of
-from himap.statistics import error_of_mean
 
 LAYER = "layer (from 0)"
 CURVES = {

@@ -14,7 +14,7 @@ from himap import benchmarks
 from himap.files import read_json
 
 if TYPE_CHECKING:
-    from himap.statistics import Comparison
+    from himap.metrics.statistics import Comparison
 
 
 def records_of(frame: pd.DataFrame) -> Iterator[Any]:
@@ -69,7 +69,7 @@ class Results:
     @cached_property
     def against_vanilla(self) -> dict[tuple[str, str, str], Comparison]:
         """The comparisons with the unpruned model that the tables hold already: a bootstrap over a large set takes its time."""
-        from himap.statistics import Comparison
+        from himap.metrics.statistics import Comparison
 
         found = {}
         for name in self.facts["tables"]:
