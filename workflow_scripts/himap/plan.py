@@ -23,7 +23,7 @@ from himap.published import published
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a benchmark's file declares for scoring, for asking and for its data; each job looks at some of it only.
-SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank")
+SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture")
 PROMPTS = ("make_prompt", "limits", "short_limits")
 DATA = ("source", "sample", "stratum", "unit")
 SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")

@@ -112,7 +112,7 @@ def headline(frame: Any) -> Any:
     """Accuracy."""
     from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"], binary=True)
+    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
 
 
 def details(frame: Any) -> dict[str, float]:

@@ -60,7 +60,7 @@ def headline(frame: Any) -> Any:
     """Mean over all questions, which is the mean of the two halves as they are equally large."""
     from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"], binary=True)
+    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
 
 
 def details(frame: Any) -> dict[str, float]:

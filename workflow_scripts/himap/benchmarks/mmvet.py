@@ -132,7 +132,7 @@ def headline(frame: Any) -> Any:
     """Mean grade over samples and runs, times 100."""
     from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"])
+    return mean_of(frame["score"], clusters=frame.get("picture"))
 
 
 def details(frame: Any) -> dict[str, float]:

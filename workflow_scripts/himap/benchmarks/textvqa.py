@@ -89,7 +89,7 @@ def headline(frame: Any) -> Any:
     """Mean soft accuracy."""
     from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"])
+    return mean_of(frame["score"], clusters=frame.get("picture"))
 
 
 BENCHMARK = Benchmark(
@@ -109,4 +109,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=lambda frame: {},
+    picture=("image_id",),
 )

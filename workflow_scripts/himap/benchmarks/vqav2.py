@@ -66,7 +66,7 @@ def headline(frame: Any) -> Any:
     """Mean soft accuracy."""
     from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"])
+    return mean_of(frame["score"], clusters=frame.get("picture"))
 
 
 def details(frame: Any) -> dict[str, float]:
@@ -91,4 +91,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=details,
+    picture=("image_id",),
 )

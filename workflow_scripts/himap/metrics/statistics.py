@@ -1,10 +1,23 @@
-"""Bootstrap intervals and paired tests, written once for every metric that is a function of sums over samples."""
+"""Intervals and paired tests, written once for every metric that is a function of sums over samples.
+
+What is drawn at random is a picture (a cluster), not a question, so every interval rests on what each picture
+contributes to the result: how far the result moves when the picture is replaced by the mean of the others (the
+jackknife). That is exact for means, needs no draws, and leads to
+
+* a result between 0 and `top` (a share, a mean of soft scores): Wilson's score interval, with the number of samples that
+  would give the contributions' variance, and Student's t for the few pictures. It has a width at 0 and at 100 % too.
+* a result without bounds: plus and minus Student's t times the standard error.
+* a paired difference: the same after one picture won and one lost are added (Bonett and Price, 2012), so that answers
+  which never differ still leave a doubt: about 3 over the number of pictures.
+
+`coverage.py` measures how often these intervals hold the truth; docs/statistics.md has its table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import comb, hypot
+from math import comb, hypot, inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -13,6 +26,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 DRAWS = 2000
 SEED = 0
+LEVEL = 0.95
+ENUMERATED = 12  # with so many pictures that differ, all swaps are tried: 4096
 CELLS_AT_ONCE = 8_000_000  # how many resampled positions are held in memory together
 
 
@@ -20,8 +35,9 @@ CELLS_AT_ONCE = 8_000_000  # how many resampled positions are held in memory tog
 class Estimate:
     """A result that is `statistic` of the column sums of `values`.
 
-    Rows of one cluster are drawn together (the questions of one image); drawing stays within a stratum, so that its
-    size does not change. `binary` says that the result is the mean of right and wrong, which McNemar's test is for.
+    Rows of one cluster are one random unit (the questions of one picture); variance is taken within a stratum, whose
+    size is fixed. `top` is the highest possible result, the lowest being 0; None where there is none. `binary` says that
+    the result is the mean of right and wrong, which McNemar's test is for.
     """
 
     values: Array  # [n, k]
@@ -29,49 +45,250 @@ class Estimate:
     clusters: Array | None = None  # [n] labels
     strata: Array | None = None  # [n] labels
     binary: bool = False
+    top: float | None = None
 
     def point(self) -> float:
-        """The result itself."""
+        """Return the result itself."""
         return float(self.statistic(self.values.sum(axis=0)))
+
+    @property
+    def shared(self) -> bool:
+        """Return whether some cluster has several rows."""
+        return self.clusters is not None and len(np.unique(self.clusters)) < len(self.values)
+
+    @property
+    def pictures(self) -> int:
+        """Return the number of clusters."""
+        return len(self.values) if self.clusters is None else len(np.unique(self.clusters))
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What each cluster contributes to a result: deviations whose mean square over m is its variance."""
+
+    deviations: Array  # [m], of mean zero within each stratum
+    strata: Array  # [m] integers
+
+    @property
+    def freedom(self) -> int:
+        """Return the degrees of freedom: clusters less strata."""
+        return len(self.strata) - int(self.strata.max()) - 1
+
+    @property
+    def variance(self) -> float:
+        """Return the variance of the result, as of a known mean (divided by m, not m - 1)."""
+        return float((self.deviations**2).sum()) / len(self.deviations) ** 2
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results on the same samples: second minus first, 95 % interval, p value of no difference and its test."""
+    """Two results on the same samples: second minus first, 95 % interval, p value of no difference and its test.
+
+    `least` is the smallest p value that the test can give with as many pictures as differ here.
+    """
 
     difference: float
     interval: tuple[float, float]
     p_value: float
     test: str
     n: int
+    pictures: int
+    least: float = 0.0
 
 
-def mean_of(scores: Any, scale: float = 100.0, clusters: Array | None = None, binary: bool = False) -> Estimate:
-    """The mean of a column of scores, times a scale."""
+def mean_of(
+    scores: Any, scale: float = 100.0, clusters: Any = None, binary: bool = False, top: float | None = None
+) -> Estimate:
+    """Return the mean of a column of scores, times a scale, which is also its highest value unless `top` says another."""
     column = np.asarray(scores, dtype=np.float64)
     values = np.stack([column, np.ones_like(column)], axis=1)
-    return Estimate(values, lambda sums: scale * sums[..., 0] / sums[..., 1], clusters, binary=binary)
+    labels = None if clusters is None else np.asarray(clusters)
+    top = scale if top is None else top
+    return Estimate(values, lambda sums: scale * sums[..., 0] / sums[..., 1], labels, binary=binary, top=top)
 
 
-def interval(estimate: Estimate, draws: int = DRAWS, seed: int = SEED, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of an estimate."""
-    return percentiles(resampled(estimate, [estimate.values], draws, seed)[0], level)
+def interval(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a result."""
+    parts = contributions(estimate, [estimate.values], lambda sums: estimate.statistic(sums[0]))
+    result = estimate.point()
+    if not np.isfinite(result):
+        return float("nan"), float("nan")
+    independent = estimate.binary and not estimate.shared  # the variance of right and wrong follows from their mean
+    quantile = students_t(level, None if independent else parts.freedom)
+    variance = parts.variance if independent else parts.variance * unbiased(parts)
+    if estimate.top is not None:
+        low, high = score_interval(result / estimate.top, variance / estimate.top**2, estimate.pictures, quantile)
+        return low * estimate.top, high * estimate.top
+    if variance == 0:  # nothing varied: what was never seen may still be in 3 of n pictures
+        return spread_around(result, abs(result) * unseen(estimate.pictures, level))
+    return spread_around(result, quantile * sqrt(variance))
 
 
-def paired(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED, level: float = 0.95) -> Comparison:
-    """Second minus first on the same samples in the same order, by resampling the same samples of both."""
+def paired(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED, level: float = LEVEL) -> Comparison:
+    """Return second minus first on the same samples in the same order, compared picture by picture."""
     if first.values.shape != second.values.shape:
         raise ValueError(
             f"cannot compare results of {len(first.values)} and {len(second.values)} samples pairwise; "
             "score both on the same"
         )
-    before, after = resampled(first, [first.values, second.values], draws, seed)
     difference = second.point() - first.point()
-    if first.binary and second.binary:
+    changed = int(changed_clusters(first, second).sum())
+    if both_binary(first, second):
         p_value, test = mcnemar(first.values[:, 0], second.values[:, 0]), "McNemar exact"
+        least = least_p(changed)
     else:
         p_value, test = swap_test(first, second, draws, seed), "paired permutation"
-    return Comparison(difference, percentiles(after - before, level), p_value, test, len(first.values))
+        least = least_p(changed, draws)
+    edges = paired_interval(first, second, level)
+    return Comparison(difference, edges, p_value, test, len(first.values), first.pictures, least)
+
+
+def paired_interval(first: Estimate, second: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of second minus first, after pictures that one of the two wins outright are added.
+
+    The fewer pictures differ, the less their variance says about those that were not seen: up to one picture won and one
+    lost is added. They count as much as those that differ (root mean square), or all that a result can lose if none does.
+    """
+    parts = contributions(
+        first, [first.values, second.values], lambda sums: second.statistic(sums[1]) - first.statistic(sums[0])
+    )
+    difference = second.point() - first.point()
+    if not np.isfinite(difference):
+        return float("nan"), float("nan")
+    single = (parts.deviations + difference)[changed_clusters(first, second)]
+    most = first.top if first.top is not None else max(abs(first.point()), abs(second.point()))
+    size = sqrt(float((single**2).mean())) if (single != 0).any() else most
+    m = len(parts.deviations)
+    added = 2 * (1 - len(single) / m)
+    whole = m + added
+    squares = float((parts.deviations**2).sum()) + added * size**2
+    variance = squares / whole + added * m * difference**2 / whole**2
+    if both_binary(first, second):
+        quantile = students_t(level, None)
+    elif parts.freedom:
+        quantile, variance = students_t(level, parts.freedom), variance * whole / (whole - 1)
+    else:  # one picture
+        return -most, most
+    return spread_around(difference * m / whole, quantile * sqrt(variance / whole))
+
+
+def both_binary(first: Estimate, second: Estimate) -> bool:
+    """Return whether two results are of independent right and wrong answers."""
+    return first.binary and second.binary and not first.shared
+
+
+def changed_clusters(first: Estimate, second: Estimate) -> Array:
+    """Return which clusters differ between two results."""
+    changed: Array = (cluster_sums(first, first.values) != cluster_sums(first, second.values)).any(axis=1)
+    return changed
+
+
+# ---- parts of intervals
+
+
+def contributions(estimate: Estimate, matrices: Sequence[Array], statistic: Callable[[Any], Array]) -> Contributions:
+    """Return how far the result moves when each cluster is replaced by the mean of its stratum's others."""
+    matrix = np.stack([cluster_sums(estimate, values) for values in matrices])  # [matrices, m, k]
+    strata = pooled(cluster_strata(estimate, matrix.shape[1]))
+    sizes = np.bincount(strata).astype(np.float64)[strata]  # [m], of each cluster's stratum
+    if (sizes < 2).any():  # a single cluster: nothing is known of the others
+        return Contributions(np.zeros(matrix.shape[1]), strata)
+    total = matrix.sum(axis=1)  # [matrices, k]
+    within = np.stack([np.zeros_like(total)] * (int(strata.max()) + 1), axis=1)  # [matrices, strata, k]
+    np.add.at(within, (slice(None), strata), matrix)
+    others = (within[:, strata] - matrix * sizes[:, None]) / (sizes - 1)[:, None]
+    moved = statistic(total) - statistic(total[:, None] + others)  # [m]
+    moved = np.where(np.isfinite(moved), moved, 0.0)
+    moved -= (np.bincount(strata, moved) / np.bincount(strata))[strata]
+    return Contributions(moved * len(strata) * (sizes - 1) / sizes, strata)
+
+
+def pooled(strata: Array) -> Array:
+    """Return strata as integers, those of a single cluster put together, since one cluster has no variance."""
+    _, labels, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    if len(counts) == 1:
+        return labels
+    alone = counts == 1
+    if alone.sum() == 1:  # it joins the smallest of the others
+        alone[np.argmin(np.where(alone, counts.max() + 1, counts))] = True
+    labels = np.where(alone[labels], len(counts), labels)
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def unbiased(parts: Contributions) -> float:
+    """Return the factor from a variance over m to one over the degrees of freedom."""
+    return len(parts.strata) / parts.freedom if parts.freedom else 1.0
+
+
+def score_interval(share: float, variance: float, pictures: int, quantile: float) -> tuple[float, float]:
+    """Return Wilson's interval of a share with this variance: as of so many samples as would give it.
+
+    Where the share has no variance (all right, all wrong), each picture counts as one sample.
+    """
+    if not np.isfinite(quantile):  # one picture
+        return 0.0, 1.0
+    n = share * (1 - share) / variance if variance > 0 and 0 < share < 1 else float(pictures)
+    square = quantile**2
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = quantile * sqrt(max(0.0, share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_interval(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Return Wilson's interval of a share of independent successes."""
+    share = successes / n
+    return score_interval(share, share * (1 - share) / n, n, students_t(level, None))
+
+
+def spread_around(middle: float, half: float) -> tuple[float, float]:
+    """Return middle minus half and middle plus half."""
+    return middle - half, middle + half
+
+
+def unseen(pictures: int, level: float = LEVEL) -> float:
+    """Return the share of pictures that may differ although none of so many does: the rule of three, for any level."""
+    return float(1 - ((1 - level) / 2) ** (1 / pictures))
+
+
+def students_t(level: float, freedom: int | None) -> float:
+    """Return the two-sided quantile of Student's t; of the normal distribution for None."""
+    from scipy.special import ndtri, stdtrit
+
+    middle = (1 + level) / 2
+    if freedom is None:
+        return float(ndtri(middle))
+    return float(stdtrit(freedom, middle)) if freedom > 0 else inf
+
+
+def mean_interval(values: Any, top: float | None = None, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a mean of independent values; with `top` of one that lies between 0 and it."""
+    column = np.asarray(values, dtype=np.float64)
+    return interval(Estimate(with_ones(column), lambda sums: sums[..., 0] / sums[..., 1], top=top), level)
+
+
+def with_ones(column: Array) -> Array:
+    """Return a column with a column of ones beside it, whose sums give its mean."""
+    return np.stack([column, np.ones_like(column)], axis=1)
+
+
+def mean_of_intervals(points: Sequence[float], edges: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Return the mean of independent results and its interval, each side from their own sides (Zou and Donner, 2008)."""
+    middle = float(np.mean(points))
+    below, above = (hypot(*(point - edge[side] for point, edge in zip(points, edges, strict=True))) for side in (0, 1))
+    return middle, middle - below / len(points), middle + above / len(points)
+
+
+def difference_of_intervals(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Return second minus first, independent results given as (point, low, high), and the interval of that."""
+    difference = second[0] - first[0]
+    below = hypot(second[0] - second[1], first[2] - first[0])
+    above = hypot(second[2] - second[0], first[0] - first[1])
+    return difference, difference - below, difference + above
+
+
+# ---- tests
 
 
 def mcnemar(first: Array, second: Array) -> float:
@@ -88,43 +305,37 @@ def sign_test(losses: int, wins: int) -> float:
 
 
 def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED) -> float:
-    """Permutation test: how often do methods swapped at random, cluster by cluster, differ at least as much?"""
+    """Return how often methods swapped, picture by picture, differ at least as much: over all swaps of a few, else drawn."""
     a, b = cluster_sums(first, first.values), cluster_sums(first, second.values)  # [m, k]
+    start, gap = a.sum(0), (b - a)[(a != b).any(axis=1)]  # swapping a picture that is the same changes nothing
+    end = b.sum(0)
     observed = abs(second.point() - first.point())
-    generator = np.random.default_rng(seed)
-    extreme, tolerance = 0, 1e-9 * max(1.0, observed)
-    for size in pieces(draws, len(a)):
-        swapped = generator.integers(0, 2, size=(size, len(a))).astype(np.float64)  # [draws, m]
-        moved = swapped @ (b - a)
+    tolerance = 1e-9 * max(1.0, observed)
+    extreme = count = 0
+    for swapped in swaps(len(gap), draws, seed):
+        moved = swapped @ gap
         extreme += int(
-            (
-                np.abs(first.statistic(b.sum(0) - moved) - first.statistic(a.sum(0) + moved)) >= observed - tolerance
-            ).sum()
+            (np.abs(first.statistic(end - moved) - first.statistic(start + moved)) >= observed - tolerance).sum()
         )
-    return (extreme + 1) / (draws + 1)
+        count += len(swapped)
+    drawn = int(len(gap) > ENUMERATED)  # the observed assignment is itself one of those that could be drawn
+    return (extreme + drawn) / (count + drawn)
 
 
-def resampled(estimate: Estimate, matrices: list[Array], draws: int, seed: int) -> list[Array]:
-    """Bootstrap distribution of the statistic for each matrix of values, all with the same draws of clusters."""
-    matrix = np.concatenate([cluster_sums(estimate, values) for values in matrices], axis=1)  # [m, k * matrices]
-    strata = cluster_strata(estimate, len(matrix))
-    groups = [np.flatnonzero(strata == label) for label in np.unique(strata)]
+def swaps(m: int, draws: int, seed: int) -> Iterator[Array]:
+    """Yield which of m pictures are swapped, [draws, m]: each way once if there are few, else at random."""
+    if m <= ENUMERATED:
+        yield ((np.arange(2**m)[:, None] >> np.arange(m)) & 1).astype(np.float64)
+        return
     generator = np.random.default_rng(seed)
-    sums = []
-    for size in pieces(draws, len(matrix)):
-        total = np.zeros((size, matrix.shape[1]))
-        for members in groups:
-            total += draw_counts(generator, size, len(members)) @ matrix[members]
-        sums.append(total)
-    width = estimate.values.shape[1]
-    total = np.concatenate(sums)
-    return [estimate.statistic(total[:, start : start + width]) for start in range(0, total.shape[1], width)]
+    for size in pieces(draws, m):
+        yield generator.integers(0, 2, size=(size, m)).astype(np.float64)
 
 
-def draw_counts(generator: np.random.Generator, size: int, n: int) -> Array:
-    """How often each of n units appears in each of `size` resamples of n units: [size, n]."""
-    drawn = generator.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
-    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+def least_p(changed: int, draws: int | None = None) -> float:
+    """Return the smallest p value of a two-sided test in which so many pictures differ, with so many draws if it draws."""
+    exact = min(1.0, 2.0 ** (1 - min(changed, 60)))
+    return exact if draws is None or changed <= ENUMERATED else max(exact, 1 / (draws + 1))
 
 
 def pieces(draws: int, width: int) -> Iterator[int]:
@@ -153,21 +364,6 @@ def cluster_strata(estimate: Estimate, n: int) -> Array:
         return labels
     first = np.unique(estimate.clusters, return_index=True)[1]
     return labels[first]
-
-
-def percentiles(values: Array, level: float) -> tuple[float, float]:
-    """The middle `level` of a distribution; draws without a defined value are left out."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return float("nan"), float("nan")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def error_of_mean(errors: Iterable[float]) -> float:
-    """The standard error of a mean of independent values that have these standard errors."""
-    held = list(errors)
-    return hypot(*held) / max(1, len(held))
 
 
 def floor_of_guessing(n_options: list[int]) -> float:
