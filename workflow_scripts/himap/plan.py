@@ -88,6 +88,20 @@ class Plan:
         """Those of the benchmarks that the config has an entry for, in the given order."""
         return [name for name in benchmarks if name in self.config.benchmarks]
 
+    def source(self, benchmark: str) -> str:
+        """Where a benchmark's rows come from: hub, mini (the embedded world), or path."""
+        source = self.benchmark(benchmark).source
+        return source if source in ("hub", "mini") else "path"
+
+    def asked(self, benchmark: str) -> dict[str, Any]:
+        """What decides whether a result compares with a published one: the split, and how the questions are put."""
+        entry, declared = self.benchmark(benchmark), benchmark_named(benchmark)
+        return {
+            "split": entry.split or declared.source.split,
+            "protocol": declared.protocol(entry.protocol),
+            "defaults": declared.protocol({}),
+        }
+
     # ---- methods
 
     def method(self, model: str, benchmark: str, method: str) -> dict[str, Any]:
@@ -483,7 +497,8 @@ class Plan:
         }
         benchmarks = {
             name: {
-                "comparable": self.benchmark(name).source != "mini",
+                "source": self.source(name),
+                "asked": self.asked(name),
                 "kind": self.kind(name),
                 "scored": self.scored(name),
             }
@@ -497,7 +512,7 @@ class Plan:
                 "benchmarks": benchmarks,
                 "benchmark_order": self.columns(table),
                 "methods": [{"name": name, "title": self.title(name)} for name in entry.methods],
-                "published": digest(published_part("tables", table)),
+                "published": digest([published_part("tables", table), published()["protocols"]]),
             }
         )
 

@@ -194,8 +194,7 @@ def contributions(estimate: Estimate, matrices: Sequence[Array], statistic: Call
     if (sizes < 2).any():  # a single cluster: nothing is known of the others
         return Contributions(np.zeros(matrix.shape[1]), strata)
     total = matrix.sum(axis=1)  # [matrices, k]
-    within = np.stack([np.zeros_like(total)] * (int(strata.max()) + 1), axis=1)  # [matrices, strata, k]
-    np.add.at(within, (slice(None), strata), matrix)
+    within = np.stack([matrix[:, strata == one].sum(axis=1) for one in range(int(strata.max()) + 1)], axis=1)
     others = (within[:, strata] - matrix * sizes[:, None]) / (sizes - 1)[:, None]
     moved = statistic(total) - statistic(total[:, None] + others)  # [m]
     moved = np.where(np.isfinite(moved), moved, 0.0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from himap.metrics.statistics import error_of_mean
+from himap.metrics.statistics import mean_of_intervals
 from himap.published import published
 from himap.report.results import Results, records_of
 from himap.report.text import interval, listed, number, p_value
@@ -15,11 +16,12 @@ from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
     OPEN,
+    TOO_FEW,
     Verdict,
-    Z,
     ground,
     holm,
     models_that_count,
+    not_run_yet,
     ran,
     side_of,
     title,
@@ -27,45 +29,33 @@ from himap.report.verdicts.verdict import (
     together,
 )
 
+Judge = Callable[[list[dict[str, Any]]], str]
 
-def paired_differences(results: Results, model: str, tasks: list[str], method: str, base: str) -> list[dict[str, Any]]:
-    """Per benchmark, method minus base in percent of the base's score."""
-    rows = []
-    for task in tasks:
-        if task not in results.facts["benchmarks"]:
-            continue
-        against, score = results.compare(model, task, base, method), results.score(model, task, base)
-        if against is None or score is None or not score["headline"]:
-            continue
-        unit = 100 / abs(score["headline"])
-        low, high = (unit * edge for edge in against.interval)
-        rows.append(
-            {
-                "task": task,
-                "n": against.n,
-                "value": unit * against.difference,
-                "low": low,
-                "high": high,
-                "p": against.p_value,
-            }
-        )
-    return rows
+
+def paired_difference(results: Results, model: str, task: str, method: str, base: str) -> dict[str, Any] | None:
+    """Return method minus base on one benchmark, in percent of the base's score; None while it has not been run."""
+    against, score = results.compare(model, task, base, method), results.score(model, task, base)
+    if against is None or score is None:
+        return None
+    row = {"task": task, "n": against.n, "pictures": against.pictures, "p": against.p_value, "least": against.least}
+    unit = 100 / abs(score["headline"]) if score["headline"] else float("nan")
+    edges = dict(zip(("low", "high"), (unit * edge for edge in against.interval), strict=True))
+    return row | {"value": unit * against.difference} | edges
 
 
 def mean_difference(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
-    """The mean over benchmarks with its interval, the benchmarks being independent."""
-    spread = error_of_mean((row["high"] - row["low"]) / (2 * Z) for row in rows)
-    mean = sum(row["value"] for row in rows) / len(rows)
-    return mean, mean - Z * spread, mean + Z * spread
+    """Return the mean over benchmarks with its interval, the benchmarks being independent."""
+    return mean_of_intervals([row["value"] for row in rows], [(row["low"], row["high"]) for row in rows])
 
 
 def difference_lines(results: Results, model: str, rows: list[dict[str, Any]]) -> list[str]:
-    """The mean, then the benchmarks one after another."""
+    """Return the mean, then the benchmarks one after another."""
     mean, low, high = mean_difference(rows)
     lines = [f"{model}: mean {number(mean, sign=True)} % [{interval(low, high, sign=True)}]"]
     if len(rows) > 1:
         each = [
-            f"{title(results, row['task'])} {number(row['value'], sign=True)} % ({p_value(row['p'])})" for row in rows
+            f"{title(results, row['task'])} {number(row['value'], sign=True)} % ({p_value(row['p'], row['least'])})"
+            for row in rows
         ]
         lines.append(", ".join(each))
     return lines
@@ -94,28 +84,58 @@ def published_differences(results: Results, table: str, tasks: list[str], method
     return lines
 
 
-def over_models(results: Results, table: str, tasks: list[str], method: str, base: str, judge: Any) -> Verdict:
-    """Differences on each model that counts, and the verdict over all."""
-    verdict = Verdict(basis=ground(results, tasks), paper=published_differences(results, table, tasks, method, base))
-    found = []
-    for model in models_that_count(results, tasks):
-        rows = paired_differences(results, model, tasks, method, base)
-        if not rows:
-            found.append(OPEN)
-            continue
-        found.append(judge(rows))
-        verdict.ours += difference_lines(results, model, rows)
-        verdict.ran_on.append(ran(results, model, "evaluation", {row["task"]: row["n"] for row in rows}))
-    verdict.verdict = together(found)
-    known = [task for task in tasks if task in results.facts["benchmarks"]]
-    if not known:
-        verdict.why = "these benchmarks are not in the config"
-    elif not verdict.ours:
-        unjudged = all(not results.facts["benchmarks"][task]["scored"] for task in known)
-        verdict.why = "the answers are not judged" if unjudged else "not run yet, or the score to compare with is 0"
-    else:
-        verdict.why = "the samples are too few to tell"
+def planned(results: Results, tasks: list[str], methods: Iterable[str]) -> dict[str, list[str]]:
+    """Return per model those of the benchmarks on which the config plans all of these methods."""
+    cells = {tuple(cell) for cell in results.facts["evaluated"]}
+    plans = {
+        model: [task for task in tasks if all((model, task, method) in cells for method in methods)]
+        for model in results.facts["models"]
+    }
+    return {model: tasks for model, tasks in plans.items() if tasks}
+
+
+def over_models(results: Results, table: str, tasks: list[str], method: str, base: str, judge: Judge) -> Verdict:
+    """Return the verdict over all models for which the config plans all of a claim's benchmarks; others are only shown."""
+    plans = planned(results, tasks, (method, base))
+    whole = [model for model, known in plans.items() if known == tasks]
+    verdict = Verdict(
+        basis=ground(results, tasks, whole or plans), paper=published_differences(results, table, tasks, method, base)
+    )
+    deciding = models_that_count(results, tasks, whole)
+    found, missing, zero = [], {}, []
+    for model in deciding or models_that_count(results, tasks, plans):
+        rows = [row for task in plans[model] if (row := paired_difference(results, model, task, method, base))]
+        missing[model] = [task for task in plans[model] if task not in {row["task"] for row in rows}]
+        zero += [f"{model}: {title(results, row['task'])}" for row in rows if not np.isfinite(row["value"])]
+        rows = [row for row in rows if np.isfinite(row["value"])]
+        if rows:
+            verdict.ours += difference_lines(results, model, rows)
+            sizes = {row["task"]: (row["n"], row["pictures"]) for row in rows}
+            verdict.ran_on.append(ran(results, model, "evaluation", sizes))
+        found.append(judge(rows) if len(rows) == len(tasks) else OPEN)
+    complete = bool(deciding) and not any(missing.values()) and not zero
+    verdict.verdict = together(found) if complete else OPEN
+    verdict.why = reason_open(results, tasks, plans, bool(whole), missing, zero)
     return verdict
+
+
+def reason_open(
+    results: Results, tasks: list[str], plans: dict[str, list[str]], whole: bool, missing: dict[str, list[str]],
+    zero: list[str],
+) -> str:  # fmt: skip
+    """Return why a claim about scores cannot be decided."""
+    if not whole:
+        seen = {task for known in plans.values() for task in known}
+        lacking = [title_of(task) for task in tasks if task not in seen]
+        return f"not planned in this config: {', '.join(lacking)}" if lacking else "no model has all of its benchmarks"
+    waiting = {
+        model: [task for task in lost if results.facts["benchmarks"][task]["scored"]] for model, lost in missing.items()
+    }
+    if any(waiting.values()):
+        return not_run_yet(results, waiting)
+    if any(missing.values()):
+        return "the answers are not judged"
+    return f"the score to compare with is 0 ({'; '.join(zero)})" if zero else TOO_FEW
 
 
 def not_worse(
@@ -151,8 +171,12 @@ def scores_match(results: Results, book: Any, tables: list[str], tolerance: floa
         for column, value in row.items()
         if column not in ("tflops", "ratio") and value is not None
     ]
-    verdict = Verdict(paper=[f"{len(values)} scores of its tables"], why="no cell ran on the paper's model and data")
-    if cells.empty:
+    why = "no cell ran on the paper's model, data and protocol"
+    waiting = [name for name in tables if name in results.facts["tables"] and results.table(name) is None]
+    if waiting:
+        why = f"not run yet: {', '.join(results.facts['tables'][name].split(':')[0] for name in waiting)}"
+    verdict = Verdict(paper=[f"{len(values)} scores of its tables"], why=why)
+    if cells.empty or waiting:
         return verdict
     close = (cells["ours"] - cells["paper"]).abs() <= tolerance / 100 * cells["paper"].abs()
     inside = (cells["low"] <= cells["paper"]) & (cells["paper"] <= cells["high"])

@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from himap.metrics.statistics import Estimate, difference_of_intervals, share_interval
+from himap.metrics.statistics import interval as statistics_interval
 from himap.published import published
-from himap.report.facts import scope
 from himap.report.results import Results, records_of
 from himap.report.text import interval, number, significant
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
     OPEN,
+    TOO_FEW,
     Verdict,
-    Z,
     ground,
     layer_span,
     models_that_count,
+    not_run_yet,
     ran,
     side_of,
     title,
     title_of,
     together,
-    wilson,
 )
 
+BIASED = ("img2img", "img2txt")  # E_vv and E_vt
 SHORT = {"image_from_image": "S_vv", "instruction_from_image": "S_vt"}
 
 
 def flow_is_larger(results: Results, book: Any, larger: str, smaller: str, first: int, last: int, of: int) -> Verdict:
-    """The share of samples in which one flow exceeds the other over a span of layers."""
-    verdict = Verdict(paper=published_flow(larger, smaller, first, last, of), why="saliency has not been run")
-    found, tasks = [], list(results.facts["benchmarks"])
+    """Return the verdict on the share of samples in which one flow exceeds the other over a span of layers."""
+    tasks = results.facts["planned"]["saliency"]
+    verdict = Verdict(basis=ground(results, tasks), paper=published_flow(larger, smaller, first, last, of))
+    found, missing = [], {}
     for model in models_that_count(results, tasks):
         span = layer_span(first, last, of, results.facts["models"][model]["layers"])
         for task in tasks:
             frame = results.parquet("saliency", model, task, "saliency.parquet")
             if frame is None:
+                missing.setdefault(model, []).append(task)
                 continue
-            verdict.basis, verdict.why = scope(results.facts, model, [task]), "the samples are too few to tell"
             kept = frame[(frame["weights"] == "trained") & frame["layer"].isin(span)]
             kept = kept[kept["target"] == frame["target"].iloc[0]]
             for definition, part in kept.groupby("definition", sort=True):
                 sums = part.groupby("sample_id")[[larger, smaller]].sum()
                 wins, n = int((sums[larger] > sums[smaller]).sum()), len(sums)
-                low, high = wilson(wins, n)
+                low, high = share_interval(wins, n)
                 name = "equation 1" if definition == "paper" else "released code"
                 share = f"{number(100 * wins / n, 0)} % of samples [{interval(100 * low, 100 * high, 0)}]"
                 verdict.ours.append(f"{model}, {title(results, task)}, {name}: {share}")
                 if definition == "paper":
                     found.append(side_of(low, high, 0.5))
                     layers = f"layers {span.start} to {span.stop - 1}" if len(span) > 1 else f"layer {span.start}"
-                    verdict.ran_on.append(ran(results, model, "saliency", {task: n}) + f"; {layers}")
-    verdict.verdict = together(found)
+                    verdict.ran_on.append(ran(results, model, "saliency", {task: (n, n)}) + f"; {layers}")
+    return concluded(results, verdict, found, missing)
+
+
+def concluded(results: Results, verdict: Verdict, found: list[str], missing: dict[str, list[str]]) -> Verdict:
+    """Return the verdict from its parts: open while something that the config plans is missing."""
+    verdict.verdict = OPEN if any(missing.values()) else together(found)
+    verdict.why = not_run_yet(results, missing) or (TOO_FEW if found else "not planned in this config")
     return verdict
 
 
@@ -102,30 +111,34 @@ def bars(frame: pd.DataFrame, flow: str, extent: str, part: str, measure: str = 
 
 
 def early_cut_matters(results: Results, book: Any, kept: float) -> Verdict:
-    """First layers lose answers, last layers keep them."""
+    """Return the verdict on: first layers lose answers, last layers keep them."""
     cells = published()["figures"]["figure5"]["cells"]
     lines = [f"{m}: first {c['label']['img2txt_first']}, last {c['label']['img2txt_last']}" for m, c in cells.items()]
-    verdict = Verdict(paper=lines, why="disruption has not been run")
-    frame, found = results.figure("figure5"), []
-    if frame is None:
-        return verdict
-    first, last = (bars(frame, "img2txt", "single", part) for part in ("first", "last"))
-    counted = models_that_count(results, list(results.facts["benchmarks"]))
-    for model, task in [place for place in first.index if place in last.index and place[0] in counted]:
-        a, b = first.loc[(model, task)], last.loc[(model, task)]
-        spread = Z * sqrt(a["spread"] ** 2 + b["spread"] ** 2)
-        change = b["value"] - a["value"]
-        keeps = side_of(b["value"] - Z * b["spread"], b["value"] + Z * b["spread"], kept)
-        drops = side_of(change - spread, change + spread)
-        found.append(FAILS if FAILS in (keeps, drops) else HOLDS if drops == HOLDS and b["value"] >= kept else OPEN)
-        verdict.basis, verdict.why = scope(results.facts, model, [task]), "the samples are too few to tell"
-        text = f"first {number(a['value'], 2)}, last {number(b['value'], 2)}"
-        verdict.ours.append(
-            f"{model}, {title(results, task)}: {text}, difference [{interval(change - spread, change + spread, 2)}]"
-        )
-        verdict.ran_on.append(ran(results, model, "disruption", {task: int(a["n"])}))
-    verdict.verdict = together(found)
-    return verdict
+    tasks = results.facts["planned"]["disruption"]
+    verdict = Verdict(basis=ground(results, tasks), paper=lines)
+    frame, found, missing = results.figure("figure5"), [], {}
+    for model in models_that_count(results, tasks):
+        for task in tasks:
+            ends = [bar(frame, model, task, part) for part in ("first", "last")]
+            if None in ends:
+                missing.setdefault(model, []).append(task)
+                continue
+            first, last = (end for end in ends if end is not None)
+            edges = [(end.value, end.low, end.high) for end in (first, last)]
+            _, low, high = difference_of_intervals(*edges)
+            keeps, drops = side_of(last.low, last.high, kept), side_of(low, high)
+            holds = drops == HOLDS and last.value >= kept
+            found.append(FAILS if FAILS in (keeps, drops) else HOLDS if holds else OPEN)
+            text = f"first {number(first.value, 2)}, last {number(last.value, 2)}"
+            verdict.ours.append(f"{model}, {title(results, task)}: {text}, difference [{interval(low, high, 2)}]")
+            verdict.ran_on.append(ran(results, model, "disruption", {task: (int(first.n),) * 2}))
+    return concluded(results, verdict, found, missing)
+
+
+def bar(frame: pd.DataFrame | None, model: str, task: str, part: str) -> Any:
+    """Return our bar of Figure 5 for layer l alone, image to instruction cut, or None."""
+    rows = [] if frame is None else list(records_of(bars(frame, "img2txt", "single", part).reset_index()))
+    return next((row for row in rows if (row.model, row.benchmark) == (model, task)), None)
 
 
 def random_is_minor(results: Results, book: Any, kept: float) -> Verdict:
@@ -140,20 +153,20 @@ def random_is_minor(results: Results, book: Any, kept: float) -> Verdict:
         for extent, name in (("single", "layer l alone"), ("suffix", "layer l and all above")):
             for row in records_of(bars(frame, "random", extent, "first").reset_index()):
                 model, task = row.model, row.benchmark
-                edges = interval(row.value - Z * row.spread, row.value + Z * row.spread, 2)
+                edges = interval(row.low, row.high, 2)
                 verdict.ours.append(f"{model}, {title(results, task)}, {name}: keeps {number(row.value, 2)} [{edges}]")
     return verdict
 
 
-def sign_change(low: float, high: float) -> str:
-    """Below zero first and above zero then; a mean of exactly zero says nothing."""
-    if low > 0 or high < 0:
+def sign_change(shallow: tuple[float, float], deep: tuple[float, float]) -> str:
+    """Return whether one interval lies below zero and the other above."""
+    if shallow[0] > 0 or deep[1] < 0:
         return FAILS
-    return HOLDS if low < 0 < high else OPEN
+    return HOLDS if shallow[1] < 0 and deep[0] > 0 else OPEN
 
 
 def bias_changes_sign(results: Results, book: Any, shallow: int, deep: int, of: int) -> Verdict:
-    """The mean bias ratio over the first layers and over the second half."""
+    """Return the verdict on the mean bias ratio over the first layers and over the second half."""
     lines = []
     for name, values in published()["figures"]["figure6"]["cells"].items():
         depth = book["sizes"][name]["layers"]
@@ -162,26 +175,81 @@ def bias_changes_sign(results: Results, book: Any, shallow: int, deep: int, of: 
             for span in (layer_span(0, shallow, of, depth), layer_span(deep, of, of, depth))
         ]
         lines.append(f"{name}: {number(means[0], 2)} shallow, {number(means[1], 2)} deep")
-    verdict = Verdict(paper=lines, why="disruption has not been run")
-    frame, found, tasks = results.figure("figure6"), [], list(results.facts["benchmarks"])
-    if frame is None:
-        return verdict
-    verdict.why = "a cut that changes no answer leaves the ratio undefined, too often here"
-    verdict.basis = ground(results, tasks)
+    tasks = results.facts["planned"]["disruption"]
+    verdict = Verdict(basis=ground(results, tasks), paper=lines)
+    found, missing, defined = [], {}, True
     for model in models_that_count(results, tasks):
         depth = results.facts["models"][model]["layers"]
-        own = frame[(frame["source"] == "ours") & (frame["model"] == model)]
+        frames = {task: results.disruption(model, task) for task in tasks}
+        missing[model] = [task for task, frame in frames.items() if frame is None]
+        sweeps = {task: frame for task, frame in frames.items() if frame is not None}
+        if not sweeps:
+            continue
+        spans = (layer_span(0, shallow, of, depth), layer_span(deep, of, of, depth))
         for extent, name in (("single", "layer l alone"), ("suffix", "layer l and all above")):
-            curve = own[(own["extent"] == extent) & (own["measure"] == "label")].set_index("layer")["value"]
-            spans = (layer_span(0, shallow, of, depth), layer_span(deep, of, of, depth))
-            parts = [curve[curve.index.isin(span)] for span in spans]
+            ends = [mean_bias(sweeps, extent, span) for span in spans]
             if extent == "single":
-                known = all(2 * len(part) >= len(span) for part, span in zip(parts, spans, strict=True))
-                found.append(sign_change(*(float(part.mean()) for part in parts)) if known else OPEN)
-            ends = [
-                f"{number(part.mean(), 2)} ({len(part)} of {len(span)} layers)" if len(part) else "undefined"
-                for part, span in zip(parts, spans, strict=True)
-            ]
-            verdict.ours.append(f"{model}, {name}: {ends[0]} shallow, {ends[1]} deep")
-    verdict.verdict = together(found)
+                known = all(2 * end.layers >= len(span) for end, span in zip(ends, spans, strict=True))
+                found.append(sign_change(*(end.edges for end in ends)) if known else OPEN)
+                defined = defined and known
+            texts = [end.text(len(span)) for end, span in zip(ends, spans, strict=True)]
+            verdict.ours.append(f"{model}, {name}: {texts[0]} shallow, {texts[1]} deep")
+        sizes = {task: (frame["sample_id"].nunique(),) * 2 for task, frame in sweeps.items()}
+        verdict.ran_on.append(ran(results, model, "disruption", sizes))
+    verdict = concluded(results, verdict, found, missing)
+    if found and not defined and not any(missing.values()):
+        verdict.why = "a cut that changes no answer leaves the ratio undefined, too often here"
     return verdict
+
+
+@dataclass(frozen=True)
+class MeanBias:
+    """The mean bias ratio over some layers, its interval, and in how many of them it is defined."""
+
+    value: float
+    edges: tuple[float, float]
+    layers: int
+
+    def text(self, of: int) -> str:
+        """Return it in words."""
+        if not self.layers:
+            return "undefined"
+        return f"{number(self.value, 2)} [{interval(*self.edges, 2)}] ({self.layers} of {of} layers)"
+
+
+def mean_bias(sweeps: dict[str, pd.DataFrame], extent: str, span: range) -> MeanBias:
+    """Return log(E_vv / E_vt) with E = 1 - label consistency, mean over benchmarks and then over layers, by sample.
+
+    The interval takes half an answer more for each count, so that leaving out the one sample that changed is no infinity.
+    """
+    blocks, counts, defined = [], [], []
+    for frame in sweeps.values():
+        own = frame[(frame["extent"] == extent) & (frame["block"] == frame["block"].iloc[0])]
+        own = own[own["layer"].isin(span)].assign(changed=1.0 - own["same_answer"].astype(float))
+        table = own.pivot_table(index="sample_id", columns=["flow", "layer"], values="changed")
+        columns = [table.reindex(columns=[(flow, layer) for layer in span]).to_numpy() for flow in BIASED]
+        sums = np.stack([np.nansum(column, axis=0) for column in columns])  # [2, layers]
+        blocks.append(np.nan_to_num(np.concatenate(columns, axis=1)))
+        counts.append(sums)
+        defined.append((sums > 0).all(axis=0))
+    known = np.stack(defined)  # [benchmarks, layers]
+    layers = int(known.any(axis=0).sum())
+    if not layers:
+        return MeanBias(float("nan"), (float("nan"), float("nan")), 0)
+    weights = np.where(known, 1.0 / np.maximum(known.sum(axis=0), 1), 0.0) / layers
+    values = np.zeros((sum(map(len, blocks)), 2 * known.size))
+    start = 0
+    for number_of, block in enumerate(blocks):
+        values[start : start + len(block), number_of * block.shape[1] : (number_of + 1) * block.shape[1]] = block
+        start += len(block)
+
+    def weighted(sums: Any, extra: float = 0.5) -> Any:
+        pairs = np.log(np.maximum(sums, 0) + extra).reshape(*sums.shape[:-1], len(blocks), 2, len(span))
+        return ((pairs[..., 0, :] - pairs[..., 1, :]) * weights).sum(axis=(-1, -2))
+
+    strata = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+    estimate = Estimate(values, weighted, strata=strata)
+    logs = [np.log(np.where(one, sums, 1.0)) for one, sums in zip(known, counts, strict=True)]
+    value = float(sum(((log[0] - log[1]) * weight).sum() for log, weight in zip(logs, weights, strict=True)))
+    low, high = (edge - estimate.point() + value for edge in statistics_interval(estimate))
+    return MeanBias(value, (low, high), layers)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import sqrt
 
 import numpy as np
 
 from himap.report.facts import scope
 from himap.report.results import Results
+from himap.report.text import size
 
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "not decidable here"}
 GROUNDS = {"paper": "on the paper's models", "arithmetic": "from the paper's own numbers"}
 ASIDES = {"mini": "in the mini world", "other": "on another model"}
-Z = 1.96  # half width of a 95 % interval in standard errors
+TOO_FEW = "the samples are too few to tell"
 
 
 @dataclass
@@ -43,18 +43,27 @@ def words(found: Verdict) -> dict[str, str]:
     return {"verdict": verdict, "text": WORDS[verdict], "ground": reason, "aside": ASIDES[found.basis] if aside else ""}
 
 
-def models_that_count(results: Results, tasks: list[str]) -> list[str]:
-    """The paper's models if this run has any, else all."""
+def models_that_count(results: Results, tasks: list[str], models: Iterable[str] | None = None) -> list[str]:
+    """Return those of the models (all of the run) that are the paper's, on its data; all of them if none is."""
     known = [task for task in tasks if task in results.facts["benchmarks"]]
-    theirs = [model for model in results.facts["models"] if scope(results.facts, model, known or None) == "paper"]
-    return theirs or list(results.facts["models"])
+    models = list(results.facts["models"] if models is None else models)
+    theirs = [model for model in models if scope(results.facts, model, known or None) == "paper"]
+    return theirs or models
 
 
-def ground(results: Results, tasks: list[str]) -> str:
-    """What results on these benchmarks can speak about."""
+def ground(results: Results, tasks: list[str], models: Iterable[str] | None = None) -> str:
+    """Return what results on these benchmarks can speak about."""
     known = [task for task in tasks if task in results.facts["benchmarks"]]
-    counted = models_that_count(results, tasks)
+    counted = models_that_count(results, tasks, models) or list(results.facts["models"])
     return scope(results.facts, counted[0], known or None)
+
+
+def not_run_yet(results: Results, missing: dict[str, list[str]]) -> str:
+    """Return what is planned for these models and not there yet."""
+    parts = [
+        f"{model}: {', '.join(title(results, task) for task in tasks)}" for model, tasks in missing.items() if tasks
+    ]
+    return f"not run yet: {'; '.join(parts)}" if parts else ""
 
 
 def together(verdicts: Iterable[str]) -> str:
@@ -85,9 +94,9 @@ def title(results: Results, task: str) -> str:
     return str(results.facts["benchmarks"][task]["title"])
 
 
-def ran(results: Results, model: str, stage: str, sizes: dict[str, int]) -> str:
-    """Model, benchmarks with n, device."""
-    parts = [f"{title(results, task)} n = {n}" for task, n in sizes.items()]
+def ran(results: Results, model: str, stage: str, sizes: dict[str, tuple[int, int]]) -> str:
+    """Return model, benchmarks with samples and pictures, device."""
+    parts = [f"{title(results, task)} {size(*counts)}" for task, counts in sizes.items()]
     devices = results.devices(stage, model)
     return f"{model}: {', '.join(parts)}" + (f"; {', '.join(devices)}" if devices else "")
 
@@ -96,12 +105,6 @@ def layer_span(first: int, last: int, of: int, layers: int) -> range:
     """The same share of another depth, at least one layer."""
     begin = first * layers // of
     return range(begin, max(begin + 1, round(last * layers / of)))
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share."""
-    centre, width = successes + Z * Z / 2, Z * sqrt(successes * (n - successes) / n + Z * Z / 4)
-    return (centre - width) / (n + Z * Z), (centre + width) / (n + Z * Z)
 
 
 def title_of(task: str) -> str:
