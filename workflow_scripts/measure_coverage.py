@@ -21,7 +21,7 @@ NEAR = 0.02  # the share is drawn anew for each simulated set: at one share alon
 # answers jumps up and down with the last digit of the share
 SOFT = ((0.0, 0.3, 0.6, 0.9, 1.0), (0.25, 0.08, 0.07, 0.1, 0.5))  # soft accuracies as VQAv2 and TextVQA give them
 BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
-Simulated = tuple[tuple["Estimate", ...], float]  # one result, or the two of a pair, and the truth
+Simulated = tuple[list["Estimate"], float]  # one result, or the two of a pair, and the truth
 Draw = Callable[["np.random.Generator", int], Simulated]
 
 
@@ -31,10 +31,10 @@ def share(near: float, questions: int = 1) -> Draw:
     def draw(generator: np.random.Generator, pictures: int) -> Simulated:
         truth = generator.uniform(near - NEAR, near + NEAR)
         if questions == 1:
-            return (right_or_wrong(generator.random(pictures) < truth, pictures),), 100 * truth
+            return [right_or_wrong(generator.random(pictures) < truth, pictures)], 100 * truth
         easy = generator.beta(ALIKE * truth, ALIKE * (1 - truth), pictures)
         right = generator.random((pictures, questions)) < easy[:, None]
-        return (right_or_wrong(right, pictures),), 100 * truth
+        return [right_or_wrong(right, pictures)], 100 * truth
 
     return draw
 
@@ -53,14 +53,14 @@ def soft_scores(generator: np.random.Generator, pictures: int) -> Simulated:
     from himap.metrics.statistics import mean_of
 
     scores = generator.choice(SOFT[0], pictures, p=SOFT[1])
-    return (mean_of(scores),), 100 * float(np.dot(*SOFT))
+    return [mean_of(scores)], 100 * float(np.dot(*SOFT))
 
 
 def captions(generator: np.random.Generator, pictures: int) -> Simulated:
     """Draw scores as skewed as those of captions (CIDEr): Gamma of shape 2, mean 80."""
     from himap.metrics.statistics import mean_of
 
-    return (mean_of(generator.gamma(2, 0.4, pictures), top=1000),), 80.0
+    return [mean_of(generator.gamma(2, 0.4, pictures), top=1000)], 80.0
 
 
 def pair(losses: float, wins: float) -> Draw:
@@ -70,7 +70,7 @@ def pair(losses: float, wins: float) -> Draw:
         place = generator.random(pictures)
         both = place > 0.6
         first, second = (place < losses) | both, ((place >= losses) & (place < losses + wins)) | both
-        return (right_or_wrong(first, pictures), right_or_wrong(second, pictures)), 100 * (wins - losses)
+        return [right_or_wrong(first, pictures), right_or_wrong(second, pictures)], 100 * (wins - losses)
 
     return draw
 
@@ -84,7 +84,7 @@ def shared_pair(changed: float, gain: float = 0.03) -> Draw:
         first = generator.random((pictures, QUESTIONS)) < easy
         again = generator.random((pictures, QUESTIONS)) < changed
         second = (generator.random((pictures, QUESTIONS)) < better) * again + first * ~again
-        return (right_or_wrong(first, pictures), right_or_wrong(second, pictures)), 100 * changed * gain
+        return [right_or_wrong(first, pictures), right_or_wrong(second, pictures)], 100 * changed * gain
 
     return draw
 
@@ -95,7 +95,7 @@ def caption_pair(generator: np.random.Generator, pictures: int) -> Simulated:
 
     first = generator.gamma(2, 0.4, pictures)
     second = first + generator.normal(0.02, 0.3, pictures) * (generator.random(pictures) < 0.6)
-    return (mean_of(first, top=1000), mean_of(second, top=1000)), 1.2
+    return [mean_of(first, top=1000), mean_of(second, top=1000)], 1.2
 
 
 SIMULATIONS: dict[str, Draw] = {
@@ -124,7 +124,7 @@ def held(draw: Draw, pictures: int, sets: int, seed: int) -> float:
     generator, hits = np.random.default_rng([seed, pictures]), 0
     for _ in range(sets):
         results, truth = draw(generator, pictures)
-        low, high = interval(*results) if len(results) == 1 else paired_interval(*results)
+        low, high = interval(results[0]) if len(results) == 1 else paired_interval(results[0], results[1])
         hits += low <= truth <= high
     return hits / sets
 

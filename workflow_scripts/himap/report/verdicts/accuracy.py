@@ -127,7 +127,11 @@ def reason_open(
     if not whole:
         seen = {task for known in plans.values() for task in known}
         lacking = [title_of(task) for task in tasks if task not in seen]
-        return f"not planned in this config: {', '.join(lacking)}" if lacking else "no model has all of its benchmarks"
+        unjudged = [title_of(task) for task in seen if not results.facts["benchmarks"][task]["scored"]]
+        reasons = (
+            [f"not planned in this config: {', '.join(lacking)}"] if lacking else ["no model has all of its benchmarks"]
+        )
+        return "; ".join(reasons + ([f"not judged: {', '.join(sorted(unjudged))}"] if unjudged else []))
     waiting = {
         model: [task for task in lost if results.facts["benchmarks"][task]["scored"]] for model, lost in missing.items()
     }
