@@ -68,7 +68,7 @@ class Results:
 
     @cached_property
     def against_vanilla(self) -> dict[tuple[str, str, str], Comparison]:
-        """The comparisons with the unpruned model that the tables hold already: a bootstrap over a large set takes its time."""
+        """The comparisons with the unpruned model that the tables hold already, since swapping methods on a large set takes its time."""
         from himap.metrics.statistics import Comparison
 
         found = {}

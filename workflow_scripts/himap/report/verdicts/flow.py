@@ -38,7 +38,8 @@ def flow_is_larger(results: Results, book: Any, larger: str, smaller: str, first
     """Return the verdict on the share of samples in which one flow exceeds the other over a span of layers."""
     tasks = results.facts["planned"]["saliency"]
     verdict = Verdict(basis=ground(results, tasks), paper=published_flow(larger, smaller, first, last, of))
-    found, missing = [], {}
+    found: list[str] = []
+    missing: dict[str, list[str]] = {}
     for model in models_that_count(results, tasks):
         span = layer_span(first, last, of, results.facts["models"][model]["layers"])
         for task in tasks:
@@ -116,7 +117,9 @@ def early_cut_matters(results: Results, book: Any, kept: float) -> Verdict:
     lines = [f"{m}: first {c['label']['img2txt_first']}, last {c['label']['img2txt_last']}" for m, c in cells.items()]
     tasks = results.facts["planned"]["disruption"]
     verdict = Verdict(basis=ground(results, tasks), paper=lines)
-    frame, found, missing = results.figure("figure5"), [], {}
+    frame = results.figure("figure5")
+    found: list[str] = []
+    missing: dict[str, list[str]] = {}
     for model in models_that_count(results, tasks):
         for task in tasks:
             ends = [bar(frame, model, task, part) for part in ("first", "last")]
