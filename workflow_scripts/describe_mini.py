@@ -112,7 +112,7 @@ def grey() -> bytes:
 
 def guesses(samples: Sequence[Sample]) -> float:
     """What picking an option at random gives."""
-    from himap.statistics import floor_of_guessing
+    from himap.metrics.statistics import floor_of_guessing
 
     return floor_of_guessing([len(sample.options) for sample in samples])
 

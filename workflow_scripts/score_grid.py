@@ -32,15 +32,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """One row per schedule."""
     arguments = parser().parse_args(argv)
     import pandas as pd
-    from himap.benchmarks._files import read_jsonl
+    from himap.benchmarks._files import read_for_scoring, read_jsonl
 
     benchmark, dims = benchmarks.get(arguments.benchmark), Dims(**json.loads(arguments.sizes))
     by_schedule: dict[tuple[Any, ...], dict[str, str]] = {}
     for _, row in read_jsonl(arguments.predictions):
         by_schedule.setdefault(tuple(row[key] for key in KEYS), {})[row["sample_id"]] = row["prediction"]
     asked = set(next(iter(by_schedule.values()), {}))
-    columns = ["question", "options", "references", "metadata"]
-    samples = [one for one in benchmarks.read_samples(arguments.samples, columns) if one.sample_id in asked]
+    samples = [one for one in read_for_scoring(arguments.samples, benchmark) if one.sample_id in asked]
     rows = [scored(benchmark, samples, dims, schedule, answers) for schedule, answers in sorted(by_schedule.items())]
     frame = pd.DataFrame(rows)
     frame["frontier"] = on_frontier(frame["ratio"].tolist(), frame["score"].tolist())

@@ -33,11 +33,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read samples and answers, score them, write both outputs."""
     arguments = parser().parse_args(argv)
-    from himap.benchmarks._files import check_benchmark, read_predictions
+    from himap.benchmarks._files import check_benchmark, read_for_scoring, read_predictions
 
     benchmark = benchmarks.get(arguments.benchmark)
     check_benchmark(arguments.samples, benchmark.name)
-    samples = list(benchmarks.read_samples(arguments.samples, ["question", "options", "references", "metadata"]))
+    samples = list(read_for_scoring(arguments.samples, benchmark))
     predictions = read_predictions(arguments.predictions)
     verdicts = read_verdicts(benchmark, arguments.judgements)
     scores = benchmarks.score(benchmark, samples, predictions, verdicts, allow_missing=arguments.allow_missing)
@@ -73,9 +73,8 @@ def describe(scores) -> str:
     low, high = scores.interval
     if (verdicts := int(scores.scores.get("verdicts", 0))) and (unreadable := int(scores.scores["unreadable"])):
         left_out += f", {unreadable} of {verdicts} verdicts unreadable and left out"
-    return (
-        f"{scores.benchmark}: {scores.metric} {scores.headline:.2f} [{low:.2f}, {high:.2f}] (n = {scores.n}{left_out})"
-    )
+    size = f"n = {scores.n}" + (f" on {scores.pictures} pictures" if scores.pictures < scores.n else "")
+    return f"{scores.benchmark}: {scores.metric} {scores.headline:.2f} [{low:.2f}, {high:.2f}] ({size}{left_out})"
 
 
 if __name__ == "__main__":

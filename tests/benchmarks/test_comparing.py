@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
-from himap import benchmarks, statistics
+from himap import benchmarks
 from himap.benchmarks import Sample
+from himap.metrics import statistics
 from hub_fixtures import MAKERS
 
 
@@ -52,9 +55,32 @@ def test_mme_intervals_draw_images_within_subtasks():
     samples = mme_samples(20)
     everything_right = {one.sample_id: one.references[0] for one in samples}
     scores = benchmarks.score(benchmarks.get("mme"), samples, everything_right)
-    assert scores.interval == pytest.approx((400.0, 400.0))
+    assert (scores.n, scores.pictures) == (80, 40)
+    low, high = scores.interval
+    assert low == pytest.approx(400 - 37.2, abs=0.1)  # forty pictures that were all right leave room for one in ten
+    assert high == pytest.approx(400.0)
     half = everything_right | {one.sample_id: "?" for one in samples if one.metadata["category"] == "count"}
-    assert benchmarks.score(benchmarks.get("mme"), samples, half).interval == pytest.approx((200.0, 200.0))
+    low, high = benchmarks.score(benchmarks.get("mme"), samples, half).interval
+    assert 0 < low < 200 < high < 400
+
+
+@pytest.mark.parametrize("name", ["vqav2", "textvqa", "docvqa", "chartqa", "scienceqa", "aokvqa"])
+def test_questions_about_one_picture_are_one_draw(name: str):
+    """Eight pictures with six questions each, all right or all wrong, are eight results and not 48."""
+    keys = {"vqav2": ["image_id"], "textvqa": ["image_id"], "docvqa": ["docId", "ucsf_document_page_no"]}.get(name, [])
+    samples = [
+        Sample(f"{picture}-{at}", "Q?", ["x", "y"], ["A"] * 10, [] if keys else [b"picture %d" % picture],
+               {"type": "human", **dict.fromkeys(keys, picture)})
+        for picture in range(8)
+        for at in range(6)
+    ]  # fmt: skip
+    answers = {one.sample_id: "A" if int(one.sample_id[0]) < 5 else "B" for one in samples}
+    if name in ("vqav2", "textvqa"):
+        samples = [dataclasses.replace(one, references=["dog"] * 10) for one in samples]
+        answers = {key: "dog" if value == "A" else "cat" for key, value in answers.items()}
+    scores = benchmarks.score(benchmarks.get(name), samples, answers)
+    assert (scores.n, scores.pictures) == (48, 8)
+    assert scores.interval[1] - scores.interval[0] > 50
 
 
 def pope_samples(images: int) -> list[Sample]:

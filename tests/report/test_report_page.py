@@ -49,6 +49,7 @@ def test_tables_and_benchmarks_come_in_the_papers_order(rendered: Rendered) -> N
 def test_a_row_shows_the_cost_of_each_kind_of_task_where_they_differ() -> None:
     cells = (("pope", "qa", 1.0, 25.0), ("aokvqa", "qa", 1.0, 25.0), ("nocaps", "caption", 1.5, 37.5))
     frame = pd.DataFrame(cells, columns=["benchmark", "kind", "tflops", "ratio"])
+    frame = frame.assign(paper_tflops=None, paper_ratio=None)
     shown = by_kind(different_costs(frame), "ratio", lambda value: f"{value} %")
     assert shown == {"text": "25.0 %", "value": 25.0, "also": ["captions 37.5 %"]}
     assert by_kind(different_costs(frame[:2]), "tflops", text.flops) == {"text": "1.00 T", "value": 1.0, "also": []}

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from himap.files import write_json, write_jsonl, write_parquet
+from himap.published import unlike
 from himap.report.tables import cell_part
 from himap.tables import forms, notes, records
 
@@ -21,7 +23,7 @@ def cell(frame: pd.DataFrame, method: str) -> pd.Series:
 
 def test_a_record_holds_ours_the_papers_value_and_the_difference(settings: dict[str, Any], results: Path) -> None:
     row = cell(records(settings, results), "himap")
-    assert (row["ours"], row["low"], row["high"], row["n"]) == (70.0, 62.0, 78.0, 100)
+    assert (row["ours"], row["low"], row["high"], row["n"]) == (70.0, 62.0, 78.0, 2017)
     assert row["paper"] == 68.3
     assert row["difference"] == pytest.approx(1.7)
     assert row["ratio"] == 25.0
@@ -45,13 +47,86 @@ def test_where_model_or_data_are_not_the_papers_its_value_is_a_reference_without
     if change == "model":
         settings["models"]["llava"]["published"] = None
     else:
-        settings["benchmarks"]["scienceqa"]["comparable"] = False
+        settings["benchmarks"]["scienceqa"]["source"] = "mini"
     frame = records(settings, results)
     row = cell(frame, "himap")
     assert row["paper"] == 68.3
     assert pd.isna(row["difference"])
     assert row["status"] == "reference only"
     assert all("stands as a reference" in text for ending, text in forms(frame, settings).items() if ending != "csv")
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "n", "reason"),
+    [
+        ("scienceqa", {}, 2017, ""),
+        ("scienceqa", {}, 200, "200 of the paper's 2,017 samples"),
+        ("scienceqa", {"split": "validation"}, 2017, "validation here, test in the paper"),
+        (
+            "scienceqa",
+            {"protocol": {"template": "{question}"}},
+            2017,
+            "protocol template: {question} here, None in the paper",
+        ),
+        ("vqav2", {}, 20000, "validation here, test-dev in the paper"),
+        ("textvqa", {}, 5000, ""),
+        ("textvqa", {"protocol": {"ocr": False}}, 5000, "protocol ocr: False here, True in the paper"),
+        ("aokvqa", {}, 1145, "protocol protocol: llava here, fastv in the paper"),
+        ("aokvqa", {"protocol": {"protocol": "fastv"}}, 1145, ""),
+        ("nocaps", {}, 4500, "its prompt and number of pictures are not known"),
+        ("flickr30k", {}, 31783, "Karpathy's 1,000"),
+        ("mmvet", {}, 218, "which version of GPT-4 judged is not said"),
+        ("chartqa", {}, 2500, "the paper's protocol is not known"),
+    ],
+)
+def test_only_the_same_split_size_and_protocol_is_compared_with_the_paper(
+    task: str, change: dict[str, Any], n: int, reason: str
+) -> None:
+    from himap.config import load
+    from himap.plan import Plan
+
+    preset = yaml.safe_load((Path(__file__).parents[2] / "presets" / "paper.yaml").read_text())
+    preset["benchmarks"][task] |= change
+    why = unlike(task, Plan(load(preset)).asked(task), n)
+    assert reason in why
+    assert bool(reason) == bool(why)
+
+
+def test_a_cell_that_is_not_compared_gives_the_reason_below_the_table(settings: dict[str, Any], results: Path) -> None:
+    settings["benchmarks"]["scienceqa"]["asked"]["split"] = "validation"
+    frame = records(settings, results)
+    assert pd.isna(cell(frame, "himap")["difference"])
+    line = "values are a reference only, as validation here, test in the paper"
+    assert all(line in text for ending, text in forms(frame, settings).items() if ending != "csv")
+
+
+def test_questions_and_pictures_are_both_counted(settings: dict[str, Any], results: Path) -> None:
+    path = results / "evaluation/llava/scienceqa/himap/score.json"
+    path.write_text(path.read_text().replace('"pictures": 2017', '"pictures": 60').replace('"n": 2017', '"n": 120'))
+    frame = records(settings, results)
+    assert (cell(frame, "himap")["n"], cell(frame, "himap")["pictures"]) == (120, 60)
+    assert all("120 (60 pictures)" in text for ending, text in forms(frame, settings).items() if ending != "csv")
+
+
+def test_the_papers_ratio_stands_beside_ours_where_it_prints_no_tflops(settings: dict[str, Any], results: Path) -> None:
+    settings["name"] = "table4"
+    made = forms(records(settings, results), settings)
+    assert "25.0 % (paper 34 %)" in made["md"]
+    assert "0.75 |" in made["md"]
+
+
+def test_a_method_of_our_own_has_an_empty_column_and_not_an_unpublished_one(
+    settings: dict[str, Any], results: Path
+) -> None:
+    frame = records(settings, results)
+    frame["paper"] = None
+    frame.loc[frame["method"] == "himap", "method"] = "random"
+    settings["methods"] = [{"name": "random", "title": "Random"}]
+    assert "not published" not in forms(frame, settings)["md"]
+
+
+def test_a_test_of_few_pictures_gives_the_least_p_value_that_it_can(settings: dict[str, Any], results: Path) -> None:
+    assert "p = 0.002 (least possible 0.002)" in forms(records(settings, results), settings)["md"]  # ten answers differ
 
 
 def test_tflops_that_no_formula_explains_stand_beside_the_printed_ones(settings: dict[str, Any], results: Path) -> None:
@@ -82,7 +157,14 @@ def test_what_the_paper_does_not_give_says_so(settings: dict[str, Any], results:
 
 def test_without_a_judge_the_answers_are_counted_and_the_cell_says_so(settings: dict[str, Any], results: Path) -> None:
     settings["models"]["llava"]["kinds"] = ["open"]
-    settings["benchmarks"] = {"mmvet": {"comparable": True, "kind": "open", "scored": False}}
+    settings["benchmarks"] = {
+        "mmvet": {
+            "source": "hub",
+            "asked": settings["benchmarks"]["scienceqa"]["asked"],
+            "kind": "open",
+            "scored": False,
+        }
+    }
     settings["benchmark_order"] = ["mmvet"]
     frame = records(settings, results)
     assert cell(frame, "himap")["n"] == 7
@@ -92,7 +174,8 @@ def test_without_a_judge_the_answers_are_counted_and_the_cell_says_so(settings: 
 
 def test_verdicts_that_could_not_be_read_are_counted_in_a_note(settings: dict[str, Any], results: Path) -> None:
     settings["models"]["llava"]["kinds"] = ["open"]
-    settings["benchmarks"] = {"mmvet": {"comparable": True, "kind": "open", "scored": True}}
+    asked = settings["benchmarks"]["scienceqa"]["asked"]
+    settings["benchmarks"] = {"mmvet": {"source": "hub", "asked": asked, "kind": "open", "scored": True}}
     settings["benchmark_order"] = ["mmvet"]
     for method, unreadable in (("vanilla", 0.0), ("himap", 3.0)):
         folder = results / "evaluation" / "llava" / "mmvet" / method
@@ -100,7 +183,7 @@ def test_verdicts_that_could_not_be_read_are_counted_in_a_note(settings: dict[st
         write_parquet(
             folder / "per_sample.parquet", pd.DataFrame({"sample_id": [str(n) for n in range(100)], "score": scores})
         )
-        score = {"headline": 50.0, "interval": [40.0, 60.0], "n": 100 - int(unreadable)}
+        score = {"headline": 50.0, "interval": [40.0, 60.0], "n": 100 - int(unreadable), "pictures": 100}
         write_json(folder / "score.json", {**score, "scores": {"unreadable": unreadable, "verdicts": 100.0}})
     frame = records(settings, results)
     note = "Verdicts of the judge that could not be read are left out: MM-Vet, llava, HiMAP <50%>: 3 of 100."
@@ -113,7 +196,14 @@ def test_verdicts_that_could_not_be_read_are_counted_in_a_note(settings: dict[st
 
 def test_answers_that_hold_other_line_separators_count_once(settings: dict[str, Any], results: Path) -> None:
     settings["models"]["llava"]["kinds"] = ["open"]
-    settings["benchmarks"] = {"mmvet": {"comparable": True, "kind": "open", "scored": False}}
+    settings["benchmarks"] = {
+        "mmvet": {
+            "source": "hub",
+            "asked": settings["benchmarks"]["scienceqa"]["asked"],
+            "kind": "open",
+            "scored": False,
+        }
+    }
     settings["benchmark_order"] = ["mmvet"]
     rows = [{"sample_id": str(n), "prediction": "one\u2028two\x85three\u2029four\x0cfive"} for n in range(5)]
     write_jsonl(results / "evaluation/llava/mmvet/himap/predictions.jsonl", rows)
@@ -134,7 +224,12 @@ def test_where_a_schedule_differs_with_the_kind_of_task_each_cost_is_named(
     settings: dict[str, Any], results: Path
 ) -> None:
     settings["models"]["llava"]["kinds"] = ["qa", "open"]
-    settings["benchmarks"]["mmvet"] = {"comparable": True, "kind": "open", "scored": False}
+    settings["benchmarks"]["mmvet"] = {
+        "source": "hub",
+        "asked": settings["benchmarks"]["scienceqa"]["asked"],
+        "kind": "open",
+        "scored": False,
+    }
     settings["benchmark_order"] = ["scienceqa", "mmvet"]
     assert all("(questions)" not in text for text in forms(records(settings, results), settings).values())
     path = results / "flops" / "llava" / "open.csv"
@@ -142,9 +237,9 @@ def test_where_a_schedule_differs_with_the_kind_of_task_each_cost_is_named(
     costs.loc[costs["method"] == "himap", ["flops", "ratio"]] = [1.5e12, 0.5]
     costs.to_csv(path, index=False)
     made = forms(records(settings, results), settings)
-    assert "25.0 % (questions); 50.0 % (open answers) (paper 24 %)" in made["md"]
+    assert "25.0 % (questions, paper 24 %); 50.0 % (open answers, paper 34 %)" in made["md"]
     for ending in ("tex", "html"):
-        assert "0.75 (questions); 1.50 (open answers) (paper 0.73)" in made[ending]
+        assert "0.75 (questions, paper 0.73); 1.50 (open answers)" in made[ending]
 
 
 def test_values_from_another_of_the_papers_tables_say_so(settings: dict[str, Any], results: Path) -> None:

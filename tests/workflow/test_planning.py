@@ -228,7 +228,9 @@ def test_a_wrong_config_is_refused_with_all_its_problems_before_anything_runs(tm
 
 
 def test_the_rule_graph_of_the_documentation_is_the_workflows() -> None:
-    drawn = snakemake("--rulegraph", "mermaid-js", "--", "report").stdout  # `all` asks for every file, so leads everywhere
+    drawn = snakemake(
+        "--rulegraph", "mermaid-js", "--", "report"
+    ).stdout  # `all` asks for every file, so leads everywhere
     names = dict(re.findall(r"^\s*(id\d+)\[(\w+)\]", drawn, re.MULTILINE))
     edges = {(names[a], names[b]) for a, b in re.findall(r"^\s*(id\d+) --> (id\d+)", drawn, re.MULTILINE)}
     assert edges

@@ -128,14 +128,15 @@ def unexplained() -> tuple[Unexplained, ...]:
 
     found = []
     for table, entry in published()["tables"].items():
-        caption = entry.get("stages_in_caption") or {}
-        if None in (caption.get("k1"), caption.get("k2")):
+        common, elsewhere = entry.get("stages_in_caption") or {}, entry.get("stages_elsewhere", {})
+        if None in (common.get("k1"), common.get("k2")):
             continue
         for model, methods in entry["cells"].items():
             dims = Dims(**published()["decoders"][model])
             vanilla = methods["vanilla"].get("tflops")
             open_tokens = vanilla is not None and not prints(flops(dims, []) / 1e12, vanilla, 2)
             for method, cells in methods.items():
+                caption = common | elsewhere.get(model, {}).get(method, {})
                 for quantity, places in (("tflops", 2), ("ratio", 0)):
                     if (printed := cells.get(quantity)) is not None:
                         tokens = open_tokens and quantity == "tflops"

@@ -139,13 +139,22 @@ def figure5(settings: dict[str, Any], results: str) -> pd.DataFrame:
     parts = [per_layer]
     for part, inside in (("first", frame["layer"] < edge), ("last", frame["layer"] >= depth - edge)):
         means = frame[inside].groupby([*keys, "sample_id"], as_index=False)["value"].mean()
-        summed = means.groupby(keys, as_index=False).agg(
-            value=("value", "mean"), spread=("value", "sem"), n=("value", "size")
-        )
-        parts.append(summed.assign(part=part))
+        parts.append(with_intervals(means, keys).assign(part=part))
     whole = pd.concat(parts, ignore_index=True).assign(source=OURS)
     whole = whole.merge(prior_floor(settings, results)[["model", "benchmark", "floor"]], on=["model", "benchmark"])
     return pd.concat([whole, published_consistency(settings)], ignore_index=True)
+
+
+def with_intervals(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the mean of a share over samples within each group, with its 95 % interval."""
+    from himap.metrics.statistics import mean_interval
+
+    rows = []
+    for place, part in frame.groupby(keys):
+        low, high = mean_interval(part["value"].to_numpy(), top=1.0)
+        numbers = {"value": part["value"].mean(), "low": low, "high": high, "n": len(part)}
+        rows.append(dict(zip(keys, place, strict=True)) | numbers)
+    return pd.DataFrame(rows, columns=[*keys, "value", "low", "high", "n"])
 
 
 def published_consistency(settings: dict[str, Any]) -> pd.DataFrame:
@@ -207,23 +216,27 @@ def figure7(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
 def figure8(settings: dict[str, Any], results: str) -> pd.DataFrame:
     """Seconds per example: each sample's median over the rounds, mean over samples; with what fewer tokens could give at best."""
+    from himap.metrics.statistics import mean_interval
+
     rows = []
     for model, task, path in named(results, settings, "latency", "{}.csv"):
         frame = pd.read_csv(path)
         per_sample = frame.groupby(["method", "sample_id"], as_index=False)[["seconds_total", "ideal_speedup"]].median()
-        means = per_sample.groupby("method")[["seconds_total", "ideal_speedup"]].agg(["mean", "sem"])
-        full = means.loc["vanilla", ("seconds_total", "mean")] if "vanilla" in means.index else float("nan")
+        means = per_sample.groupby("method")[["seconds_total", "ideal_speedup"]].mean()
+        full = means.loc["vanilla", "seconds_total"] if "vanilla" in means.index else float("nan")
         for method in (name for name in settings["order"] if name in means.index):
             row = means.loc[method]
+            low, high = mean_interval(per_sample.loc[per_sample["method"] == method, "seconds_total"].to_numpy())
             rows.append(
                 {
                     "model": model,
                     "benchmark": task,
                     "method": method,
                     "title": settings["methods"][method],
-                    "seconds": row[("seconds_total", "mean")],
-                    "spread": row[("seconds_total", "sem")],
-                    "ideal": full / row[("ideal_speedup", "mean")],
+                    "seconds": row["seconds_total"],
+                    "low": low,
+                    "high": high,
+                    "ideal": full / row["ideal_speedup"],
                     "n": frame["sample_id"].nunique(),
                     "device": frame["device"].iloc[0],
                     "paper": (figure_values("figure8", settings["models"][model]["published"] or "", task) or {}).get(

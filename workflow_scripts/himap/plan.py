@@ -24,10 +24,10 @@ from himap.published import published
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a benchmark's file declares for scoring, for asking and for its data; each job looks at some of it only.
-SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank")
+SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture")
 PROMPTS = ("make_prompt", "limits", "short_limits")
 DATA = ("source", "sample", "stratum", "unit")
-SCORING = ("himap.benchmarks._scoring", "himap.statistics")
+SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
 FIGURE_PARTS = {  # whose benchmarks a figure shows
     "figure3": "saliency",
     "figure4": "saliency",
@@ -89,6 +89,20 @@ class Plan:
     def known(self, benchmarks: list[str]) -> list[str]:
         """Those of the benchmarks that the config has an entry for, in the given order."""
         return [name for name in benchmarks if name in self.config.benchmarks]
+
+    def source(self, benchmark: str) -> str:
+        """Where a benchmark's rows come from: hub, mini (the embedded world), or path."""
+        source = self.benchmark(benchmark).source
+        return source if source in ("hub", "mini") else "path"
+
+    def asked(self, benchmark: str) -> dict[str, Any]:
+        """What decides whether a result compares with a published one: the split, and how the questions are put."""
+        entry, declared = self.benchmark(benchmark), benchmark_named(benchmark)
+        return {
+            "split": entry.split or declared.source.split,
+            "protocol": declared.protocol(entry.protocol),
+            "defaults": declared.protocol({}),
+        }
 
     # ---- methods
 
@@ -553,7 +567,8 @@ class Plan:
         }
         benchmarks = {
             name: {
-                "comparable": self.benchmark(name).source != "mini",
+                "source": self.source(name),
+                "asked": self.asked(name),
                 "kind": self.kind(name),
                 "scored": self.scored(name),
             }
@@ -567,7 +582,7 @@ class Plan:
                 "benchmarks": benchmarks,
                 "benchmark_order": self.columns(table),
                 "methods": [{"name": name, "title": self.title(name)} for name in entry.methods],
-                "published": digest(published_part("tables", table)),
+                "published": digest([published_part("tables", table), published()["protocols"]]),
             }
         )
 

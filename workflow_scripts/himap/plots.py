@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from himap.drawing import Look, legend_below, panels
-from himap.statistics import error_of_mean
+from himap.metrics.statistics import mean_of_intervals
 
 LAYER = "layer (from 0)"
 CURVES = {
@@ -140,8 +140,10 @@ def consistency_bars(ax: Axes, frame: pd.DataFrame, theirs: pd.DataFrame) -> Non
         for position, part in enumerate(("first", "last")):
             own = frame[(frame["flow"] == flow) & (frame["part"] == part)]
             x = position + (number - (len(flows) - 1) / 2) * width
-            mean, half = own["value"].mean(), 1.96 * error_of_mean(own["spread"].fillna(0))
-            edges = [[min(half, mean)], [min(half, 1 - mean)]]  # a share lies between 0 and 1
+            if own.empty:
+                continue
+            mean, low, high = mean_of_intervals(own["value"].tolist(), list(zip(own["low"], own["high"], strict=True)))
+            edges = [[mean - max(low, 0.0)], [min(high, 1.0) - mean]]  # a share lies between 0 and 1
             ax.bar(x, mean, width * 0.92, color=f"C{number}", yerr=edges, capsize=2)
             paper = theirs[(theirs["flow"] == flow) & (theirs["part"] == part)]["value"]
             if len(paper):
@@ -204,7 +206,7 @@ def figure8(frame: pd.DataFrame, look: Look) -> Figure:
                 here["seconds"],
                 0.7,
                 color=[f"C{n}" for n in range(len(here))],
-                yerr=1.96 * here["spread"],
+                yerr=[here["seconds"] - here["low"], here["high"] - here["seconds"]],
                 capsize=2,
             )
             for number, ideal in enumerate(here["ideal"]):

@@ -35,3 +35,29 @@ def figure_values(figure: str, *keys: str) -> Any:
 def inconsistencies(where: str) -> list[str]:
     """What in a table or figure of the paper does not fit together."""
     return [one["what"] for one in published()["inconsistencies"] if one["where"] == where]
+
+
+def has_method(method: str) -> bool:
+    """Return whether any of the paper's tables has a row of this method."""
+    return any(method in rows for table in published()["tables"].values() for rows in table["cells"].values())
+
+
+def unlike(benchmark: str, asked: dict[str, Any], n: int | None = None) -> str:
+    """Return why a run's result on a benchmark cannot be compared with the paper's; empty where it can.
+
+    `asked` holds the run's split and protocol options, `n` is the number of samples that were scored.
+    """
+    paper = published()["protocols"].get(benchmark)
+    if paper is None:
+        return "the paper's protocol is not known"
+    if "unknown" in paper:
+        return str(paper["unknown"])
+    if asked["split"] != paper["split"]:
+        return f"{asked['split']} here, {paper['split']} in the paper; {paper['why']}"
+    options = asked["defaults"] | paper.get("options", {})
+    for name, value in asked["protocol"].items():
+        if value != options.get(name):
+            return f"protocol {name}: {value} here, {options.get(name)} in the paper; {paper['why']}"
+    if n is not None and n != paper["samples"]:
+        return f"{n:,} of the paper's {paper['samples']:,} samples"
+    return ""

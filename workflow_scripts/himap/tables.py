@@ -1,8 +1,8 @@
 """Tables as data and in four forms: one record per cell, then CSV, LaTeX (booktabs), Markdown and self-contained HTML.
 
 A record holds ours, the paper's value, the difference, n, the 95 % interval and, against the unpruned model on the same
-samples, the paired difference with its p value. What the paper does not give says so; where our data is not the paper's,
-its value stands as a reference, without difference or verdict.
+samples, the paired difference with its p value. What the paper does not give says so; where model, data or protocol are
+not the paper's, its value stands as a reference with the reason, without difference or verdict.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import pandas as pd
 from himap import benchmarks
 from himap.costs import prints, unexplained
 from himap.files import read_json
-from himap.published import inconsistencies, table_value
+from himap.published import has_method, inconsistencies, table_value, unlike
 
 MAIN_TABLES = ("table1", "table2", "table3", "table4")
 REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
-NOT_PUBLISHED, NOT_JUDGED = "not published", "not judged"
+NOT_PUBLISHED, NOT_JUDGED, REFERENCE = "not published", "not judged", "reference only"
+MINI, OTHER_MODEL = "the embedded world is not the paper's data", "the model is none of the paper's"
+FEW = 0.001  # a test of few pictures, whose p value cannot come below this, says so
 KINDS = {"qa": "questions", "caption": "captions", "open": "open answers"}
 COLUMNS = (
-    "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "paper", "difference",
-    "vs_vanilla", "vs_vanilla_low", "vs_vanilla_high", "p_value", "test", "tflops", "ratio", "ratio_prompt",
-    "ratio_measured", "paper_tflops", "paper_ratio", "paper_source", "status", "unreadable", "verdicts",
+    "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "pictures", "paper", "difference",
+    "vs_vanilla", "vs_vanilla_low", "vs_vanilla_high", "p_value", "least_p", "test", "tflops", "ratio", "ratio_prompt",
+    "ratio_measured", "paper_tflops", "paper_ratio", "paper_source", "status", "why", "unreadable", "verdicts",
 )  # fmt: skip
 
 
@@ -43,12 +45,19 @@ def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
                 row |= cost_of(costs[column["kind"]], method["name"])
                 row |= paper_of(settings["name"], facts["published"], method["name"], name)
                 row |= score_of(folder, method["name"], column["scored"], benchmarks.get(name))
-                comparable = facts["published"] is not None and column["comparable"]
-                if comparable and row["ours"] is not None and row["paper"] is not None:
+                row["why"] = reason(facts["published"], name, column, row["n"])
+                if not row["why"] and row["ours"] is not None and row["paper"] is not None:
                     row["difference"] = row["ours"] - row["paper"]
-                row["status"] = row.get("status") or ("compared" if comparable else "reference only")
+                row["status"] = row.get("status") or (REFERENCE if row["why"] else "compared")
                 rows.append(row)
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def reason(published: str | None, benchmark: str, column: dict[str, Any], n: int) -> str:
+    """Return why a cell is not compared with the paper's; empty where it is."""
+    if column["source"] == "mini":
+        return MINI
+    return unlike(benchmark, column["asked"], n) if published else OTHER_MODEL
 
 
 def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
@@ -82,16 +91,19 @@ def score_of(folder: Path, method: str, scored: bool, benchmark: benchmarks.Benc
     row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
     if not scored:
         lines = (folder / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
-        return row | {"n": len([line for line in lines if line]), "status": NOT_JUDGED}
+        count = len([line for line in lines if line])
+        return row | {"n": count, "pictures": count, "status": NOT_JUDGED}
     score = read_json(folder / method / "score.json")
-    row |= {"ours": score["headline"], "low": score["interval"][0], "high": score["interval"][1], "n": score["n"]}
+    row |= {"ours": score["headline"], "n": score["n"], "pictures": score["pictures"]}
+    row |= dict(zip(("low", "high"), score["interval"], strict=True))
     if benchmark.judged:
         row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}
     reference = folder / "vanilla" / "per_sample.parquet"
     if method != "vanilla" and reference.is_file():
         pair = [pd.read_parquet(path) for path in (reference, folder / method / "per_sample.parquet")]
         against = benchmarks.compare(benchmark, *pair)
-        row |= {"vs_vanilla": against.difference, "p_value": against.p_value, "test": against.test}
+        row |= {"vs_vanilla": against.difference, "p_value": against.p_value, "least_p": against.least}
+        row["test"] = against.test
         row |= dict(zip(("vs_vanilla_low", "vs_vanilla_high"), against.interval, strict=True))
     return row
 
@@ -120,9 +132,9 @@ def ours(row: pd.Series) -> str:
 
 
 def paper(row: pd.Series) -> str:
-    """The paper's value, and our difference where both ran on the same data."""
+    """Return the paper's value, with our difference where both ran alike; nothing for a method that is not the paper's."""
     if pd.isna(row["paper"]):
-        return NOT_PUBLISHED
+        return NOT_PUBLISHED if has_method(row["method"]) else ""
     places = digits(row["benchmark"])
     text = number(row["paper"], places)
     return text if pd.isna(row["difference"]) else f"{text} ({number(row['difference'], places, sign=True)})"
@@ -134,12 +146,21 @@ def against_vanilla(row: pd.Series) -> str:
         return ""
     places = digits(row["benchmark"])
     interval = ", ".join(number(row[key], places, sign=True) for key in ("vs_vanilla_low", "vs_vanilla_high"))
-    return f"{number(row['vs_vanilla'], places, sign=True)} [{interval}], p {p_text(row['p_value'])}"
+    return f"{number(row['vs_vanilla'], places, sign=True)} [{interval}], p {p_text(row['p_value'], row['least_p'])}"
 
 
-def p_text(value: float) -> str:
-    """A p value with two digits that count."""
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+def p_text(value: float, least: float = 0.0) -> str:
+    """Return a p value with two digits that count, and the least that so few pictures can give."""
+    shown = "< 0.001" if value < 0.001 else f"= {value:.2g}"
+    if least == 1:
+        return f"{shown} (no answer differs)"
+    return f"{shown} (least possible {least:.2g})" if least >= FEW else shown
+
+
+def size_text(row: pd.Series) -> str:
+    """Return how many samples a cell rests on, and on how many pictures where several share one."""
+    n, pictures = int(row["n"]), int(row["pictures"])
+    return f"{n} ({pictures} pictures)" if pictures < n else str(n)
 
 
 def flops_text(value: float) -> str:
@@ -154,35 +175,50 @@ def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:
         cells[(cells["tflops"] == row["tflops"]) & (cells["ratio"] == row["ratio"])] for _, row in firsts.iterrows()
     ]
     named = [", ".join(KINDS.get(kind, kind) for kind in dict.fromkeys(own["kind"])) for own in kinds]
-    return [(name if len(named) > 1 else "", row) for name, (_, row) in zip(named, firsts.iterrows(), strict=True)]
+    return [(name if len(named) > 1 else "", with_printed(own)) for name, own in zip(named, kinds, strict=True)]
+
+
+def with_printed(cells: pd.DataFrame) -> pd.Series:
+    """Return the first of some cells of one cost, with the paper's cost from whichever cell has it."""
+    row = cells.iloc[0].copy()
+    for key in ("paper_tflops", "paper_ratio"):
+        printed = cells[key].dropna()
+        row[key] = printed.iloc[0] if len(printed) else float("nan")
+    return row
 
 
 def cost_texts(cells: pd.DataFrame) -> tuple[str, str]:
-    """TFLOPs and ratio of a row, with the paper's where it prints them."""
-    costs = [(f" ({kind})" if kind else "", row) for kind, row in different_costs(cells)]
-    flops = "; ".join(flops_text(row["tflops"]) + kind for kind, row in costs)
-    ratios = "; ".join(f"{row['ratio']:.1f} %{kind}" for kind, row in costs)
-    printed = cells[cells["paper_tflops"].notna()]
-    if printed.empty:
-        return flops, ratios
-    theirs = printed.iloc[0]
-    return f"{flops} (paper {theirs['paper_tflops']:g})", f"{ratios} (paper {theirs['paper_ratio']:g} %)"
+    """Return TFLOPs and ratio of a row, each with the paper's where it prints one."""
+    flops, ratios = [], []
+    for kind, row in different_costs(cells):
+        flops.append(flops_text(row["tflops"]) + beside(kind, row["paper_tflops"], ""))
+        ratios.append(f"{row['ratio']:.1f} %" + beside(kind, row["paper_ratio"], " %"))
+    return "; ".join(flops), "; ".join(ratios)
+
+
+def beside(kind: str, printed: float, unit: str) -> str:
+    """Return what stands in brackets behind a cost: the kind of task where costs differ, and what the paper prints."""
+    parts = [kind] if kind else []
+    parts += [f"paper {printed:g}{unit}"] if pd.notna(printed) else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     """What a reader of the table must know."""
     lines = [
-        "Ours with the 95 % bootstrap interval; against vanilla: paired difference on the same samples, its interval and p value.",
+        "Ours with the 95 % interval, in which questions about one picture count as one draw; against vanilla: paired difference on the "
+        "same samples, its interval and p value, with the least possible one where few pictures differ (docs/statistics.md).",
         "TFLOPs and ratio by the paper's formula on image tokens (multiply-accumulates); in the CSV also over the whole prompt and as "
         "counted on a real run. Layers count from 0.",
     ]
-    if not all(column["comparable"] for column in settings.get("benchmarks", {}).values()):
+    if (frame["why"] == MINI).any() and "benchmarks" in settings:
         lines.insert(0, "Mini world: it shows the method at work, not the paper's numbers.")
-    if (frame["status"] == "reference only").any():
+    if frame["why"].isin([MINI, OTHER_MODEL]).any():
         lines.append(
             f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "
             "stands as a reference, without difference or verdict."
         )
+    lines += references(frame)
     if (frame["status"] == NOT_JUDGED).any():
         lines.append("Not judged: answers were generated, and no judge is configured.")
     lines += unreadable(frame)
@@ -207,6 +243,13 @@ def unreadable_text(row: Any) -> str:
     return f"{int(row['unreadable'])} of {int(row['verdicts'])}"
 
 
+def references(frame: pd.DataFrame) -> list[str]:
+    """Return per benchmark of the paper why its values stand as a reference only."""
+    own = frame[frame["paper"].notna() & frame["why"].fillna("").ne("") & ~frame["why"].isin([MINI, OTHER_MODEL])]
+    pairs = own[["benchmark", "why"]].drop_duplicates().itertuples(index=False, name=None)
+    return [f"{benchmarks.get(task).title}: the paper's values are a reference only, as {why}." for task, why in pairs]
+
+
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
     """Which of the paper's values stand in another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
@@ -221,7 +264,7 @@ def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
 def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
     """Per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
     lines = []
-    compared = frame[(frame["status"] != "reference only") & frame["paper_tflops"].notna()]
+    compared = frame[~frame["why"].isin([MINI, OTHER_MODEL]) & frame["paper_tflops"].notna()]
     for model, own in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
         pairs = []
         for row in own.to_dict("records"):
@@ -254,7 +297,7 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
             row = [method["title"], *cost_texts(cells)]
             for name in names:
                 cell = cells.loc[name]
-                row += [ours(cell), paper(cell), against_vanilla(cell), str(int(cell["n"]))]
+                row += [ours(cell), paper(cell), against_vanilla(cell), size_text(cell)]
             rows.append(row)
         groups.append((model, rows))
     return header, groups

@@ -13,7 +13,7 @@ from himap.benchmarks._base import FAMILIES, Benchmark, JudgeProtocol, Limits, S
 
 if TYPE_CHECKING:
     from himap.benchmarks._scoring import Scores
-    from himap.statistics import Comparison
+    from himap.metrics.statistics import Comparison
 
 __all__ = [
     "FAMILIES",

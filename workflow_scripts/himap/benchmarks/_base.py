@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from himap.prompts import Prompt
@@ -11,7 +12,7 @@ from himap.prompts import Prompt
 if TYPE_CHECKING:
     import pandas as pd
 
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
 FAMILIES = ("llava", "qwen_vl", "internvl")
 SHORT_ANSWER = "Answer the question using a single word or phrase."
@@ -87,7 +88,9 @@ class Benchmark:
     (from the predictions, or from the judge's verdicts on them), `headline` says which number of those rows is the
     benchmark's result, `details` gives the further numbers. Rows of one `group` are only scored together, and a subset
     is balanced over the values of `stratum`, with the same `unit`s (images) in each where possible. Where an id names
-    several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops rows that are not of the split.
+    several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops rows that are not of the split. `picture` names the
+    metadata that say which picture a sample is about, since answers about one picture are alike and their results are
+    not independent: empty where its bytes have to say so, None where each sample has a picture of its own.
     """
 
     name: str
@@ -111,8 +114,23 @@ class Benchmark:
     group: Callable[[Sample], str] | None = None
     stratum: Callable[[Sample], str] | None = None
     unit: Callable[[Sample], str] | None = None
+    picture: tuple[str, ...] | None = ()
     rows_per_id: int = 1
     keep: Callable[[dict[str, Any]], bool] | None = None
+
+    def knows_picture(self, sample: Sample) -> bool:
+        """Return whether a sample's metadata say which picture it is about."""
+        return self.picture is None or (bool(self.picture) and all(key in sample.metadata for key in self.picture))
+
+    def picture_of(self, sample: Sample) -> str:
+        """Return what samples of the same picture have in common: metadata, or a hash of its bytes, else the sample's id."""
+        if "picture" in sample.metadata:
+            return str(sample.metadata["picture"])
+        if self.picture and self.knows_picture(sample):
+            return "/".join(str(sample.metadata[key]) for key in self.picture)
+        if self.picture is not None and sample.images:
+            return sha256(b"\0".join(sample.images)).hexdigest()[:16]
+        return sample.sample_id
 
     @property
     def judged(self) -> bool:

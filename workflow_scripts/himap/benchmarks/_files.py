@@ -6,10 +6,11 @@ import errno
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from himap.benchmarks._base import Sample
+from himap.benchmarks._base import Benchmark, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,6 +132,17 @@ def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iter
                     yield Sample(**row | ({"metadata": json.loads(row["metadata"])} if "metadata" in row else {}))
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: its rows cannot be read ({one_line(error)}); delete it and make it again") from error
+
+
+def read_for_scoring(path: str | Path, benchmark: Benchmark) -> Iterator[Sample]:
+    """Yield samples without their images, but with the name of the picture that each is about."""
+    columns = ["question", "options", "references", "metadata"]
+    first = next(read_samples(path, ["metadata"]), None)
+    if first is None or benchmark.knows_picture(first):
+        yield from read_samples(path, columns)
+        return
+    for sample in read_samples(path, [*columns, "images"]):
+        yield replace(sample, images=[], metadata=sample.metadata | {"picture": benchmark.picture_of(sample)})
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from himap import statistics
 from himap.benchmarks._base import Benchmark, Sample
+from himap.metrics import statistics
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Scores:
     headline: float | None
     interval: tuple[float, float] | None
     n: int
+    pictures: int
     scores: dict[str, float]
     per_sample: pd.DataFrame
     missing: list[str] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Scores:
             "headline": self.headline,
             "interval": None if self.interval is None else list(self.interval),
             "n": self.n,
+            "pictures": self.pictures,
             "scores": {name: value for name, value in self.scores.items() if np.isfinite(value)},
             "judged": self.headline is not None,
             "missing_predictions": len(self.missing),
@@ -64,7 +66,7 @@ def score(
     given = [predictions[one.sample_id] for one in whole]
     if benchmark.judged:
         return judged_scores(benchmark, whole, given, verdicts, missing)
-    frame = table(whole, benchmark.rows(whole, given))
+    frame = table(benchmark, whole, benchmark.rows(whole, given))
     return summed_up(benchmark, frame, missing, len(answered) - len(whole))
 
 
@@ -108,9 +110,10 @@ def some(names: Sequence[str], show: int = 3) -> str:
     return ", ".join(names[:show]) + (", ..." if len(names) > show else "")
 
 
-def table(samples: Sequence[Sample], rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row of scores per sample."""
-    return pd.DataFrame([{"sample_id": one.sample_id, **row} for one, row in zip(samples, rows, strict=True)])
+def table(benchmark: Benchmark, samples: Sequence[Sample], rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return one row of scores per sample, with the picture that it is about."""
+    names = [{"sample_id": sample.sample_id, "picture": benchmark.picture_of(sample)} for sample in samples]
+    return pd.DataFrame([{**name, **row} for name, row in zip(names, rows, strict=True)])
 
 
 def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dropped: int) -> Scores:
@@ -125,6 +128,7 @@ def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dro
         headline=headline,
         interval=statistics.interval(estimate),
         n=int(frame["score"].count()),  # not the answers on which a judge gave no readable verdict
+        pictures=estimate.pictures,
         scores=benchmark.details(frame),
         per_sample=frame,
         missing=missing,
@@ -141,8 +145,9 @@ def judged_scores(
 ) -> Scores:
     """Scores from a judge's verdicts; without any the result is open, and says so by having no headline."""
     if verdicts is None:
-        frame = table(samples, [{"score": float("nan")} for _ in samples])
-        return Scores(benchmark.name, benchmark.metric, None, None, len(samples), {}, frame, missing)
+        frame = table(benchmark, samples, [{"score": float("nan")} for _ in samples])
+        pictures = frame["picture"].nunique()
+        return Scores(benchmark.name, benchmark.metric, None, None, len(samples), pictures, {}, frame, missing)
     ungraded = [one.sample_id for one in samples if not verdicts.get(one.sample_id)]
     if ungraded:
         raise ValueError(
@@ -155,7 +160,7 @@ def judged_scores(
             f"{benchmark.name}: answers were judged {min(runs)} to {max(runs)} times; "
             "run judge_answers.py again with one number of runs"
         )
-    frame = table(samples, benchmark.rows(samples, [verdicts[one.sample_id] for one in samples]))
+    frame = table(benchmark, samples, benchmark.rows(samples, [verdicts[one.sample_id] for one in samples]))
     return summed_up(benchmark, frame, missing, 0)
 
 

@@ -58,9 +58,9 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 def headline(frame: Any) -> Any:
     """Mean over all questions, which is the mean of the two halves as they are equally large."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"], binary=True)
+    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
 
 
 def details(frame: Any) -> dict[str, float]:

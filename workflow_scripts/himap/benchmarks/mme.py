@@ -89,12 +89,12 @@ def shares(frame: Any, column: str = "score") -> Any:
 
 def headline(frame: Any) -> Any:
     """Perception and cognition summed; images are drawn within each subtask, since the score sums over subtasks."""
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
     values = shares(frame).to_numpy()[:, None]
-    return Estimate(
-        values, lambda sums: sums[..., 0], frame["image"].to_numpy(dtype=str), frame["category"].to_numpy(dtype=str)
-    )
+    pictures, categories = (frame[key].to_numpy(dtype=str) for key in ("image", "category"))
+    top = 200.0 * frame["category"].nunique()
+    return Estimate(values, lambda sums: sums[..., 0], pictures, categories, top=top)
 
 
 def details(frame: Any) -> dict[str, float]:
@@ -139,4 +139,5 @@ BENCHMARK = Benchmark(
     group=pair,
     stratum=lambda one: one.metadata["category"],
     rows_per_id=2,
+    picture=("category", "question_id"),
 )

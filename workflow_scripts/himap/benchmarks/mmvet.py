@@ -130,9 +130,10 @@ def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[di
 
 def headline(frame: Any) -> Any:
     """Mean grade over samples and runs, times 100; samples without a readable verdict are left out."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"].dropna())
+    readable = frame[frame["score"].notna()]
+    return mean_of(readable["score"], clusters=readable.get("picture"))
 
 
 def details(frame: Any) -> dict[str, float]:

@@ -56,4 +56,5 @@ BENCHMARK = Benchmark(
     rows=caption_rows,
     headline=caption_headline,
     details=lambda frame: {"images": float(len(frame))},
+    picture=None,
 )

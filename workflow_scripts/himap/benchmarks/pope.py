@@ -77,7 +77,7 @@ def headline(frame: Any) -> Any:
     """Mean of the settings' F1; images are drawn, because the settings ask about the same ones."""
     import numpy as np
 
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
     counts = confusion(frame["said"], frame["truth"])[:, :3]  # [n, TP FP FN]
     present = [name for name in SETTINGS if (frame["category"] == name).any()]
@@ -86,7 +86,7 @@ def headline(frame: Any) -> Any:
     def mean_f1(sums: np.ndarray) -> np.ndarray:
         return f1(sums.reshape(*sums.shape[:-1], len(present), 3)).mean(axis=-1)
 
-    return Estimate(values, mean_f1, frame["image"].to_numpy(dtype=str))
+    return Estimate(values, mean_f1, frame["image"].to_numpy(dtype=str), top=100.0)
 
 
 def details(frame: Any) -> dict[str, float]:
@@ -121,4 +121,5 @@ BENCHMARK = Benchmark(
     details=details,
     stratum=lambda one: one.metadata["category"],
     unit=lambda one: one.metadata["image_source"],
+    picture=("image_source",),
 )

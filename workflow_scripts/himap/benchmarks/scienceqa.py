@@ -90,14 +90,14 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 def headline(frame: Any) -> Any:
     """Accuracy."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"], binary=True)
+    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
 
 
 def details(frame: Any) -> dict[str, float]:
     """Per subject, by the other extractions, unreadable answers, and what needs no image or question."""
-    from himap.statistics import floor_of_guessing, floor_of_most_common
+    from himap.metrics.statistics import floor_of_guessing, floor_of_most_common
 
     return {
         **by_group(frame[frame["subject"] != ""], "subject"),

@@ -87,9 +87,9 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 def headline(frame: Any) -> Any:
     """Mean soft accuracy."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"])
+    return mean_of(frame["score"], clusters=frame.get("picture"))
 
 
 BENCHMARK = Benchmark(
@@ -109,4 +109,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=lambda frame: {},
+    picture=("image_id",),
 )

@@ -64,9 +64,9 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 def headline(frame: Any) -> Any:
     """Mean soft accuracy."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
-    return mean_of(frame["score"])
+    return mean_of(frame["score"], clusters=frame.get("picture"))
 
 
 def details(frame: Any) -> dict[str, float]:
@@ -91,4 +91,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=details,
+    picture=("image_id",),
 )

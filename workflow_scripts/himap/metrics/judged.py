@@ -70,11 +70,13 @@ def relative_estimate(frame: pd.DataFrame) -> Any:
     """The mean of the runs' results as a function of sums over questions; an unreadable verdict is in neither mean."""
     import numpy as np
 
-    from himap.statistics import Estimate
+    from himap.metrics.statistics import Estimate
 
     parts = []
     for run in runs_of(frame):
         scores = frame[[f"score_{run}", f"reference_{run}"]].to_numpy(dtype=np.float64)
         readable = ~np.isnan(scores).any(axis=1)
         parts += [np.where(readable[:, None], scores, 0.0), readable[:, None].astype(np.float64)]
-    return Estimate(np.concatenate(parts, axis=1), lambda sums: relative_scores(sums).mean(axis=-1))
+    values = np.concatenate(parts, axis=1)
+    pictures = frame["picture"].to_numpy(dtype=str) if "picture" in frame else None
+    return Estimate(values, lambda sums: relative_scores(sums).mean(axis=-1), pictures)

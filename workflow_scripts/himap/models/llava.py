@@ -70,7 +70,7 @@ def read_module(directory: Path, dtype: torch.dtype) -> Any:
     check_config(config, directory)
     try:
         with _without_report():
-            module, info = LlavaForConditionalGeneration.from_pretrained(
+            loaded: Any = LlavaForConditionalGeneration.from_pretrained(
                 directory, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa",
                 local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True,
             )  # fmt: skip
@@ -78,6 +78,7 @@ def read_module(directory: Path, dtype: torch.dtype) -> Any:
         raise ValueError(
             f"{directory}: its weights are not whole safetensors files ({error}); download or convert them again"
         ) from error
+    module, info = loaded
     # transformers fills what is missing with random numbers; it leaves out of its lists what old versions saved
     # and nothing reads (rotary frequencies, position numbers, a head that is tied to the embedding).
     faults = Faults(missing=set(info["missing_keys"]), unexpected=sorted(info["unexpected_keys"]))

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from himap import benchmarks
+from himap.metrics.statistics import mean_interval
 from himap.report import text
 from himap.report.gallery import histograms
 from himap.report.results import Results, records_of
@@ -129,7 +130,8 @@ def differences(results: Results, first: str, second: str) -> list[str]:
             edges = text.interval(*found.interval, benchmark.digits, sign=True)
             change = text.number(found.difference, benchmark.digits, sign=True)
             lines.append(
-                f"{model}, {benchmark.title}: {change} [{edges}], {text.p_value(found.p_value)}, n = {found.n}"
+                f"{model}, {benchmark.title}: {change} [{edges}], {text.p_value(found.p_value, found.least)}, "
+                f"{text.size(found.n, found.pictures)}"
             )
     return lines
 
@@ -145,7 +147,8 @@ def scored(results: Results, table: str, method: str) -> list[str]:
         edges = text.interval(row.low, row.high, benchmark.digits)
         line = f"{row.model}, {row.title}, {benchmark.title}: {text.number(row.ours, benchmark.digits)} [{edges}]"
         if pd.notna(row.vs_vanilla):
-            line += f"; against unpruned {text.number(row.vs_vanilla, benchmark.digits, sign=True)}, {text.p_value(row.p_value)}"
+            line += f"; against unpruned {text.number(row.vs_vanilla, benchmark.digits, sign=True)}, "
+            line += text.p_value(row.p_value, row.least_p)
         lines.append(line)
     return lines
 
@@ -265,7 +268,7 @@ def disruption_lines(results: Results, extent: str, flow: str, measure: str = "l
     for (model, task), part in own[own["part"] != "layer"].groupby(["model", "benchmark"], sort=False):
         ends = {row.part: row for row in records_of(part)}
         shown = [
-            f"{name} layers {text.number(ends[name].value, 2)} ± {text.number(1.96 * ends[name].spread, 2)}"
+            f"{name} layers {text.number(ends[name].value, 2)} [{text.interval(ends[name].low, ends[name].high, 2)}]"
             for name in ("first", "last")
             if name in ends
         ]
@@ -280,17 +283,14 @@ def block_lines(results: Results, block: str) -> list[str]:
     lines = []
     for model in results.facts["models"]:
         for task, facts in results.facts["benchmarks"].items():
-            folder = results.folder / "disruption" / model / task
-            frames = [pd.read_parquet(path) for path in sorted(folder.glob("layers-*.parquet"))]
-            if not frames:
+            whole = results.disruption(model, task)
+            if whole is None:
                 continue
-            whole = pd.concat(frames)
             own = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
             if len(own):
                 each: Any = own.groupby("sample_id")[["same_answer", "jaccard"]].mean()
-                middle, half = each.mean(), 1.96 * each.sem()
                 shown = [
-                    f"{name} {text.number(middle[key], 3)} ± {text.number(half[key], 3)}"
+                    f"{name} {text.number(each[key].mean(), 3)} [{text.interval(*mean_interval(each[key], top=1.0), 3)}]"
                     for name, key in (("of the answers kept", "same_answer"), ("top five tokens", "jaccard"))
                 ]
                 lines.append(f"{model}, {facts['title']}: {', '.join(shown)}, mean over layers (n = {len(each)})")

@@ -41,6 +41,9 @@ def report_facts(plan: Plan) -> dict[str, Any]:
         "methods": {
             name: {"title": plan.title(name), "about": method.about} for name, method in config.methods.items()
         },
+        "planned": {
+            name: plan.known(getattr(config, name).benchmarks) for name in ("saliency", "disruption", "latency")
+        },
         "evaluated": [list(cell) for cell in plan.evaluations()],
         "main_methods": next((table.methods for table in plan.tables().values()), []),
         "edge": config.disruption.edge,

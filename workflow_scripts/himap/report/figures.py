@@ -9,12 +9,12 @@ import yaml
 
 from himap import benchmarks
 from himap.costs import on_frontier
+from himap.metrics.statistics import mean_of_intervals
 from himap.published import figure_values, inconsistencies
 from himap.report import text
 from himap.report.charts import Series, dot_chart, line_chart, scatter_chart
 from himap.report.facts import CAPTIONS
 from himap.report.results import Results, records_of
-from himap.statistics import error_of_mean
 
 LAYER = "layer (from 0)"
 CURVES = {
@@ -209,15 +209,17 @@ def edge_chart(results: Results, frame: pd.DataFrame, model: str, extent: str) -
             chosen = own[(own["part"] == part) & (own["flow"] == flow) & (own["measure"] == "label")]
             if chosen.empty:
                 continue
-            value, half = float(chosen["value"].mean()), 1.96 * error_of_mean(chosen["spread"].fillna(0))
+            edges = list(zip(chosen["low"], chosen["high"], strict=True))
+            value, low, high = mean_of_intervals(chosen["value"].tolist(), edges)
+            low, high = max(0.0, low), min(1.0, high)
             paper = theirs[(theirs["part"] == part) & (theirs["flow"] == flow)]["value"]
             shown = float(paper.mean()) if len(paper) else None
             label = f"{part} layers, {FLOWS[flow]}"
             rows.append(
                 {
-                    "label": label, "slot": slot, "value": value, "low": max(0.0, value - half), "high": min(1.0, value + half),
+                    "label": label, "slot": slot, "value": value, "low": low, "high": high,
                     "paper": shown,
-                    "cells": [label, text.number(value, 3), text.interval(max(0.0, value - half), min(1.0, value + half), 3),
+                    "cells": [label, text.number(value, 3), text.interval(low, high, 3),
                               text.number(shown, 3), str(int(chosen["n"].sum()))],
                 }
             )  # fmt: skip
@@ -294,13 +296,12 @@ def figure8(results: Results, frame: pd.DataFrame) -> dict[str, Any]:
             own = own.sort_values("method", key=lambda names: names.map(order.index))
             rows = []
             for slot, row in enumerate(records_of(own)):
-                half = 1.96 * row.spread if pd.notna(row.spread) else 0.0
                 paper = None if pd.isna(row.paper) else float(row.paper)
                 cut = f"{text.number(100 * (1 - row.seconds / full), 0)} %" if full else "–"
-                edges = f"{text.significant(row.seconds - half)} to {text.significant(row.seconds + half)}"
+                edges = f"{text.significant(row.low)} to {text.significant(row.high)}"
                 rows.append(
                     {
-                        "label": row.title, "slot": slot, "value": row.seconds, "low": row.seconds - half, "high": row.seconds + half,
+                        "label": row.title, "slot": slot, "value": row.seconds, "low": row.low, "high": row.high,
                         "ideal": row.ideal, "paper": paper,
                         "cells": [row.title, text.significant(row.seconds), edges, cut, text.significant(row.ideal), text.number(paper, 3)],
                     }

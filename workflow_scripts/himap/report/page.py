@@ -17,7 +17,7 @@ from himap.report.figures import figure_parts
 from himap.report.provenance import provenance
 from himap.report.results import Results
 from himap.report.tables import table_parts
-from himap.report.verdicts import summary, verdict_groups
+from himap.report.verdicts.claims import summary, verdict_groups
 
 COSTS = ("frontier", "figure8")
 

@@ -14,7 +14,7 @@ from himap import benchmarks
 from himap.files import read_json
 
 if TYPE_CHECKING:
-    from himap.statistics import Comparison
+    from himap.metrics.statistics import Comparison
 
 
 def records_of(frame: pd.DataFrame) -> Iterator[Any]:
@@ -68,8 +68,8 @@ class Results:
 
     @cached_property
     def against_vanilla(self) -> dict[tuple[str, str, str], Comparison]:
-        """The comparisons with the unpruned model that the tables hold already: a bootstrap over a large set takes its time."""
-        from himap.statistics import Comparison
+        """The comparisons with the unpruned model that the tables hold already, since swapping methods on a large set takes its time."""
+        from himap.metrics.statistics import Comparison
 
         found = {}
         for name in self.facts["tables"]:
@@ -77,7 +77,8 @@ class Results:
             for row in records_of(frame[frame["vs_vanilla"].notna()]) if frame is not None else ():
                 edges = (row.vs_vanilla_low, row.vs_vanilla_high)
                 key = (row.model, row.benchmark, row.method)
-                found[key] = Comparison(row.vs_vanilla, edges, row.p_value, row.test, int(row.n))
+                sizes = int(row.n), int(row.pictures)
+                found[key] = Comparison(row.vs_vanilla, edges, row.p_value, row.test, *sizes, row.least_p)
         return found
 
     def compare(self, model: str, task: str, first: str, second: str) -> Comparison | None:
@@ -90,6 +91,14 @@ class Results:
             scored = all(frame is not None and frame.drop(columns="sample_id").notna().any().any() for frame in frames)
             self._compared[key] = benchmarks.compare(benchmarks.get(task), *frames) if scored else None
         return self._compared[key]
+
+    def disruption(self, model: str, task: str) -> pd.DataFrame | None:
+        """Return the disruption sweep of a model and benchmark, or None; blocks of layers that overlap count once."""
+        files = sorted((self.folder / "disruption" / model / task).glob("layers-*.parquet"))
+        if not files:
+            return None
+        frame = pd.concat([pd.read_parquet(path) for path in files], ignore_index=True)
+        return frame.drop_duplicates(["sample_id", "layer", "flow", "extent", "block"])
 
     @cached_property
     def sidecars(self) -> dict[str, dict[str, Any]]:

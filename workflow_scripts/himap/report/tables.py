@@ -11,7 +11,7 @@ from himap import benchmarks
 from himap.report import text
 from himap.report.facts import scope
 from himap.report.results import Results
-from himap.tables import NOT_JUDGED, different_costs, notes, unreadable_text
+from himap.tables import NOT_JUDGED, REFERENCE, different_costs, notes, unreadable_text
 
 LEVEL = 0.05
 SAID_ABOVE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
@@ -70,13 +70,13 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
         row = {
             "title": first["title"],
             "tflops": by_kind(costs, "tflops", text.flops),
-            "ratio": by_kind(costs, "ratio", lambda value: f"{text.number(value)} %"),
+            "ratio": by_kind(costs, "ratio", lambda value: f"{text.number(value)} %", "paper_ratio"),
             "cost": " ".join(cost_detail(one, kind) for kind, one in costs).strip(),
             "cost_note": None,
             "cells": [],
         }
         for column in columns:
-            cell = cell_part(cells.loc[column["task"]], comparable=world == "paper")
+            cell = cell_part(cells.loc[column["task"]])
             if cell["detail"]:
                 footnotes.append(cell["detail"])
                 cell["note"] = len(footnotes)
@@ -95,10 +95,15 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     }
 
 
-def by_kind(costs: list[tuple[str, pd.Series]], key: str, shown: Callable[[float], str]) -> dict[str, Any]:
-    """A cost of the first kind of task, and below it those of others where they differ."""
-    value = costs[0][1][key]
-    return {"text": shown(value), "value": value, "also": [f"{kind} {shown(row[key])}" for kind, row in costs[1:]]}
+def by_kind(
+    costs: list[tuple[str, pd.Series]], key: str, shown: Callable[[float], str], printed: str | None = None
+) -> dict[str, Any]:
+    """Return a cost of the first kind of task, and below it the paper's, and those of other kinds where they differ."""
+    theirs = [f"paper {row[printed]:g} %" if printed and pd.notna(row[printed]) else "" for _, row in costs]
+    also = [
+        " ".join(filter(None, (kind, shown(row[key]), one))) for (kind, row), one in zip(costs, theirs, strict=True)
+    ]
+    return {"text": shown(costs[0][1][key]), "value": costs[0][1][key], "also": [*filter(None, theirs[:1]), *also[1:]]}
 
 
 def cost_detail(row: pd.Series, kind: str) -> str:
@@ -113,7 +118,7 @@ def cost_detail(row: pd.Series, kind: str) -> str:
     return f"{name}, share of the unpruned FLOPs: {', '.join([*shown, *theirs])}." if shown or theirs else ""
 
 
-def cell_part(row: pd.Series, comparable: bool) -> dict[str, Any]:
+def cell_part(row: pd.Series) -> dict[str, Any]:
     """What one cell shows at once, and what it tells when asked."""
     places = benchmarks.get(row["benchmark"]).digits
     judged = row["status"] != NOT_JUDGED
@@ -127,7 +132,7 @@ def cell_part(row: pd.Series, comparable: bool) -> dict[str, Any]:
         "sure": side if change is not None and sure else None,
         "paper": text.number(row["paper"], places),
         "paper_value": None if pd.isna(row["paper"]) else float(row["paper"]),
-        "reference": not comparable,
+        "reference": row["status"] == REFERENCE,
         "detail": detail(row, places) if judged else "",
         "note": None,
     }
@@ -138,19 +143,21 @@ def detail(row: pd.Series, places: int) -> str:
     name = benchmarks.get(row["benchmark"]).title
     parts = [
         f"{row['title']}, {name}: {text.number(row['ours'], places)}, 95 % interval {text.interval(row['low'], row['high'], places)}, "
-        f"n = {int(row['n'])}"
+        f"{text.size(row['n'], row['pictures'])}"
     ]
     if row.get("unreadable", 0) > 0:
         parts.append(f"{unreadable_text(row)} verdicts of the judge could not be read and are left out")
     if pd.notna(row["vs_vanilla"]):
         edges = text.interval(row["vs_vanilla_low"], row["vs_vanilla_high"], places, sign=True)
         change = text.number(row["vs_vanilla"], places, sign=True)
-        parts.append(f"against unpruned {change} [{edges}], {text.p_value(row['p_value'])} ({row['test']})")
+        parts.append(
+            f"against unpruned {change} [{edges}], {text.p_value(row['p_value'], row['least_p'])} ({row['test']})"
+        )
     if pd.notna(row["paper"]):
         theirs = f"paper {text.number(row['paper'], places)}"
         if pd.notna(row["difference"]):
             theirs += f", ours {text.number(row['difference'], places, sign=True)}"
         else:
-            theirs += ", for reference only"
+            theirs += f", for reference only ({row['why']})"
         parts.append(theirs)
     return "; ".join(parts) + "."

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 MINUS = "\N{MINUS SIGN}"
+FEW = 0.001  # a test whose p value cannot come below this says so
 
 
 def number(value: Any, places: int = 1, sign: bool = False) -> str:
@@ -22,9 +23,17 @@ def interval(low: Any, high: Any, places: int = 1, sign: bool = False) -> str:
     return f"{number(low, places, sign)} to {number(high, places, sign)}"
 
 
-def p_value(value: float) -> str:
-    """A p value with two digits that count."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+def p_value(value: float, least: float = 0.0) -> str:
+    """Return a p value with two digits that count, and the least possible one where few pictures differ."""
+    shown = "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+    if least == 1:
+        return f"{shown}, no answer differs"
+    return f"{shown}, least possible {least:.2g}" if least >= FEW else shown
+
+
+def size(n: float, pictures: float) -> str:
+    """Return how many samples there are, and on how many pictures where several share one."""
+    return f"n = {int(n)}" + (f" on {int(pictures)} pictures" if pictures < n else "")
 
 
 def significant(value: float, digits: int = 3) -> str:

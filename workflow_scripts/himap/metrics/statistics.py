@@ -1,0 +1,376 @@
+"""Intervals and paired tests, written once for every metric that is a function of sums over samples.
+
+What is drawn at random is a picture (a cluster), not a question, so every interval rests on what each picture
+contributes to the result: how far the result moves when the picture is replaced by the mean of the others (the
+jackknife). That is exact for means, needs no draws, and leads to
+
+* a result between 0 and `top` (a share, a mean of soft scores): Wilson's score interval, with the number of samples that
+  would give the contributions' variance, and Student's t for the few pictures. It has a width at 0 and at 100 % too.
+* a result without bounds: plus and minus Student's t times the standard error.
+* a paired difference: the same after one picture won and one lost are added (Bonett and Price, 2012), so that answers
+  which never differ still leave a doubt: about 3 over the number of pictures.
+
+`coverage.py` measures how often these intervals hold the truth; docs/statistics.md has its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import comb, hypot, inf, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+DRAWS = 2000
+SEED = 0
+LEVEL = 0.95
+ENUMERATED = 12  # with so many pictures that differ, all swaps are tried: 4096
+CELLS_AT_ONCE = 8_000_000  # how many resampled positions are held in memory together
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A result that is `statistic` of the column sums of `values`.
+
+    Rows of one cluster are one random unit (the questions of one picture); variance is taken within a stratum, whose
+    size is fixed. `top` is the highest possible result, the lowest being 0; None where there is none. `binary` says that
+    the result is the mean of right and wrong, which McNemar's test is for.
+    """
+
+    values: Array  # [n, k]
+    statistic: Callable[[Array], Array]  # [..., k] -> [...]
+    clusters: Array | None = None  # [n] labels
+    strata: Array | None = None  # [n] labels
+    binary: bool = False
+    top: float | None = None
+
+    def point(self) -> float:
+        """Return the result itself."""
+        return float(self.statistic(self.values.sum(axis=0)))
+
+    @property
+    def shared(self) -> bool:
+        """Return whether some cluster has several rows."""
+        return self.clusters is not None and len(np.unique(self.clusters)) < len(self.values)
+
+    @property
+    def pictures(self) -> int:
+        """Return the number of clusters."""
+        return len(self.values) if self.clusters is None else len(np.unique(self.clusters))
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What each cluster contributes to a result: deviations whose mean square over m is its variance."""
+
+    deviations: Array  # [m], of mean zero within each stratum
+    strata: Array  # [m] integers
+
+    @property
+    def freedom(self) -> int:
+        """Return the degrees of freedom: clusters less strata."""
+        return len(self.strata) - int(self.strata.max()) - 1
+
+    @property
+    def variance(self) -> float:
+        """Return the variance of the result, as of a known mean (divided by m, not m - 1)."""
+        return float((self.deviations**2).sum()) / len(self.deviations) ** 2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results on the same samples: second minus first, 95 % interval, p value of no difference and its test.
+
+    `least` is the smallest p value that the test can give with as many pictures as differ here.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    test: str
+    n: int
+    pictures: int
+    least: float = 0.0
+
+
+def mean_of(
+    scores: Any, scale: float = 100.0, clusters: Any = None, binary: bool = False, top: float | None = None
+) -> Estimate:
+    """Return the mean of a column of scores, times a scale, which is also its highest value unless `top` says another."""
+    column = np.asarray(scores, dtype=np.float64)
+    values = np.stack([column, np.ones_like(column)], axis=1)
+    labels = None if clusters is None else np.asarray(clusters)
+    top = scale if top is None else top
+    return Estimate(values, lambda sums: scale * sums[..., 0] / sums[..., 1], labels, binary=binary, top=top)
+
+
+def interval(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a result."""
+    parts = contributions(estimate, [estimate.values], lambda sums: estimate.statistic(sums[0]))
+    result = estimate.point()
+    if not np.isfinite(result):
+        return float("nan"), float("nan")
+    independent = estimate.binary and not estimate.shared  # the variance of right and wrong follows from their mean
+    quantile = students_t(level, None if independent else parts.freedom)
+    variance = parts.variance if independent else parts.variance * unbiased(parts)
+    if estimate.top is not None:
+        low, high = score_interval(result / estimate.top, variance / estimate.top**2, estimate.pictures, quantile)
+        return low * estimate.top, high * estimate.top
+    if variance == 0:  # nothing varied: what was never seen may still be in 3 of n pictures
+        return spread_around(result, abs(result) * unseen(estimate.pictures, level))
+    return spread_around(result, quantile * sqrt(variance))
+
+
+def paired(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED, level: float = LEVEL) -> Comparison:
+    """Return second minus first on the same samples in the same order, compared picture by picture."""
+    if first.values.shape != second.values.shape:
+        raise ValueError(
+            f"cannot compare results of {len(first.values)} and {len(second.values)} samples pairwise; "
+            "score both on the same"
+        )
+    difference = second.point() - first.point()
+    changed = int(changed_clusters(first, second).sum())
+    if both_binary(first, second):
+        p_value, test = mcnemar(first.values[:, 0], second.values[:, 0]), "McNemar exact"
+        least = least_p(changed)
+    else:
+        p_value, test = swap_test(first, second, draws, seed), "paired permutation"
+        least = least_p(changed, draws)
+    edges = paired_interval(first, second, level)
+    return Comparison(difference, edges, p_value, test, len(first.values), first.pictures, least)
+
+
+def paired_interval(first: Estimate, second: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of second minus first, after pictures that one of the two wins outright are added.
+
+    The fewer pictures differ, the less their variance says about those that were not seen: up to one picture won and one
+    lost is added. They count as much as those that differ (root mean square), or all that a result can lose if none does.
+    """
+    parts = contributions(
+        first, [first.values, second.values], lambda sums: second.statistic(sums[1]) - first.statistic(sums[0])
+    )
+    difference = second.point() - first.point()
+    if not np.isfinite(difference):
+        return float("nan"), float("nan")
+    single = (parts.deviations + difference)[changed_clusters(first, second)]
+    most = first.top if first.top is not None else max(abs(first.point()), abs(second.point()))
+    size = sqrt(float((single**2).mean())) if (single != 0).any() else most
+    m = len(parts.deviations)
+    added = 2 * (1 - len(single) / m)
+    whole = m + added
+    squares = float((parts.deviations**2).sum()) + added * size**2
+    variance = squares / whole + added * m * difference**2 / whole**2
+    if both_binary(first, second):
+        quantile = students_t(level, None)
+    elif parts.freedom:
+        quantile, variance = students_t(level, parts.freedom), variance * whole / (whole - 1)
+    else:  # one picture
+        return -most, most
+    return spread_around(difference * m / whole, quantile * sqrt(variance / whole))
+
+
+def both_binary(first: Estimate, second: Estimate) -> bool:
+    """Return whether two results are of independent right and wrong answers."""
+    return first.binary and second.binary and not first.shared
+
+
+def changed_clusters(first: Estimate, second: Estimate) -> Array:
+    """Return which clusters differ between two results."""
+    changed: Array = (cluster_sums(first, first.values) != cluster_sums(first, second.values)).any(axis=1)
+    return changed
+
+
+# ---- parts of intervals
+
+
+def contributions(estimate: Estimate, matrices: Sequence[Array], statistic: Callable[[Any], Array]) -> Contributions:
+    """Return how far the result moves when each cluster is replaced by the mean of its stratum's others."""
+    matrix = np.stack([cluster_sums(estimate, values) for values in matrices])  # [matrices, m, k]
+    strata = pooled(cluster_strata(estimate, matrix.shape[1]))
+    sizes = np.bincount(strata).astype(np.float64)[strata]  # [m], of each cluster's stratum
+    if (sizes < 2).any():  # a single cluster: nothing is known of the others
+        return Contributions(np.zeros(matrix.shape[1]), strata)
+    total = matrix.sum(axis=1)  # [matrices, k]
+    within = np.stack([matrix[:, strata == one].sum(axis=1) for one in range(int(strata.max()) + 1)], axis=1)
+    others = (within[:, strata] - matrix * sizes[:, None]) / (sizes - 1)[:, None]
+    moved = statistic(total) - statistic(total[:, None] + others)  # [m]
+    moved = np.where(np.isfinite(moved), moved, 0.0)
+    moved -= (np.bincount(strata, moved) / np.bincount(strata))[strata]
+    return Contributions(moved * len(strata) * (sizes - 1) / sizes, strata)
+
+
+def pooled(strata: Array) -> Array:
+    """Return strata as integers, those of a single cluster put together, since one cluster has no variance."""
+    _, labels, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    if len(counts) == 1:
+        return labels
+    alone = counts == 1
+    if alone.sum() == 1:  # it joins the smallest of the others
+        alone[np.argmin(np.where(alone, counts.max() + 1, counts))] = True
+    labels = np.where(alone[labels], len(counts), labels)
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def unbiased(parts: Contributions) -> float:
+    """Return the factor from a variance over m to one over the degrees of freedom."""
+    return len(parts.strata) / parts.freedom if parts.freedom else 1.0
+
+
+def score_interval(share: float, variance: float, pictures: int, quantile: float) -> tuple[float, float]:
+    """Return Wilson's interval of a share with this variance: as of so many samples as would give it.
+
+    Where the share has no variance (all right, all wrong), each picture counts as one sample.
+    """
+    if not np.isfinite(quantile):  # one picture
+        return 0.0, 1.0
+    n = share * (1 - share) / variance if variance > 0 and 0 < share < 1 else float(pictures)
+    square = quantile**2
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = quantile * sqrt(max(0.0, share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_interval(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Return Wilson's interval of a share of independent successes."""
+    share = successes / n
+    return score_interval(share, share * (1 - share) / n, n, students_t(level, None))
+
+
+def spread_around(middle: float, half: float) -> tuple[float, float]:
+    """Return middle minus half and middle plus half."""
+    return middle - half, middle + half
+
+
+def unseen(pictures: int, level: float = LEVEL) -> float:
+    """Return the share of pictures that may differ although none of so many does: the rule of three, for any level."""
+    return float(1 - ((1 - level) / 2) ** (1 / pictures))
+
+
+def students_t(level: float, freedom: int | None) -> float:
+    """Return the two-sided quantile of Student's t; of the normal distribution for None."""
+    from scipy.special import ndtri, stdtrit
+
+    middle = (1 + level) / 2
+    if freedom is None:
+        return float(ndtri(middle))
+    return float(stdtrit(freedom, middle)) if freedom > 0 else inf
+
+
+def mean_interval(values: Any, top: float | None = None, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a mean of independent values; with `top` of one that lies between 0 and it."""
+    column = np.asarray(values, dtype=np.float64)
+    return interval(Estimate(with_ones(column), lambda sums: sums[..., 0] / sums[..., 1], top=top), level)
+
+
+def with_ones(column: Array) -> Array:
+    """Return a column with a column of ones beside it, whose sums give its mean."""
+    return np.stack([column, np.ones_like(column)], axis=1)
+
+
+def mean_of_intervals(points: Sequence[float], edges: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Return the mean of independent results and its interval, each side from their own sides (Zou and Donner, 2008)."""
+    middle = float(np.mean(points))
+    below, above = (hypot(*(point - edge[side] for point, edge in zip(points, edges, strict=True))) for side in (0, 1))
+    return middle, middle - below / len(points), middle + above / len(points)
+
+
+def difference_of_intervals(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Return second minus first, independent results given as (point, low, high), and the interval of that."""
+    difference = second[0] - first[0]
+    below = hypot(second[0] - second[1], first[2] - first[0])
+    above = hypot(second[2] - second[0], first[0] - first[1])
+    return difference, difference - below, difference + above
+
+
+# ---- tests
+
+
+def mcnemar(first: Array, second: Array) -> float:
+    """Exact two-sided McNemar test: are the samples that just one method gets right split evenly between the two?"""
+    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    return sign_test(int((first & ~second).sum()), int((second & ~first).sum()))
+
+
+def sign_test(losses: int, wins: int) -> float:
+    """Two-sided binomial test with probability one half."""
+    n, smaller = losses + wins, min(losses, wins)
+    tail = sum(comb(n, k) for k in range(smaller + 1))
+    return min(1.0, float(2 * tail / 2**n)) if n else 1.0
+
+
+def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED) -> float:
+    """Return how often methods swapped, picture by picture, differ at least as much: over all swaps of a few, else drawn."""
+    a, b = cluster_sums(first, first.values), cluster_sums(first, second.values)  # [m, k]
+    start, gap = a.sum(0), (b - a)[(a != b).any(axis=1)]  # swapping a picture that is the same changes nothing
+    end = b.sum(0)
+    observed = abs(second.point() - first.point())
+    tolerance = 1e-9 * max(1.0, observed)
+    extreme = count = 0
+    for swapped in swaps(len(gap), draws, seed):
+        moved = swapped @ gap
+        extreme += int(
+            (np.abs(first.statistic(end - moved) - first.statistic(start + moved)) >= observed - tolerance).sum()
+        )
+        count += len(swapped)
+    drawn = int(len(gap) > ENUMERATED)  # the observed assignment is itself one of those that could be drawn
+    return (extreme + drawn) / (count + drawn)
+
+
+def swaps(m: int, draws: int, seed: int) -> Iterator[Array]:
+    """Yield which of m pictures are swapped, [draws, m]: each way once if there are few, else at random."""
+    if m <= ENUMERATED:
+        yield ((np.arange(2**m)[:, None] >> np.arange(m)) & 1).astype(np.float64)
+        return
+    generator = np.random.default_rng(seed)
+    for size in pieces(draws, m):
+        yield generator.integers(0, 2, size=(size, m)).astype(np.float64)
+
+
+def least_p(changed: int, draws: int | None = None) -> float:
+    """Return the smallest p value of a two-sided test in which so many pictures differ, with so many draws if it draws."""
+    exact = min(1.0, 2.0 ** (1 - min(changed, 60)))
+    return exact if draws is None or changed <= ENUMERATED else max(exact, 1 / (draws + 1))
+
+
+def pieces(draws: int, width: int) -> Iterator[int]:
+    """Sizes of the portions in which the draws are made, so that memory stays bounded."""
+    step = max(1, CELLS_AT_ONCE // max(1, width))
+    for start in range(0, draws, step):
+        yield min(step, draws - start)
+
+
+def cluster_sums(estimate: Estimate, values: Array) -> Array:
+    """Values summed within each cluster: [clusters, k]."""
+    if estimate.clusters is None:
+        return values
+    _, index = np.unique(estimate.clusters, return_inverse=True)
+    sums = np.zeros((index.max() + 1, values.shape[1]))
+    np.add.at(sums, index, values)
+    return sums
+
+
+def cluster_strata(estimate: Estimate, n: int) -> Array:
+    """The stratum of each cluster, in the order of cluster_sums."""
+    if estimate.strata is None:
+        return np.zeros(n, dtype=np.int64)
+    labels = np.unique(estimate.strata, return_inverse=True)[1]
+    if estimate.clusters is None:
+        return labels
+    first = np.unique(estimate.clusters, return_index=True)[1]
+    return labels[first]
+
+
+def floor_of_guessing(n_options: list[int]) -> float:
+    """Accuracy in percent of guessing uniformly among each sample's options."""
+    return 100.0 * float(np.mean([1 / n for n in n_options if n])) if n_options else float("nan")
+
+
+def floor_of_most_common(answers: list[str]) -> float:
+    """Accuracy in percent of always giving the commonest answer."""
+    _, counts = np.unique(np.asarray(answers, dtype=str), return_counts=True)
+    return 100.0 * float(counts.max()) / len(answers) if len(answers) else float("nan")

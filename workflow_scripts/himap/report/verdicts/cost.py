@@ -1,0 +1,144 @@
+"""Rules about cost: FLOPs by formula, and time per example (Figure 8)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from himap import costs
+from himap.dims import Dims
+from himap.metrics.statistics import mean_interval
+from himap.published import published, table_value
+from himap.report.results import Results
+from himap.report.text import interval, number
+from himap.report.verdicts.verdict import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Verdict,
+    ground,
+    models_that_count,
+    not_run_yet,
+    ran,
+    side_of,
+    title,
+    title_of,
+    together,
+)
+
+
+def sizes_of(book: Any, model: str) -> Dims:
+    """The decoder of one of the paper's models."""
+    return Dims(**book["sizes"][model])
+
+
+def formula(
+    results: Results, book: Any, table: str, quantity: str, tolerance: float, cells: list[list[str]]
+) -> Verdict:
+    """What the formula gives for stated schedules, against what is printed."""
+    verdict, found = Verdict(basis="arithmetic"), []
+    for model, method, schedule in cells:
+        dims, stages = sizes_of(book, model), book["schedules"][schedule]
+        value = costs.flops(dims, stages) / 1e12 if quantity == "tflops" else 100 * costs.ratio(dims, stages)
+        printed = table_value(table, model, method, quantity)
+        name = results.facts["methods"].get(method, {}).get("title", method)
+        if printed is None:
+            continue
+        places, unit = (3, "TFLOPs") if quantity == "tflops" else (1, "%")
+        verdict.paper.append(f"{model} {name}: {printed} {unit}")
+        verdict.ours.append(f"{model} {name}: {number(value, places)} {unit}")
+        found.append(HOLDS if abs(value - printed) <= tolerance else FAILS)
+    verdict.verdict = together(found)
+    verdict.ran_on = ["by formula; no model needed"]
+    return verdict
+
+
+def flops_cut(
+    results: Results, book: Any, quoted: str, schedule: str, models: list[str], kind: str, tolerance: float
+) -> Verdict:
+    """The cut by the paper's count on its own models; under each model's run the other counts."""
+    target = published()["quoted"][quoted]["value"]
+    verdict, found = Verdict(basis="arithmetic", paper=[f"about {target} %"]), []
+    for model in models:
+        cut = 100 * (1 - costs.ratio(sizes_of(book, model), book["schedules"][schedule]))
+        verdict.ours.append(f"{model} by formula: {number(cut)} %")
+        found.append(HOLDS if abs(cut - target) <= tolerance else FAILS)
+    names = {"paper": "image tokens", "prompt": "whole prompt", "measured": "as counted on a run, scoring included"}
+    for model in results.facts["models"]:
+        frame = results.csv("flops", model, f"{kind}.csv")
+        if frame is not None and "himap" in set(frame["method"]):
+            own = frame[frame["method"] == "himap"].set_index("convention")["ratio"]
+            cuts = [f"{text} {number(100 * (1 - own[key]))} %" for key, text in names.items() if key in own]
+            verdict.ours.append(f"{model} here: {', '.join(cuts)}")
+    verdict.verdict = together(found)
+    return verdict
+
+
+def per_sample_seconds(results: Results, model: str) -> dict[str, pd.DataFrame]:
+    """Per benchmark, each sample's median time under each method."""
+    found = {}
+    for task in results.facts["benchmarks"]:
+        frame = results.csv("latency", model, f"{task}.csv")
+        if frame is not None:
+            found[task] = frame.groupby(["sample_id", "method"])["seconds_total"].median().unstack("method")
+    return found
+
+
+def saving(faster: pd.Series, slower: pd.Series) -> tuple[float, float, float]:
+    """Return how much less time the faster method takes, in percent of the slower's, and the interval of that."""
+    shares = 100 * (slower - faster) / slower
+    return float(shares.mean()), *mean_interval(shares.to_numpy())
+
+
+def latency_order(results: Results, book: Any, order: list[str]) -> Verdict:
+    """Return the verdict on: each method surely faster than the next."""
+    lines = []
+    for model, tasks in published()["figures"]["figure8"]["cells"].items():
+        panels = [
+            f"{title_of(task)} " + " < ".join(str(cells[method]) for method in order) for task, cells in tasks.items()
+        ]
+        lines.append(f"{model}: {', '.join(panels)} s")
+    wanted = results.facts["planned"]["latency"]
+    verdict = Verdict(basis=ground(results, wanted), paper=lines)
+    found, missing, names = [], {}, {name: method["title"] for name, method in results.facts["methods"].items()}
+    for model in models_that_count(results, wanted):
+        timed = per_sample_seconds(results, model)
+        timed = {task: frame for task, frame in timed.items() if set(order) <= set(frame.columns)}
+        missing[model] = [task for task in wanted if task not in timed]
+        for task, frame in timed.items():
+            parts = []
+            for faster, slower in itertools.pairwise(order):
+                mean, low, high = saving(frame[faster], frame[slower])
+                found.append(side_of(low, high))
+                edges = interval(low, high, 0)
+                parts.append(f"{names[faster]} saves {number(mean, 0)} % [{edges}] of {names[slower]}'s time")
+            verdict.ours.append(f"{model}, {title(results, task)}: {'; '.join(parts)}")
+        if timed:
+            sizes = {task: (len(frame), len(frame)) for task, frame in timed.items()}
+            verdict.ran_on.append(ran(results, model, "latency", sizes))
+    verdict.verdict = OPEN if any(missing.values()) else together(found)
+    verdict.why = not_run_yet(results, missing) or "the differences are within the noise"
+    return verdict
+
+
+def latency_cut(results: Results, book: Any, quoted: str, tolerance: float) -> Verdict:
+    """The cut in the paper's own Figure 8; ours beside it."""
+    target = published()["quoted"][quoted]["value"]
+    cuts = [
+        100 * (1 - cells["himap"] / cells["vanilla"])
+        for tasks in published()["figures"]["figure8"]["cells"].values()
+        for cells in tasks.values()
+    ]
+    span = f"{number(min(cuts), 0)} to {number(max(cuts), 0)} %, mean {number(float(np.mean(cuts)), 0)} %"
+    verdict = Verdict(basis="arithmetic", paper=[f"text: {target} %", f"its Figure 8: {span}"])
+    verdict.verdict = HOLDS if abs(np.mean(cuts) - target) <= tolerance else FAILS
+    for model in results.facts["models"]:
+        for task, frame in per_sample_seconds(results, model).items():
+            if {"himap", "vanilla"} <= set(frame.columns):
+                mean, low, high = saving(frame["himap"], frame["vanilla"])
+                cut = f"{number(mean, 0)} % [{interval(low, high, 0)}]"
+                verdict.ours.append(f"{model}, {title(results, task)}: {cut}")
+    return verdict

@@ -1,0 +1,158 @@
+"""Measure how often the 95 % intervals of the tables hold the truth, and write the table of docs/statistics.md."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from himap.files import write_text
+from himap.scripting import run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from himap.metrics.statistics import Estimate
+
+PICTURES = (8, 20, 60, 100)
+QUESTIONS = 5  # on each picture, where pictures are shared
+ALIKE = 4.0  # Beta(ALIKE * share, ALIKE * (1 - share)) for each picture: a correlation of 0.2 between its questions
+NEAR = 0.02  # the share is drawn anew for each simulated set: at one share alone the coverage of a few right and wrong
+# answers jumps up and down with the last digit of the share
+SOFT = ((0.0, 0.3, 0.6, 0.9, 1.0), (0.25, 0.08, 0.07, 0.1, 0.5))  # soft accuracies as VQAv2 and TextVQA give them
+BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
+Simulated = tuple[list["Estimate"], float]  # one result, or the two of a pair, and the truth
+Draw = Callable[["np.random.Generator", int], Simulated]
+
+
+def share(near: float, questions: int = 1) -> Draw:
+    """Return a simulation of right and wrong answers, one or several to a picture."""
+
+    def draw(generator: np.random.Generator, pictures: int) -> Simulated:
+        truth = generator.uniform(near - NEAR, near + NEAR)
+        if questions == 1:
+            return [right_or_wrong(generator.random(pictures) < truth, pictures)], 100 * truth
+        easy = generator.beta(ALIKE * truth, ALIKE * (1 - truth), pictures)
+        right = generator.random((pictures, questions)) < easy[:, None]
+        return [right_or_wrong(right, pictures)], 100 * truth
+
+    return draw
+
+
+def right_or_wrong(right: Any, pictures: int) -> Estimate:
+    """Return the accuracy of answers, equally many to a picture."""
+    import numpy as np
+    from himap.metrics.statistics import mean_of
+
+    return mean_of(right.ravel(), clusters=np.repeat(np.arange(pictures), right.size // pictures), binary=True)
+
+
+def soft_scores(generator: np.random.Generator, pictures: int) -> Simulated:
+    """Draw soft accuracies between 0 and 1."""
+    import numpy as np
+    from himap.metrics.statistics import mean_of
+
+    scores = generator.choice(SOFT[0], pictures, p=SOFT[1])
+    return [mean_of(scores)], 100 * float(np.dot(*SOFT))
+
+
+def captions(generator: np.random.Generator, pictures: int) -> Simulated:
+    """Draw scores as skewed as those of captions (CIDEr): Gamma of shape 2, mean 80."""
+    from himap.metrics.statistics import mean_of
+
+    return [mean_of(generator.gamma(2, 0.4, pictures), top=1000)], 80.0
+
+
+def pair(losses: float, wins: float) -> Draw:
+    """Return a simulation of two methods, one question to a picture, that differ in these shares of the questions."""
+
+    def draw(generator: np.random.Generator, pictures: int) -> Simulated:
+        place = generator.random(pictures)
+        both = place > 0.6
+        first, second = (place < losses) | both, ((place >= losses) & (place < losses + wins)) | both
+        return [right_or_wrong(first, pictures), right_or_wrong(second, pictures)], 100 * (wins - losses)
+
+    return draw
+
+
+def shared_pair(changed: float, gain: float = 0.03) -> Draw:
+    """Return a simulation of two methods with several questions to a picture: the second answers some of them anew."""
+
+    def draw(generator: np.random.Generator, pictures: int) -> Simulated:
+        easy = generator.uniform(0.3, 0.9, pictures)[:, None]
+        better = easy + generator.uniform(gain - 0.07, gain + 0.07, pictures)[:, None]
+        first = generator.random((pictures, QUESTIONS)) < easy
+        again = generator.random((pictures, QUESTIONS)) < changed
+        second = (generator.random((pictures, QUESTIONS)) < better) * again + first * ~again
+        return [right_or_wrong(first, pictures), right_or_wrong(second, pictures)], 100 * changed * gain
+
+    return draw
+
+
+def caption_pair(generator: np.random.Generator, pictures: int) -> Simulated:
+    """Draw two captions of each picture, of which six in ten differ."""
+    from himap.metrics.statistics import mean_of
+
+    first = generator.gamma(2, 0.4, pictures)
+    second = first + generator.normal(0.02, 0.3, pictures) * (generator.random(pictures) < 0.6)
+    return [mean_of(first, top=1000), mean_of(second, top=1000)], 1.2
+
+
+SIMULATIONS: dict[str, Draw] = {
+    "share near 0.5": share(0.5),
+    "share near 0.9": share(0.9),
+    "share near 0.98": share(0.98),
+    f"share near 0.5, {QUESTIONS} questions a picture": share(0.5, QUESTIONS),
+    f"share near 0.9, {QUESTIONS} questions a picture": share(0.9, QUESTIONS),
+    f"share near 0.98, {QUESTIONS} questions a picture": share(0.98, QUESTIONS),
+    "soft accuracy": soft_scores,
+    "captions (skewed)": captions,
+    "pair: 10 % lost, 30 % won": pair(0.1, 0.3),
+    "pair: 15 % lost, 15 % won": pair(0.15, 0.15),
+    "pair: 2 % lost, 12 % won": pair(0.02, 0.12),
+    f"pair: 30 % answered anew, {QUESTIONS} questions a picture": shared_pair(0.3),
+    f"pair: all answered anew, {QUESTIONS} questions a picture": shared_pair(1.0),
+    "pair: captions": caption_pair,
+}
+
+
+def held(draw: Draw, pictures: int, sets: int, seed: int) -> float:
+    """Return the share of simulated sets whose interval holds the truth."""
+    import numpy as np
+    from himap.metrics.statistics import interval, paired_interval
+
+    generator, hits = np.random.default_rng([seed, pictures]), 0
+    for _ in range(sets):
+        results, truth = draw(generator, pictures)
+        low, high = interval(results[0]) if len(results) == 1 else paired_interval(results[0], results[1])
+        hits += low <= truth <= high
+    return hits / sets
+
+
+def table(sets: int, seed: int) -> Iterator[str]:
+    """Yield the lines of the table."""
+    yield "| simulated | " + " | ".join(f"{n} pictures" for n in PICTURES) + " |"
+    yield "|---|" + "---|" * len(PICTURES)
+    for name, draw in SIMULATIONS.items():
+        yield f"| {name} | " + " | ".join(f"{held(draw, n, sets, seed):.3f}" for n in PICTURES) + " |"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Simulate, print the table, and put it into the page between its marks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", type=int, default=4000, help="simulated sets for each number (default: 4000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="page whose table is replaced: docs/statistics.md")
+    arguments = parser.parse_args(argv)
+    lines = "\n".join(table(arguments.sets, arguments.seed))
+    print(lines)
+    if arguments.write:
+        text = arguments.write.read_text(encoding="utf-8")
+        if BEGIN not in text or END not in text:
+            raise ValueError(f"{arguments.write}: has no lines {BEGIN} and {END} for the table to go between")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        write_text(arguments.write, f"{before}{BEGIN}\n{lines}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    run(main)
