@@ -71,7 +71,7 @@ def describe(scores) -> str:
     if scores.headline is None:
         return f"{scores.benchmark}: not judged (n = {scores.n}{left_out})"
     low, high = scores.interval
-    size = f"n = {scores.n}" + (f" on {scores.pictures} pictures" if scores.pictures < scores.n else "")
+    size = f"n = {scores.n}" + (f", pictures = {scores.pictures}" if scores.pictures < scores.n else "")
     return f"{scores.benchmark}: {scores.metric} {scores.headline:.2f} [{low:.2f}, {high:.2f}] ({size}{left_out})"
 
 
