@@ -73,7 +73,7 @@ def describe(scores) -> str:
     low, high = scores.interval
     if (verdicts := int(scores.scores.get("verdicts", 0))) and (unreadable := int(scores.scores["unreadable"])):
         left_out += f", {unreadable} of {verdicts} verdicts unreadable and left out"
-    size = f"n = {scores.n}" + (f" on {scores.pictures} pictures" if scores.pictures < scores.n else "")
+    size = f"n = {scores.n}" + (f", pictures = {scores.pictures}" if scores.pictures < scores.n else "")
     return f"{scores.benchmark}: {scores.metric} {scores.headline:.2f} [{low:.2f}, {high:.2f}] ({size}{left_out})"
 
 

@@ -62,7 +62,7 @@ def test_the_scripts_run_by_hand(tmp_path: Path):
     predictions = write_predictions(tmp_path / "p.jsonl", ["49153", "49154", "49155"], fixture.answers)
     asked = ("--benchmark", "docvqa", "--samples", "samples.parquet", "--predictions", predictions, "--out", "s.json")
     scored = run_script("score_predictions.py", *asked, cwd=tmp_path)
-    assert scored.stdout.startswith("docvqa: ANLS 72.86 [50.00, 100.00] (n = 3)")
+    assert scored.stdout.startswith("docvqa: ANLS 72.86 [0.00, 100.00] (n = 3, pictures = 1)")
 
 
 def test_manifest_says_where_the_samples_come_from(tmp_path: Path):

@@ -191,7 +191,7 @@ def test_verdicts_that_could_not_be_read_are_counted_in_a_note(settings: dict[st
     assert note in notes(settings, frame)
     from_csv = pd.read_csv(io.StringIO(forms(frame, settings)["csv"]))
     assert note in notes(settings, from_csv)  # as the report reads it
-    assert "3 of 100 verdicts of the judge" in cell_part(from_csv.iloc[1], comparable=True)["detail"]
+    assert "3 of 100 verdicts of the judge" in cell_part(from_csv.iloc[1])["detail"]
 
 
 def test_answers_that_hold_other_line_separators_count_once(settings: dict[str, Any], results: Path) -> None:

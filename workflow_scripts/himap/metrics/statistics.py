@@ -230,7 +230,7 @@ def score_interval(share: float, variance: float, pictures: int, quantile: float
     square = quantile**2
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = quantile * sqrt(max(0.0, share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding at 0 and 1
 
 
 def share_interval(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:

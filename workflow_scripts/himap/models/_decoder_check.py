@@ -78,7 +78,7 @@ def _rotary(text: Any) -> Iterator[str]:
         yield f"llama_4_scaling_beta = {parameters['llama_4_scaling_beta']!r}"
 
 
-def check_parts(decoder: nn.Module, directory: Path) -> None:
+def check_parts(decoder: Any, directory: Path) -> None:
     """Raise ValueError for a decoder whose layers have other parts than the loop calls."""
     for part in ("embed_tokens", "layers", "norm", "rotary_emb"):
         if not isinstance(getattr(decoder, part, None), nn.Module):
@@ -108,7 +108,8 @@ def check_decoder(model: Model, directory: Path) -> None:
     from himap.decoder import Cache, forward
     from himap.tokens import SYSTEM, batch_rows
 
-    decoder: Any = model.module.model.language_model
+    module: Any = model.module
+    decoder = module.model.language_model
     check_parts(decoder, directory)
     ids = torch.arange(TRIED_TOKENS, device=model.device) % model.embed_tokens.num_embeddings
     hidden = model.embed_tokens(ids)
