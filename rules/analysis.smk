@@ -23,7 +23,7 @@ rule extract_saliency:
         settings=lambda wildcards: plan.saliency_settings(wildcards.model, wildcards.benchmark),
         model=lambda wildcards: plan.model_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py extract_saliency.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py extract_saliency.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -49,5 +49,5 @@ rule disrupt_attention:
         settings=lambda wildcards: plan.disruption_settings(wildcards.model, wildcards.benchmark),
         model=lambda wildcards: plan.model_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py disrupt_attention.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py disrupt_attention.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --layers {wildcards.layers} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"

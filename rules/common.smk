@@ -5,20 +5,21 @@ from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
-from himap.arrays import become_own_task
+from himap.workflow.jobs.slurm_arrays import become_own_task
 
 become_own_task()  # before anything else is read: a task of a SLURM array is its own job
 
-from himap.journal import is_replaced
+from himap.workflow.jobs.sole_writer import is_replaced
 
 if is_replaced():  # before Snakemake clears the way for a job's output
     sys.exit("error: this job belongs to a run that a newer one has replaced; it does nothing")
 
-from himap.code_version import code_version
-from himap.config import ConfigError, load
-from himap.config_files import read_config
-from himap.plan import Plan
-from himap.reasons import note_code
+from himap.workflow.plan.code_hash import code_version
+from himap.yaml_files import ConfigError
+from himap.workflow.config.load import load
+from himap.yaml_files import read_config
+from himap.workflow.plan.plan import Plan
+from himap.workflow.reasons import note_code
 
 try:
     read_config(workflow.configfiles)  # refuses a key that is given twice, of which Snakemake takes the last

@@ -25,7 +25,7 @@ rule count_flops:
         model=lambda wildcards: plan.model_arguments(wildcards.model),
         benchmark=lambda wildcards: plan.example_of(wildcards.kind),
     shell:
-        "python workflow_scripts/warm.py count_flops.py {params.model:q} --benchmark {params.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py count_flops.py {params.model:q} --benchmark {params.benchmark} --samples {input.samples:q}"
         " --methods {params.methods:q} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -52,7 +52,7 @@ rule measure_latency:
         methods=lambda wildcards: plan.timed_methods(wildcards.model, wildcards.benchmark),
         model=lambda wildcards: plan.model_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py measure_latency.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py measure_latency.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --methods {params.methods:q} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -78,7 +78,7 @@ rule explore_grid:
         settings=lambda wildcards: plan.grid_settings(wildcards.model, wildcards.benchmark),
         model=lambda wildcards: plan.model_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py explore_grid.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py explore_grid.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -99,5 +99,5 @@ rule score_grid:
         code=lambda wildcards: plan.score_code("score_grid.py", wildcards.benchmark),
         sizes=lambda wildcards: plan.sizes_json(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py score_grid.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py score_grid.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --predictions {input.predictions:q} --sizes {params.sizes:q} --out {output:q} > {log:q} 2>&1"

@@ -20,7 +20,7 @@ rule fetch_model:
         settings=lambda wildcards: plan.fetch_settings(wildcards.model),
         source=lambda wildcards: plan.fetch_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py fetch_model.py {params.source:q} --out {output:q} > {log:q} 2>&1"
+        "python workflow_scripts/preloaded.py fetch_model.py {params.source:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule draw_mini_benchmark:
@@ -38,7 +38,7 @@ rule draw_mini_benchmark:
         settings=lambda wildcards: plan.drawing_settings(wildcards.benchmark),
         amount=lambda wildcards: plan.drawing_arguments(wildcards.benchmark),
     shell:
-        "python workflow_scripts/warm.py make_mini_benchmarks.py {params.amount:q} --out {output:q} > {log:q} 2>&1"
+        "python workflow_scripts/preloaded.py make_mini_benchmarks.py {params.amount:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule download_benchmark:
@@ -61,7 +61,7 @@ rule download_benchmark:
         settings=lambda wildcards: plan.sample_settings(wildcards.benchmark),
         source=lambda wildcards: plan.sample_arguments(wildcards.benchmark),
     shell:
-        "python workflow_scripts/warm.py download_benchmark.py --benchmark {wildcards.benchmark} {params.source:q}"
+        "python workflow_scripts/preloaded.py download_benchmark.py --benchmark {wildcards.benchmark} {params.source:q}"
         " --out {output.samples:q} --manifest {output.manifest:q} > {log:q} 2>&1"
 
 

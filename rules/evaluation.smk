@@ -24,7 +24,7 @@ rule evaluate_method:
         method=lambda wildcards: plan.method_json(wildcards.model, wildcards.benchmark, wildcards.method),
         model=lambda wildcards: plan.model_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py evaluate_method.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py evaluate_method.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --method {params.method:q} --settings {params.settings:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards} --out {output:q} > {log:q} 2>&1"
 
@@ -44,7 +44,7 @@ rule merge_predictions:
     params:
         code=code_version("merge_predictions.py"),
     shell:
-        "python workflow_scripts/warm.py merge_predictions.py --out {output:q} {input:q} > {log:q} 2>&1"
+        "python workflow_scripts/preloaded.py merge_predictions.py --out {output:q} {input:q} > {log:q} 2>&1"
 
 
 rule judge_answers:
@@ -66,7 +66,7 @@ rule judge_answers:
         settings=plan.judge_settings(),
         judge=uncompared(lambda wildcards: plan.judge_arguments()),
     shell:
-        "python workflow_scripts/warm.py judge_answers.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py judge_answers.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --predictions {input.predictions:q} {params.judge:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -89,6 +89,6 @@ rule score_predictions:
         code=lambda wildcards: plan.score_code("score_predictions.py", wildcards.benchmark),
         judged=lambda wildcards: plan.judged_arguments(wildcards.benchmark, wildcards.model, wildcards.method),
     shell:
-        "python workflow_scripts/warm.py score_predictions.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+        "python workflow_scripts/preloaded.py score_predictions.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --predictions {input.predictions:q} {params.judged:q} --out {output.score:q}"
         " --per-sample-out {output.per_sample:q} > {log:q} 2>&1"

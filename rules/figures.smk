@@ -4,7 +4,7 @@
 rule collect_figure_data:
     input:
         results=lambda wildcards: plan.figure_inputs(wildcards.figure),
-        published=ancient("workflow_scripts/himap/published.yaml"),
+        published=ancient("workflow_scripts/himap/paper/published.yaml"),
     output:
         f"{out}/figures/data/{{figure}}.csv",
     log:
@@ -19,7 +19,7 @@ rule collect_figure_data:
         settings=lambda wildcards: plan.figure_settings(wildcards.figure),
         results=lambda wildcards: out,
     shell:
-        "python workflow_scripts/warm.py collect_figure_data.py --figure {wildcards.figure} --settings {params.settings:q}"
+        "python workflow_scripts/preloaded.py collect_figure_data.py --figure {wildcards.figure} --settings {params.settings:q}"
         " --results {params.results:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -47,5 +47,5 @@ rule draw_figure:
         style=lambda wildcards: plan.style(wildcards.figure),
         path=lambda wildcards: f"{out}/figures/{wildcards.figure}",
     shell:
-        "python workflow_scripts/warm.py draw_figure.py --figure {wildcards.figure} --data {input:q} --style {params.style:q}"
+        "python workflow_scripts/preloaded.py draw_figure.py --figure {wildcards.figure} --data {input:q} --style {params.style:q}"
         " --out {params.path:q} > {log:q} 2>&1"

@@ -18,7 +18,7 @@ rule convert_checkpoint:
         settings=lambda wildcards: plan.conversion_settings(wildcards.model),
         source=lambda wildcards: plan.conversion_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py convert_checkpoint.py {params.source:q} --out {output:q} > {log:q} 2>&1"
+        "python workflow_scripts/preloaded.py convert_checkpoint.py {params.source:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule ask_ours:
@@ -44,7 +44,7 @@ rule ask_ours:
         model=lambda wildcards: plan.model_arguments(wildcards.model),
         asked=lambda wildcards: plan.verification_arguments(wildcards.model),
     shell:
-        "python workflow_scripts/warm.py verify_original.py ours {params.model:q} --samples {input.samples:q} {params.asked:q}"
+        "python workflow_scripts/preloaded.py verify_original.py ours {params.model:q} --samples {input.samples:q} {params.asked:q}"
         " --out {output:q} > {log:q} 2>&1"
 
 
@@ -92,7 +92,7 @@ rule compare_with_original:
     params:
         code=code_version("verify_original.py"),
     shell:
-        "python workflow_scripts/warm.py verify_original.py compare --ours {input.ours:q} --original {input.original:q}"
+        "python workflow_scripts/preloaded.py verify_original.py compare --ours {input.ours:q} --original {input.original:q}"
         " --out {output.table:q} > {log:q} 2>&1"
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from himap.report.facts import page_inputs, report_facts
+from himap.workflow.plan.report_settings import page_inputs, report_facts
 
 
 rule report:
@@ -24,4 +24,4 @@ rule report:
         settings=json.dumps(report_facts(plan), ensure_ascii=False),
         results=lambda wildcards: out,
     shell:
-        "python workflow_scripts/warm.py render_report.py --settings {params.settings:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
+        "python workflow_scripts/preloaded.py render_report.py --settings {params.settings:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"

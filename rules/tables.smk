@@ -4,7 +4,7 @@
 rule make_table:
     input:
         results=lambda wildcards: plan.table_inputs(wildcards.table),
-        published=ancient("workflow_scripts/himap/published.yaml"),
+        published=ancient("workflow_scripts/himap/paper/published.yaml"),
     output:
         f"{out}/tables/{{table}}.csv",
         f"{out}/tables/{{table}}.tex",
@@ -28,5 +28,5 @@ rule make_table:
         results=lambda wildcards: out,
         path=lambda wildcards: f"{out}/tables/{wildcards.table}",
     shell:
-        "python workflow_scripts/warm.py make_table.py --settings {params.settings:q} --results {params.results:q}"
+        "python workflow_scripts/preloaded.py make_table.py --settings {params.settings:q} --results {params.results:q}"
         " --out {params.path:q} > {log:q} 2>&1"

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from himap.benchmarks import _base
+
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "mini"
 ENVIRONMENT = "source envs/environment.sh; ensure_environment envs/requirements-dev.txt"
@@ -42,7 +44,7 @@ def answers() -> None:
     """200 multiple-choice questions, pictures read and all."""
     import himap
     from himap import benchmarks as adapters
-    from himap.evaluation import Question, answer_all
+    from himap.experiments.answers import Question, answer_all
     from himap.mini import benchmarks
 
     model, benchmark = himap.load(str(MODEL)), adapters.get("scienceqa")
@@ -60,7 +62,7 @@ def score() -> None:
     from himap import benchmarks
 
     samples = [
-        benchmarks.Sample(str(at), "Q?", [], [f"the {at * k % 997}'s dog, no. {at}" for k in range(1, 11)])
+        _base.Sample(str(at), "Q?", [], [f"the {at * k % 997}'s dog, no. {at}" for k in range(1, 11)])
         for at in range(5000)
     ]
     benchmarks.score(benchmarks.get("vqav2"), samples, {one.sample_id: "a dog's, yes" for one in samples})

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from himap.files import write_text
-from himap.scripting import run
+from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from himap.scripting import run
+from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,8 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; it appears when all is done")
     arguments = parser.parse_args(argv)
 
-    from himap.checkpoints import snapshot
-    from himap.conversion import carries_tower, convert, default_tower
+    from himap.models.checkpoints import snapshot
+    from himap.models.conversion.convert import convert
+    from himap.models.conversion.layout import carries_tower, default_tower
 
     directory = snapshot(arguments.source, arguments.revision)
     named = arguments.tower or default_tower(directory)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def fetch_tower(named: str, revision: str | None, *, carried: bool) -> Path:
     """Return the folder of the named vision tower; its small files suffice where the checkpoint carries the weights."""
-    from himap.checkpoints import snapshot
+    from himap.models.checkpoints import snapshot
 
     try:
         return snapshot(named, revision)

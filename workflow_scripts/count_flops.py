@@ -7,9 +7,10 @@ from itertools import islice
 from typing import Any
 
 from himap.files import write_text
-from himap.jobs import model_arguments, open_model, parse_json, question, read_settings, write_provenance
-from himap.journal import sole_writer
-from himap.scripting import run
+from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.workflow.jobs.provenance import write_provenance
+from himap.workflow.jobs.script import run
+from himap.workflow.jobs.sole_writer import sole_writer
 
 SETTINGS = {"measured": 4}
 
@@ -51,10 +52,10 @@ def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[
     """Mean cost over the questions under every convention, and the mean numbers of tokens."""
     from statistics import fmean
 
-    from himap.costs import CONVENTIONS, flops
-    from himap.evaluation import encode
-    from himap.measured import prefill_flops
-    from himap.tokens import IMAGE
+    from himap.costs.formulas import CONVENTIONS, flops
+    from himap.decoder.tokens import IMAGE
+    from himap.experiments.answers import encode
+    from himap.experiments.counted_flops import prefill_flops
 
     prompts = [encode(model, [question], method.get("image_grid")) for question in questions]
     image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]

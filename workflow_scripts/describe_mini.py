@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from himap import files, scripting
+from himap import files
+from himap.workflow.jobs import script
 
 if TYPE_CHECKING:
-    from himap.benchmarks import Benchmark, Sample
-    from himap.models import Model
+    from himap.benchmarks._base import Benchmark, Sample
+    from himap.models.model import Model
 
 PARTS = ("test", "places", "schedules", "captions", "flow")
 CHOICES = ("scienceqa", "aokvqa")
@@ -67,7 +68,7 @@ class Exam:
         self, name: str, split: str, number: int | None, stages: Iterable[Stage] = (), blind: bool = False
     ) -> dict[str, str]:
         """Greedy answers by sample."""
-        from himap.evaluation import Question, answer_all
+        from himap.experiments.answers import Question, answer_all
 
         one, samples = self.samples(name, split, number)
         family = self.model.family
@@ -172,9 +173,9 @@ def captions(exam: Exam) -> dict[str, Any]:
 def flow(exam: Exam) -> dict[str, Any]:
     """Saliency shares of each layer, and the answers that stay when paths are cut, on A-OKVQA."""
     import numpy as np
-    from himap.disruption import run_undisturbed, sweep
-    from himap.evaluation import Question, encode
-    from himap.saliency import saliency
+    from himap.experiments.answers import Question, encode
+    from himap.experiments.disruption import run_undisturbed, sweep
+    from himap.experiments.saliency import saliency
 
     one, samples = exam.samples("aokvqa", "validation", 40)
     model = exam.model
@@ -228,4 +229,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    scripting.run(main)
+    script.run(main)

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from himap.files import write_parquet
-from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
-from himap.journal import sole_writer
-from himap.scripting import run
+from himap.workflow.jobs.model_script import model_arguments, open_model, question, read_settings
+from himap.workflow.jobs.progress import progress
+from himap.workflow.jobs.provenance import write_provenance
+from himap.workflow.jobs.script import run
+from himap.workflow.jobs.sole_writer import sole_writer
 
 SETTINGS: dict[str, Any] = {
     "flows": ["img2txt", "img2img", "random"],
@@ -68,8 +70,8 @@ def read_layers(text: str) -> list[int]:
 def _of_sample(model, benchmark, sample, layers: list[int], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
     """All disturbed runs of one sample, further blocks on the first flow alone, unless the undisturbed model already gets it
     wrong and only right ones count."""
-    from himap.disruption import run_undisturbed, sweep, top5_overlap
-    from himap.evaluation import encode, sample_seed
+    from himap.experiments.answers import encode, sample_seed
+    from himap.experiments.disruption import run_undisturbed, sweep, top5_overlap
 
     prompt = encode(model, [question(sample, benchmark, model.family, settings["protocol"])])
     clean = run_undisturbed(model, prompt, settings["new_tokens"])

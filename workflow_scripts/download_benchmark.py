@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from himap import benchmarks, scripting
+from himap import benchmarks
+from himap.workflow.jobs import script
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Find the files, check and convert their rows, write both outputs."""
     arguments = parser().parse_args(argv)
-    from himap.benchmarks._prepare import prepare
-    from himap.benchmarks._source import from_hub, from_path
+    from himap.benchmarks.samples.prepare import prepare
+    from himap.benchmarks.samples.source import from_hub, from_path
 
     benchmark = benchmarks.get(arguments.benchmark)
     given = {
@@ -57,4 +58,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    scripting.run(main)
+    script.run(main)

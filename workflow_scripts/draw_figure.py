@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from himap.scripting import run
+from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from itertools import islice
 
 from himap.files import write_jsonl
-from himap.jobs import (
-    job_key,
-    model_arguments,
-    open_model,
-    parse_json,
-    progress,
-    provenance_file,
-    question,
-    read_settings,
-    write_provenance,
-)
-from himap.journal import Journal, sole_writer
-from himap.scripting import run
+from himap.workflow.jobs.journal import Journal
+from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.workflow.jobs.progress import progress
+from himap.workflow.jobs.provenance import job_key, provenance_file, write_provenance
+from himap.workflow.jobs.script import run
+from himap.workflow.jobs.sole_writer import sole_writer
 
 SETTINGS = {"batch_size": "auto", "max_new_tokens": None}
 
@@ -64,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _answer(model, benchmark, samples, method, settings, journal) -> None:  # type: ignore[no-untyped-def]
     """Answer what is missing and keep each answer at once."""
-    from himap.evaluation import answer_all
+    from himap.experiments.answers import answer_all
 
     protocol = settings["protocol"]
     limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)

@@ -7,9 +7,11 @@ from itertools import islice
 from typing import Any
 
 from himap.files import write_jsonl
-from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
-from himap.journal import sole_writer
-from himap.scripting import run
+from himap.workflow.jobs.model_script import model_arguments, open_model, question, read_settings
+from himap.workflow.jobs.progress import progress
+from himap.workflow.jobs.provenance import write_provenance
+from himap.workflow.jobs.script import run
+from himap.workflow.jobs.sole_writer import sole_writer
 
 SETTINGS: dict[str, Any] = {
     "k1": [1, 2, 3, 4],
@@ -29,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with sole_writer(arguments.out):
         from himap.benchmarks import get, read_samples
-        from himap.grid import answer_grid
+        from himap.experiments.grid import answer_grid
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         protocol = settings["protocol"]

@@ -7,10 +7,12 @@ from itertools import islice
 from typing import Any
 
 from himap.files import write_parquet
-from himap.jobs import model_arguments, open_model, progress, question, read_settings, write_provenance
-from himap.journal import sole_writer
 from himap.registry import unknown
-from himap.scripting import run
+from himap.workflow.jobs.model_script import model_arguments, open_model, question, read_settings
+from himap.workflow.jobs.progress import progress
+from himap.workflow.jobs.provenance import write_provenance
+from himap.workflow.jobs.script import run
+from himap.workflow.jobs.sole_writer import sole_writer
 
 SETTINGS: dict[str, Any] = {
     "definitions": ["paper", "released"],
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with sole_writer(arguments.out):
         import pandas as pd
         from himap.benchmarks import get, read_samples
-        from himap.models import redraw_weights
+        from himap.models.loading import redraw_weights
 
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
         model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
@@ -52,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
     """One row per layer, definition and target (the control: the first target); the loss is that of the right answer's first token."""
-    from himap.evaluation import encode
-    from himap.saliency import saliency
+    from himap.experiments.answers import encode
+    from himap.experiments.saliency import saliency
 
     if not sample.references or not sample.references[0]:
         raise ValueError(f"sample {sample.sample_id!r} has no reference answer: saliency needs one as its target")

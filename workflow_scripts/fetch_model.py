@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from himap.checkpoints import weight_files
-from himap.dims import read_config
 from himap.files import read_json, sha256, write_json
-from himap.scripting import run
+from himap.models.checkpoints import weight_files
+from himap.models.sizes import read_config
+from himap.workflow.jobs.script import run
 
 KINDS = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken")
 

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from himap import benchmarks, scripting
+from himap import benchmarks
+from himap.workflow.jobs import script
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,10 +45,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Say how much will be sent, send it, write the verdicts."""
     arguments = parser().parse_args(argv)
-    from himap import judge
-    from himap.benchmarks._files import check_benchmark, disk_full, read_predictions
+    from himap.benchmarks import _judge as judge
+    from himap.benchmarks.samples.files import check_benchmark, disk_full, read_predictions
     from himap.files import write_jsonl
-    from himap.journal import sole_writer
+    from himap.workflow.jobs.sole_writer import sole_writer
 
     if problem := judge.address_problem(arguments.base_url):
         raise ValueError(f"--base-url: {problem}")
@@ -99,4 +100,4 @@ def positive(value: int, name: str) -> int:
 
 
 if __name__ == "__main__":
-    scripting.run(main)
+    script.run(main)

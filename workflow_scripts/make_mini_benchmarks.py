@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from himap import scripting
 from himap.mini import benchmarks
+from himap.workflow.jobs import script
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -41,4 +41,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    scripting.run(main)
+    script.run(main)

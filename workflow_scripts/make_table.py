@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from himap.files import write_text
-from himap.scripting import run
+from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     settings = json.loads(arguments.settings)
 
-    from himap.tables import forms, records
+    from himap.tables.forms import forms
+    from himap.tables.records import records
 
     for ending, text in forms(records(settings, arguments.results), settings).items():
         write_text(f"{arguments.out}.{ending}", text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.files import write_text
-from himap.scripting import run
+from himap.workflow.jobs.script import run
 
 if TYPE_CHECKING:
     import numpy as np

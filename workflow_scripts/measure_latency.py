@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from itertools import islice
 
 from himap.files import write_text
-from himap.jobs import model_arguments, open_model, parse_json, progress, question, read_settings, write_provenance
-from himap.journal import sole_writer
-from himap.scripting import run
+from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.workflow.jobs.progress import progress
+from himap.workflow.jobs.provenance import write_provenance
+from himap.workflow.jobs.script import run
+from himap.workflow.jobs.sole_writer import sole_writer
 
 SETTINGS = {"examples": 100, "rounds": 3, "max_new_tokens": None}
 
@@ -23,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with sole_writer(arguments.out):
         import pandas as pd
         from himap.benchmarks import get, read_samples
-        from himap.latency import time_methods
+        from himap.experiments.latency import time_methods
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         protocol = settings["protocol"]

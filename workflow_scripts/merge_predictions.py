@@ -9,8 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from himap.files import write_jsonl
-from himap.journal import forget
-from himap.scripting import run
+from himap.workflow.jobs.journal import forget
+from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from himap.files import write_text
-from himap.integrity import mark_unfinished
 from himap.notes import STATE, is_being_made
-from himap.scripting import run
+from himap.workflow.checksums import mark_unfinished
+from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def facts_of(files: Sequence[str]) -> tuple[dict[str, Any], str]:
     """The facts of the run that some config files describe, and its folder of results."""
-    from himap.config import load
-    from himap.config_files import read_config
-    from himap.plan import Plan
-    from himap.report.facts import report_facts
+    from himap.workflow.config.load import load
+    from himap.workflow.plan.plan import Plan
+    from himap.workflow.plan.report_settings import report_facts
+    from himap.yaml_files import read_config
 
     plan = Plan(load(read_config(files), ", ".join(files)))
     return report_facts(plan), plan.out

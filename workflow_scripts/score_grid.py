@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from himap import benchmarks
-from himap.costs import flops, on_frontier, ratio
-from himap.dims import Dims
+from himap.benchmarks import _base
+from himap.costs.formulas import flops, on_frontier, ratio
 from himap.files import write_text
-from himap.scripting import run
+from himap.models.sizes import Dims
+from himap.workflow.jobs.script import run
 
 KEYS = ("k1", "r1", "k2", "r2")
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """One row per schedule."""
     arguments = parser().parse_args(argv)
     import pandas as pd
-    from himap.benchmarks._files import read_for_scoring, read_jsonl
+    from himap.benchmarks.samples.files import read_for_scoring, read_jsonl
 
     benchmark, dims = benchmarks.get(arguments.benchmark), Dims(**json.loads(arguments.sizes))
     by_schedule: dict[tuple[Any, ...], dict[str, str]] = {}
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def scored(
-    benchmark: benchmarks.Benchmark, samples: list[Any], dims: Dims, schedule: tuple[Any, ...], answers: dict[str, str]
+    benchmark: _base.Benchmark, samples: list[Any], dims: Dims, schedule: tuple[Any, ...], answers: dict[str, str]
 ) -> dict[str, Any]:
     """A schedule's score with its interval, and its cost in the paper's convention."""
     k1, r1, k2, r2 = schedule

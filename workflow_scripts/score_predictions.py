@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from himap import benchmarks, scripting
+from himap import benchmarks
+from himap.benchmarks import _base
+from himap.workflow.jobs import script
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read samples and answers, score them, write both outputs."""
     arguments = parser().parse_args(argv)
-    from himap.benchmarks._files import check_benchmark, read_for_scoring, read_predictions
+    from himap.benchmarks.samples.files import check_benchmark, read_for_scoring, read_predictions
 
     benchmark = benchmarks.get(arguments.benchmark)
     check_benchmark(arguments.samples, benchmark.name)
@@ -45,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(describe(scores))
 
 
-def read_verdicts(benchmark: benchmarks.Benchmark, paths: Sequence[Path] | None) -> dict[str, list] | None:
+def read_verdicts(benchmark: _base.Benchmark, paths: Sequence[Path] | None) -> dict[str, list] | None:
     """A judge's verdicts by sample id, for judged benchmarks."""
-    from himap.judge import read_judgements
+    from himap.benchmarks._judge import read_judgements
 
     if paths and not benchmark.judged:
         raise ValueError(f"{benchmark.name} is not judged: leave --judgements out")
@@ -56,7 +58,7 @@ def read_verdicts(benchmark: benchmarks.Benchmark, paths: Sequence[Path] | None)
 
 def write(scores, out: Path, per_sample: Path) -> None:
     """Both outputs; the table goes first so that a score never stands without it."""
-    from himap.benchmarks._files import disk_full
+    from himap.benchmarks.samples.files import disk_full
     from himap.files import write_json, write_parquet
 
     with disk_full(per_sample):
@@ -78,4 +80,4 @@ def describe(scores) -> str:
 
 
 if __name__ == "__main__":
-    scripting.run(main)
+    script.run(main)

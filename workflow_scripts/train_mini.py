@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from himap import scripting
+from himap.workflow.jobs import script
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -50,4 +50,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    scripting.run(main)
+    script.run(main)

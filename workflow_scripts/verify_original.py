@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from himap.files import read_json, write_json, write_text
-from himap.scripting import run
+from himap.workflow.jobs.script import run
 
 SENTINEL = -200  # how the original writes an image among ids
 COLUMNS = {
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def device_of(name: str) -> str:
     """The device that is asked for, a GPU of its own if there is one."""
     import torch
-    from himap.devices import claim
+    from himap.workflow.jobs.gpus import claim
 
     if name in ("auto", "cuda"):
         claim()
@@ -95,9 +95,10 @@ def ask_ours(arguments: argparse.Namespace) -> None:
     from itertools import islice
 
     from himap.benchmarks import get, read_samples
-    from himap.decoder import generate
-    from himap.evaluation import open_image
-    from himap.models import llava, load
+    from himap.decoder.generation import generate
+    from himap.experiments.answers import open_image
+    from himap.models.families import llava
+    from himap.models.loading import load
 
     benchmark = get(arguments.benchmark)
     device = device_of(arguments.device)
@@ -159,8 +160,8 @@ def spoken(ids: Sequence[int]) -> list[int]:
 def rewrite(arguments: argparse.Namespace) -> None:
     """The published checkpoint and its tower in one folder as safetensors; refuses what holds more than tensors."""
     import torch
-    from himap.checkpoints import snapshot
-    from himap.conversion import default_tower
+    from himap.models.checkpoints import snapshot
+    from himap.models.conversion.layout import default_tower
 
     if torch.__version__ < "2.6":  # compared as a version
         raise ValueError(
@@ -176,8 +177,8 @@ def rewrite(arguments: argparse.Namespace) -> None:
 
 def write_safely(directory: Path, out: Path) -> None:
     """A checkpoint's weights as safetensors under their own names, its configs and tokenizer beside them."""
-    from himap.checkpoints import INDEXES, tensors, weight_files
-    from himap.conversion import write_safetensors
+    from himap.models.checkpoints import INDEXES, tensors, weight_files
+    from himap.models.conversion.safetensors_writer import write_safetensors
 
     weight_map: dict[str, str] = {}
     files = weight_files(directory)

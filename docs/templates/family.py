@@ -3,7 +3,7 @@
 Copy this file to `workflow_scripts/himap/models/<family>.py` and change the parts. A checkpoint belongs to the first
 family whose `matches` accepts its config.json. The decoder's layers must be transformers' decoder layers with Llama's
 submodule names (`input_layernorm`, `self_attn` with its four projections, `post_attention_layernorm`, `mlp`): the loop of
-`himap/decoder.py` runs them one by one. `tests/models/test_families.py` runs every method and analysis on a family.
+`himap/decoder/loop.py` runs them one by one. `tests/models/test_families.py` runs every method and analysis on a family.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from himap.dims import (
-    checkpoint_dims as dims,
-)  # sizes from config.json alone: costs and schedules need them before any weight
-from himap.models import Model
-from himap.prompts import Prompt
+from himap.models.sizes import checkpoint_dims as dims  # sizes from config.json alone: costs and schedules need them before any weight
+from himap.models.model import Model
+from himap.models.prompts import Prompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -55,8 +55,8 @@ def write_predictions(path: Path, ids: Sequence[str], answers: Sequence[str]) ->
 def prepare_in_process(fixture: Fixture, folder: Path, **options: Any) -> Path:
     """samples.parquet of a fixture without starting a process."""
     from himap import benchmarks
-    from himap.benchmarks._prepare import prepare
-    from himap.benchmarks._source import from_path
+    from himap.benchmarks.samples.prepare import prepare
+    from himap.benchmarks.samples.source import from_path
 
     benchmark = benchmarks.get(fixture.benchmark)
     found = from_path(fixture.write(folder / "hub"), benchmark.source)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from himap import benchmarks
-from himap.benchmarks import Sample
+from himap.benchmarks._base import Sample
 from himap.metrics import statistics
 from hub_fixtures import MAKERS
 

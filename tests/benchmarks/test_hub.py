@@ -16,8 +16,8 @@ import datasets
 import pytest
 from benchmark_runs import download, one_error_line, run_script
 from himap import benchmarks
-from himap.benchmarks import Source
-from himap.benchmarks._source import files_of_split
+from himap.benchmarks._base import Source
+from himap.benchmarks.samples.source import files_of_split
 from hub_fixtures import MAKERS
 
 SHA = "9c0699c" + "0" * 33

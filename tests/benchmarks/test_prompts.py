@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from himap import benchmarks
-from himap.benchmarks import Sample
-from himap.prompts import Prompt
+from himap.benchmarks._base import Sample
+from himap.models.prompts import Prompt
 from hub_fixtures import MAKERS
 
 SHORT = "Answer the question using a single word or phrase."

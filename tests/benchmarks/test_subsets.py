@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from himap import benchmarks
-from himap.benchmarks._subset import Key, choose
+from himap.benchmarks.samples.subset import Key, choose
 from himap.files import read_json
 from hub_fixtures import MAKERS, picture
 

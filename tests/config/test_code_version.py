@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from himap.code_version import code_version as cached_version
-from himap.code_version import fingerprint, module_files, tree_of, used_part
+from himap.workflow.plan.code_hash import code_version as cached_version
+from himap.workflow.plan.code_hash import fingerprint, module_files, tree_of, used_part
 
 CACHED = (cached_version, fingerprint, module_files, tree_of, used_part)
 FILES = {

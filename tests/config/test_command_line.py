@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from himap import command_line
-from himap.command_line import arranged, check, settings, targets
+from himap.workflow import command_line
+from himap.workflow.command_line import arranged, check, settings, targets
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (

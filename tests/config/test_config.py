@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from himap import config as config_module
-from himap.config import ConfigError, documentation, load, schema
+from himap.tables import builtin
+from himap.workflow.config import documentation as generated
+from himap.workflow.config import schema as config_module
+from himap.workflow.config.documentation import documentation, schema
+from himap.workflow.config.load import load
+from himap.yaml_files import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 Edit = Callable[[dict[str, Any]], None]
@@ -166,7 +170,7 @@ def test_a_method_of_the_config_replaces_the_builtin_one_and_a_table_is_laid_ove
     config = load(raw)
     assert config.methods["fastv"].stages is None
     assert config.tables["table1"].models == ["mini"]
-    assert config.tables["table1"].benchmarks == config_module.TABLES["table1"]["benchmarks"]
+    assert config.tables["table1"].benchmarks == builtin.TABLES["table1"]["benchmarks"]
 
 
 def test_stages_may_differ_by_kind_of_task(raw: dict[str, Any]) -> None:
@@ -187,7 +191,7 @@ def test_a_mistake_is_said_once_and_not_of_every_method_that_follows_from_it(raw
 def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:
     raw["methods"]["himap"]["stages"].pop()  # `swapped` and others give criteria for two stages
     assert "methods.swapped: on mini (caption): 2 criteria for 1 stages of 'himap'" in "\n".join(problems(raw))
-    raw["tables"] = {name: {"benchmarks": []} for name in config_module.TABLES}
+    raw["tables"] = {name: {"benchmarks": []} for name in builtin.TABLES}
     load(raw)
 
 
@@ -235,10 +239,12 @@ def test_whatever_a_section_holds_it_is_a_config_error_at_worst(raw: dict[str, A
 
 
 def test_schema_and_documentation_are_up_to_date() -> None:
-    assert config_module.SCHEMA_FILE.read_text() == json.dumps(schema(), indent=1) + "\n", (
-        "run: python -m himap.config --write"
+    assert generated.SCHEMA_FILE.read_text() == json.dumps(schema(), indent=1) + "\n", (
+        "run: python -m himap.workflow.config.documentation --write"
     )
-    assert config_module.DOCS_FILE.read_text() == documentation(), "run: python -m himap.config --write"
+    assert generated.DOCS_FILE.read_text() == documentation(), (
+        "run: python -m himap.workflow.config.documentation --write"
+    )
 
 
 def test_the_schema_accepts_the_default_config_and_refuses_an_unknown_key(raw: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from himap.config_files import ConfigError, read_config
+from himap.yaml_files import ConfigError, read_config
 
 TWICE = "seed: 0\nmodels:\n  mini: {path: a}\n  other: {path: b}\n  mini: {path: c}\nseed: 1\n"
 

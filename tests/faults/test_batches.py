@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from himap import evaluation
-from himap.evaluation import Question, answer_all
-from himap.models import load
-from himap.prompts import Prompt
+from himap.experiments import answers as evaluation
+from himap.experiments.answers import Question, answer_all
+from himap.models.loading import load
+from himap.models.prompts import Prompt
 from world import configuration
 
 COUNT = 19

@@ -135,12 +135,12 @@ def test_without_a_gpu_nothing_happens(machine: Callable[..., Machine], listing:
 def test_a_folder_of_locks_that_belongs_to_somebody_else_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from himap import devices
+    from himap.workflow.jobs import gpus
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"himap-gpus-{os.getuid()}").symlink_to(tmp_path)
     with pytest.raises(ValueError, match="belongs to somebody else"):
-        devices.folder()
+        gpus.folder()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_folder_of_locks_that_belongs_to_somebody_else_is_refused(
 def test_a_run_on_one_machine_knows_its_gpus_by_itself(
     machine: Callable[..., Machine], words: list[str], environment: dict[str, str], resources: list[str]
 ) -> None:
-    ask = f"import run_workflow; print(*run_workflow.defaults({words!r}))"
+    ask = f"from himap.workflow import run; print(*run.defaults({words!r}))"
     folder = Path(__file__).resolve().parents[2] / "workflow_scripts"
     said = subprocess.run(
         [sys.executable, "-c", ask],

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from himap.journal import RUN, Journal, forget, held, is_replaced, sole_writer, try_lock
+from himap.locks import held, try_lock
+from himap.workflow.jobs.journal import Journal, forget
+from himap.workflow.jobs.sole_writer import RUN, is_replaced, sole_writer
 
 ROWS = [{"sample_id": str(number), "prediction": f"answer {number}\u2028é", "kept": []} for number in range(4)]
 
@@ -84,7 +86,7 @@ def test_another_key_begins_anew(tmp_path: Path) -> None:
 
 def test_a_second_job_for_the_same_output_waits_and_then_finds_everything(tmp_path: Path) -> None:
     code = (
-        "import json, sys; from himap.journal import Journal, sole_writer\n"
+        "import json, sys; from himap.workflow.jobs.journal import Journal, sole_writer\n"
         "with sole_writer(sys.argv[1]): print(json.dumps(sorted(Journal(sys.argv[1], 'key').done)), flush=True)"
     )
     with sole_writer(tmp_path / "out"):
@@ -104,7 +106,7 @@ def test_a_second_job_for_the_same_output_waits_and_then_finds_everything(tmp_pa
 
 def test_many_writers_never_overlap(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time; from himap.journal import held\n"
+        "import os, sys, time; from himap.workflow.jobs.journal import held\n"
         "for _ in range(20):\n"
         "    with held(sys.argv[1]):\n"
         "        os.mkdir(sys.argv[1]); time.sleep(0.001); os.rmdir(sys.argv[1])"
@@ -174,19 +176,19 @@ def test_snakemake_itself_stops_in_a_job_of_a_replaced_run_before_it_touches_an_
 def test_a_file_system_without_locks_is_trusted_with_one_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    import run_workflow
-    from himap import devices, status
+    from himap.workflow import run, status
+    from himap.workflow.jobs import gpus
 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(devices, "folder", lambda: tmp_path)
+    monkeypatch.setattr(gpus, "folder", lambda: tmp_path)
     with sole_writer(tmp_path / "out"), (tmp_path / "reproduce.lock").open("w") as lock:
         assert try_lock(lock)
-        assert run_workflow.taken(lock)
+        assert run.taken(lock)
     assert not status.is_held(tmp_path / "reproduce.lock")
-    device = devices.take("GPU-a")
+    device = gpus.take("GPU-a")
     assert device is not None
     os.close(device)
 

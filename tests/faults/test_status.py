@@ -6,31 +6,23 @@ import base64
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import run_workflow
-from himap.config import load
-from himap.endings import last_lines
 from himap.files import write_json
-from himap.jobs import bar, library_versions, progress, span
-from himap.journal import RUN, try_lock
-from himap.plan import Plan
-from himap.status import (
-    Failure,
-    Standing,
-    experiments,
-    failures,
-    latest_log,
-    log_of,
-    reason,
-    remaining,
-    report,
-    standing,
-    summary,
-)
+from himap.locks import try_lock
+from himap.workflow import run
+from himap.workflow.config.load import load
+from himap.workflow.endings import last_lines
+from himap.workflow.jobs.model_script import library_versions
+from himap.workflow.jobs.progress import bar, progress, span
+from himap.workflow.jobs.sole_writer import RUN
+from himap.workflow.plan.plan import Plan
+from himap.workflow.snakemake_log import Failure, failures, latest_log, reason
+from himap.workflow.status import Standing, experiments, log_of, remaining, report, standing, summary
 from world import World, configuration
 
 ENDED = """Select jobs to execute...
@@ -90,7 +82,7 @@ Error in rule evaluate_method:
     output: results/evaluation/m/pope/himap/shard-0-of-1.jsonl
     log: results/logs/evaluation/m/pope/himap/shard-0-of-1.log (check log file(s) for error details)
     shell:
-        python workflow_scripts/warm.py evaluate_method.py
+        python workflow_scripts/preloaded.py evaluate_method.py
 [Sat Nov 21 11:02:35 2026]
 Error in rule count_flops:
     message: SLURM sbatch failed. The error message was 'the queue is closed'.
@@ -278,8 +270,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MARK": "reproduce.running",
         "LATEST": "reproduce.latest",
     }.items():
-        monkeypatch.setattr(run_workflow, name, tmp_path / ".snakemake" / path)
-    monkeypatch.setattr(run_workflow, "ROOT", tmp_path)
+        monkeypatch.setattr(run, name, tmp_path / ".snakemake" / path)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
     (tmp_path / "config.yaml").write_text("{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -304,17 +296,17 @@ def test_a_full_disk_after_the_run_does_not_swallow_the_summary(
             raise problem
         return []
 
-    monkeypatch.setattr(run_workflow, "set_altered_aside", look)
+    monkeypatch.setattr(run, "set_altered_aside", look)
     with pytest.raises(OSError, match="No space left"):
-        run_workflow.run_alone(ending("Execute 2 jobs...\n" + ENDED), ELSEWHERE)
+        run.run_alone(ending("Execute 2 jobs...\n" + ENDED), ELSEWHERE)
     assert "2 jobs failed:" in capfd.readouterr().err
-    assert not run_workflow.MARK.exists()
+    assert not run.MARK.exists()
 
 
 def test_a_run_that_fails_without_a_failed_job_names_its_log_and_what_to_type(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_workflow.run_alone(ending("Building DAG of jobs...\nWorkflowError"), ELSEWHERE) == 1
+    assert run.run_alone(ending("Building DAG of jobs...\nWorkflowError"), ELSEWHERE) == 1
     said = capfd.readouterr().err
     assert str(project / ".snakemake/log/1.snakemake.log") in said
     assert said.endswith("  ./reproduce --profile profiles/slurm\n")
@@ -326,15 +318,15 @@ def test_a_run_that_fails_without_a_failed_job_names_its_log_and_what_to_type(
 def test_the_start_after_a_killed_run_speaks_of_jobs_that_may_still_be_queued(
     project: Path, capfd: pytest.CaptureFixture[str], before: str | None, told: bool
 ) -> None:
-    run_workflow.STATE.mkdir()
+    run.STATE.mkdir()
     if before is not None:
-        run_workflow.MARK.write_text(before)
+        run.MARK.write_text(before)
     show = f"import os; print('RUN', os.environ['{RUN}'])"
-    assert run_workflow.run_alone([sys.executable, "-c", show], ELSEWHERE) == 0
+    assert run.run_alone([sys.executable, "-c", show], ELSEWHERE) == 0
     said, warned = capfd.readouterr()
     assert ("`squeue --me`" in warned) is told
-    assert said.startswith(f"RUN {run_workflow.LATEST}:{run_workflow.LATEST.read_text()}")
-    assert not run_workflow.MARK.exists()
+    assert said.startswith(f"RUN {run.LATEST}:{run.LATEST.read_text()}")
+    assert not run.MARK.exists()
 
 
 def made_with(project: Path, name: str, **versions: str) -> None:
@@ -352,7 +344,7 @@ def test_a_run_says_once_which_results_were_computed_with_other_library_versions
     made_with(project, "b", transformers="4.1.0", pillow="9.0.0")
     made_with(project, "c", torch=f"{now['torch'].partition('+')[0]}+cu130")  # the same version, built for a GPU
     (project / "results" / "cut.provenance.json").write_text("{")
-    assert run_workflow.run_alone(done, ELSEWHERE) == 0
+    assert run.run_alone(done, ELSEWHERE) == 0
     warning = capfd.readouterr().err
     assert f"  transformers 4.1.0 (2 results), now {now['transformers']}\n" in warning
     assert f"  pillow 9.0.0 (1 result), now {now['pillow']}\n" in warning
@@ -363,7 +355,7 @@ def test_a_run_says_once_which_results_were_computed_with_other_library_versions
 
 def test_a_run_says_nothing_of_versions_when_they_are_todays(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made_with(project, "a")
-    assert run_workflow.run_alone([sys.executable, "-c", ""], ELSEWHERE) == 0
+    assert run.run_alone([sys.executable, "-c", ""], ELSEWHERE) == 0
     assert "versions" not in capfd.readouterr().err
 
 
@@ -378,18 +370,17 @@ def test_a_run_says_nothing_of_versions_when_they_are_todays(project: Path, capf
 )
 def test_the_results_folder_is_the_one_that_was_named(project: Path, words: tuple[str, ...], folder: str) -> None:
     (project / "config.yaml").write_text("output: of the config")
-    assert run_workflow.results_folder(words) == folder
+    assert run.results_folder(words) == folder
 
 
 def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
-    script = Path(run_workflow.__file__)
-    (tmp_path / "workflow_scripts").mkdir()
-    (tmp_path / "workflow_scripts" / script.name).write_text(script.read_text())
+    root = Path(run.__file__).parents[3]
+    shutil.copytree(root / "workflow_scripts", tmp_path / "workflow_scripts")
     (tmp_path / ".snakemake").write_text("in the way")
-    (tmp_path / "config.yaml").write_text((script.parents[1] / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text((root / "config.yaml").read_text())
     done = subprocess.run(
-        [sys.executable, tmp_path / "workflow_scripts" / script.name, "--profile", "x"],
-        env={**os.environ, "PYTHONPATH": str(script.parent)}, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "himap.workflow.run", "--profile", "x"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "workflow_scripts")}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

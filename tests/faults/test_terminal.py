@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from himap.last_words import interruption, places
-from himap.progress_view import Job, Pace, View, rules_with_output, spell
-from himap.reasons import Planned, explain
-from himap.status import failures, reason
+from himap.workflow.last_words import interruption, places
+from himap.workflow.progress_view import Job, Pace, View, rules_with_output, spell
+from himap.workflow.reasons import Planned, explain
+from himap.workflow.snakemake_log import failures, reason
 from world import ROOT, World
 
-COMMAND = "python workflow_scripts/warm.py make_table.py --settings '{\"a\": 1}' > x.log 2>&1"
+COMMAND = "python workflow_scripts/preloaded.py make_table.py --settings '{\"a\": 1}' > x.log 2>&1"
 
 
 def log_of_failure(ending: str, log: str = "x.log", more: str = "") -> str:

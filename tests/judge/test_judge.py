@@ -22,8 +22,8 @@ import pandas as pd
 import pytest
 from benchmark_runs import one_error_line, prepare_in_process, run_script, write_predictions
 from himap import benchmarks
-from himap.judge import Settings, read_judgements, workload
-from himap.judge import judge as run_judge
+from himap.benchmarks._judge import Settings, read_judgements, workload
+from himap.benchmarks._judge import judge as run_judge
 from hub_fixtures import MAKERS, Fixture
 from loopback_judge import KEY, Judge, completion, failure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from himap.journal import Journal, forget
+from himap.workflow.jobs.journal import Journal, forget
 
 ROWS = [
     {"sample_id": f"s{n}", "prediction": text} for n, text in enumerate(["yes", "é \u2028 \x85 two\nlines", "“no”"])

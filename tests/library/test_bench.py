@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from himap import bench
+from himap.tools import bench
 
 
 def test_without_linux_peak_memory_stays_empty_and_the_times_are_measured(

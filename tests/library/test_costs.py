@@ -5,21 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from himap.costs import (
-    CONVENTIONS,
-    flops,
-    ideal_speedup,
-    image_tokens_per_layer,
-    keep_count,
-    prints,
-    ratio,
-    unexplained,
-)
-from himap.dims import Dims
-from himap.measured import prefill_flops
+from himap.costs.formulas import CONVENTIONS, flops, ideal_speedup, image_tokens_per_layer, keep_count, ratio
+from himap.costs.printed import prints, unexplained
+from himap.decoder.tokens import IMAGE
+from himap.experiments.counted_flops import prefill_flops
+from himap.models.sizes import Dims
+from himap.paper.published import published
 from himap.pruning.criteria import names
-from himap.published import published
-from himap.tokens import IMAGE
 from tiny import STAGES, prompt, tiny_model
 
 SMALL = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)

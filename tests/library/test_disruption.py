@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from himap.decoder import Cache, forward, generate, next_token_logits
-from himap.disruption import BLOCKS, EXTENTS, FLOWS, Disruption, make_cut, run_undisturbed, sweep, top5_overlap
-from himap.tokens import IMAGE, INSTRUCTION
+from himap.decoder.cache import Cache
+from himap.decoder.generation import generate, next_token_logits
+from himap.decoder.loop import forward
+from himap.decoder.tokens import IMAGE, INSTRUCTION
+from himap.experiments.disruption import (
+    BLOCKS,
+    EXTENTS,
+    FLOWS,
+    Disruption,
+    make_cut,
+    run_undisturbed,
+    sweep,
+    top5_overlap,
+)
 from tiny import SHAPES, oracle, prompt, tiny_model
 
 REAL = ("img2txt", "img2img")

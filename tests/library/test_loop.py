@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from himap.decoder import Cache, Intervention, continue_greedily, forward, generate, next_token_logits
-from himap.pruning.stages import Pruning
-from himap.tokens import INSTRUCTION, join_rows, new_rows
+from himap.decoder.cache import Cache
+from himap.decoder.generation import continue_greedily, generate, next_token_logits
+from himap.decoder.loop import Intervention, forward
+from himap.decoder.tokens import INSTRUCTION, join_rows, new_rows
+from himap.pruning.intervention import Pruning
 from tiny import SHAPES, STAGES, oracle, prompt, sequence, tiny_model
 
 

@@ -10,15 +10,15 @@ import evaluate_method
 import himap
 import pytest
 import torch
-from himap.benchmarks import Sample
-from himap.benchmarks._prepare import write_samples
-from himap.decoder import generate
-from himap.dims import Dims
-from himap.evaluation import Question, encode
-from himap.models import find, load
-from himap.models.llava import dims, prompt_text
-from himap.prompts import Prompt
-from himap.tokens import IMAGE, SYSTEM, token_groups
+from himap.benchmarks._base import Sample
+from himap.benchmarks.samples.prepare import write_samples
+from himap.decoder.generation import generate
+from himap.decoder.tokens import IMAGE, SYSTEM, token_groups
+from himap.experiments.answers import Question, encode
+from himap.models.families.llava import dims, prompt_text
+from himap.models.loading import find, load
+from himap.models.prompts import Prompt
+from himap.models.sizes import Dims
 from tiny import sequence, tiny_model
 
 MINI = Path(__file__).resolve().parents[2] / "models" / "mini"
@@ -47,7 +47,7 @@ def test_a_saved_model_answers_as_before(loaded):
     fresh = tiny_model("grouped", vocab=checkpoint.VOCAB, layers=checkpoint.LAYERS)
     assert loaded.dims == fresh.dims
     assert loaded.end_ids == {2}
-    assert loaded.tokenize.__module__ == "himap.models.llava"
+    assert loaded.tokenize.__module__ == "himap.models.families.llava"
     ids, features = sequence(fresh)
     answers = [generate(model, model.embed([ids], [features]), 5).ids for model in (loaded, fresh)]
     assert answers[0] == answers[1]

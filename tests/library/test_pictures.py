@@ -6,7 +6,7 @@ import checkpoint
 import himap
 import numpy as np
 import pytest
-from himap.picture import DIMMED, kept_mask, kept_picture, pad_to_square
+from himap.models.images import DIMMED, kept_mask, kept_picture, pad_to_square
 from PIL import Image
 
 

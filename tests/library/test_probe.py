@@ -1,4 +1,4 @@
-"""`himap.probe`: what it writes, and that bad input is refused before any forward pass."""
+"""`himap.tools.probe`: what it writes, and that bad input is refused before any forward pass."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 
 import pytest
 import torch
-from himap import probe
-from himap.decoder import generate
-from himap.disruption import Disruption, make_cut
-from himap.pruning.stages import Pruning
-from himap.saliency import saliency
+from himap.decoder.generation import generate
+from himap.experiments.disruption import Disruption, make_cut
+from himap.experiments.saliency import saliency
+from himap.pruning.intervention import Pruning
+from himap.tools import probe
 from safetensors.torch import load_file, save_file
 from tiny import STAGES, tiny_model
 
@@ -194,7 +194,7 @@ def test_from_the_command_line(world):
     command = [
         sys.executable,
         "-m",
-        "himap.probe",
+        "himap.tools.probe",
         "--model",
         folder / "model",
         "--inputs",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from himap.decoder import Cache, Intervention, forward, generate, next_token_logits
-from himap.dims import Dims
+from himap.decoder.cache import Cache
+from himap.decoder.generation import generate, next_token_logits
+from himap.decoder.loop import Intervention, forward
+from himap.decoder.tokens import IMAGE, INSTRUCTION, join_rows, new_rows
+from himap.models.sizes import Dims
 from himap.pruning import criteria
-from himap.pruning.check import check_stages
-from himap.pruning.methods import load_all, resolve
-from himap.pruning.stages import Pruning
-from himap.tokens import IMAGE, INSTRUCTION, join_rows, new_rows
+from himap.pruning.intervention import Pruning
+from himap.pruning.resolve import load_all, resolve
+from himap.pruning.stage import check_stages
 from tiny import SHAPES, STAGES, oracle, prompt, tiny_model
 
 CRITERIA = criteria.names()
@@ -245,7 +247,7 @@ def test_the_papers_schedules():
 @pytest.mark.parametrize("name", ["uniform", "random_per_layer", "encoder_output"])
 @pytest.mark.parametrize("kind", ["qa", "caption"])
 def test_methods_of_equal_cost_cost_as_much(name, kind):
-    from himap.costs import ratio
+    from himap.costs.formulas import ratio
 
     sizes = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
     wanted = ratio(sizes, resolve("himap", sizes, kind=kind)["stages"])
@@ -255,7 +257,7 @@ def test_methods_of_equal_cost_cost_as_much(name, kind):
 
 
 def test_a_smaller_image_costs_about_as_much():
-    from himap.costs import flops
+    from himap.costs.formulas import flops
 
     sizes = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
     rows, columns = resolve("downsample", sizes)["image_grid"]

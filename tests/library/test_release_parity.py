@@ -1,4 +1,4 @@
-"""The published code's own answers, recorded on a tiny random model, against those of `python -m himap.probe`.
+"""The published code's own answers, recorded on a tiny random model, against those of `python -m himap.tools.probe`.
 
 How `release.json` was recorded is told in `tests/fixtures/library/record_release.py`; the model is built again here
 from its seed. HiMAP's pruning (ranking anew at every token), disruption of all layers from one on, saliency, and FastV.
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import release_recipe as recipe
-from himap import probe
+from himap.tools import probe
 from safetensors.numpy import load_file
 
 RECORDED = json.loads(Path(recipe.__file__).with_name("release.json").read_text(encoding="utf-8"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from himap import saliency as module
-from himap.models import redraw_weights
-from himap.saliency import saliency
-from himap.tokens import GROUPS
+from himap.decoder.tokens import GROUPS
+from himap.experiments import saliency as module
+from himap.experiments.saliency import saliency
+from himap.models.loading import redraw_weights
 from tiny import SHAPES, oracle, prompt, tiny_model
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import checkpoint
 import pandas as pd
 import pytest
-from himap.disruption import Disruption, make_cut
-from himap.evaluation import Question, answer_all, answer_batch, encode, sample_seed
-from himap.models import load
-from himap.prompts import Prompt
-from himap.pruning.methods import resolve
+from himap.experiments.answers import Question, answer_all, answer_batch, encode, sample_seed
+from himap.experiments.disruption import Disruption, make_cut
+from himap.models.loading import load
+from himap.models.prompts import Prompt
+from himap.pruning.resolve import resolve
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 COUNT = 7
@@ -96,7 +96,7 @@ def test_line_separators_inside_an_answer_survive_merging(tmp_path):
 
 def test_a_killed_evaluation_goes_on_where_it_was(world, methods, tmp_path, monkeypatch):
     """SIGKILL with some answers in the journal: the next start computes the others only, and ends with the same file."""
-    from himap import evaluation
+    from himap.experiments import answers
 
     samples = checkpoint.write_samples(tmp_path / "many.parquet", 24)
     settings = {"max_new_tokens": 16, "batch_size": 1}
@@ -121,13 +121,13 @@ def test_a_killed_evaluation_goes_on_where_it_was(world, methods, tmp_path, monk
     assert 4 <= len(finished) < 24
 
     computed = []
-    inner = evaluation.answer_batch
+    inner = answers.answer_batch
 
     def counted(model, questions, *rest, **named):
         computed.extend(question.sample_id for question in questions)
         return inner(model, questions, *rest, **named)
 
-    monkeypatch.setattr(evaluation, "answer_batch", counted)
+    monkeypatch.setattr(answers, "answer_batch", counted)
     call("evaluate_method", *arguments)
     assert sorted(computed) == sorted({f"s{n}" for n in range(24)} - finished)
     resumed = rows_of(tmp_path / "out.jsonl")
@@ -160,9 +160,10 @@ def test_answers_do_not_depend_on_the_batch(model, methods):
 def test_a_choice_is_the_likeliest_text(model, methods):
     """The mean loss of every choice, computed on the whole text without a cache."""
     import torch
-    from himap.decoder import Cache, forward
-    from himap.pruning.stages import Pruning
-    from himap.tokens import join_rows, new_rows
+    from himap.decoder.cache import Cache
+    from himap.decoder.loop import forward
+    from himap.decoder.tokens import join_rows, new_rows
+    from himap.pruning.intervention import Pruning
 
     choices = ("A", "B longer", "C")
     questions = [
@@ -182,8 +183,8 @@ def test_a_choice_is_the_likeliest_text(model, methods):
 
 
 def test_saliency_rows(world, model, tmp_path):
-    from himap.models import redraw_weights
-    from himap.saliency import saliency
+    from himap.experiments.saliency import saliency
+    from himap.models.loading import redraw_weights
 
     settings = {"limit": 2, "targets": ["emitted", "released"], "seed": 4}
     call("extract_saliency", *asking(world, tmp_path / "saliency.parquet", settings))
@@ -200,7 +201,7 @@ def test_saliency_rows(world, model, tmp_path):
     frame = found[(found.sample_id == "s1") & (found.definition == "paper")]
     frame = frame.set_index(["weights", "target", "layer"]).sort_index()
     from himap.benchmarks import get, read_samples
-    from himap.jobs import question
+    from himap.workflow.jobs.model_script import question
 
     sample = list(read_samples(world / "samples.parquet"))[1]
     asked = question(sample, get("scienceqa"), "llava", {})
@@ -216,8 +217,8 @@ def test_saliency_rows(world, model, tmp_path):
 
 def test_disruption_rows(world, model, tmp_path):
     from himap.benchmarks import get, read_samples
-    from himap.decoder import generate
-    from himap.jobs import question
+    from himap.decoder.generation import generate
+    from himap.workflow.jobs.model_script import question
 
     settings = {"limit": 2, "only_correct": False, "new_tokens": 3, "flows": ["img2txt", "random"], "seed": 5}
     settings["blocks"] = ["pre", "post"]
@@ -265,7 +266,7 @@ def test_latency_rows(world, methods, tmp_path):
 
 def test_a_grid_equals_separate_runs(world, model, tmp_path):
     from himap.benchmarks import get, read_samples
-    from himap.jobs import question
+    from himap.workflow.jobs.model_script import question
 
     grid = {"k1": [0, 1, 3], "r1": [0.5], "k2": [2, 5], "r2": [0.25, 0.0625]}
     for first in ("instruction_attention", "spatial_uniform"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from himap.tokens import (
+from himap.decoder.bitmaps import from_bitmap, to_bitmap
+from himap.decoder.tokens import (
     GROUPS,
     IMAGE,
     INSTRUCTION,
@@ -12,8 +13,6 @@ from himap.tokens import (
     SYSTEM,
     batch_rows,
     expand_image_tokens,
-    from_bitmap,
-    to_bitmap,
     token_groups,
 )
 from tiny import prompt, sequence

@@ -26,7 +26,7 @@ def model() -> object:
 def accuracy(model, name: str, samples: int, blind: bool = False, stages: list | None = None) -> float:
     """The benchmark's own headline on drawn test rows, with the pictures or with grey ones."""
     from himap.benchmarks._scoring import score
-    from himap.evaluation import Question, answer_all
+    from himap.experiments.answers import Question, answer_all
 
     benchmark = adapters.get(name)
     grey = io.BytesIO()
@@ -74,7 +74,7 @@ def test_dropping_the_image_at_the_first_layer_hurts(model) -> None:
 
 
 def test_its_schedules_are_valid_for_its_layers() -> None:
-    from himap.pruning.check import check_stages
+    from himap.pruning.stage import check_stages
 
     schedules = json.loads((MODEL / "schedules.json").read_text())
     assert {"himap", "fastv"} <= set(schedules)

@@ -31,7 +31,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ready(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder that `himap.load` takes: converted for the Vicuna models, as published for Qwen."""
-    from himap.conversion import convert
+    from himap.models.conversion.convert import convert
 
     folder = tmp_path_factory.mktemp("converted")
 
@@ -48,7 +48,7 @@ def ready(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 @pytest.fixture(scope="session")
 def loaded(ready: Callable[[str], Path]) -> Callable[..., Any]:
     """A tiny model by name, loaded once per set of options."""
-    from himap.models import load
+    from himap.models.loading import load
 
     models: dict[Any, Any] = {}
 

@@ -15,9 +15,9 @@ from typing import Any
 import originals
 import pytest
 import torch
-from himap.conversion import convert
 from himap.files import sha256
-from himap.models import load
+from himap.models.conversion.convert import convert
+from himap.models.loading import load
 from safetensors import safe_open
 
 pytestmark = pytest.mark.slow
@@ -351,7 +351,7 @@ def test_an_unknown_revision_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     from types import SimpleNamespace
 
     import huggingface_hub
-    from himap.checkpoints import snapshot
+    from himap.models.checkpoints import snapshot
     from huggingface_hub.errors import RevisionNotFoundError
 
     def not_there(*_: Any, **__: Any) -> None:

@@ -9,16 +9,19 @@ from typing import Any
 import originals
 import pytest
 import torch
-from himap.costs import flops
-from himap.decoder import Cache, Intervention, forward, generate, next_token_logits
-from himap.disruption import Disruption, make_cut, run_undisturbed, sweep
-from himap.evaluation import Question, answer_batch, encode
-from himap.models import redraw_weights
-from himap.prompts import Prompt
-from himap.pruning.methods import resolve
-from himap.pruning.stages import Pruning
-from himap.saliency import DEFINITIONS, saliency
-from himap.tokens import IMAGE, INSTRUCTION, PADDING, SYSTEM, from_bitmap
+from himap.costs.formulas import flops
+from himap.decoder.bitmaps import from_bitmap
+from himap.decoder.cache import Cache
+from himap.decoder.generation import generate, next_token_logits
+from himap.decoder.loop import Intervention, forward
+from himap.decoder.tokens import IMAGE, INSTRUCTION, PADDING, SYSTEM
+from himap.experiments.answers import Question, answer_batch, encode
+from himap.experiments.disruption import Disruption, make_cut, run_undisturbed, sweep
+from himap.experiments.saliency import DEFINITIONS, saliency
+from himap.models.loading import redraw_weights
+from himap.models.prompts import Prompt
+from himap.pruning.intervention import Pruning
+from himap.pruning.resolve import resolve
 
 pytestmark = pytest.mark.slow
 
@@ -220,8 +223,8 @@ def test_saliency_is_that_of_autograd_through_the_whole_model(name: str, loaded:
 
 def all_maps(model: Any, prompt: Any, target: int) -> tuple[list[Any], Any]:
     """Post-softmax attention of every layer and the loss's gradient with respect to it, the plain way."""
-    from himap.attention import attention_weights, visible
-    from himap.decoder import finish, project
+    from himap.decoder.attention import attention_weights, visible
+    from himap.decoder.loop import finish, project
 
     rotary, hidden, maps = model.rotary(prompt.hidden, prompt.positions), prompt.hidden, []
     with torch.enable_grad():
@@ -241,7 +244,7 @@ def all_maps(model: Any, prompt: Any, target: int) -> tuple[list[Any], Any]:
 
 @pytest.mark.parametrize("name", ["llava", "internvl", "qwen"])
 def test_random_weights_are_another_model_of_the_same_shape(name: str, ready: Any) -> None:
-    from himap.models import load
+    from himap.models.loading import load
 
     model = load(ready(name))
     prompt = encode(model, ASKED[:1])

@@ -10,10 +10,11 @@ from typing import Any
 import originals
 import pytest
 import torch
-from himap.dims import Dims
-from himap.models import load, qwen_vl
-from himap.models._qwen_parts import Rotary, stretched
-from himap.prompts import Prompt
+from himap.models.families import qwen_vl
+from himap.models.families._qwen_parts import Rotary, stretched
+from himap.models.loading import load
+from himap.models.prompts import Prompt
+from himap.models.sizes import Dims
 
 
 @pytest.fixture

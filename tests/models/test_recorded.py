@@ -8,10 +8,10 @@ import numpy as np
 import originals
 import pytest
 import torch
-from himap.decoder import generate
-from himap.evaluation import Question, answer_batch
-from himap.models import Model
-from himap.prompts import Prompt
+from himap.decoder.generation import generate
+from himap.experiments.answers import Question, answer_batch
+from himap.models.model import Model
+from himap.models.prompts import Prompt
 
 TOLERANCE = 1e-4
 ALL = [*originals.FAMILIES, "qwen-long"]

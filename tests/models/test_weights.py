@@ -15,8 +15,10 @@ import checkpoint
 import originals
 import pytest
 import torch
-from himap.decoder import Cache, forward, next_token_logits
-from himap.models import load
+from himap.decoder.cache import Cache
+from himap.decoder.generation import next_token_logits
+from himap.decoder.loop import forward
+from himap.models.loading import load
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).parents[2]

@@ -82,7 +82,7 @@ def call(project: Path) -> Call:
             "HF_HUB_OFFLINE": "1",
             **more,
         }
-        command = [sys.executable, "workflow_scripts/run_workflow.py", *words]
+        command = [sys.executable, "-m", "himap.workflow.run", *words]
         return subprocess.run(
             command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

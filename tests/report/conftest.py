@@ -18,7 +18,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
 
     import render_report
     import small_run
-    from himap.report.facts import report_facts
+    from himap.workflow.plan.report_settings import report_facts
 
     plan = small_run.build(tmp_path_factory.mktemp("run"))
     facts, page = report_facts(plan), Path(plan.out) / "report.html"

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from himap import benchmarks, costs, figure_data
-from himap.config import load
+from himap import benchmarks, figure_data
+from himap.costs import formulas
 from himap.files import write_json, write_parquet, write_text
 from himap.metrics.statistics import interval
-from himap.plan import Plan
-from himap.published import table_value
-from himap.tables import as_csv, records
+from himap.paper.published import table_value
+from himap.tables.forms import as_csv
+from himap.tables.records import records
+from himap.workflow.config.load import load
+from himap.workflow.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"scienceqa": 2017, "textvqa": 5000}  # compared with the paper, so as many as it has; the others 600
@@ -102,9 +104,9 @@ def write_costs(plan: Plan, model: str, kind: str) -> None:
     """Costs by formula."""
     dims, rows = plan.dims(model), []
     for name, method in json.loads(plan.costed_methods(model, kind)).items():
-        for convention in costs.CONVENTIONS:
-            value = costs.flops(dims, method["stages"], convention, n_text=54)
-            full = costs.flops(dims, [], convention, n_text=54)
+        for convention in formulas.CONVENTIONS:
+            value = formulas.flops(dims, method["stages"], convention, n_text=54)
+            full = formulas.flops(dims, [], convention, n_text=54)
             rows.append({"method": name, "convention": convention, "flops": value, "ratio": value / full})
     write_text(f"{plan.out}/flops/{model}/{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
 

@@ -13,13 +13,15 @@ import download_benchmark
 import make_mini_benchmarks
 import numpy as np
 import pandas as pd
-from himap import benchmarks, costs, figure_data
+from himap import benchmarks, figure_data
 from himap.benchmarks._scoring import summed_up
-from himap.config import load
+from himap.costs import formulas
+from himap.decoder.bitmaps import to_bitmap
 from himap.files import write_json, write_jsonl, write_parquet, write_text
-from himap.plan import Plan
-from himap.tables import forms, records
-from himap.tokens import to_bitmap
+from himap.tables.forms import forms
+from himap.tables.records import records
+from himap.workflow.config.load import load
+from himap.workflow.plan.plan import Plan
 
 SCRIPT = "<script>alert(1)</script>"
 BROKEN_IMAGE = '<img src="x" onerror="alert(2)">'
@@ -144,7 +146,7 @@ def prediction(name: str, answer: str, method: dict[str, Any], random: np.random
     kept, left = [], np.arange(total)
     for stage in method["stages"]:
         weight = np.exp(-left / 40.0) if stage["criterion"] == "image_attention" else np.ones(len(left))
-        count = min(len(left), costs.keep_count(stage["keep"], total))
+        count = min(len(left), formulas.keep_count(stage["keep"], total))
         left = np.sort(random.choice(left, count, replace=False, p=weight / weight.sum()))
         kept.append(to_bitmap(left.tolist(), total))
     return {
@@ -177,10 +179,10 @@ def write_flops(plan: Plan, kind: str) -> None:
     dims, rows = plan.dims("mini"), []
     for name, method in json.loads(plan.costed_methods("mini", kind)).items():
         tokens = GRID * GRID if method["image_grid"] is None else int(np.prod(method["image_grid"]))
-        for convention in (*costs.CONVENTIONS, "measured"):
+        for convention in (*formulas.CONVENTIONS, "measured"):
             formula = "prompt" if convention == "measured" else convention
-            value = costs.flops(dims, method["stages"], formula, n_image=tokens, n_text=54)
-            full = costs.flops(dims, [], formula, n_text=54)
+            value = formulas.flops(dims, method["stages"], formula, n_image=tokens, n_text=54)
+            full = formulas.flops(dims, [], formula, n_text=54)
             rows.append({"method": name, "convention": convention, "flops": value, "ratio": value / full})
     write_text(f"{plan.out}/flops/mini/{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
     write_timing(plan, f"flops/mini/{kind}.tsv", 4.0, 400.0)
@@ -260,8 +262,8 @@ def write_grid(plan: Plan, random: np.random.Generator) -> None:
     grid, dims, rows = plan.config.grid, plan.dims("mini"), []
     for k1, r1, k2, r2 in [(a, b, c, d) for a in grid.k1 for b in grid.r1 for c in grid.k2 for d in grid.r2]:
         stages = [{"layer": k1, "keep": r1}, {"layer": k2, "keep": r2}]
-        score = 60 + 20 * costs.ratio(dims, stages) + 6 * random.random()
-        sizes = {"tflops": costs.flops(dims, stages) / 1e12, "ratio": costs.ratio(dims, stages)}
+        score = 60 + 20 * formulas.ratio(dims, stages) + 6 * random.random()
+        sizes = {"tflops": formulas.flops(dims, stages) / 1e12, "ratio": formulas.ratio(dims, stages)}
         rows.append(
             {
                 "k1": k1,
@@ -276,5 +278,5 @@ def write_grid(plan: Plan, random: np.random.Generator) -> None:
             }
         )
     frame = pd.DataFrame(rows)
-    frame["frontier"] = costs.on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
+    frame["frontier"] = formulas.on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
     write_text(f"{plan.out}/grid/mini/scienceqa/scores.csv", frame.to_csv(index=False))

@@ -10,11 +10,11 @@ import paper_run
 import pytest
 import yaml
 from himap import benchmarks
-from himap.plan import Plan
-from himap.report.facts import CLAIMS, report_facts
-from himap.report.results import Results
 from himap.report.verdicts.claims import verdict_groups
 from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, Verdict
+from himap.results import Results
+from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.report_settings import CLAIMS, report_facts
 
 pytestmark = pytest.mark.slow
 DECIDED_BY_RUNS = (

@@ -12,18 +12,19 @@ import pandas as pd
 import pytest
 import small_run
 import yaml
-from himap.config import load
-from himap.plan import Plan
-from himap.report import gallery, text
+from himap.decoder import bitmaps
+from himap.decoder.bitmaps import to_bitmap
+from himap.report import gallery, kept_maps, numbers
 from himap.report.charts import Series, line_chart, padded, ticks
 from himap.report.divergences import divergences
-from himap.report.figures import figure_parts
+from himap.report.figure_parts import figure_parts
 from himap.report.page import render
 from himap.report.provenance import provenance
-from himap.report.results import Results
-from himap.report.tables import by_kind, table_part
-from himap.tables import different_costs
-from himap.tokens import to_bitmap
+from himap.report.table_parts import by_kind, table_part
+from himap.results import Results
+from himap.tables.records import different_costs
+from himap.workflow.config.load import load
+from himap.workflow.plan.plan import Plan
 from report_page import Rendered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ def test_a_row_shows_the_cost_of_each_kind_of_task_where_they_differ() -> None:
     frame = frame.assign(paper_tflops=None, paper_ratio=None)
     shown = by_kind(different_costs(frame), "ratio", lambda value: f"{value} %")
     assert shown == {"text": "25.0 %", "value": 25.0, "also": ["captions 37.5 %"]}
-    assert by_kind(different_costs(frame[:2]), "tflops", text.flops) == {"text": "1.00 T", "value": 1.0, "also": []}
+    assert by_kind(different_costs(frame[:2]), "tflops", numbers.flops) == {"text": "1.00 T", "value": 1.0, "also": []}
 
 
 def test_the_rule_hands_the_facts_on_in_their_order() -> None:
@@ -180,8 +181,8 @@ def test_methods_that_differ_are_compared_on_the_same_samples(rendered: Rendered
     assert len(lines) == 3  # NoCaps too: in an answer of one token nothing can be ranked anew
     against = results.compare("mini", "nocaps", "himap", "himap_released")
     assert against is not None
-    assert f"NoCaps: {text.number(against.difference, 1, sign=True)} [" in lines[2]
-    assert text.p_value(against.p_value) in lines[2]
+    assert f"NoCaps: {numbers.number(against.difference, 1, sign=True)} [" in lines[2]
+    assert numbers.p_value(against.p_value) in lines[2]
     assert found["FastV's criterion"]
 
 
@@ -244,7 +245,7 @@ def test_values_are_marked_better_or_worse_only_by_the_test(rendered: Rendered) 
 
 def test_bitmaps_are_read_as_they_are_written() -> None:
     kept = [0, 5, 17, 48]
-    mask = gallery.unpacked([to_bitmap(kept, 49), to_bitmap([], 49)], 49)
+    mask = bitmaps.unpacked([to_bitmap(kept, 49), to_bitmap([], 49)], 49)
     assert mask.shape == (2, 49)
     assert [index for index, bit in enumerate(mask[0]) if bit] == kept
     assert not mask[1].any()
@@ -289,7 +290,9 @@ def test_no_image_is_shown_twice(rendered: Rendered) -> None:
 
 
 def test_position_histogram_shows_the_bias_towards_the_top(rendered: Rendered) -> None:
-    methods = {one["title"]: one for one in gallery.histograms(Results(rendered.results, rendered.facts))[0]["methods"]}
+    methods = {
+        one["title"]: one for one in kept_maps.histograms(Results(rendered.results, rendered.facts))[0]["methods"]
+    }
     quarters = [part["value"] for part in methods["HiMAP"]["quarters"]]
     assert sum(quarters) == pytest.approx(100)
     assert quarters[0] > 40 > 10 > quarters[3]
@@ -343,5 +346,5 @@ def test_the_script_makes_the_same_page_from_the_config(rendered: Rendered, tmp_
     out = tmp_path / "page.html"
     render_report.main(["--configfile", str(config), "--out", str(out)])
     changing = r"Written \S+ \S+ UTC|\b[0-9a-f]{40}\b|with uncommitted changes"  # the time, and what git says meanwhile
-    same = [re.sub(changing, "", text) for text in (out.read_text(), rendered.html)]
+    same = [re.sub(changing, "", numbers) for numbers in (out.read_text(), rendered.html)]
     assert same[0] == same[1]

@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 from himap.files import write_parquet
 from himap.metrics.statistics import share_interval
-from himap.report.facts import CLAIMS, scope
-from himap.report.results import Results
 from himap.report.verdicts.accuracy import mean_difference, paired_difference
 from himap.report.verdicts.claims import TESTS, summary, verdict_groups
 from himap.report.verdicts.verdict import (
@@ -27,6 +25,8 @@ from himap.report.verdicts.verdict import (
     together,
     words,
 )
+from himap.results import Results, scope
+from himap.workflow.plan.report_settings import CLAIMS
 from report_page import Rendered
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from himap.arrays import OPTION
+from himap.workflow.jobs.slurm_arrays import OPTION
 from test_hostile_input import SECRETS, files_without_secrets
 from world import World
 

@@ -62,7 +62,7 @@ def test_a_trap_works_where_pickles_are_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_checkpoint_that_is_a_trap_is_not_opened(checkpoint: Path, tmp_path: Path, protocol: int) -> None:
-    from himap.checkpoints import tensors
+    from himap.models.checkpoints import tensors
 
     (checkpoint / "model.safetensors").unlink()
     torch.save(
@@ -72,7 +72,7 @@ def test_a_checkpoint_that_is_a_trap_is_not_opened(checkpoint: Path, tmp_path: P
     )
     with pytest.raises(ValueError, match="not opened"):
         list(tensors(checkpoint / "pytorch_model.bin"))
-    from himap.models import load
+    from himap.models.loading import load
 
     with pytest.raises(ValueError, match="safetensors"):
         load(checkpoint)
@@ -80,7 +80,7 @@ def test_a_checkpoint_that_is_a_trap_is_not_opened(checkpoint: Path, tmp_path: P
 
 
 def test_a_pickle_named_safetensors_is_not_opened(checkpoint: Path, tmp_path: Path) -> None:
-    from himap.models import load
+    from himap.models.loading import load
 
     torch.save({"trap": Trap(tmp_path / "mark")}, checkpoint / "model.safetensors")
     with pytest.raises(ValueError, match=r"safetensors|model"):
@@ -90,7 +90,7 @@ def test_a_pickle_named_safetensors_is_not_opened(checkpoint: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "processor_config.json"])
 def test_code_that_comes_with_a_checkpoint_is_never_run(checkpoint: Path, tmp_path: Path, file: str) -> None:
-    from himap.models import load
+    from himap.models.loading import load
 
     mark = tmp_path / "mark"
     (checkpoint / "theirs.py").write_text(f"import os\nos.mkdir({str(mark)!r})\nclass Theirs: pass\n")
@@ -104,7 +104,7 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(checkpoint: Path, tmp_pa
 
 
 def test_an_index_that_points_out_of_its_folder_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    from himap.checkpoints import weight_files
+    from himap.models.checkpoints import weight_files
 
     (checkpoint / "model.safetensors").rename(tmp_path / "elsewhere.safetensors")
     (checkpoint / "model.safetensors.index.json").write_text(
@@ -131,7 +131,7 @@ def bomb(side: int) -> bytes:
 
 @pytest.mark.parametrize("side", [12_000, 40_000])
 def test_a_picture_that_unpacks_to_gigabytes_is_refused_before_it_does(side: int) -> None:
-    from himap.benchmarks._images import check_image
+    from himap.benchmarks.samples.images import check_image
 
     data = bomb(side)
     assert len(data) < 1_000_000
@@ -140,7 +140,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_before_it_does(side: int
 
 
 def test_a_picture_bomb_in_the_samples_is_named_by_the_evaluation_too() -> None:
-    from himap.evaluation import open_image
+    from himap.experiments.answers import open_image
 
     for side in (12_000, 40_000):  # Pillow itself refuses the second alone
         with pytest.raises(ValueError, match=r"sample 7.*make the sample file again"):
@@ -149,7 +149,7 @@ def test_a_picture_bomb_in_the_samples_is_named_by_the_evaluation_too() -> None:
 
 def parquet_bomb(path: Path, column: str, rows: int = 20_000) -> Path:
     """A sample file of a few kilobytes, one of whose columns says the same half megabyte in every row: 10 GB."""
-    from himap.benchmarks._files import FIELDS
+    from himap.benchmarks.samples.files import FIELDS
 
     short, long = pa.array(["{}"] * rows), pa.array(["x" * 500_000])
     folded = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), long)
@@ -164,7 +164,7 @@ def parquet_bomb(path: Path, column: str, rows: int = 20_000) -> Path:
 @pytest.mark.parametrize("column", ["question", "metadata", "references"])
 def test_a_text_column_that_unpacks_to_gigabytes_is_refused_before_it_does(column: str, tmp_path: Path) -> None:
     from himap.benchmarks import read_samples
-    from himap.benchmarks._source import batches
+    from himap.benchmarks.samples.source import batches
 
     bomb = parquet_bomb(tmp_path / "samples.parquet", column)
     assert bomb.stat().st_size < 200_000
@@ -180,18 +180,18 @@ def test_a_text_column_that_unpacks_to_gigabytes_is_refused_before_it_does(colum
 def test_a_row_group_that_unpacks_to_gigabytes_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from himap.benchmarks import _files
+    from himap.benchmarks.samples import files
 
     path = tmp_path / "samples.parquet"
     table = pa.table({"question": [" " * 1_000_000 + str(number) for number in range(8)]})
     pq.write_table(table, path, compression="zstd", use_dictionary=False)
     assert path.stat().st_size < 10_000
-    assert _files.open_parquet(path).metadata.num_rows == 8
-    monkeypatch.setattr(_files, "BATCH_BYTES", 8_000_000)  # large rows come a few at a time
-    assert [batch.num_rows for batch in _files.read_group(_files.open_parquet(path), 0, ["question"], 64)] == [1] * 8
-    monkeypatch.setattr(_files, "GROUP_BYTES", 7_000_000)
+    assert files.open_parquet(path).metadata.num_rows == 8
+    monkeypatch.setattr(files, "BATCH_BYTES", 8_000_000)  # large rows come a few at a time
+    assert [batch.num_rows for batch in files.read_group(files.open_parquet(path), 0, ["question"], 64)] == [1] * 8
+    monkeypatch.setattr(files, "GROUP_BYTES", 7_000_000)
     with pytest.raises(ValueError, match=r"row group 0 unpacks to 8\d{6} bytes.*smaller row groups"):
-        _files.open_parquet(path)
+        files.open_parquet(path)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,8 @@ def test_a_row_group_that_unpacks_to_gigabytes_is_refused_unread(
     ],
 )
 def test_names_that_could_be_commands_paths_or_secrets_are_refused(place: tuple[str, ...], value: Any) -> None:
-    from himap.config import ConfigError, load
+    from himap.workflow.config.load import load
+    from himap.yaml_files import ConfigError
 
     config = configuration()
     holder: Any = config

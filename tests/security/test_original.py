@@ -49,7 +49,7 @@ def spoil(folder: Path, mark: Path) -> None:
 
 
 def test_every_tensor_comes_out_under_its_name_and_no_pickle_is_left(published: Path, tmp_path: Path) -> None:
-    from himap.checkpoints import tensors, weight_files
+    from himap.models.checkpoints import tensors, weight_files
 
     out = tmp_path / "out"
     done = step("rewrite", "--checkpoint", published / "chat", "--tower", published / "clip", "--out", out)

@@ -8,7 +8,7 @@ import sys
 import zlib
 
 import pytest
-from himap.arrays import own_command
+from himap.workflow.jobs.slurm_arrays import own_command
 
 OWN = f"{sys.executable} -m snakemake --target-jobs 'evaluate_method:model=m,method=fastv' --latency-wait 60 --mode remote"
 FIRST = [

@@ -16,7 +16,7 @@ TEXT = (ROOT / "docs" / "cluster.md").read_text()
 
 def test_the_table_of_gpu_hours_is_what_the_estimate_says() -> None:
     words, table = re.search(r"<!-- estimate (.*?) -->\n```text\n(.*?)```", TEXT, re.DOTALL).groups()  # type: ignore[union-attr]
-    command = [sys.executable, "workflow_scripts/estimate_costs.py", *shlex.split(words)]
+    command = [sys.executable, "-m", "himap.workflow.show_estimate", *shlex.split(words)]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert [line.rstrip() for line in table.splitlines()] == [
         line.rstrip() for line in said.partition("\n\n")[0].splitlines()

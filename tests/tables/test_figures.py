@@ -268,7 +268,7 @@ def test_each_figure_is_drawn_in_three_forms_and_the_same_twice(
 
 
 def test_a_point_is_on_the_frontier_if_none_is_better_at_no_more_cost() -> None:
-    from himap.costs import on_frontier
+    from himap.costs.formulas import on_frontier
 
     assert on_frontier([1.0, 2.0, 3.0, 3.0], [5.0, 4.0, 6.0, 6.0]) == [True, False, True, True]
     assert on_frontier(list(np.ones(2)), [1.0, 2.0]) == [False, True]

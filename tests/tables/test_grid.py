@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import score_grid
-from himap.benchmarks._files import schema
-from himap.dims import Dims
+from himap.benchmarks.samples.files import schema
 from himap.files import write_jsonl
+from himap.models.sizes import Dims
 
 DIMS = Dims(layers=12, width=16, heads=2, kv_heads=2, head_dim=8, ffn=32, vocab=50, tokens_per_image=64)
 

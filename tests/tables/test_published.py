@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from himap import benchmarks
-from himap.config import builtin_methods
-from himap.config_defaults import TABLES
-from himap.costs import flops, ratio
-from himap.dims import Dims
-from himap.published import figure_values, inconsistencies, published, table_value
+from himap.costs.formulas import flops, ratio
+from himap.models.sizes import Dims
+from himap.paper.published import figure_values, inconsistencies, published, table_value
+from himap.tables.builtin import TABLES
+from himap.workflow.config.builtin import builtin_methods
 
 SEVEN = Dims(layers=32, width=4096, heads=32, kv_heads=32, head_dim=128, ffn=11008, vocab=32000, tokens_per_image=576)
 THIRTEEN = Dims(

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 from himap.files import write_json, write_jsonl, write_parquet
-from himap.published import unlike
-from himap.report.tables import cell_part
-from himap.tables import forms, notes, records
+from himap.paper.published import unlike
+from himap.report.table_parts import cell_part
+from himap.tables.forms import forms
+from himap.tables.notes import notes
+from himap.tables.records import records
 
 
 def cell(frame: pd.DataFrame, method: str) -> pd.Series:
@@ -82,8 +84,8 @@ def test_where_model_or_data_are_not_the_papers_its_value_is_a_reference_without
 def test_only_the_same_split_size_and_protocol_is_compared_with_the_paper(
     task: str, change: dict[str, Any], n: int, reason: str
 ) -> None:
-    from himap.config import load
-    from himap.plan import Plan
+    from himap.workflow.config.load import load
+    from himap.workflow.plan.plan import Plan
 
     preset = yaml.safe_load((Path(__file__).parents[2] / "presets" / "paper.yaml").read_text())
     preset["benchmarks"][task] |= change

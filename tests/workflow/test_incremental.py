@@ -119,7 +119,7 @@ def test_a_changed_criterion_reaches_the_methods_that_use_it(project: Project) -
 
 
 def test_a_changed_model_family_reaches_all_that_asks_a_model(project: Project) -> None:
-    project.edit("workflow_scripts/himap/models/llava.py", lambda text: text + "\nCHANGED = True\n")
+    project.edit("workflow_scripts/himap/models/families/llava.py", lambda text: text + "\nCHANGED = True\n")
     stale = project.stale()
     assert answers("vqav2", "vanilla") | answers("scienceqa", "himap") <= stale
     assert {"flops/mini/qa.csv", "saliency/mini/scienceqa/saliency.parquet"} <= stale
@@ -153,7 +153,7 @@ def test_a_seed_reaches_what_draws_with_it(project: Project) -> None:
 
 
 def test_comments_and_docstrings_make_nothing_stale(project: Project) -> None:
-    for path in ("himap/decoder.py", "himap/metrics/vqa.py", "evaluate_method.py", "himap/plots.py"):
+    for path in ("himap/decoder/loop.py", "himap/metrics/vqa.py", "evaluate_method.py", "himap/plots.py"):
         project.edit(
             f"workflow_scripts/{path}", lambda text: text.replace('"""', '"""Reworded. ', 1) + "\n# a remark\n"
         )

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from himap.config import load
-from himap.config_files import read_config
-from himap.estimate import Estimator, table
 from himap.mini.benchmarks import write
-from himap.plan import OTHER_TARGETS, Plan
+from himap.workflow.config.load import load
+from himap.workflow.estimate import Estimator, table
+from himap.workflow.plan.plan import OTHER_TARGETS, Plan
+from himap.yaml_files import read_config
 from small_project import copy_project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,7 +175,7 @@ def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
 
 def test_torch_is_not_imported_while_the_workflow_is_read() -> None:
     code = (
-        "import sys; from himap.config import load; from himap.config_files import read_config; from himap.plan import Plan;"
+        "import sys; from himap.workflow.config.schema import load; from himap.yaml_files import read_config; from himap.workflow.plan.plan import Plan;"
         "plan = Plan(load(read_config(['presets/paper.yaml'])));"
         "[plan.evaluation_code(*cell) for cell in plan.evaluations()]; [plan.table_settings(name) for name in plan.tables()];"
         "print(sorted({'torch', 'transformers', 'pandas', 'pyarrow'} & set(sys.modules)))"

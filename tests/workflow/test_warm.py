@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import run_workflow
+from himap.workflow.run import warm_server
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SCRIPT = """
@@ -29,14 +29,14 @@ sys.exit(int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 0)
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str], Path]]:
     """A server without large libraries, the environment that names it, and a folder with a script beside it."""
-    (tmp_path / "warm.py").write_text(
-        (SCRIPTS / "warm.py").read_text().replace('"torch", ', "").replace('"transformers.', '"missing.')
+    (tmp_path / "preloaded.py").write_text(
+        (SCRIPTS / "preloaded.py").read_text().replace('"torch", ', "").replace('"transformers.', '"missing.')
     )
     (tmp_path / "script.py").write_text(SCRIPT)
     with tempfile.TemporaryDirectory(prefix="warm-") as short:
         place = f"{short}/socket"
         with subprocess.Popen(
-            [sys.executable, str(tmp_path / "warm.py"), "--serve", place], stdin=subprocess.PIPE
+            [sys.executable, str(tmp_path / "preloaded.py"), "--serve", place], stdin=subprocess.PIPE
         ) as process:
             until = time.monotonic() + 20
             while not Path(place).exists() and time.monotonic() < until:
@@ -48,7 +48,7 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, 
 
 def run(folder: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     """One job."""
-    command = [sys.executable, str(folder / "warm.py"), "script.py", *words]
+    command = [sys.executable, str(folder / "preloaded.py"), "script.py", *words]
     return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=60)
 
 
@@ -82,7 +82,7 @@ def test_an_edit_of_a_script_counts_at_once(server: tuple[subprocess.Popen[bytes
 def test_a_job_ends_with_its_caller(server: tuple[subprocess.Popen[bytes], dict[str, str], Path], number: int) -> None:
     _, environment, folder = server
     with subprocess.Popen(
-        [sys.executable, str(folder / "warm.py"), "script.py", "sleep"], cwd=folder, env=environment
+        [sys.executable, str(folder / "preloaded.py"), "script.py", "sleep"], cwd=folder, env=environment
     ) as caller:
         worker = started(folder)
         caller.send_signal(number)
@@ -93,7 +93,7 @@ def test_a_job_ends_with_its_caller(server: tuple[subprocess.Popen[bytes], dict[
 def test_all_jobs_end_with_the_workflow(server: tuple[subprocess.Popen[bytes], dict[str, str], Path]) -> None:
     process, environment, folder = server
     with subprocess.Popen(
-        [sys.executable, str(folder / "warm.py"), "script.py", "sleep"], cwd=folder, env=environment
+        [sys.executable, str(folder / "preloaded.py"), "script.py", "sleep"], cwd=folder, env=environment
     ) as caller:
         worker = started(folder)
         assert process.stdin is not None
@@ -104,7 +104,7 @@ def test_all_jobs_end_with_the_workflow(server: tuple[subprocess.Popen[bytes], d
 
 
 def test_without_a_server_the_script_runs_all_the_same(tmp_path: Path) -> None:
-    (tmp_path / "warm.py").write_text((SCRIPTS / "warm.py").read_text())
+    (tmp_path / "preloaded.py").write_text((SCRIPTS / "preloaded.py").read_text())
     (tmp_path / "script.py").write_text(SCRIPT)
     for place in ("", f"{tmp_path}/nobody:{sys.prefix}", f"{tmp_path}/nobody:/another/python"):
         assert run(tmp_path, {**os.environ, "HIMAP_WARM": place}, "5").returncode == 5
@@ -117,8 +117,8 @@ def test_a_killed_run_leaves_nothing_in_the_temporary_folder_however_long_its_na
     long = tmp_path / ("long" * 30)
     for folder in (long, tmp_path / "workflow_scripts", tmp_path / ".snakemake"):
         folder.mkdir()
-    text = (SCRIPTS / "warm.py").read_text().replace('"torch", ', "").replace('"transformers.', '"missing.')
-    (tmp_path / "workflow_scripts" / "warm.py").write_text(text)
+    text = (SCRIPTS / "preloaded.py").read_text().replace('"torch", ', "").replace('"transformers.', '"missing.')
+    (tmp_path / "workflow_scripts" / "preloaded.py").write_text(text)
     (tmp_path / "workflow_scripts" / "script.py").write_text(
         "import os; parent = f'/proc/{os.getppid()}'\n"
         "print(open(f'{parent}/stat').read().split(') ')[1].split()[1], open(f'{parent}/cmdline').read())"
@@ -127,12 +127,12 @@ def test_a_killed_run_leaves_nothing_in_the_temporary_folder_however_long_its_na
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     for _ in range(2):
-        with run_workflow.warm_server([]) as (environment, _):
+        with warm_server([]) as (environment, _):
             place = Path(environment["HIMAP_WARM"].split(":")[0])
             until = time.monotonic() + 20
             served = ""
             while "--serve" not in served and time.monotonic() < until:
-                command = [sys.executable, "workflow_scripts/warm.py", "script.py"]
+                command = [sys.executable, "workflow_scripts/preloaded.py", "script.py"]
                 served = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60).stdout
             assert "--serve" in served  # the job was forked from the server
             assert place.stat().st_mode & 0o077 == 0
@@ -166,6 +166,6 @@ def test_on_macos_jobs_start_without_the_server_that_forks_after_torch(monkeypat
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a server was started"))
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(os, "pidfd_open", None, raising=False)  # even where this Python has the call
-    with run_workflow.warm_server(()) as (environment, held):
+    with warm_server(()) as (environment, held):
         assert "HIMAP_WARM" not in environment
         assert held == []

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from himap.models import load
-    from himap.notebook import generate
+    from himap.inference import generate
+    from himap.models.loading import load
 
 __all__ = ["generate", "load"]
-_HOMES = {"load": "himap.models", "generate": "himap.notebook"}
+_HOMES = {"load": "himap.models", "generate": "himap.inference"}
 
 
 def __getattr__(name: str) -> Any:

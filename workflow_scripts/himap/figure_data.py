@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from himap.published import figure_values
+from himap.paper.published import figure_values
 
 GROUPS = ("system", "image", "instruction")
 OURS, PAPER = "ours", "paper"
@@ -192,7 +192,7 @@ def figure6(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
 def figure7(settings: dict[str, Any], results: str) -> pd.DataFrame:
     """Image tokens that each layer still sees, by method and kind of task."""
-    from himap.costs import keep_count
+    from himap.costs.formulas import keep_count
 
     rows = []
     for model, facts in settings["models"].items():

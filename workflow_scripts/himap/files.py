@@ -1,16 +1,15 @@
-"""Atomic writing: a reader sees the old file or the whole new one, never half of it, also after a power failure."""
+"""Reading and writing files; what is written is written whole, and noted if it is the output of a job."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from himap.atomic import renamed
 from himap.notes import is_being_made, note_written
 
 
@@ -22,34 +21,11 @@ def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
     is noted.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with renamed(path, private) as temporary:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o600 if private else 0o666 & ~mask)
         digest = sha256(temporary) if is_being_made(path) else None
-        temporary.replace(path)
-        flush_folder(path.parent)
-        if digest is not None:
-            note_written(path, digest)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def flush_folder(folder: Path) -> None:
-    """Bring a folder's list of names to disk, without which a renamed file may be gone after a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some shared file systems cannot
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+    if digest is not None:
+        note_written(path, digest)
 
 
 def write_text(path: str | Path, text: str, private: bool = False) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from himap.atomic import renamed
+
 STATE = Path(".snakemake")  # jobs run in the folder in which Snakemake runs
 METADATA, INCOMPLETE, CHECKSUMS = "metadata", "incomplete", "checksums"
 NAME_LENGTH = 254  # Snakemake cuts longer names into folders
@@ -63,9 +65,8 @@ def read_checksum(output: str | Path, state: Path = STATE) -> Checksum | None:
 
 def write_checksum(output: str | Path, checksum: Checksum, state: Path = STATE) -> None:
     """Note what an output is."""
-    from himap.files import write_json
-
-    write_json(note_path(state / CHECKSUMS, output), asdict(checksum))
+    with renamed(note_path(state / CHECKSUMS, output)) as temporary:
+        temporary.write_text(json.dumps(asdict(checksum)), encoding="utf-8")
 
 
 def note_written(output: Path, sha256: str) -> None:

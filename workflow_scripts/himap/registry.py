@@ -13,7 +13,11 @@ SHORT = 20  # a longer list of known names tells a reader nothing
 def import_all(package_name: str) -> list[str]:
     """Import every module of a package, so that what they register is known; returns their names."""
     package = importlib.import_module(package_name)
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    names = sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.ispkg and not module.name.startswith("_")
+    )
     for name in names:
         importlib.import_module(f"{package_name}.{name}")
     return names

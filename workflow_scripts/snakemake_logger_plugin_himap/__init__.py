@@ -1,6 +1,6 @@
 """Snakemake's logger plugin `himap`: passes on to this project's view what happens in a run (`--logger himap`).
 
-Snakemake finds it by its name on the module path; run_workflow.py puts it there. Snakemake's own log file stays as it is.
+Snakemake finds it by its name on the module path; himap.workflow.run puts it there. Snakemake's own log file stays as it is.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from himap.progress_view import Job, View
-from himap.reasons import Planned, explain
-from himap.status import failures
+from himap.workflow.progress_view import Job, View
+from himap.workflow.reasons import Planned, explain
+from himap.workflow.snakemake_log import failures
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 PASSED_ON = ("Nothing to be done", "Will exit after finishing")
 REPEATED = re.compile(r"Trying to restart job (\d+)\.")
-TOLD_OTHERWISE = (  # what the view, or the last lines of run_workflow.py, say better
+TOLD_OTHERWISE = (  # what the view, or the last lines of himap.workflow.run, say better
     "Exiting because a job execution failed",
     "At least one job did not complete",
     "WorkflowError:\nAt least one job did not complete",

@@ -33,7 +33,7 @@ __all__ = [
 @lru_cache
 def registry() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order of the paper's tables."""
-    modules = [name for _, name, _ in iter_modules(__path__) if not name.startswith("_")]
+    modules = [name for _, name, is_package in iter_modules(__path__) if not is_package and not name.startswith("_")]
     found = sorted(
         (import_module(f"{__name__}.{name}").BENCHMARK for name in modules), key=lambda one: (one.rank, one.name)
     )
@@ -55,7 +55,7 @@ def get(name: str) -> Benchmark:
 
 def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iterator[Sample]:
     """The samples of a samples.parquet one after another; with `columns` only those fields are read and filled in."""
-    from himap.benchmarks._files import read_samples as read
+    from himap.benchmarks.samples.files import read_samples as read
 
     return read(path, columns)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from himap.prompts import Prompt
+from himap.models.prompts import Prompt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from himap.benchmarks._base import (
 )
 from himap.metrics.choice import chosen_option, llava_letter
 from himap.metrics.summaries import total
-from himap.prompts import Prompt
+from himap.models.prompts import Prompt
 
 SOURCE = Source(
     hub_id="HuggingFaceM4/A-OKVQA",

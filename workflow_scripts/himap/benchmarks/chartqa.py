@@ -8,7 +8,7 @@ from typing import Any
 from himap.benchmarks._base import SHORT_ANSWER, Benchmark, Limits, Sample, Source, image_bytes, qwen_question
 from himap.metrics.relaxed import relaxed_match
 from himap.metrics.summaries import by_group, total
-from himap.prompts import Prompt
+from himap.models.prompts import Prompt
 
 HALVES = {"human_test": "human", "augmented_test": "augmented"}
 

@@ -17,7 +17,7 @@ from himap.benchmarks._base import (
     scalars,
 )
 from himap.metrics.yes_no import mme_answer, mme_answer_lmms
-from himap.prompts import Prompt
+from himap.models.prompts import Prompt
 
 PERCEPTION = ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")

@@ -19,7 +19,7 @@ from himap.benchmarks._base import (
 )
 from himap.metrics.choice import is_right, llava_letter, lmms_letter
 from himap.metrics.summaries import by_group, total
-from himap.prompts import Prompt
+from himap.models.prompts import Prompt
 
 SOURCE = Source(
     hub_id="lmms-lab/ScienceQA",

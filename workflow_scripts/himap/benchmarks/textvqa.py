@@ -18,7 +18,7 @@ from himap.benchmarks._base import (
     scalars,
 )
 from himap.metrics.vqa import m4c_normalise, soft_accuracy
-from himap.prompts import Prompt
+from himap.models.prompts import Prompt
 
 ANNOTATORS = 10
 

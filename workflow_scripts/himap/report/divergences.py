@@ -8,9 +8,9 @@ import pandas as pd
 
 from himap import benchmarks
 from himap.metrics.statistics import mean_interval
-from himap.report import text
-from himap.report.gallery import histograms
-from himap.report.results import Results, records_of
+from himap.report import numbers
+from himap.report.kept_maps import histograms
+from himap.results import Results, records_of
 
 CONVENTIONS = {
     "paper": "image tokens, two feed-forward matrices",
@@ -127,11 +127,11 @@ def differences(results: Results, first: str, second: str) -> list[str]:
         found = results.compare(model, task, first, second)
         if found is not None:
             benchmark = benchmarks.get(task)
-            edges = text.interval(*found.interval, benchmark.digits, sign=True)
-            change = text.number(found.difference, benchmark.digits, sign=True)
+            edges = numbers.interval(*found.interval, benchmark.digits, sign=True)
+            change = numbers.number(found.difference, benchmark.digits, sign=True)
             lines.append(
-                f"{model}, {benchmark.title}: {change} [{edges}], {text.p_value(found.p_value, found.least)}, "
-                f"{text.size(found.n, found.pictures)}"
+                f"{model}, {benchmark.title}: {change} [{edges}], {numbers.p_value(found.p_value, found.least)}, "
+                f"{numbers.size(found.n, found.pictures)}"
             )
     return lines
 
@@ -144,11 +144,11 @@ def scored(results: Results, table: str, method: str) -> list[str]:
     lines = []
     for row in records_of(frame[(frame["method"] == method) & frame["ours"].notna()]):
         benchmark = benchmarks.get(row.benchmark)
-        edges = text.interval(row.low, row.high, benchmark.digits)
-        line = f"{row.model}, {row.title}, {benchmark.title}: {text.number(row.ours, benchmark.digits)} [{edges}]"
+        edges = numbers.interval(row.low, row.high, benchmark.digits)
+        line = f"{row.model}, {row.title}, {benchmark.title}: {numbers.number(row.ours, benchmark.digits)} [{edges}]"
         if pd.notna(row.vs_vanilla):
-            line += f"; against unpruned {text.number(row.vs_vanilla, benchmark.digits, sign=True)}, "
-            line += text.p_value(row.p_value, row.least_p)
+            line += f"; against unpruned {numbers.number(row.vs_vanilla, benchmark.digits, sign=True)}, "
+            line += numbers.p_value(row.p_value, row.least_p)
         lines.append(line)
     return lines
 
@@ -185,7 +185,7 @@ def saliency_lines(results: Results, definition: str) -> list[str]:
     for place, curve in flow_curves(results, definition):
         depth = len(curve)
         middle = curve[(curve.index >= MIDDLE[0] * depth) & (curve.index < MIDDLE[1] * depth)].sum()
-        ratio = text.significant(middle["image_from_image"] / middle["instruction_from_image"])
+        ratio = numbers.significant(middle["image_from_image"] / middle["instruction_from_image"])
         peaks = curve.idxmax()
         lines.append(
             f"{place}: S_vv largest at layer {peaks['image_from_image']}, S_vt at layer {peaks['instruction_from_image']}; "
@@ -203,7 +203,7 @@ def share_lines(results: Results, definition: str) -> list[str]:
     lines = []
     for (model, task), part in own.groupby(["model", "benchmark"], sort=False):
         sums = part.groupby("curve")["raw"].sum()
-        share = text.significant(100 * sums["image"] / sums["instruction"])
+        share = numbers.significant(100 * sums["image"] / sums["instruction"])
         lines.append(
             f"{model}, {benchmarks.get(str(task)).title}: image tokens have {share} % of the instruction tokens' saliency"
         )
@@ -232,7 +232,7 @@ def target_lines(results: Results, target: str) -> list[str]:
     lines = []
     for place, means in trained_flows(results, target):
         total, peaks = means.sum(), means.idxmax()
-        ratio = text.significant(total["image_from_image"] / total["instruction_from_image"])
+        ratio = numbers.significant(total["image_from_image"] / total["instruction_from_image"])
         lines.append(
             f"{place}: S_vv largest at layer {peaks['image_from_image']}, S_vt at layer {peaks['instruction_from_image']}; "
             f"S_vv over S_vt, all layers {ratio}"
@@ -247,8 +247,8 @@ def scale_lines(results: Results, per_token: bool) -> list[str]:
         flows = means[["image_from_image", "instruction_from_image"]]
         peaks = (flows.div(means["size_image"], axis=0) if per_token else flows).max()
         lines.append(
-            f"{place}: largest S_vv {text.significant(peaks['image_from_image'])}, "
-            f"largest S_vt {text.significant(peaks['instruction_from_image'])}"
+            f"{place}: largest S_vv {numbers.significant(peaks['image_from_image'])}, "
+            f"largest S_vt {numbers.significant(peaks['instruction_from_image'])}"
         )
     return lines
 
@@ -268,7 +268,7 @@ def disruption_lines(results: Results, extent: str, flow: str, measure: str = "l
     for (model, task), part in own[own["part"] != "layer"].groupby(["model", "benchmark"], sort=False):
         ends = {row.part: row for row in records_of(part)}
         shown = [
-            f"{name} layers {text.number(ends[name].value, 2)} [{text.interval(ends[name].low, ends[name].high, 2)}]"
+            f"{name} layers {numbers.number(ends[name].value, 2)} [{numbers.interval(ends[name].low, ends[name].high, 2)}]"
             for name in ("first", "last")
             if name in ends
         ]
@@ -290,7 +290,7 @@ def block_lines(results: Results, block: str) -> list[str]:
             if len(own):
                 each: Any = own.groupby("sample_id")[["same_answer", "jaccard"]].mean()
                 shown = [
-                    f"{name} {text.number(each[key].mean(), 3)} [{text.interval(*mean_interval(each[key], top=1.0), 3)}]"
+                    f"{name} {numbers.number(each[key].mean(), 3)} [{numbers.interval(*mean_interval(each[key], top=1.0), 3)}]"
                     for name, key in (("of the answers kept", "same_answer"), ("top five tokens", "jaccard"))
                 ]
                 lines.append(f"{model}, {facts['title']}: {', '.join(shown)}, mean over layers (n = {len(each)})")
@@ -305,7 +305,7 @@ def flops_lines(results: Results, conventions: list[str]) -> list[str]:
         if frame is not None and "himap" in set(frame["method"]):
             own = frame[frame["method"] == "himap"].set_index("convention")["ratio"]
             lines += [
-                f"{model}, {CONVENTIONS[key]}: {text.number(100 * own[key])} %"
+                f"{model}, {CONVENTIONS[key]}: {numbers.number(100 * own[key])} %"
                 for key in conventions
                 if key in own.index
             ]

@@ -14,15 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from himap.picture import pad_to_square
-from himap.report import text
-from himap.report.facts import scope
-from himap.report.results import Results
+from himap.decoder.bitmaps import unpacked
+from himap.models.images import pad_to_square
+from himap.report import numbers
+from himap.results import ANSWERS, Results, methods_of, scope
 
 SIDE = 288  # pixels of an embedded picture
 SHOWN = 3  # samples per benchmark
 STAGES = 3  # stages shown of a method that has more
-ANSWERS = 2000  # answers per evaluation that are looked at
 PADDING = (122, 116, 104)
 RULE = (
     f"Per benchmark at most {SHOWN} samples with different images: first those on which the scores of the methods of Table 1 "
@@ -39,13 +38,6 @@ def gallery(results: Results) -> list[dict[str, Any]]:
         found = [task for task in tasks if task]
         models.append({"model": model, "scope": scope(results.facts, model), "tasks": found})
     return models
-
-
-def methods_of(results: Results, model: str, task: str) -> list[str]:
-    """The methods evaluated on a benchmark, those of the main tables first."""
-    here = [method for a, b, method in results.facts["evaluated"] if (a, b) == (model, task)]
-    main = [method for method in results.facts["main_methods"] if method in here]
-    return main + [method for method in here if method not in main]
 
 
 def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
@@ -136,7 +128,7 @@ def sample_part(
                     "title": results.facts["methods"][method]["title"],
                     "main": method in main,
                     "answer": said["prediction"].strip(),
-                    "score": text.significant(scores[method][name], 3) if name in scores[method] else None,
+                    "score": numbers.significant(scores[method][name], 3) if name in scores[method] else None,
                     "tiles": tiles(said, facts),
                 }
             )
@@ -193,13 +185,6 @@ def tiles(said: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def unpacked(bitmaps: list[str], total: int) -> np.ndarray:
-    """Hexadecimal bitmaps as rows of booleans [n, total]: the reverse of `himap.tokens.to_bitmap`, without torch."""
-    raw = bytes.fromhex("".join(bitmap + "0" * (len(bitmap) % 2) for bitmap in bitmaps))
-    bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8)).reshape(len(bitmaps), -1)
-    return bits[:, :total].astype(bool)
-
-
 def dropped_path(mask: np.ndarray) -> str:
     """The cells that are not kept as one path, run by run."""
     pieces = []
@@ -207,58 +192,3 @@ def dropped_path(mask: np.ndarray) -> str:
         edges = np.flatnonzero(np.diff(np.concatenate([[False], ~row, [False]]).astype(np.int8)))
         pieces += [f"M{a} {number}h{b - a}v1h-{b - a}z" for a, b in edges.reshape(-1, 2)]
     return "".join(pieces)
-
-
-# ---- where the kept tokens lie
-
-CIVIDIS = np.array(
-    [
-        (0, 32, 76), (0, 48, 110), (50, 72, 108), (85, 96, 110), (117, 121, 115), (149, 145, 117), (184, 172, 109),
-        (222, 203, 90), (255, 234, 70),
-    ]
-)  # fmt: skip
-MOST = 3.0  # times chance at the top of the scale
-
-
-def histograms(results: Results) -> list[dict[str, Any]]:
-    """Per model and method, how often each place of the image is still there after the last stage."""
-    parts = []
-    for model, facts in results.facts["models"].items():
-        rows, columns = facts["grid"]
-        counts: dict[str, list[np.ndarray]] = {}
-        for task in results.facts["benchmarks"]:
-            for method in methods_of(results, model, task):
-                said = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS) or []
-                last = [one["kept"][-1] for one in said if one["kept"] and one["image_tokens"] == rows * columns]
-                if last:
-                    counts.setdefault(method, []).append(unpacked(last, rows * columns))
-        main = results.facts["main_methods"]
-        ordered = sorted(counts, key=lambda one: (one not in main, main.index(one) if one in main else 0))
-        methods = [histogram(results, method, np.concatenate(counts[method]), rows, columns) for method in ordered]
-        parts.append({"model": model, "scope": scope(results.facts, model), "grid": facts["grid"], "methods": methods})
-    return parts
-
-
-def histogram(results: Results, method: str, kept: np.ndarray, rows: int, columns: int) -> dict[str, Any]:
-    """One method's map, and its kept tokens over the four quarters of the image from top to bottom."""
-    share = kept.mean(axis=0).reshape(rows, columns)
-    of_chance = share / share.mean()
-    quarters = [100 * part.sum() / share.sum() for part in np.array_split(share, 4, axis=0)]
-    return {
-        "title": results.facts["methods"][method]["title"],
-        "n": len(kept),
-        "keep": f"{100 * float(share.mean()):.3g} %",
-        "map": heat_map(of_chance),
-        "quarters": [{"text": text.number(one, 0), "value": float(one)} for one in quarters],
-        "most": text.number(float(of_chance.max())),
-    }
-
-
-def heat_map(values: np.ndarray) -> str:
-    """Values from 0 to MOST as a small PNG, a pixel per token."""
-    place = np.clip(values / MOST, 0, 1) * (len(CIVIDIS) - 1)
-    below = np.minimum(place.astype(int), len(CIVIDIS) - 2)
-    colours = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])
-    packed = io.BytesIO()
-    Image.fromarray(colours.round().astype(np.uint8)).save(packed, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"

@@ -9,15 +9,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from himap.published import published
-from himap.report import gallery
+from himap.paper.published import published
+from himap.report import gallery, kept_maps
 from himap.report.divergences import divergences
-from himap.report.facts import TEMPLATES, scope
-from himap.report.figures import figure_parts
+from himap.report.figure_parts import figure_parts
 from himap.report.provenance import provenance
-from himap.report.results import Results
-from himap.report.tables import table_parts
+from himap.report.table_parts import table_parts
 from himap.report.verdicts.claims import summary, verdict_groups
+from himap.results import Results, scope
+from himap.workflow.plan.report_settings import TEMPLATES
 
 COSTS = ("frontier", "figure8")
 
@@ -33,7 +33,7 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         lstrip_blocks=True,
     )
     figures = figure_parts(results, [name for name in facts["figures"] if name not in COSTS])
-    groups, maps = verdict_groups(results), gallery.histograms(results)
+    groups, maps = verdict_groups(results), kept_maps.histograms(results)
     return environment.get_template("page.html.j2").render(
         scope=scope(facts),
         paper=published()["paper"],
@@ -46,7 +46,7 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         gallery=gallery.gallery(results),
         rule=gallery.RULE,
         maps=maps,
-        most=gallery.MOST,
+        most=kept_maps.MOST,
         divergences=divergences(results, maps),
         provenance=provenance(results),
         rendered=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from himap.report import text
-from himap.report.facts import ROOT
-from himap.report.results import Results
+from himap.project import ROOT
+from himap.report import numbers
+from himap.results import Results
 
 STAGES = {
     "models": "fetching models", "benchmarks": "preparing benchmarks", "saliency": "saliency", "disruption": "disruption",
@@ -151,9 +151,9 @@ def time_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
     return {
         "stage": name,
         "jobs": len(part),
-        "wall": text.duration(part["seconds"].sum()),
+        "wall": numbers.duration(part["seconds"].sum()),
         "wall_value": float(part["seconds"].sum()),
-        "gpu": text.number(part["gpu"].sum() / 3600, 2),
+        "gpu": numbers.number(part["gpu"].sum() / 3600, 2),
         "gpu_value": float(part["gpu"].sum()),
     }
 

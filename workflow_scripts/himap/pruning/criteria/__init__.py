@@ -15,8 +15,8 @@ from himap.registry import import_all, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from himap.attention import LayerAttention
-    from himap.tokens import Rows
+    from himap.decoder.attention import LayerAttention
+    from himap.decoder.tokens import Rows
 
 
 @dataclass

@@ -9,7 +9,7 @@ from himap.pruning.criteria import View, criterion
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from himap.attention import LayerAttention
+    from himap.decoder.attention import LayerAttention
 
 
 def _map(view: View) -> LayerAttention:

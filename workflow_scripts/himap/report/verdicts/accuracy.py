@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from himap.metrics.statistics import mean_of_intervals
-from himap.published import published
-from himap.report.results import Results, records_of
-from himap.report.text import interval, listed, number, p_value
+from himap.paper.published import published
+from himap.report.numbers import interval, listed, number, p_value
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
@@ -28,6 +27,7 @@ from himap.report.verdicts.verdict import (
     title_of,
     together,
 )
+from himap.results import Results, records_of
 
 Judge = Callable[[list[dict[str, Any]]], str]
 

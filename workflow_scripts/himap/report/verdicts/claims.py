@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from himap.report.facts import CLAIMS
-from himap.report.results import Results
 from himap.report.verdicts import accuracy, cost, flow
 from himap.report.verdicts.verdict import ASIDES, FAILS, HOLDS, OPEN, WORDS, Verdict, shown, words
+from himap.results import Results
+from himap.workflow.plan.report_settings import CLAIMS
 
 TESTS: dict[str, Callable[..., Verdict]] = {
     "not_worse": accuracy.not_worse,

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from himap import costs
-from himap.dims import Dims
+from himap.costs import formulas
 from himap.metrics.statistics import mean_interval
-from himap.published import published, table_value
-from himap.report.results import Results
-from himap.report.text import interval, number
+from himap.models.sizes import Dims
+from himap.paper.published import published, table_value
+from himap.report.numbers import interval, number
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
@@ -28,6 +27,7 @@ from himap.report.verdicts.verdict import (
     title_of,
     together,
 )
+from himap.results import Results
 
 
 def sizes_of(book: Any, model: str) -> Dims:
@@ -42,7 +42,7 @@ def formula(
     verdict, found = Verdict(basis="arithmetic"), []
     for model, method, schedule in cells:
         dims, stages = sizes_of(book, model), book["schedules"][schedule]
-        value = costs.flops(dims, stages) / 1e12 if quantity == "tflops" else 100 * costs.ratio(dims, stages)
+        value = formulas.flops(dims, stages) / 1e12 if quantity == "tflops" else 100 * formulas.ratio(dims, stages)
         printed = table_value(table, model, method, quantity)
         name = results.facts["methods"].get(method, {}).get("title", method)
         if printed is None:
@@ -63,7 +63,7 @@ def flops_cut(
     target = published()["quoted"][quoted]["value"]
     verdict, found = Verdict(basis="arithmetic", paper=[f"about {target} %"]), []
     for model in models:
-        cut = 100 * (1 - costs.ratio(sizes_of(book, model), book["schedules"][schedule]))
+        cut = 100 * (1 - formulas.ratio(sizes_of(book, model), book["schedules"][schedule]))
         verdict.ours.append(f"{model} by formula: {number(cut)} %")
         found.append(HOLDS if abs(cut - target) <= tolerance else FAILS)
     names = {"paper": "image tokens", "prompt": "whole prompt", "measured": "as counted on a run, scoring included"}

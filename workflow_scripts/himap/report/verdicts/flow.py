@@ -10,9 +10,8 @@ import pandas as pd
 
 from himap.metrics.statistics import Estimate, difference_of_intervals, share_interval
 from himap.metrics.statistics import interval as statistics_interval
-from himap.published import published
-from himap.report.results import Results, records_of
-from himap.report.text import interval, number, significant
+from himap.paper.published import published
+from himap.report.numbers import interval, number, significant
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
@@ -29,6 +28,7 @@ from himap.report.verdicts.verdict import (
     title_of,
     together,
 )
+from himap.results import Results, records_of
 
 BIASED = ("img2img", "img2txt")  # E_vv and E_vt
 SHORT = {"image_from_image": "S_vv", "instruction_from_image": "S_vt"}

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from himap.report.facts import scope
-from himap.report.results import Results
-from himap.report.text import size
+from himap.report.numbers import size
+from himap.results import Results, scope
 
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "not decidable here"}

@@ -1,0 +1,39 @@
+"""Atomic writing: a reader sees the old file or the whole new one, never half of it, also after a power failure."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def renamed(path: Path, private: bool = False) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; when the block ends well it is flushed to disk and renamed onto `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o600 if private else 0o666 & ~mask)  # mkstemp allows this user alone
+        temporary.replace(path)
+        flush_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring a folder's list of names to disk, without which a renamed file may be gone after a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some shared file systems cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,152 @@
+"""From a benchmark's published rows to samples.parquet and its manifest: checked, chosen, written row by row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from himap.benchmarks._base import Benchmark, Sample, Source
+from himap.benchmarks.samples.files import FIELDS, disk_full, schema
+from himap.benchmarks.samples.images import check_image
+from himap.benchmarks.samples.source import Found, rows_of
+from himap.benchmarks.samples.subset import Key, choose, key_of
+from himap.files import replacing, sha256, write_json
+
+ROWS_AT_MOST, BYTES_AT_MOST = 500, 4 << 20  # in one portion
+
+
+def prepare(
+    benchmark: Benchmark,
+    source: Source,
+    found: Found,
+    out: Path,
+    manifest: Path,
+    limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write the samples and the manifest (which is returned); on any error neither is touched."""
+    listing = list(list_rows(benchmark, source, found))
+    if not listing:
+        raise ValueError(f"{found.files[0]}: holds no row of {benchmark.name}, split '{source.split}'")
+    places = range(len(listing)) if limit is None else choose([entry.key for entry in listing], limit, seed)
+    chosen = {listing[place].position: (place, listing[place].key.sample_id) for place in places}
+    with disk_full(out), replacing(out) as temporary:
+        rows, images = write_samples(temporary, benchmark.name, read_chosen(benchmark, source, found, chosen))
+        facts = {
+            "benchmark": benchmark.name,
+            "rows": rows,
+            "images": images,
+            "source": found.origin,
+            "revision": found.origin.get("revision"),
+            "sha256": sha256(temporary),
+            "licence": source.licence,
+            "subset": {"limit": limit, "seed": None if limit is None else seed, "n_total": len(listing)},
+        }
+        write_json(manifest, facts)
+    return facts
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the source: its position there and the key of its sample."""
+
+    position: int
+    key: Key
+
+
+def list_rows(benchmark: Benchmark, source: Source, found: Found) -> Iterator[Entry]:
+    """Every row of the split, read without its images; ids are made unique and checked."""
+    seen: dict[str, tuple[int, str]] = {}
+    index = 0
+    for position, where, row in rows_of(found, source):
+        if benchmark.keep is None or benchmark.keep(row):
+            sample = named(benchmark, made(benchmark, row, index, where), where, seen)
+            index += 1
+            yield Entry(position, key_of(benchmark, sample))
+
+
+def read_chosen(
+    benchmark: Benchmark, source: Source, found: Found, chosen: dict[int, tuple[int, str]]
+) -> Iterator[Sample]:
+    """The chosen samples with their images, which are checked; `chosen` gives index and id by position."""
+    from tqdm import tqdm
+
+    checked: set[bytes] = set()
+    rows = rows_of(found, source, set(chosen))
+    for position, where, row in tqdm(rows, total=len(chosen), desc=benchmark.name, unit="sample", disable=None):
+        index, sample_id = chosen[position]
+        sample = replace(made(benchmark, row, index, where), sample_id=sample_id)
+        check_images(sample, where, checked)
+        yield sample
+
+
+def made(benchmark: Benchmark, row: dict[str, Any], index: int, where: str) -> Sample:
+    """The benchmark's sample of a row, with errors placed."""
+    try:
+        return benchmark.sample(row, index)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def named(benchmark: Benchmark, sample: Sample, where: str, seen: dict[str, tuple[int, str]]) -> Sample:
+    """The sample with a unique id; an id that comes more often than it may is an error with both places."""
+    count, before = seen.get(sample.sample_id, (0, ""))
+    if count >= benchmark.rows_per_id:
+        often = "twice" if count == 1 else f"{count + 1} times"
+        raise ValueError(
+            f"{where}: id '{sample.sample_id}' is there {often} (before in {before}); ids have to be unique"
+        )
+    seen[sample.sample_id] = (count + 1, where)
+    return sample if benchmark.rows_per_id == 1 else replace(sample, sample_id=f"{sample.sample_id}#{count + 1}")
+
+
+def check_images(sample: Sample, where: str, checked: set[bytes]) -> None:
+    """Every image decodes and is of bearable size; one that was seen before is not decoded again."""
+    for data in sample.images:
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if digest not in checked:
+            try:
+                check_image(data)
+            except ValueError as error:
+                raise ValueError(
+                    f"{where} (id {sample.sample_id}): {error}; mend the source or leave the row out"
+                ) from error
+            checked.add(digest)
+
+
+def write_samples(path: Path, benchmark: str, samples: Iterable[Sample]) -> tuple[int, int]:
+    """Write samples a portion at a time; returns how many samples and images."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = schema(benchmark)
+    rows = images = 0
+    with path.open("wb") as sink, pq.ParquetWriter(sink, columns, compression="zstd") as writer:
+        for portion in portions(samples):
+            writer.write_table(pa.Table.from_pylist([as_row(one) for one in portion], columns))
+            rows, images = rows + len(portion), images + sum(len(one.images) for one in portion)
+    return rows, images
+
+
+def portions(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Samples in portions of bounded number and size in bytes."""
+    waiting: list[Sample] = []
+    weight = 0
+    for sample in samples:
+        waiting.append(sample)
+        weight += sum(map(len, sample.images))
+        if len(waiting) == ROWS_AT_MOST or weight >= BYTES_AT_MOST:
+            yield waiting
+            waiting, weight = [], 0
+    if waiting:
+        yield waiting
+
+
+def as_row(sample: Sample) -> dict[str, Any]:
+    """A sample as samples.parquet stores it."""
+    row = {name: getattr(sample, name) for name in FIELDS}
+    return {**row, "metadata": json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True)}

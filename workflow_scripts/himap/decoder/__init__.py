@@ -1,0 +1,1 @@
+"""The one loop over decoder layers, and what it runs on."""

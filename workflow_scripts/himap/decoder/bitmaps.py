@@ -1,0 +1,28 @@
+"""Which image tokens are left, as hexadecimal text: with torch to write it, without to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def unpacked(bitmaps: list[str], total: int) -> np.ndarray:
+    """Hexadecimal bitmaps as rows of booleans [n, total]: the reverse of `himap.decoder.bitmaps.to_bitmap`, without torch."""
+    raw = bytes.fromhex("".join(bitmap + "0" * (len(bitmap) % 2) for bitmap in bitmaps))
+    bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8)).reshape(len(bitmaps), -1)
+    return bits[:, :total].astype(bool)
+
+
+def to_bitmap(kept: Iterable[int], total: int) -> str:
+    """Indices of kept image tokens as a hexadecimal bitmap, first token first."""
+    bits = ["0"] * (-(-total // 4) * 4)
+    for index in kept:
+        bits[index] = "1"
+    return "".join(f"{int(''.join(bits[i : i + 4]), 2):x}" for i in range(0, len(bits), 4))
+
+
+def from_bitmap(bitmap: str) -> list[int]:
+    """The indices that `to_bitmap` wrote."""
+    bits = "".join(f"{int(digit, 16):04b}" for digit in bitmap)
+    return [index for index, bit in enumerate(bits) if bit == "1"]

@@ -1,0 +1,139 @@
+"""The one loop over decoder layers.
+
+Prefill, decoding and the resumed runs of a disruption sweep are the same call: some rows go through some layers, each
+of which adds its keys and values to a cache and attends to all that the cache holds. An empty cache makes it a
+prefill, a single row a decoding step, a cache with a prefix a resumed run. Experiments are interventions that the loop
+consults at each layer; they can drop rows and cut pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from himap.decoder.attention import LayerAttention, attend, attend_with_zeros, visible
+from himap.decoder.cache import Cache, LayerCache
+from himap.decoder.tokens import PADDING, Rows
+
+if TYPE_CHECKING:
+    from himap.models.model import Model
+
+
+class Intervention:
+    """What an experiment may do at a layer. The defaults do nothing, so that a subclass states only its own act."""
+
+    after_softmax = False  # whether cut pairs lose their weight after the softmax, or before it
+
+    def wants_attention(self, layer: int) -> bool:
+        """Whether `choose` before `layer` needs the attention of the layer below."""
+        return False
+
+    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
+        """Which rows [B, T] go on into `layer`, or None for all of them."""
+        return None
+
+    def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
+        """Query-key pairs [B, Tq, Tk] that are blocked in `layer`, or None; never those of a padding query."""
+        return None
+
+
+def project(layer: Any, normed: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [B, H, T, d], keys and values [B, Hkv, T, d] of normed hidden states, rotated to their positions."""
+    attention = layer.self_attn
+    shape = (*normed.shape[:2], -1, attention.head_dim)
+    queries, keys = attention.q_proj(normed).view(shape), attention.k_proj(normed).view(shape)
+    if hasattr(attention, "q_norm"):
+        queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    values = attention.v_proj(normed).view(shape)
+    cos, sin = rotary[0][:, :, None], rotary[1][:, :, None]  # [B, T, 1, d]
+    return rotate(queries, cos, sin).transpose(1, 2), rotate(keys, cos, sin).transpose(1, 2), values.transpose(1, 2)
+
+
+def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding in the half-split layout that transformers' decoders use."""
+    half = states.shape[-1] // 2
+    turned = torch.cat((-states[..., half:], states[..., :half]), dim=-1)
+    return states * cos + turned * sin
+
+
+def finish(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
+    """Output of a layer [B, T, D] from its input and its attention output [B, H, T, d]: projection, feed-forward, residuals."""
+    hidden = hidden + layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+
+
+def forward(
+    model: Model,
+    rows: Rows,
+    cache: Cache,
+    interventions: Sequence[Intervention] = (),
+    *,
+    start: int = 0,
+    stop: int | None = None,
+) -> Rows:
+    """Send rows through the layers start … stop-1; the cache takes their keys and values. Returns the rows that are left."""
+    rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))
+    below: LayerAttention | None = None
+    for index in range(start, len(model.layers) if stop is None else stop):
+        for intervention in interventions:
+            keep = intervention.choose(index, rows, below)
+            if keep is not None:
+                rows = rows.select(keep)
+                rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))
+        layer = model.layers[index]
+        queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), rotary)
+        held = cache.extend(index, keys, values, rows)
+        cut, after_softmax = _pairs_cut(interventions, index, rows, held)
+        attended = _attend(model, layer, queries, held, rows, cut, after_softmax)
+        if any(intervention.wants_attention(index + 1) for intervention in interventions):
+            below = LayerAttention(queries, keys, layer.self_attn.scaling, rows, None if after_softmax else cut)
+        else:
+            below = None
+        rows = rows.with_hidden(finish(layer, rows.hidden, attended))
+    return rows
+
+
+def _pairs_cut(
+    interventions: Sequence[Intervention], layer: int, rows: Rows, held: LayerCache
+) -> tuple[Tensor | None, bool]:
+    """All pairs that the interventions block in this layer, and whether that happens after the softmax."""
+    cut, after_softmax = None, False
+    _, _, positions, groups = held.view()
+    for intervention in interventions:
+        pairs = intervention.cut(layer, rows, positions, groups)
+        if pairs is not None:
+            cut = pairs if cut is None else cut | pairs
+            after_softmax = intervention.after_softmax
+    return cut, after_softmax
+
+
+def _attend(
+    model: Model,
+    layer: Any,
+    queries: Tensor,
+    held: LayerCache,
+    rows: Rows,
+    cut: Tensor | None,
+    after_softmax: bool,
+) -> Tensor:
+    """Choose the cheapest kernel that is right: no mask for a plain prefill or decoding step, a mask otherwise."""
+    keys, values, positions, groups = held.view()
+    scale, new = layer.self_attn.scaling, queries.shape[2]
+    if cut is None and rows.dense and held.dense and (new == 1 or new == held.length):
+        return attend(queries, keys, values, scale=scale, mask=None, causal=new > 1, kind=model.attention)
+    mask = visible(rows, positions, groups)
+    if cut is None:
+        return attend(queries, keys, values, scale=scale, mask=mask, causal=False, kind=model.attention)
+    if after_softmax:
+        return attend_with_zeros(queries, keys, values, scale=scale, mask=mask, cut=cut)
+    blocked = mask & ~cut
+    stranded = ~blocked.any(dim=2) & (rows.groups != PADDING)
+    if bool(stranded.any()):
+        raise ValueError(
+            "a cut before the softmax leaves a token with nothing to attend to: the prompt has no system token before "
+            "its first image; use block 'post' or a prompt that begins with a token of text"
+        )
+    return attend(queries, keys, values, scale=scale, mask=blocked, causal=False, kind=model.attention)

@@ -1,0 +1,232 @@
+"""Answers of a model under a method, in batches: what the evaluation job and the notebook share."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from himap.decoder.bitmaps import to_bitmap
+from himap.decoder.cache import STEP, Cache, LayerCache
+from himap.decoder.generation import continue_greedily, next_token_logits
+from himap.decoder.loop import forward
+from himap.decoder.tokens import IMAGE, Rows, new_rows
+from himap.pruning.intervention import Pruning
+from himap.pruning.stage import check_stages
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from himap.models.model import Model
+    from himap.models.prompts import Prompt
+
+CPU_BATCH = 16
+FIRST_CUDA_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Question:
+    """One sample as a model is asked it."""
+
+    sample_id: str
+    images: Sequence[bytes]
+    prompt: Prompt
+    benchmark: str = ""
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+        return f"sample {self.sample_id!r}" + (f" of benchmark {self.benchmark}" if self.benchmark else "")
+
+
+def open_image(data: bytes, where: str) -> Image:
+    """Decode an image's bytes; a broken or monstrous one is named."""
+    from PIL import Image, UnidentifiedImageError
+
+    from himap.benchmarks.samples.images import MAX_PIXELS
+
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.width * image.height > MAX_PIXELS:
+            raise OSError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS} that are accepted")
+        image.load()
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{where}: the image cannot be read ({error}); make the sample file again") from error
+    return image
+
+
+def sample_seed(seed: int, sample_id: str) -> int:
+    """A seed of the sample's own, so that what is drawn does not depend on batches or order."""
+    digest = hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def prompt_ids(model: Model, question: Question, tokens_per_image: int) -> list[int]:
+    """Return the ids of a question's prompt; raise ValueError that names the sample if they do not fit its images."""
+    try:
+        ids = model.tokenize(question.prompt, [tokens_per_image] * len(question.images))
+    except (ValueError, TypeError, KeyError) as error:  # lone surrogates, for instance, are a TypeError
+        raise ValueError(f"{question.where}: its text cannot be tokenized ({error}); correct or remove it") from error
+    marks, expected = ids.count(model.image_token_id), tokens_per_image * len(question.images)
+    if marks not in (expected, len(question.images)):
+        raise ValueError(
+            f"{question.where}: its prompt has {marks} image tokens where its images have {expected}; "
+            "the tokenizer takes a part of its text for an image: correct or remove the sample"
+        )
+    return ids
+
+
+@torch.no_grad()
+def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Rows:
+    """Prompts and pictures of a batch, embedded; the vision tower runs once for all pictures."""
+    pictures: list[Image] = []
+    for question in questions:
+        if not question.images:
+            raise ValueError(f"{question.where} has no image")
+        pictures += [open_image(data, question.where) for data in question.images]
+    pixels = model.preprocess(pictures, grid=grid)
+    features = model.encode_images(pixels.to(model.device))  # [N, n, D]
+    counts = [len(question.images) for question in questions]
+    ids = [prompt_ids(model, q, features.shape[1]) for q in questions]
+    return model.embed(ids, list(features.split(counts)))
+
+
+@torch.no_grad()
+def answer_batch(
+    model: Model,
+    questions: Sequence[Question],
+    method: dict[str, Any],
+    *,
+    max_new_tokens: int,
+    min_new_tokens: int = 0,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """One row per question: the answer, the token counts, and which image tokens each stage kept."""
+    prompt = encode(model, questions, method.get("image_grid"))
+    pruning = Pruning(model, method["stages"], prompt, [sample_seed(seed, q.sample_id) for q in questions])
+    cache = Cache(reserve=min(max_new_tokens, STEP))
+    logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
+    kept = {layer: list(rows) for layer, rows in pruning.kept.items()}
+    limits = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens, "rerank": bool(method.get("rerank"))}
+    answers = conclude(model, questions, prompt, cache, logits, pruning, **limits)
+    totals = (prompt.positions >= 0).sum(dim=1).tolist()
+    image_tokens = (prompt.groups == IMAGE).sum(dim=1).tolist()
+    return [
+        {
+            "sample_id": question.sample_id,
+            "prediction": answers[b][0],
+            "prompt_tokens": totals[b],
+            "image_tokens": image_tokens[b],
+            "generated_tokens": len(answers[b][1]),
+            "kept": [to_bitmap(rows[b], image_tokens[b]) for _, rows in sorted(kept.items())],
+        }
+        for b, question in enumerate(questions)
+    ]
+
+
+def conclude(
+    model: Model,
+    questions: Sequence[Question],
+    prompt: Rows,
+    cache: Cache,
+    logits: Tensor,
+    pruning: Pruning,
+    **limits: Any,
+) -> list[tuple[str, list[int]]]:
+    """Text and ids of a prefilled batch's answers: the likeliest choice where a prompt has choices, greedy tokens otherwise."""
+    choices = [question.prompt.choices for question in questions]
+    if any(choices):
+        texts = [_likeliest(model, prompt, cache, logits, choices, b) for b in range(len(questions))]
+        return [(text, model.answer_ids(text)) for text in texts]
+    done = continue_greedily(model, prompt, cache, logits, interventions=[pruning], **limits)
+    return [(model.detokenize(ids), ids) for ids in done.ids]
+
+
+def _likeliest(
+    model: Model, prompt: Rows, cache: Cache, logits: Tensor, choices: Sequence[Sequence[str]], b: int
+) -> str:
+    """The choice of question `b` with the lowest mean token loss after its prompt."""
+    losses = {choice: _choice_loss(model, prompt, cache, logits, b, choice) for choice in choices[b]}
+    return min(losses, key=losses.__getitem__).strip()
+
+
+def _choice_loss(model: Model, prompt: Rows, cache: Cache, logits: Tensor, b: int, choice: str) -> float:
+    """Mean loss of a choice's tokens, the first from the prompt's logits, the others from running it after the cache."""
+    ids = torch.tensor(model.answer_ids(choice.strip()), device=logits.device)
+    losses = -logits[b].log_softmax(-1)[ids[:1]]
+    if len(ids) > 1:
+        alone = Cache(reserve=len(ids), layers={n: _row(held, b) for n, held in cache.layers.items()})
+        positions = prompt.positions[b : b + 1, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
+        rows = new_rows(model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype), positions)
+        after = model.head(model.norm(forward(model, rows, alone).hidden[0])).float().log_softmax(-1)
+        losses = torch.cat([losses, -after.gather(1, ids[1:, None])[:, 0]])
+    return float(losses.mean())
+
+
+def _row(held: LayerCache, b: int) -> LayerCache:
+    """One sample's part of a layer's cache."""
+    keys, values, positions, groups = (part[b : b + 1] for part in held.view())
+    return LayerCache(keys, values, positions, groups, held.length, held.dense)
+
+
+def answer_all(
+    model: Model,
+    questions: Iterable[Question],
+    method: dict[str, Any],
+    *,
+    max_new_tokens: int,
+    min_new_tokens: int = 0,
+    batch_size: int | str = "auto",
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Answer question after question. `auto` grows the batch while memory allows; out of memory halves it and goes on."""
+    check_stages(method["stages"], model.dims.layers, model.dims.tokens_per_image)
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens: {max_new_tokens} is no length of an answer; at least 1")
+    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size: {batch_size!r} is neither 'auto' nor a number of at least 1")
+    size, ceiling = _first_size(model, batch_size), None if batch_size == "auto" else int(batch_size)
+    waiting: list[Question] = []
+    source = iter(questions)
+    while True:
+        waiting += islice(source, size - len(waiting)) if len(waiting) < size else []
+        if not waiting:
+            return
+        try:
+            rows = answer_batch(
+                model, waiting[:size], method, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens, seed=seed
+            )
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise ValueError(
+                    "out of memory with a batch of one; use dtype bfloat16, a smaller model or a larger device"
+                ) from None
+            size = ceiling = max(1, size // 2)
+            torch.cuda.empty_cache()
+            continue
+        yield from rows
+        waiting = waiting[size:]
+        if ceiling is None and _has_room(model):
+            size *= 2
+
+
+def _first_size(model: Model, batch_size: int | str) -> int:
+    if batch_size == "auto":
+        return FIRST_CUDA_BATCH if model.device.type == "cuda" else CPU_BATCH
+    return int(batch_size)
+
+
+def _has_room(model: Model) -> bool:
+    """Whether twice the last batch would fit: what it took beyond the weights is at most a third of what is free."""
+    if model.device.type != "cuda":
+        return False
+    weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
+    taken = torch.cuda.max_memory_allocated(model.device) - weights
+    free = torch.cuda.get_device_properties(model.device).total_memory - weights
+    return taken * 3 < free

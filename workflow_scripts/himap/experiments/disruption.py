@@ -1,0 +1,232 @@
+"""Cutting attention paths at chosen layers, and the sweep over all layers that shares what a cut cannot change.
+
+Flows: `img2txt` (instruction tokens see no image token), `img2img` (image tokens see no image token, themselves
+included), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
+`random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
+instruction tokens, which cuts about half as many pairs). Extents: `single` (that layer), `suffix` (that layer and all
+after it: what the released code does), `window` (that layer and the next ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from himap.decoder.attention import LayerAttention
+from himap.decoder.cache import Cache
+from himap.decoder.generation import continue_greedily, next_token_logits
+from himap.decoder.loop import Intervention, forward
+from himap.decoder.tokens import IMAGE, INSTRUCTION, PADDING, Rows
+from himap.registry import unknown
+
+if TYPE_CHECKING:
+    from himap.models.model import Model
+
+FLOWS = ("img2txt", "img2img", "random", "random_img2img", "random_unmatched")
+EXTENTS = ("single", "suffix", "window")
+BLOCKS = ("pre", "post")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One flow, cut in the layers first … last."""
+
+    flow: str
+    first: int
+    last: int
+
+
+def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -> Cut:
+    """A cut from its names, checked against the model's depth."""
+    if flow not in FLOWS:
+        raise unknown("flow", flow, FLOWS)
+    if extent not in EXTENTS:
+        raise unknown("extent", extent, EXTENTS)
+    if not isinstance(layer, int) or isinstance(layer, bool) or not 0 <= layer < layers:
+        raise ValueError(
+            f"layer: {layer!r} is no layer to disrupt; allowed: 0 to {layers - 1} (the model has {layers})"
+        )
+    if extent == "window" and (not isinstance(window, int) or window < 1):
+        raise ValueError(f"window: {window!r} is no number of layers; at least 1")
+    last = {"single": layer, "suffix": layers - 1, "window": min(layers, layer + window) - 1}[extent]
+    return Cut(flow, layer, last)
+
+
+class Disruption(Intervention):
+    """Blocks the pairs of one cut per sample of the batch, before the softmax or after it."""
+
+    def __init__(self, cuts: Sequence[Cut], prompt: Rows, seeds: Sequence[int], block: str = "pre"):
+        if block not in BLOCKS:
+            raise unknown("block", block, BLOCKS)
+        self.cuts = list(cuts)
+        self.after_softmax = block == "post"
+        self.drawn = [
+            _draw(prompt.groups[b], prompt.positions[b], cut, seed)
+            for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))
+        ]
+
+    def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
+        if not any(cut.first <= layer <= cut.last for cut in self.cuts):
+            return None
+        pairs = torch.zeros(*rows.groups.shape, key_groups.shape[1], dtype=torch.bool, device=key_groups.device)
+        for b, cut in enumerate(self.cuts):
+            if cut.first <= layer <= cut.last:
+                pairs[b] = self._pairs(b, cut.flow, rows, key_positions[b], key_groups[b])
+        return pairs
+
+    def _pairs(self, b: int, flow: str, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
+        """The pairs [Tq, Tk] that one sample's flow blocks among these rows and keys."""
+        if flow in ("img2txt", "img2img"):
+            receiver = INSTRUCTION if flow == "img2txt" else IMAGE
+            return (rows.groups[b] == receiver)[:, None] & (key_groups == IMAGE)[None, :]
+        drawn = self.drawn[b]
+        assert drawn is not None
+        known = rows.positions[b] < drawn.shape[0]  # a generated token was not there when rows were drawn
+        asked = rows.positions[b].clamp(0, drawn.shape[0] - 1)
+        held = key_positions.clamp(0, drawn.shape[1] - 1)
+        real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]
+        return drawn[asked][:, held] & known[:, None] & real
+
+
+def _draw(groups: Tensor, positions: Tensor, cut: Cut, seed: int) -> Tensor | None:
+    """The random pairs [P, P] of a control, by position in the prompt; None for the flows that draw nothing."""
+    if not cut.flow.startswith("random"):
+        return None
+    kinds = groups[positions >= 0].cpu()  # [P]
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + cut.first) % (1 << 63))
+    is_image, is_instruction = kinds == IMAGE, kinds == INSTRUCTION
+    first = int(is_image.nonzero()[0])
+    sees = torch.ones(len(kinds), len(kinds), dtype=torch.bool).tril() & is_image[None, :]
+    order = torch.randperm(len(kinds) - first, generator=generator) + first
+    if cut.flow == "random_unmatched":
+        chosen = torch.zeros_like(is_image)
+        chosen[order[: int(is_instruction.sum())]] = True
+        return (sees & chosen[:, None]).to(groups.device)
+    receiver = is_image if cut.flow == "random_img2img" else is_instruction
+    return _matched(sees, order, int((sees & receiver[:, None]).sum()), generator).to(groups.device)
+
+
+def _matched(sees: Tensor, order: Tensor, target: int, generator: torch.Generator) -> Tensor:
+    """Whole rows in a random order until `target` pairs are cut; of the last row only as many as are missing."""
+    counts = sees.sum(dim=1)[order]
+    whole = int((counts.cumsum(0) <= target).sum())
+    pairs = torch.zeros_like(sees)
+    pairs[order[:whole]] = sees[order[:whole]]
+    missing = target - int(pairs.sum())
+    if missing:
+        row = order[whole]
+        keys = sees[row].nonzero()[:, 0]
+        pairs[row, keys[torch.randperm(len(keys), generator=generator)[:missing]]] = True
+    return pairs
+
+
+class _Recorder(Intervention):
+    """Keeps the hidden states that enter each layer."""
+
+    def __init__(self) -> None:
+        self.entering: dict[int, Rows] = {}
+
+    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
+        self.entering[layer] = rows
+        return None
+
+
+@dataclass
+class Undisturbed:
+    """A clean run of one prompt, with all that a disturbed one can take over from it."""
+
+    prompt: Rows  # of one sample
+    entering: dict[int, Rows]
+    cache: Cache
+    logits: Tensor  # [1, vocabulary]
+    ids: list[int]
+
+
+@torch.no_grad()
+def run_undisturbed(model: Model, prompt: Rows, new_tokens: int) -> Undisturbed:
+    """The clean run that a sweep starts from."""
+    if prompt.positions.shape[0] != 1 or not prompt.dense:
+        raise ValueError("a sweep takes one prompt at a time; its variants are the batch")
+    recorder, cache = _Recorder(), Cache()
+    logits = next_token_logits(model, forward(model, prompt, cache, [recorder]))
+    length = prompt.positions.shape[1]
+    answering = Cache(new_tokens, {n: held.prefix(length, 1) for n, held in cache.layers.items()})
+    ids = continue_greedily(model, prompt, answering, logits, new_tokens).ids[0]
+    return Undisturbed(prompt, recorder.entering, cache, logits, ids)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one disturbed run."""
+
+    layer: int
+    flow: str
+    extent: str
+    logits: Tensor  # [vocabulary] of the first generated token
+    ids: list[int]
+
+
+@torch.no_grad()
+def sweep(
+    model: Model,
+    clean: Undisturbed,
+    layers: Sequence[int],
+    flows: Sequence[str],
+    extents: Sequence[str],
+    *,
+    window: int = 5,
+    block: str = "pre",
+    new_tokens: int = 2,
+    seed: int = 0,
+) -> Iterator[Outcome]:
+    """Disturbed runs of one prompt at every layer, flow and extent.
+
+    A cut at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a run
+    starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
+    The runs of a layer that reach the same rows are one batch.
+    """
+    for layer in layers:
+        named = [(flow, extent) for flow in flows for extent in extents]
+        cuts = [make_cut(flow, layer, extent, len(model.layers), window) for flow, extent in named]
+        groups: dict[int, list[int]] = {}
+        for number, cut in enumerate(cuts):
+            groups.setdefault(_first_column(clean.prompt, cut), []).append(number)
+        for column, members in groups.items():
+            found = _resume(model, clean, layer, column, [cuts[n] for n in members], block, new_tokens, seed)
+            for number, (logits, ids) in zip(members, found, strict=True):
+                yield Outcome(layer, *named[number], logits, ids)
+
+
+def _first_column(prompt: Rows, cut: Cut) -> int:
+    """The first token whose state a cut can change."""
+    group = INSTRUCTION if cut.flow == "img2txt" else IMAGE
+    return int((prompt.groups[0] == group).nonzero()[0])
+
+
+def _resume(
+    model: Model, clean: Undisturbed, layer: int, column: int, cuts: list[Cut], block: str, new_tokens: int, seed: int
+) -> list[tuple[Tensor, list[int]]]:
+    """Run a batch of cuts from `layer` and `column` on; first logits and answer of each."""
+    times, length = len(cuts), clean.prompt.positions.shape[1]
+    prompt = clean.prompt.repeated(times)
+    disruption = Disruption(cuts, prompt, [seed] * times, block)
+    cache = Cache(new_tokens)
+    for index in range(layer, len(model.layers)):
+        cache.layers[index] = clean.cache.layers[index].prefix(column, times)
+    rows = forward(model, clean.entering[layer].after(column).repeated(times), cache, [disruption], start=layer)
+    logits = next_token_logits(model, rows)
+    if new_tokens > 1:
+        for index in range(layer):
+            cache.layers[index] = clean.cache.layers[index].prefix(length, times)
+    answers = continue_greedily(model, rows, cache, logits, new_tokens, [disruption])
+    return list(zip(logits, answers.ids, strict=True))
+
+
+def top5_overlap(first: Tensor, second: Tensor) -> float:
+    """Score consistency: Jaccard overlap of the five likeliest next tokens of two runs."""
+    one, other = set(first.topk(5).indices.tolist()), set(second.topk(5).indices.tolist())
+    return len(one & other) / len(one | other)

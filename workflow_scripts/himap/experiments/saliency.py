@@ -1,0 +1,150 @@
+"""Saliency of attention, layer by layer: how much each flow between token groups matters for the answer.
+
+Two definitions, per head h with weights A and G = dL/dA: `paper` |sum_h A*G| (Eq. 1), and `released` mean_h |A*A*G|,
+since the released code multiplies A with the gradient of a mask of ones on A, which is A*G already. Both are summed
+over the nine blocks (query group x key group), from which every share of the paper follows. The loss is the
+cross-entropy of the next token against a target id.
+
+The backward pass goes layer by layer from stored layer inputs, all in fp32: one layer's map is in memory at a time,
+a few heads of it at once, and no gradient of a weight is ever made.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from himap.decoder.attention import attend, attention_weights, share_heads
+from himap.decoder.cache import Cache
+from himap.decoder.loop import Intervention, finish, forward, project
+from himap.decoder.tokens import GROUPS, IMAGE, INSTRUCTION, SYSTEM
+
+if TYPE_CHECKING:
+    from himap.decoder.attention import LayerAttention
+    from himap.decoder.tokens import Rows
+    from himap.models.model import Model
+
+DEFINITIONS = ("paper", "released")
+MAP_ELEMENTS = 1 << 22  # weights of a layer's map in memory at a time: 16 MB in fp32
+
+
+@dataclass
+class Saliency:
+    """Block sums of one prompt: {definition: [layers, 3 query groups, 3 key groups]} in the order system, image, instruction."""
+
+    blocks: dict[str, Tensor]
+    sizes: Tensor  # [3] tokens per group
+    target: int
+
+    def rows(self, definition: str) -> Tensor:
+        """Flow into each group [layers, 3], per token of the group: the released code's modality shares."""
+        return self.blocks[definition].sum(dim=2) / self.sizes.clamp(min=1)
+
+    def columns(self, definition: str) -> Tensor:
+        """Flow out of each group [layers, 3], per token of the group: the paper's Eqs. 2 to 4."""
+        return self.blocks[definition].sum(dim=1) / self.sizes.clamp(min=1)
+
+    def block(self, definition: str, query: str, key: str) -> Tensor:
+        """Raw sum [layers] of one block, e.g. S_vv = block('paper', 'image', 'image')."""
+        names = list(GROUPS)
+        return self.blocks[definition][:, names.index(query), names.index(key)]
+
+
+class _Inputs(Intervention):
+    """Keeps each layer's input, detached; a detached input stands for the layers below it."""
+
+    def __init__(self) -> None:
+        self.hidden: list[Tensor] = []
+
+    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
+        self.hidden.append(rows.hidden)
+        return None
+
+
+def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ...] = DEFINITIONS) -> Saliency:
+    """Saliency of one prompt for one next token."""
+    if prompt.positions.shape[0] != 1 or not prompt.dense:
+        raise ValueError("saliency takes one prompt at a time")
+    vocabulary = model.head.weight.shape[0]
+    if not 0 <= target < vocabulary:
+        raise ValueError(f"target: {target} is no token id; allowed: 0 to {vocabulary - 1}")
+    inputs = _Inputs()
+    with torch.no_grad():
+        out = forward(model, prompt, Cache(), [inputs])
+    gradient = _output_gradient(model, out.hidden, target)
+    groups = torch.stack([prompt.groups[0] == kind for kind in (SYSTEM, IMAGE, INSTRUCTION)]).float()  # [3, T]
+    sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
+    cos, sin = (part.float() for part in model.rotary(prompt.hidden, prompt.positions))
+    for index in reversed(range(len(model.layers))):
+        layer = in_fp32(model.layers[index])
+        gradient, maps = _layer_backward(model, layer, inputs.hidden.pop().float(), gradient, (cos, sin), definitions)
+        for name in definitions:
+            sums[name].append(groups @ maps.pop(name) @ groups.T)
+    blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}
+    return Saliency(blocks, groups.sum(dim=1).cpu(), target)
+
+
+def in_fp32(layer: Any) -> Any:
+    """The layer itself if it is fp32 already, else a copy of this one layer."""
+    return layer if next(layer.parameters()).dtype == torch.float32 else copy.deepcopy(layer).float()
+
+
+def _output_gradient(model: Model, hidden: Tensor, target: int) -> Tensor:
+    """dL/dh [1, T, D] at the last layer's output: only the last token's row is not zero."""
+    last = hidden[:, -1:].detach().float().requires_grad_()
+    with torch.enable_grad():
+        logits = in_fp32(model.head)(in_fp32(model.norm)(last))[:, 0]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([target], device=hidden.device))
+    gradient = torch.zeros_like(hidden, dtype=torch.float32)
+    gradient[:, -1:] = torch.autograd.grad(loss, last)[0]
+    return gradient
+
+
+def _layer_backward(
+    model: Model,
+    layer: Any,
+    hidden: Tensor,
+    gradient: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    definitions: tuple[str, ...],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gradient at a layer's input from that at its output, and the layer's saliency maps [T, T] on the way."""
+    scale = layer.self_attn.scaling
+    with torch.enable_grad():
+        hidden = hidden.detach().requires_grad_()
+        queries, keys, values = project(layer, layer.input_layernorm(hidden), rotary)
+        kind = "sdpa" if model.attention == "flash" else model.attention
+        attended = attend(queries, keys, values, scale=scale, mask=None, causal=True, kind=kind)
+        output = finish(layer, hidden, attended)
+        below, upstream = torch.autograd.grad(output, (hidden, attended), gradient)
+    with torch.no_grad():
+        maps = _maps(queries.detach(), keys.detach(), values.detach(), upstream, scale, definitions)
+    return below, maps
+
+
+def _maps(
+    queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, definitions: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Saliency maps [T, T] of one layer, a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
+    heads, length = queries.shape[1], queries.shape[2]
+    keys, values = share_heads(keys, heads), share_heads(values, heads)
+    seen = torch.ones(1, length, length, dtype=torch.bool, device=queries.device).tril()
+    total = {name: queries.new_zeros(length, length) for name in definitions}
+    step = max(1, MAP_ELEMENTS // (length * length))
+    for begin in range(0, heads, step):
+        part = slice(begin, begin + step)
+        weights = attention_weights(queries[:, part], keys[:, part], scale, seen)[0]  # [h, T, T]
+        product = (upstream[0, part] @ values[0, part].transpose(-1, -2)).mul_(weights)  # A * dL/dA
+        if "paper" in definitions:
+            total["paper"] += product.sum(dim=0)
+        if "released" in definitions:
+            total["released"] += product.mul_(weights).abs_().sum(dim=0)
+    if "paper" in definitions:
+        total["paper"].abs_()
+    if "released" in definitions:
+        total["released"] /= heads
+    return total

@@ -1,0 +1,41 @@
+"""Write safetensors files tensor by tensor, without holding the whole checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from himap.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_safetensors(path: Path, named: Sequence[tuple[str, Tensor]]) -> list[str]:
+    """Write a safetensors file one tensor after the other, so that no second copy of it is in memory; returns the names."""
+    import torch
+
+    kinds = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name, tensor in named:
+        if tensor.dtype not in kinds:
+            raise ValueError(
+                f"{name}: weights in {tensor.dtype} are not converted; take the checkpoint in full precision"
+            )
+        size = tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": kinds[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in named:
+            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return [name for name, _ in named]

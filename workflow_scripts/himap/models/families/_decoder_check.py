@@ -1,0 +1,143 @@
+"""Whether the loop over decoder layers computes what a checkpoint's own decoder computes.
+
+The loop knows the layer of Llama: norm, attention with rotary positions, norm, feed-forward, each added to its input.
+A decoder is judged by what it has, never by its name: by values in its config that change the result, by the parts of
+its layers, and at last by asking both, the loop and transformers' own class, the same few tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from himap.models.model import Model
+
+# Values of a text config that change the logits and that the loop does not read, with what makes each of them idle.
+IDLE: dict[str, tuple[Any, ...]] = {
+    "attn_logit_softcapping": (None,), "final_logit_softcapping": (None,), "logits_soft_cap": (None,),
+    "embedding_multiplier": (None, 1), "residual_multiplier": (None, 1), "logits_scaling": (None, 1),
+    "logit_scale": (None, 1), "scale_emb": (None, 1), "scale_depth": (None,), "lm_head_multiplier": (None, 1),
+    "clip_qkv": (None,), "partial_rotary_factor": (None, 1), "rotary_pct": (None, 1),
+    "attention_chunk_size": (None,), "attn_temperature_tuning": (None, False), "use_bidirectional_attention": (None, False),
+    "parallel_attn": (None, False), "use_parallel_residual": (None, False),
+    "num_experts": (None, 0), "num_local_experts": (None, 0), "n_routed_experts": (None, 0),
+}  # fmt: skip
+LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+QUERY_NORMS = {"q_norm", "k_norm"}
+TRIED_LAYERS, TRIED_TOKENS = 4, 8
+TOLERANCE = {
+    torch.float32: 1e-3,
+    torch.float16: 2e-2,
+    torch.bfloat16: 5e-2,
+}  # relative; a wrong layer is off by far more
+
+
+def check_config(config: Any, directory: Path) -> None:
+    """Raise ValueError for a property in a LLaVA's config that the loop would pass over, before any weight is read."""
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError(f"{directory}: quantized weights are not read; take the checkpoint in full precision")
+    if getattr(config, "transformers_weights", None) is not None:
+        raise ValueError(f"{directory}/config.json: transformers_weights is not supported; remove the key")
+    text = config.text_config
+    properties = [*_windows(text), *_rotary(text)]
+    for key, idle in IDLE.items():
+        if (value := getattr(text, key, None)) not in idle:
+            properties.append(f"{key} = {value!r}")
+    if properties:
+        refuse(directory, f"config.json has {', '.join(properties)} in text_config")
+
+
+def _windows(text: Any) -> Iterator[str]:
+    """Yield what lets a layer see less than all tokens before it; a window as wide as the longest prompt hides nothing."""
+    window, kinds = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
+    kinds = ["sliding_attention" if window is not None else "full_attention"] if kinds is None else kinds
+    hides = window is None or window < text.max_position_embeddings
+    for kind in sorted(set(kinds) - {"full_attention"}):
+        if kind != "sliding_attention":
+            yield f"layers of the kind {kind!r}"
+        elif hides:
+            yield f"sliding_window = {window} (set it to null if no prompt is longer than that)"
+
+
+def _rotary(text: Any) -> Iterator[str]:
+    """Yield what sets a decoder's rotary positions apart from one table of angles for all of a head and all layers."""
+    parameters = getattr(text, "rope_parameters", None) or {}
+    if any(isinstance(value, dict) for value in parameters.values()):
+        yield "rope_parameters of its own for each kind of layer"
+    if parameters.get("partial_rotary_factor", 1) != 1 and getattr(text, "partial_rotary_factor", None) is None:
+        yield f"partial_rotary_factor = {parameters['partial_rotary_factor']!r}"
+    if not all(getattr(text, "no_rope_layers", None) or [1]):
+        yield f"no_rope_layers = {text.no_rope_layers}"
+    if parameters.get("llama_4_scaling_beta"):
+        yield f"llama_4_scaling_beta = {parameters['llama_4_scaling_beta']!r}"
+
+
+def check_parts(decoder: Any, directory: Path) -> None:
+    """Raise ValueError for a decoder whose layers have other parts than the loop calls."""
+    for part in ("embed_tokens", "layers", "norm", "rotary_emb"):
+        if not isinstance(getattr(decoder, part, None), nn.Module):
+            refuse(directory, f"it has no {part}")
+    for number, layer in enumerate(decoder.layers):
+        _compare_parts(layer, LAYER, set(), f"layer {number}", directory)
+        attention = layer.self_attn
+        _compare_parts(attention, ATTENTION, QUERY_NORMS, f"the attention of layer {number}", directory)
+        for name in sorted(QUERY_NORMS & dict(attention.named_children()).keys()):
+            shapes = {tuple(weight.shape) for weight in getattr(attention, name).parameters()}
+            if shapes != {(attention.head_dim,)}:
+                refuse(directory, f"layer {number} normalizes queries or keys over all heads at once ({name})")
+
+
+def _compare_parts(module: nn.Module, needed: set[str], allowed: set[str], place: str, directory: Path) -> None:
+    """Raise ValueError for a module whose parts are not the needed ones and any of the allowed ones."""
+    parts = {name for name, _ in module.named_children()} | {name for name, _ in module.named_parameters(recurse=False)}
+    if missing := sorted(needed - parts):
+        refuse(directory, f"{place} has no {', '.join(missing)}")
+    if extra := sorted(parts - needed - allowed):
+        refuse(directory, f"{place} has {', '.join(extra)}")
+
+
+@torch.no_grad()
+def check_decoder(model: Model, directory: Path) -> None:
+    """Raise ValueError unless the loop gives, for a few tokens and the first layers, what transformers' own class gives."""
+    from himap.decoder.cache import Cache
+    from himap.decoder.loop import forward
+    from himap.decoder.tokens import SYSTEM, batch_rows
+
+    module: Any = model.module
+    decoder = module.model.language_model
+    check_parts(decoder, directory)
+    ids = torch.arange(TRIED_TOKENS, device=model.device) % model.embed_tokens.num_embeddings
+    hidden = model.embed_tokens(ids)
+    rows = forward(model, batch_rows([hidden], [[SYSTEM] * TRIED_TOKENS]), Cache(), stop=TRIED_LAYERS)
+    expected = _first_layers(decoder, hidden[None])
+    difference = (model.norm(rows.hidden) - expected).float().norm() / expected.float().norm()
+    if not float(difference) <= TOLERANCE[model.dtype]:
+        refuse(
+            directory,
+            f"{type(decoder).__name__} computes something else than the layers that this project runs (its first "
+            f"layers' output differs by {float(difference):.1%})",
+        )
+
+
+def _first_layers(decoder: Any, hidden: Tensor) -> Tensor:
+    """Return the normed output of transformers' own decoder after its first layers."""
+    layers = decoder.layers
+    decoder.layers = layers[:TRIED_LAYERS]
+    try:
+        return decoder.eval()(inputs_embeds=hidden, use_cache=False).last_hidden_state
+    finally:
+        decoder.layers = layers
+
+
+def refuse(directory: Path, what: str) -> None:
+    """Raise ValueError for a decoder that would run here with wrong results."""
+    raise ValueError(
+        f"{directory}: this decoder is not supported: {what}; supported are layers like those of Llama "
+        "(docs/models.md, section Decoders)"
+    )

@@ -1,0 +1,57 @@
+"""InternVL-Chat-V1.0, converted: InternViT-6B in the LLaVA layout of transformers, same Vicuna, prompts and templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from himap.models.families import llava
+from himap.models.families._decoder_check import check_decoder
+from himap.models.model import Model
+from himap.models.sizes import checkpoint_dims as dims
+from himap.registry import unknown
+
+
+def matches(config: dict[str, Any]) -> bool:
+    """Whether a config.json is a converted InternVL-Chat-V1.0."""
+    vision = config.get("vision_config") or {}
+    return config.get("model_type") == "llava" and vision.get("model_type") == "internvl_vision"
+
+
+def load(
+    directory: Path,
+    config: dict[str, Any],
+    *,
+    device: str,
+    dtype: torch.dtype,
+    template: str = "vicuna_v1",
+    image_mode: str = "pad",
+) -> Model:
+    """Load a converted checkpoint; layers of the tower above the feature layer are never run, so they are not kept."""
+    if template not in llava.SYSTEM:
+        raise unknown("template", template, llava.SYSTEM)
+    if image_mode not in llava.IMAGE_MODES:
+        raise unknown("image_mode", image_mode, llava.IMAGE_MODES)
+    module = llava.read_module(directory, dtype).to(device)
+    vision = module.config.vision_config
+    vision.image_size, vision.patch_size = config["vision_config"]["image_size"], config["vision_config"]["patch_size"]
+    tower, projector = module.model.vision_tower, module.model.multi_modal_projector
+    del tower.encoder.layer[len(tower.encoder.layer) + 1 + config["vision_feature_layer"] :]
+
+    @torch.no_grad()
+    def encode_images(pixels: Tensor) -> Tensor:
+        """Decoder inputs [N, n, D] of pixels [N, 3, H, W], from the feature layer without its class token."""
+        hidden = tower.embeddings(pixels.to(module.lm_head.weight))
+        for layer in tower.encoder.layer:
+            hidden = layer(hidden)
+        return projector(hidden[:, 1:])
+
+    model = llava.from_module(module, name=directory.name)
+    check_decoder(model, directory)
+    model.family, model.dims, model.encode_images = "internvl", dims(config), encode_images
+    if (directory / "tokenizer_config.json").is_file():
+        llava._attach_processor(model, directory, module.config, template, image_mode)
+    return model

@@ -1,0 +1,241 @@
+"""LLaVA-1.5 in the transformers layout: CLIP tower, two-layer projector, Llama decoder."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from himap.models.checkpoints import Faults, is_finite, weight_files
+from himap.models.families._decoder_check import check_config, check_decoder
+from himap.models.images import pad_to_square
+from himap.models.model import Model
+from himap.models.prompts import Prompt
+from himap.models.sizes import Dims
+from himap.models.sizes import checkpoint_dims as dims
+from himap.registry import unknown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CHAT = (
+    "A chat between a curious {0} and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the {0}'s questions. "
+)
+SYSTEM = {"vicuna_v1": CHAT.format("user"), "llava_v1": CHAT.format("human"), "user": ""}
+IMAGE_MODES = ("pad", "crop")
+
+
+def matches(config: dict[str, Any]) -> bool:
+    """Whether a config.json is a LLaVA checkpoint in the transformers layout."""
+    return config.get("model_type") == "llava" and "vision_config" in config
+
+
+def load(
+    directory: Path,
+    config: dict[str, Any],
+    *,
+    device: str,
+    dtype: torch.dtype,
+    template: str = "vicuna_v1",
+    image_mode: str = "pad",
+) -> Model:
+    """Load weights from safetensors, and tokenizer and image processor where they lie beside them."""
+    if template not in SYSTEM:
+        raise unknown("template", template, SYSTEM)
+    if image_mode not in IMAGE_MODES:
+        raise unknown("image_mode", image_mode, IMAGE_MODES)
+    module = read_module(directory, dtype).to(device)
+    model = from_module(module, name=directory.name)
+    check_decoder(model, directory)
+    if (directory / "tokenizer_config.json").is_file():
+        _attach_processor(model, directory, module.config, template, image_mode)
+    return model
+
+
+def read_module(directory: Path, dtype: torch.dtype) -> Any:
+    """Load transformers' LLaVA from safetensors; raise ValueError unless every tensor is there, fits and is finite."""
+    from safetensors import SafetensorError
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    weight_files(directory, pickles=False)
+    config = LlavaConfig.from_pretrained(directory, local_files_only=True)
+    check_config(config, directory)
+    try:
+        with _without_report():
+            loaded: Any = LlavaForConditionalGeneration.from_pretrained(
+                directory, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa",
+                local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True,
+            )  # fmt: skip
+    except SafetensorError as error:
+        raise ValueError(
+            f"{directory}: its weights are not whole safetensors files ({error}); download or convert them again"
+        ) from error
+    module, info = loaded
+    # transformers fills what is missing with random numbers; it leaves out of its lists what old versions saved
+    # and nothing reads (rotary frequencies, position numbers, a head that is tied to the embedding).
+    faults = Faults(missing=set(info["missing_keys"]), unexpected=sorted(info["unexpected_keys"]))
+    for name, shape, expected in sorted(info["mismatched_keys"]):
+        faults.note_shape(name, shape, expected)
+    if not (faults.missing or faults.misshapen):
+        faults.not_finite = [name for name, tensor in module.state_dict().items() if not is_finite(tensor)]
+    faults.check(directory, dtype)
+    return module
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers' table of wrong tensors off the screen: what it says becomes one error here."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def is_no_report(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(is_no_report)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_no_report)
+
+
+def from_module(module: Any, name: str) -> Model:
+    """The interface around a transformers model (LlavaForConditionalGeneration) that is already in memory."""
+    config, decoder = module.config, module.model.language_model
+    ends = module.generation_config.eos_token_id
+    ends = config.text_config.eos_token_id if ends is None else ends
+    return Model(
+        name=name,
+        family="llava",
+        dims=dims(config.to_dict()),
+        module=module,
+        embed_tokens=decoder.embed_tokens,
+        layers=list(decoder.layers),
+        norm=decoder.norm,
+        rotary=decoder.rotary_emb,
+        head=module.lm_head,
+        image_token_id=config.image_token_id,
+        end_ids=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+        encode_images=lambda pixels: _encode(module, pixels),
+    )
+
+
+def random_model(sizes: Dims, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Model:
+    """A LLaVA of given sizes with random weights; its tower stands to the decoder as in the 7B model."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    side, patch = sizes.grid[0], 14
+    width = max(64, sizes.width // 4 // 64 * 64)
+    vision = CLIPVisionConfig(
+        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=max(2, sizes.layers * 3 // 4),
+        num_attention_heads=width // 64, image_size=side * patch, patch_size=patch,
+    )  # fmt: skip
+    text = LlamaConfig(
+        hidden_size=sizes.width, intermediate_size=sizes.ffn, num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads, num_key_value_heads=sizes.kv_heads, head_dim=sizes.head_dim,
+        vocab_size=sizes.vocab, max_position_embeddings=4096, eos_token_id=2,
+    )  # fmt: skip
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=sizes.vocab - 1, dtype=dtype)
+    config._attn_implementation = "sdpa"
+    torch.manual_seed(seed)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            module = LlavaForConditionalGeneration(config)
+    finally:
+        torch.set_default_dtype(before)
+    model = from_module(module, name="random")
+    module.requires_grad_(False).eval()
+    return model
+
+
+@torch.no_grad()
+def _encode(module: Any, pixels: Tensor) -> Tensor:
+    """Decoder inputs [N, n, D] of pixels [N, 3, H, W]; positions are interpolated for another size than the trained one."""
+    config = module.config
+    native = pixels.shape[-1] == config.vision_config.image_size
+    features = module.model.get_image_features(
+        pixel_values=pixels.to(module.lm_head.weight.device, module.lm_head.weight.dtype),
+        vision_feature_layer=config.vision_feature_layer,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        **({} if native else {"interpolate_pos_encoding": True}),
+    )
+    return torch.stack(list(features.pooler_output))
+
+
+def _attach_processor(model: Model, directory: Path, config: Any, template: str, image_mode: str) -> None:
+    """Give the model its tokenizer and image side."""
+    from transformers import AutoTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
+    if len(tokenizer) > model.embed_tokens.num_embeddings:
+        raise ValueError(
+            f"{directory}: the tokenizer has {len(tokenizer)} entries but the model embeds {model.embed_tokens.num_embeddings}; "
+            "tokenizer and weights do not belong together"
+        )
+    plain, mark = _text_tokenizer(tokenizer, config.image_token_id)
+    mark_id = plain.convert_tokens_to_ids(mark)
+
+    def tokenize(prompt: Prompt, image_tokens: Sequence[int]) -> list[int]:
+        text = prompt_text(prompt, template, [mark * n for n in image_tokens])
+        ids = plain(text, split_special_tokens=True)["input_ids"]
+        return [config.image_token_id if token == mark_id else token for token in ids]
+
+    def preprocess(images: Sequence[Image], grid: Sequence[int] | None = None) -> Tensor:
+        return _pixels(images, processor, image_mode, grid, config.vision_config.patch_size)
+
+    def answer_ids(text: str) -> list[int]:
+        options = {"add_special_tokens": False, "split_special_tokens": True}
+        before = tokenizer("ASSISTANT:", **options)["input_ids"]
+        return tokenizer(f"ASSISTANT: {text}", **options)["input_ids"][len(before) :]
+
+    model.tokenize, model.preprocess, model.answer_ids = tokenize, preprocess, answer_ids
+    model.detokenize = lambda ids: tokenizer.decode(ids, skip_special_tokens=True).strip()
+    model.plain_id = tokenizer.convert_tokens_to_ids
+
+
+def _text_tokenizer(tokenizer: Any, image_token_id: int) -> tuple[Any, str]:
+    """Return a tokenizer to which every mark (`<image>`, `</s>`) is plain text, and the mark of an image that it knows."""
+    from transformers import AddedToken
+
+    known = tokenizer.added_tokens_decoder[image_token_id]
+    # A mark that nobody can write into a question; it cuts the text at the same places as `<image>` does.
+    secret = AddedToken(
+        f"<image {secrets.token_hex(16)}>", lstrip=known.lstrip, rstrip=known.rstrip, normalized=known.normalized
+    )
+    plain = copy.deepcopy(tokenizer)
+    plain.add_tokens([secret])
+    return plain, secret.content
+
+
+def prompt_text(prompt: Prompt, template: str, images: Sequence[str]) -> str:
+    """The whole text that is tokenized: template, image marks, the user's words."""
+    said = "".join(f"{image}\n" for image in images) + prompt.text.lstrip("\n")
+    if prompt.style == "raw":
+        return said
+    system = SYSTEM["llava_v1" if prompt.style == "fastv" else template]
+    return f"{system}USER: {said} ASSISTANT:"
+
+
+def _pixels(images: Sequence[Image], processor: Any, mode: str, grid: Sequence[int] | None, patch: int) -> Tensor:
+    """Pixels [N, 3, H, W]: padded to a square with the mean colour or centre-cropped, at the trained size or a smaller one."""
+    rgb = [image.convert("RGB") for image in images]
+    if mode == "pad":
+        colour = tuple(int(255 * mean) for mean in processor.image_mean)
+        rgb = [pad_to_square(image, colour) for image in rgb]
+    size = {}
+    if grid is not None:
+        size = {
+            "size": {"shortest_edge": grid[0] * patch},
+            "crop_size": {"height": grid[0] * patch, "width": grid[1] * patch},
+        }
+    return processor(rgb, return_tensors="pt", **size)["pixel_values"]

@@ -1,0 +1,107 @@
+"""Find a checkpoint, choose its family by config.json, and load it."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from himap.decoder.attention import KINDS
+from himap.files import read_json
+from himap.models.model import Model
+from himap.models.sizes import read_config
+from himap.registry import import_all, unknown
+
+FAMILIES = "himap.models.families"  # the package whose files are the families
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def families() -> dict[str, Any]:
+    """Return the families' modules by name."""
+    return {name: importlib.import_module(f"{FAMILIES}.{name}") for name in import_all(FAMILIES)}
+
+
+def find(path_or_id: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a checkpoint: itself, or a snapshot of the hub at a revision; never any code from there."""
+    from himap.models.checkpoints import snapshot
+
+    pinned = revision is not None and not Path(path_or_id).is_dir() and "/" in str(path_or_id)
+    if pinned and (directory := _on_disk(str(path_or_id), str(revision))):
+        return directory
+    return snapshot(path_or_id, revision)
+
+
+def _on_disk(hub_id: str, revision: str) -> Path | None:
+    """A pinned snapshot that is here whole, so that of hundreds of jobs none asks the hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    from himap.models.checkpoints import PATTERNS, weight_files
+
+    try:
+        directory = Path(snapshot_download(hub_id, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
+        weight_files(directory)
+    except (LocalEntryNotFoundError, ValueError):  # not here, or no hub id at all
+        return None
+    return directory
+
+
+def load(
+    path_or_id: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    **options: Any,
+) -> Model:
+    """Load a checkpoint for inference. Options go to its family (LLaVA: `template`, `image_mode`)."""
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    if attention not in KINDS:
+        raise unknown("attention", attention, KINDS)
+    check_device(device)
+    directory = find(path_or_id, revision)
+    config = read_config(directory)
+    for family in families().values():
+        if family.matches(config):
+            model = family.load(directory, config, device=device, dtype=DTYPES[dtype], **options)
+            break
+    else:
+        raise ValueError(
+            f"{directory}/config.json: model_type {config.get('model_type')!r} with architectures "
+            f"{config.get('architectures')} belongs to no known family; known: {', '.join(families())}"
+        )
+    model.attention, model.revision = attention, revision
+    if (directory / "schedules.json").is_file():
+        model.extras["schedules"] = read_json(directory / "schedules.json")
+    model.module.requires_grad_(False).eval()
+    return model
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError for a device that this machine or this build of torch does not have."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"device {device!r} cannot be used here: {reason} (torch {torch.__version__}); "
+            "use device='cpu', or a machine with that device and a torch built for it"
+        ) from error
+
+
+def redraw_weights(model: Model, seed: int) -> None:
+    """Replace all weights by random ones of the same shapes, in place: the control that has learnt nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.module.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if "norm" in type(module).__name__.lower():
+                parameter.data.fill_(1.0 if name == "weight" else 0.0)
+            elif name == "bias":
+                parameter.data.zero_()
+            else:
+                drawn = torch.randn(parameter.shape, generator=generator) * 0.02
+                parameter.data.copy_(drawn)

@@ -1,0 +1,1 @@
+"""What the paper prints: the only home of its numbers."""

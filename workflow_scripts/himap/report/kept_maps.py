@@ -1,0 +1,68 @@
+"""Heat maps of the image tokens that a method keeps."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from himap.decoder.bitmaps import unpacked
+from himap.report import numbers
+from himap.results import ANSWERS, Results, methods_of, scope
+
+# ---- where the kept tokens lie
+
+CIVIDIS = np.array(
+    [
+        (0, 32, 76), (0, 48, 110), (50, 72, 108), (85, 96, 110), (117, 121, 115), (149, 145, 117), (184, 172, 109),
+        (222, 203, 90), (255, 234, 70),
+    ]
+)  # fmt: skip
+MOST = 3.0  # times chance at the top of the scale
+
+
+def histograms(results: Results) -> list[dict[str, Any]]:
+    """Per model and method, how often each place of the image is still there after the last stage."""
+    parts = []
+    for model, facts in results.facts["models"].items():
+        rows, columns = facts["grid"]
+        counts: dict[str, list[np.ndarray]] = {}
+        for task in results.facts["benchmarks"]:
+            for method in methods_of(results, model, task):
+                said = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS) or []
+                last = [one["kept"][-1] for one in said if one["kept"] and one["image_tokens"] == rows * columns]
+                if last:
+                    counts.setdefault(method, []).append(unpacked(last, rows * columns))
+        main = results.facts["main_methods"]
+        ordered = sorted(counts, key=lambda one: (one not in main, main.index(one) if one in main else 0))
+        methods = [histogram(results, method, np.concatenate(counts[method]), rows, columns) for method in ordered]
+        parts.append({"model": model, "scope": scope(results.facts, model), "grid": facts["grid"], "methods": methods})
+    return parts
+
+
+def histogram(results: Results, method: str, kept: np.ndarray, rows: int, columns: int) -> dict[str, Any]:
+    """One method's map, and its kept tokens over the four quarters of the image from top to bottom."""
+    share = kept.mean(axis=0).reshape(rows, columns)
+    of_chance = share / share.mean()
+    quarters = [100 * part.sum() / share.sum() for part in np.array_split(share, 4, axis=0)]
+    return {
+        "title": results.facts["methods"][method]["title"],
+        "n": len(kept),
+        "keep": f"{100 * float(share.mean()):.3g} %",
+        "map": heat_map(of_chance),
+        "quarters": [{"text": numbers.number(one, 0), "value": float(one)} for one in quarters],
+        "most": numbers.number(float(of_chance.max())),
+    }
+
+
+def heat_map(values: np.ndarray) -> str:
+    """Values from 0 to MOST as a small PNG, a pixel per token."""
+    place = np.clip(values / MOST, 0, 1) * (len(CIVIDIS) - 1)
+    below = np.minimum(place.astype(int), len(CIVIDIS) - 2)
+    colours = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])
+    packed = io.BytesIO()
+    Image.fromarray(colours.round().astype(np.uint8)).save(packed, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"

@@ -1,0 +1,1 @@
+"""Tables: records from results, notes under them, and their printed forms."""

@@ -1,0 +1,188 @@
+"""The printed forms of a table: CSV, Markdown, LaTeX, HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from himap import benchmarks
+from himap.paper.published import has_method
+from himap.tables.notes import notes
+from himap.tables.records import (
+    NOT_JUDGED,
+    NOT_PUBLISHED,
+    beside,
+    different_costs,
+    flops_text,
+    number,
+    p_text,
+    size_text,
+)
+
+# ---- the four forms
+
+
+def digits(benchmark: str) -> int:
+    """Decimal places of a benchmark's score."""
+    return benchmarks.get(benchmark).digits
+
+
+def ours(row: pd.Series) -> str:
+    """Our value with its interval and n."""
+    if row["status"] == NOT_JUDGED:
+        return NOT_JUDGED
+    places = digits(row["benchmark"])
+    return f"{number(row['ours'], places)} [{number(row['low'], places)}, {number(row['high'], places)}]"
+
+
+def paper(row: pd.Series) -> str:
+    """Return the paper's value, with our difference where both ran alike; nothing for a method that is not the paper's."""
+    if pd.isna(row["paper"]):
+        return NOT_PUBLISHED if has_method(row["method"]) else ""
+    places = digits(row["benchmark"])
+    text = number(row["paper"], places)
+    return text if pd.isna(row["difference"]) else f"{text} ({number(row['difference'], places, sign=True)})"
+
+
+def against_vanilla(row: pd.Series) -> str:
+    """The paired difference with its interval and p value."""
+    if pd.isna(row["vs_vanilla"]):
+        return ""
+    places = digits(row["benchmark"])
+    interval = ", ".join(number(row[key], places, sign=True) for key in ("vs_vanilla_low", "vs_vanilla_high"))
+    return f"{number(row['vs_vanilla'], places, sign=True)} [{interval}], p {p_text(row['p_value'], row['least_p'])}"
+
+
+def cost_texts(cells: pd.DataFrame) -> tuple[str, str]:
+    """Return TFLOPs and ratio of a row, each with the paper's where it prints one."""
+    flops, ratios = [], []
+    for kind, row in different_costs(cells):
+        flops.append(flops_text(row["tflops"]) + beside(kind, row["paper_tflops"], ""))
+        ratios.append(f"{row['ratio']:.1f} %" + beside(kind, row["paper_ratio"], " %"))
+    return "; ".join(flops), "; ".join(ratios)
+
+
+def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
+    """Header, and per model the rows, of the forms that people read."""
+    names = settings["benchmark_order"]
+    titles = [benchmarks.get(name).title for name in names]
+    header = ["method", "TFLOPs", "ratio"] + [
+        f"{title} {part}" for title in titles for part in ("ours", "paper", "vs vanilla", "n")
+    ]
+    groups = []
+    for model in settings["models"]:
+        rows = []
+        for method in settings["methods"]:
+            cells = frame[(frame["model"] == model) & (frame["method"] == method["name"])].set_index(
+                "benchmark", drop=False
+            )
+            if cells.empty:
+                continue
+            row = [method["title"], *cost_texts(cells)]
+            for name in names:
+                cell = cells.loc[name]
+                row += [ours(cell), paper(cell), against_vanilla(cell), size_text(cell)]
+            rows.append(row)
+        groups.append((model, rows))
+    return header, groups
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """All records, full precision kept to six digits."""
+    return frame.to_csv(index=False, float_format="%.6g")
+
+
+def as_markdown(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """A Markdown page."""
+    header, groups = view(frame, settings)
+    lines = [f"# {settings['title']}", ""]
+    for model, rows in groups:
+        lines += [f"## {model}", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        lines.append("")
+    return "\n".join(lines + [f"- {note}" for note in notes(settings, frame)]) + "\n"
+
+
+LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$"}
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    text = text.replace("\\", r"\textbackslash ")
+    return "".join(LATEX.get(character, character) for character in text).replace("~", r"\textasciitilde ")
+
+
+def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """A booktabs table: per benchmark ours, the paper's value and the paired difference."""
+    names = settings["benchmark_order"]
+    header, groups = view(frame, settings)
+    titles = [benchmarks.get(name).title for name in names]
+    lines = [
+        "% needs \\usepackage{booktabs,graphicx}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{latex(settings['title'])}}}",
+        f"\\label{{tab:{settings['name'].replace('_', '-')}}}",
+        "\\resizebox{\\linewidth}{!}{%",
+        "\\begin{tabular}{lrr" + "lllr" * len(names) + "}",
+        "\\toprule",
+        " & & " + "".join(f" & \\multicolumn{{4}}{{c}}{{{latex(title)}}}" for title in titles) + r" \\",
+        "method & TFLOPs & ratio" + " & ours & paper & vs vanilla & $n$" * len(names) + r" \\",
+    ]
+    for model, rows in groups:
+        lines += ["\\midrule", f"\\multicolumn{{{len(header)}}}{{l}}{{{latex(model)}}} \\\\"]
+        lines += [" & ".join(latex(cell) for cell in row) + r" \\" for row in rows]
+    lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip\\footnotesize"]
+    return "\n".join([*lines, *(f"{latex(note)}\\par" for note in notes(settings, frame)), "\\end{table}"]) + "\n"
+
+
+STYLE = """
+:root { color-scheme: light dark; --line: #767676; --soft: #f2f4f7; --text: #1b1b1b; --back: #ffffff; }
+@media (prefers-color-scheme: dark) { :root { --line: #9a9a9a; --soft: #22262b; --text: #ececec; --back: #14171a; } }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; color: var(--text); background: var(--back); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; margin: 0 0 1rem; }
+caption { text-align: left; font-weight: 600; padding: .4rem 0; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { background: var(--soft); }
+"""
+
+
+def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """A page that needs nothing else: one table per model."""
+    names = settings["benchmark_order"]
+    _, groups = view(frame, settings)
+    top = "".join(f'<th colspan="4" scope="colgroup">{escape(benchmarks.get(name).title)}</th>' for name in names)
+    below = "".join(f'<th scope="col">{part}</th>' for _ in names for part in ("ours", "paper", "vs vanilla", "n"))
+    head = (
+        '<thead><tr><th rowspan="2" scope="col">method</th><th rowspan="2" scope="col">TFLOPs</th>'
+        f'<th rowspan="2" scope="col">ratio</th>{top}</tr><tr>{below}</tr></thead>'
+    )
+    tables = []
+    for model, rows in groups:
+        body = "".join(
+            f'<tr><th scope="row">{escape(row[0])}</th>'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+            + "</tr>"
+            for row in rows
+        )
+        tables.append(
+            f'<div class="scroll"><table><caption>{escape(model)}</caption>{head}<tbody>{body}</tbody></table></div>'
+        )
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes(settings, frame))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(settings["title"])}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><h1>{escape(settings['title'])}</h1>{''.join(tables)}<ul>{listed}</ul></body></html>\n"
+    )
+
+
+def forms(frame: pd.DataFrame, settings: dict[str, Any]) -> dict[str, str]:
+    """The four forms by file ending."""
+    return {
+        "csv": as_csv(frame),
+        "tex": as_latex(frame, settings),
+        "md": as_markdown(frame, settings),
+        "html": as_html(frame, settings),
+    }

@@ -1,0 +1,63 @@
+"""The notes under a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from himap.costs.printed import prints, unexplained
+from himap.paper.published import inconsistencies
+from himap.tables.records import MINI, NOT_JUDGED, OTHER_MODEL, REFERENCE_ROW, references, unreadable
+
+
+def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know."""
+    lines = [
+        "Ours with the 95 % interval, in which questions about one picture count as one draw; against vanilla: paired difference on the "
+        "same samples, its interval and p value, with the least possible one where few pictures differ (docs/statistics.md).",
+        "TFLOPs and ratio by the paper's formula on image tokens (multiply-accumulates); in the CSV also over the whole prompt and as "
+        "counted on a real run. Layers count from 0.",
+    ]
+    if (frame["why"] == MINI).any() and "benchmarks" in settings:
+        lines.insert(0, "Mini world: it shows the method at work, not the paper's numbers.")
+    if frame["why"].isin([MINI, OTHER_MODEL]).any():
+        lines.append(
+            f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "
+            "stands as a reference, without difference or verdict."
+        )
+    lines += references(frame)
+    if (frame["status"] == NOT_JUDGED).any():
+        lines.append("Not judged: answers were generated, and no judge is configured.")
+    lines += unreadable(frame)
+    lines += borrowed(settings["name"], frame)
+    lines += [f"In the paper: {what}." for what in inconsistencies(settings["name"])]
+    return lines + unexplained_flops(settings["name"], frame)
+
+
+def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
+    """Which of the paper's values stand in another of its tables."""
+    others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
+    lines: dict[str, list[str]] = {}
+    for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():
+        lines.setdefault(", ".join(titles), []).append(str(source).replace("table", "Table "))
+    return [
+        f"The paper's values of {titles} are from its {' and '.join(sources)}." for titles, sources in lines.items()
+    ]
+
+
+def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
+    """Per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
+    lines = []
+    compared = frame[~frame["why"].isin([MINI, OTHER_MODEL]) & frame["paper_tflops"].notna()]
+    for model, own in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
+        pairs = []
+        for row in own.to_dict("records"):
+            if not prints(row["tflops"], row["paper_tflops"], 2):
+                key = (table, row["method"], row["paper_tflops"])
+                near = [one.nearest for one in unexplained() if (one.table, one.method, one.printed) == key]
+                hint = f"; nearest setting: {near[0]}" if near else ""
+                pairs.append(f"{row['title']} {row['tflops']:.2f} (printed {row['paper_tflops']:g}{hint})")
+        if pairs:
+            lines.append(f"{model}, TFLOPs by the formula that do not give the printed ones: {', '.join(pairs)}.")
+    return lines

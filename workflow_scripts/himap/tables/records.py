@@ -1,0 +1,182 @@
+"""Tables as data and in four forms: one record per cell, then CSV, LaTeX (booktabs), Markdown and self-contained HTML.
+
+A record holds ours, the paper's value, the difference, n, the 95 % interval and, against the unpruned model on the same
+samples, the paired difference with its p value. What the paper does not give says so; where model, data or protocol are
+not the paper's, its value stands as a reference with the reason, without difference or verdict.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from himap import benchmarks
+from himap.benchmarks import _base
+from himap.files import read_json
+from himap.paper.published import table_value, unlike
+
+MAIN_TABLES = ("table1", "table2", "table3", "table4")
+REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
+NOT_PUBLISHED, NOT_JUDGED, REFERENCE = "not published", "not judged", "reference only"
+MINI, OTHER_MODEL = "the embedded world is not the paper's data", "the model is none of the paper's"
+FEW = 0.001  # a test of few pictures, whose p value cannot come below this, says so
+KINDS = {"qa": "questions", "caption": "captions", "open": "open answers"}
+COLUMNS = (
+    "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "pictures", "paper", "difference",
+    "vs_vanilla", "vs_vanilla_low", "vs_vanilla_high", "p_value", "least_p", "test", "tflops", "ratio", "ratio_prompt",
+    "ratio_measured", "paper_tflops", "paper_ratio", "paper_source", "status", "why", "unreadable", "verdicts",
+)  # fmt: skip
+
+
+def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
+    """One row per model, method and benchmark of a table."""
+    rows = []
+    for model, facts in settings["models"].items():
+        costs = {kind: pd.read_csv(Path(results) / "flops" / model / f"{kind}.csv") for kind in facts["kinds"]}
+        for name in settings["benchmark_order"]:
+            column = settings["benchmarks"][name]
+            for method in settings["methods"]:
+                folder = Path(results) / "evaluation" / model / name
+                row = {"model": model, "method": method["name"], "title": method["title"], "benchmark": name}
+                row["kind"] = column["kind"]
+                row |= cost_of(costs[column["kind"]], method["name"])
+                row |= paper_of(settings["name"], facts["published"], method["name"], name)
+                row |= score_of(folder, method["name"], column["scored"], benchmarks.get(name))
+                row["why"] = reason(facts["published"], name, column, row["n"])
+                if not row["why"] and row["ours"] is not None and row["paper"] is not None:
+                    row["difference"] = row["ours"] - row["paper"]
+                row["status"] = row.get("status") or (REFERENCE if row["why"] else "compared")
+                rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def reason(published: str | None, benchmark: str, column: dict[str, Any], n: int) -> str:
+    """Return why a cell is not compared with the paper's; empty where it is."""
+    if column["source"] == "mini":
+        return MINI
+    return unlike(benchmark, column["asked"], n) if published else OTHER_MODEL
+
+
+def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
+    """TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
+    own = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
+    share = {name: 100 * float(own[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in own}
+    return {
+        "tflops": float(own["paper"]["flops"]) / 1e12,
+        "ratio": share["paper"],
+        "ratio_prompt": share.get("prompt"),
+        "ratio_measured": share.get("measured"),
+    }
+
+
+def paper_of(table: str, published: str | None, method: str, benchmark: str) -> dict[str, Any]:
+    """The paper's values for a cell: from its own table, else from one of the main tables."""
+    model = published or REFERENCE_ROW
+    found: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
+    for source in dict.fromkeys((table, *MAIN_TABLES)):
+        if (value := table_value(source, model, method, benchmark)) is not None:
+            found["paper"] = value
+            found["paper_tflops"] = table_value(source, model, method, "tflops")
+            found["paper_ratio"] = table_value(source, model, method, "ratio")
+            found["paper_source"] = source
+            break
+    return found
+
+
+def score_of(folder: Path, method: str, scored: bool, benchmark: _base.Benchmark) -> dict[str, Any]:
+    """Score, interval, n, and the paired comparison with the unpruned model if that was run too."""
+    row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
+    if not scored:
+        lines = (folder / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
+        count = len([line for line in lines if line])
+        return row | {"n": count, "pictures": count, "status": NOT_JUDGED}
+    score = read_json(folder / method / "score.json")
+    row |= {"ours": score["headline"], "n": score["n"], "pictures": score["pictures"]}
+    row |= dict(zip(("low", "high"), score["interval"], strict=True))
+    if benchmark.judged:
+        row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}
+    reference = folder / "vanilla" / "per_sample.parquet"
+    if method != "vanilla" and reference.is_file():
+        pair = [pd.read_parquet(path) for path in (reference, folder / method / "per_sample.parquet")]
+        against = benchmarks.compare(benchmark, *pair)
+        row |= {"vs_vanilla": against.difference, "p_value": against.p_value, "least_p": against.least}
+        row["test"] = against.test
+        row |= dict(zip(("vs_vanilla_low", "vs_vanilla_high"), against.interval, strict=True))
+    return row
+
+
+def number(value: Any, places: int = 1, sign: bool = False) -> str:
+    """A number as a cell shows it; nothing for what is missing."""
+    if value is None or pd.isna(value):
+        return ""
+    return f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
+
+
+def p_text(value: float, least: float = 0.0) -> str:
+    """Return a p value with two digits that count, and the least that so few pictures can give."""
+    shown = "< 0.001" if value < 0.001 else f"= {value:.2g}"
+    if least == 1:
+        return f"{shown} (no answer differs)"
+    return f"{shown} (least possible {least:.2g})" if least >= FEW else shown
+
+
+def size_text(row: pd.Series) -> str:
+    """Return how many samples a cell rests on, and on how many pictures where several share one."""
+    n, pictures = int(row["n"]), int(row["pictures"])
+    return f"{n} ({pictures} picture{'s' * (pictures > 1)})" if pictures < n else str(n)
+
+
+def flops_text(value: float) -> str:
+    """TFLOPs; small models in GFLOPs, said so."""
+    return f"{value:.2f}" if value >= 0.1 else f"{1000 * value:.2f} G"
+
+
+def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    """A method's costs beside its cells: one, or where its schedule differs with the kind of task one for each, named."""
+    firsts = cells.drop_duplicates(["tflops", "ratio"])
+    kinds = [
+        cells[(cells["tflops"] == row["tflops"]) & (cells["ratio"] == row["ratio"])] for _, row in firsts.iterrows()
+    ]
+    named = [", ".join(KINDS.get(kind, kind) for kind in dict.fromkeys(own["kind"])) for own in kinds]
+    return [(name if len(named) > 1 else "", with_printed(own)) for name, own in zip(named, kinds, strict=True)]
+
+
+def with_printed(cells: pd.DataFrame) -> pd.Series:
+    """Return the first of some cells of one cost, with the paper's cost from whichever cell has it."""
+    row = cells.iloc[0].copy()
+    for key in ("paper_tflops", "paper_ratio"):
+        printed = cells[key].dropna()
+        row[key] = printed.iloc[0] if len(printed) else float("nan")
+    return row
+
+
+def beside(kind: str, printed: float, unit: str) -> str:
+    """Return what stands in brackets behind a cost: the kind of task where costs differ, and what the paper prints."""
+    parts = [kind] if kind else []
+    parts += [f"paper {printed:g}{unit}"] if pd.notna(printed) else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def unreadable(frame: pd.DataFrame) -> list[str]:
+    """Return a line on the verdicts of a judge that could not be read, if there are any."""
+    if "unreadable" not in frame:  # a CSV of an earlier version
+        return []
+    cells = [
+        f"{benchmarks.get(row['benchmark']).title}, {row['model']}, {row['title']}: {unreadable_text(row)}"
+        for row in frame[pd.to_numeric(frame["unreadable"]) > 0].to_dict("records")
+    ]
+    return [f"Verdicts of the judge that could not be read are left out: {'; '.join(cells)}."] if cells else []
+
+
+def unreadable_text(row: Any) -> str:
+    """Return how many of a cell's verdicts could not be read, and of how many."""
+    return f"{int(row['unreadable'])} of {int(row['verdicts'])}"
+
+
+def references(frame: pd.DataFrame) -> list[str]:
+    """Return per benchmark of the paper why its values stand as a reference only."""
+    own = frame[frame["paper"].notna() & frame["why"].fillna("").ne("") & ~frame["why"].isin([MINI, OTHER_MODEL])]
+    pairs = own[["benchmark", "why"]].drop_duplicates().itertuples(index=False, name=None)
+    return [f"{benchmarks.get(task).title}: the paper's values are a reference only, as {why}." for task, why in pairs]

@@ -1,0 +1,312 @@
+"""How fast and how large: python -m himap.tools.bench [--dims mini|7b|13b|L,d,heads,m] [--device cuda] [--out FILE].
+
+Random weights, one prompt of one image. Everything is timed in turns within one run and the median of the rounds
+counts; what matters are the ratios. Beside each arm stands a naive one, written in the way of the release. The ideal
+speed-up is the number of tokens of the whole prompt over its average over the layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from himap.costs.formulas import ideal_speedup, keep_count
+from himap.files import write_json
+from himap.models.sizes import Dims
+from himap.workflow.jobs.script import run
+
+if TYPE_CHECKING:
+    import torch
+
+    from himap.decoder.tokens import Rows
+
+DIMS = {
+    "mini": Dims(12, 128, 4, 4, 32, 384, 1024, 144),
+    "7b": Dims(32, 4096, 32, 32, 128, 11008, 32064, 576),
+    "13b": Dims(40, 5120, 40, 40, 128, 13824, 32064, 576),
+}
+PARTS = ("prefill", "answer", "sweep", "saliency")
+SYSTEM_TOKENS = 35
+SWEEP_FLOWS = ("img2txt", "img2img", "random")
+TARGET = 7
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dims", default="16,768,12,2048", help="mini, 7b, 13b, or L,d,heads,m (default: %(default)s)")
+    parser.add_argument("--text-tokens", type=int, default=95, help="system and instruction tokens (default: 95)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", default=",".join(PARTS), help="which of %(default)s")
+    parser.add_argument("--new-tokens", type=int, default=8, help="tokens of a full answer")
+    parser.add_argument(
+        "--naive-points", type=int, default=3, help="naive sweep runs measured; their median stands for all"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
+    arguments = parser.parse_args(argv)
+    sizes = read_dims(arguments.dims)
+    parts = arguments.parts.split(",")
+    if not set(parts) <= set(PARTS):
+        raise ValueError(f"--parts: {arguments.parts!r}; allowed: {', '.join(PARTS)}")
+    bench = Bench(sizes, arguments)
+    if bench.model.device.type == "cpu" and sys.platform != "linux":
+        print("Peak memory of the processor is read on Linux only; peak_mb stays empty.", file=sys.stderr)
+    figures = {"machine": describe_machine(bench), "settings": vars(arguments) | {"layers": sizes.layers}}
+    for part in parts:
+        figures[part] = getattr(bench, part)()
+        print_table(part, figures[part])
+    if arguments.out:
+        write_json(Path(arguments.out), figures)
+
+
+def read_dims(text: str) -> Dims:
+    """Named sizes, or layers, width, heads and feed-forward width with LLaVA's 576 image tokens."""
+    if text in DIMS:
+        return DIMS[text]
+    try:
+        layers, width, heads, ffn = (int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--dims: {text!r} is neither {', '.join(DIMS)} nor four numbers L,d,heads,m") from None
+    return Dims(layers, width, heads, heads, width // heads, ffn, 32064, 576)
+
+
+class Bench:
+    """One random model and one prompt, and what is measured on them."""
+
+    def __init__(self, sizes: Dims, arguments: argparse.Namespace):
+        import torch
+
+        from himap.models.families.llava import random_model
+        from himap.models.loading import DTYPES
+
+        self.rounds, self.new_tokens, self.points = arguments.rounds, arguments.new_tokens, arguments.naive_points
+        self.sizes = sizes
+        self.model = random_model(sizes, dtype=DTYPES[arguments.dtype], device=arguments.device)
+        self.model.end_ids = frozenset()  # every answer is as long as asked for
+        side, n_text = 14 * sizes.grid[0], arguments.text_tokens
+        generator = torch.Generator().manual_seed(0)
+        self.pixels = torch.randn(1, 3, side, side, generator=generator).to(arguments.device, self.model.dtype)
+        text = torch.randint(3, sizes.vocab - 1, (n_text,), generator=generator).tolist()
+        self.ids = [*text[:SYSTEM_TOKENS], self.model.image_token_id, *text[SYSTEM_TOKENS:]]
+        self.prompt = self.embed()
+        deep = max(3, min(8, sizes.layers * 2 // 3))
+        self.methods: dict[str, list[dict[str, Any]]] = {
+            "vanilla": [],
+            "fastv": [{"layer": 2, "keep": 0.5, "criterion": "last_token_attention"}],
+            "himap": [
+                {"layer": 2, "keep": 0.5, "criterion": "instruction_attention"},
+                {"layer": deep, "keep": 0.125, "criterion": "image_attention"},
+            ],
+        }
+        self.n_image, self.n_text = sizes.tokens_per_image, n_text
+
+    def embed(self) -> Rows:
+        """Vision tower, projector and embedding."""
+        return self.model.embed([self.ids], [self.model.encode_images(self.pixels)])
+
+    def ideal(self, name: str) -> float:
+        """The speed-up that the token average promises."""
+        return ideal_speedup(self.sizes, self.methods[name], n_image=self.n_image, n_text=self.n_text)
+
+    def prefill(self) -> dict[str, Any]:
+        """Decoder and head over the prompt; no vision tower."""
+        import torch
+
+        from himap.decoder.cache import Cache
+        from himap.decoder.generation import next_token_logits
+        from himap.decoder.loop import forward
+        from himap.pruning.intervention import Pruning
+
+        def arm(stages: list[dict[str, Any]]) -> Callable[[], Any]:
+            def call() -> Any:
+                with torch.no_grad():
+                    pruning = Pruning(self.model, stages, self.prompt, [0])
+                    return next_token_logits(self.model, forward(self.model, self.prompt, Cache(), [pruning]))
+
+            return call
+
+        found = self.in_turns({name: arm(stages) for name, stages in self.methods.items()})
+        base = found["vanilla"]["seconds"]
+        for name in ("fastv", "himap"):
+            speedup = base / found[name]["seconds"]
+            found[name] |= {"speedup": speedup, "ideal": self.ideal(name), "share_of_ideal": speedup / self.ideal(name)}
+        return found
+
+    def answer(self) -> dict[str, Any]:
+        """Vision tower, prefill and all tokens of an answer; ours with a cache, the naive ones without."""
+        from himap.decoder.generation import generate
+        from himap.pruning.intervention import Pruning
+        from himap.tools import release_baseline
+
+        def ours(stages: list[dict[str, Any]]) -> Callable[[], Any]:
+            def call() -> Any:
+                prompt = self.embed()
+                return generate(self.model, prompt, self.new_tokens, [Pruning(self.model, stages, prompt, [0])])
+
+            return call
+
+        ranks = [(stage["layer"], keep_count(stage["keep"], self.n_image)) for stage in self.methods["himap"]]
+        arms = {name: ours(stages) for name, stages in self.methods.items()}
+        for name, stages_of in (("naive vanilla", []), ("naive himap", ranks)):
+            arms[name] = lambda ranks=stages_of: release_baseline.answer(  # type: ignore[misc]
+                self.model, self.ids, self.pixels, self.new_tokens, ranks=ranks
+            )
+        found = self.in_turns(arms)
+        found["himap"]["times_faster_than_naive_himap"] = found["naive himap"]["seconds"] / found["himap"]["seconds"]
+        found["himap"]["speedup_over_vanilla"] = found["vanilla"]["seconds"] / found["himap"]["seconds"]
+        return found
+
+    def sweep(self) -> dict[str, Any]:
+        """All layers and flows, cut from the layer on as the release does; two tokens each, vision tower included."""
+        from himap.experiments.disruption import make_cut, run_undisturbed, sweep
+        from himap.tools import release_baseline
+
+        layers = range(self.sizes.layers)
+
+        def ours() -> Any:
+            clean = run_undisturbed(self.model, self.embed(), 2)
+            return list(sweep(self.model, clean, list(layers), SWEEP_FLOWS, ["suffix"], new_tokens=2))
+
+        def one(number: int) -> Callable[[], Any]:
+            flow, layer = SWEEP_FLOWS[number % 3], (number * 7 + 3) % self.sizes.layers
+            cut = make_cut(flow, layer, "suffix", self.sizes.layers)
+            return lambda: release_baseline.disrupted_answer(self.model, self.ids, self.pixels, self.prompt, cut, 2)
+
+        arms: dict[str, Callable[[], Any]] = {"ours": ours}
+        arms |= {f"naive run {number}": one(number) for number in range(self.points)}
+        measured = self.in_turns(arms)
+        runs = len(layers) * len(SWEEP_FLOWS)
+        each = [measured[f"naive run {number}"] for number in range(self.points)]
+        estimate = runs * statistics.median(one["seconds"] for one in each)
+        return {
+            "ours": measured["ours"] | {"times_faster_than_naive": estimate / measured["ours"]["seconds"]},
+            "naive": {
+                "seconds": estimate,
+                "peak_mb": max((one["peak_mb"] for one in each if one["peak_mb"] is not None), default=None),
+                "runs": runs,
+                "runs_measured": self.points,
+            },
+        }
+
+    def saliency(self) -> dict[str, Any]:
+        """Ours gives both definitions as block sums; the naive arm the released maps only."""
+        from himap.experiments.saliency import saliency
+        from himap.tools import release_baseline
+
+        found = self.in_turns(
+            {
+                "ours": lambda: saliency(self.model, self.prompt, TARGET),
+                "naive": lambda: release_baseline.saliency(self.model, self.prompt, TARGET),
+            }
+        )
+        found["ours"] |= {
+            "times_faster_than_naive": found["naive"]["seconds"] / found["ours"]["seconds"],
+            "share_of_naive_peak": share(found["ours"]["peak_mb"], found["naive"]["peak_mb"]),
+        }
+        return found
+
+    def in_turns(self, arms: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Median seconds of each arm over the rounds, and the most memory it took beyond the loaded model."""
+        from himap.experiments.latency import now
+
+        device = self.model.device
+        peaks = {name: peak_memory(call, device) for name, call in arms.items()}  # also warms up
+        seconds: dict[str, list[float]] = {name: [] for name in arms}
+        for _ in range(self.rounds):
+            for name, call in arms.items():
+                begin = now(device)
+                call()
+                seconds[name].append(now(device) - begin)
+        return {
+            name: {
+                "seconds": statistics.median(times),
+                "fastest": min(times),
+                "slowest": max(times),
+                "peak_mb": peaks[name],
+            }
+            for name, times in seconds.items()
+        }
+
+
+def share(part: float | None, whole: float | None) -> float | None:
+    """Return a quotient of two readings, None where either could not be taken."""
+    return part / whole if part is not None and whole else None
+
+
+def peak_memory(call: Callable[[], Any], device: torch.device) -> float | None:
+    """Return the megabytes that a call takes at its peak beyond what was held before it; None where they cannot be read."""
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    if sys.platform != "linux":
+        call()
+        return None
+    give_back_free_memory()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of resident memory starts anew
+    before = resident("VmRSS")
+    call()
+    return max(0.0, (resident("VmHWM") - before) / 1e6)
+
+
+def give_back_free_memory() -> None:
+    """Return freed heap to the system, so that an arm's own allocations show in resident memory."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def resident(field: str) -> int:
+    """Bytes of resident memory of this process, now (VmRSS) or at its peak (VmHWM)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}; memory is measured on Linux only")
+
+
+def describe_machine(bench: Bench) -> dict[str, Any]:
+    """What the figures were taken on."""
+    import torch
+    import transformers
+
+    cuda = bench.model.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(bench.model.device) if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "parameters": sum(parameter.numel() for parameter in bench.model.module.parameters()),
+    }
+
+
+def print_table(title: str, rows: dict[str, dict[str, Any]]) -> None:
+    """A part's figures, one arm a line."""
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    print(f"\n{title}")
+    print(" ".join([f"{'arm':<16}", *(f"{column:>{max(10, len(column))}}" for column in columns)]))
+    for name, row in rows.items():
+        cells = (f"{_cell(row.get(column)):>{max(10, len(column))}}" for column in columns)
+        print(" ".join([f"{name:<16}", *cells]))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    run(main)

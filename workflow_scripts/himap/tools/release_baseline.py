@@ -1,0 +1,99 @@
+"""The release's way of doing things, written anew as the arm that benchmarks compare with. Nothing else uses it.
+
+Eager attention that returns the maps of all layers, no cache (every generated token runs the vision tower and the whole
+text again), logits at every position, one forward pass per layer and flow, saliency by one backward pass through all
+layers' maps with gradients of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from himap.decoder.attention import attention_weights, share_heads
+from himap.decoder.loop import finish, project
+from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows, join_rows, new_rows
+from himap.experiments.disruption import Cut, Disruption
+
+if TYPE_CHECKING:
+    from himap.models.model import Model
+
+
+def run_text(
+    model: Model,
+    rows: Rows,
+    *,
+    ranks: Sequence[tuple[int, int]] = (),
+    disruption: Disruption | None = None,
+    ones: bool = False,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Logits [1, T, vocabulary], all attention maps, and with `ones` the masks of ones whose gradients are wanted.
+
+    `ranks` holds (layer, count) of the two pruning stages: by attention from instruction tokens, then from image tokens.
+    """
+    maps: list[Tensor] = []
+    masks: list[Tensor] = []
+    for index, layer in enumerate(model.layers):
+        for number, (stage, count) in enumerate(ranks):
+            if index == stage:
+                rows = _prune(rows, maps[-1], count, by=INSTRUCTION if number == 0 else IMAGE)
+        length = rows.hidden.shape[1]
+        rotary = model.rotary(rows.hidden, rows.positions)
+        queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), rotary)
+        keys, values = share_heads(keys, queries.shape[1]), share_heads(values, queries.shape[1])
+        seen = torch.ones(1, length, length, dtype=torch.bool, device=keys.device).tril()
+        cut = disruption.cut(index, rows, rows.positions, rows.groups) if disruption else None
+        weights = attention_weights(queries, keys, layer.self_attn.scaling, seen if cut is None else seen & ~cut)
+        weights = weights.to(values.dtype)
+        if ones:
+            masks.append(torch.ones_like(weights, requires_grad=True))
+            weights = weights * masks[-1]
+        maps.append(weights)
+        rows = rows.with_hidden(finish(layer, rows.hidden, weights @ values))
+    return model.head(model.norm(rows.hidden)).float(), maps, masks
+
+
+def _prune(rows: Rows, attention: Tensor, count: int, by: int) -> Rows:
+    """Keep the `count` image tokens that the tokens of one group attend to most."""
+    is_image = rows.groups == IMAGE
+    received = (attention.mean(dim=1) * (rows.groups == by)[:, :, None]).sum(dim=1)
+    best = received.masked_fill(~is_image, float("-inf")).topk(count, dim=1).indices
+    keep = ~is_image
+    keep[0, best[0]] = True
+    return rows.select(keep)
+
+
+@torch.no_grad()
+def answer(model: Model, ids: list[int], pixels: Tensor, new_tokens: int, **how: Any) -> list[int]:
+    """Greedy tokens without a cache: tower, projector and the whole text for each of them."""
+    generated: list[int] = []
+    for _ in range(new_tokens):
+        rows = model.embed([ids], [model.encode_images(pixels)])
+        if generated:
+            tokens = torch.tensor([generated], device=rows.hidden.device)
+            positions = rows.positions[:, -1:] + 1 + torch.arange(len(generated), device=tokens.device)[None]
+            rows = join_rows(rows, new_rows(model.embed_tokens(tokens), positions))
+        generated.append(int(run_text(model, rows, **how)[0][0, -1].argmax()))
+    return generated
+
+
+def disrupted_answer(
+    model: Model, ids: list[int], pixels: Tensor, prompt: Rows, cut: Cut, new_tokens: int
+) -> list[int]:
+    """One run of a sweep: one layer, one flow."""
+    return answer(model, ids, pixels, new_tokens, disruption=Disruption([cut], prompt, [0]))
+
+
+def saliency(model: Model, rows: Rows, target: int) -> list[Tensor]:
+    """The released maps of all layers [H, T, T]: |A · gradient of the mask of ones|."""
+    model.module.requires_grad_(True)
+    model.module.zero_grad()
+    logits, maps, masks = run_text(model, rows, ones=True)
+    torch.nn.functional.cross_entropy(logits[:, -1], torch.tensor([target], device=logits.device)).backward()
+    found = [(a * mask.grad).detach().abs()[0] for a, mask in zip(maps, masks, strict=True) if mask.grad is not None]
+    model.module.zero_grad()
+    model.module.requires_grad_(False)
+    return found

@@ -1,0 +1,187 @@
+"""Results that are not what their jobs wrote: noticed by checksum at a run's start and end, set aside, and made again.
+
+A job notes the checksums of its outputs before it ends (`himap.notes`). A file without such a note is taken as it is.
+
+Whoever is made again and comes out the same gets its old time back: what was made from it is still good. Snakemake cannot
+see that while it runs, as it plans all of a run's jobs at its start. So results that are lost, but whose products are
+there, are made in a run of their own before the others.
+
+Where that fails, Snakemake would not miss a lost file whose products are there. So what was made from an output that was
+altered, or that had to be made anew, gets Snakemake's mark of an unfinished file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from himap.files import read_json, sha256
+from himap.notes import (
+    INCOMPLETE,
+    METADATA,
+    Checksum,
+    is_being_made,
+    note_path,
+    notes,
+    read_checksum,
+    write_checksum,
+)
+from himap.workflow.jobs.model_script import library_versions
+
+ALWAYS_READ_MB = 64  # see `execution.checksums_up_to_mb` in the config
+
+
+@dataclass(frozen=True)
+class Made:
+    """Snakemake's note of an output: when the last attempt at it began and ended, from what it was made, the job's log."""
+
+    begun: float
+    ended: float
+    inputs: tuple[str, ...]
+    logs: tuple[str, ...]
+
+
+def check(root: Path, always_read_mb: int = ALWAYS_READ_MB) -> list[str]:
+    """Set aside every output that is not what its job wrote; return these."""
+    state, always_read = root / ".snakemake", always_read_mb * 1_000_000
+    altered = []
+    for output, made in finished(root).items():
+        path = root / output
+        if not path.is_file() or is_being_made(output, state):  # what is unfinished is made again anyway
+            continue
+        known = read_checksum(output, state)
+        if known is None:
+            write_checksum(output, Checksum(*size_and_time(path), sha256(path)), state)
+        elif is_as_written(path, known, always_read):
+            settle(root, output, known, made, always_read)
+        else:
+            altered.append(output)
+            aside = set_aside_path(root, output)
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, aside)
+    return altered
+
+
+def set_aside_path(root: Path, output: str) -> Path:
+    """Return where an altered output is kept; one outside of the project has its whole path there."""
+    return root / ".snakemake" / "altered" / output.lstrip("/")
+
+
+def is_as_written(path: Path, known: Checksum, always_read: int) -> bool:
+    """Return whether a file is what its job wrote; above `always_read` bytes, its size and time may speak for it."""
+    size, time = size_and_time(path)
+    if size != known.size:
+        return False
+    return (size > always_read and time == known.time) or sha256(path) == known.sha256
+
+
+def settle(root: Path, output: str, known: Checksum, made: Made, always_read: int) -> None:
+    """Give a file that was made again and came out the same its old time back, and note the time that it has now."""
+    path = root / output
+    if known.since and known.since >= newest(root / name for name in made.inputs):  # else it would look outdated
+        os.utime(path, ns=(known.since, known.since))
+    time = path.stat().st_mtime_ns
+    if known.since or (known.size > always_read and time != known.time):  # Snakemake touches an output after its job
+        write_checksum(output, replace(known, time=time, since=None), root / ".snakemake")
+
+
+def newest(paths: Iterable[Path]) -> int:
+    """Return the latest time of those files that are there."""
+    return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Return a file's size and its time in nanoseconds."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+def lost(root: Path) -> list[str]:
+    """Return the outputs that are gone although something is there that was made from them, or from others of their job."""
+    made = finished(root)
+    needed = {name for output, product in made.items() if (root / output).exists() for name in product.inputs}
+    jobs = {made[name].logs for name in needed if name in made}  # a job is known by its log
+    return sorted(output for output, one in made.items() if one.logs in jobs and not (root / output).exists())
+
+
+def distrust(root: Path, altered: Iterable[str] = ()) -> None:
+    """Mark as unfinished what is there and was made from a lost file that was altered or had to be made anew."""
+    made = finished(root)
+    state = root / ".snakemake"
+    set_aside = set(altered)
+    gone = {output for output in made if not (root / output).exists()}
+
+    def is_outdated(output: str, product: Made) -> bool:
+        source = made[output]
+        if output in set_aside or is_being_made(output, state) or source.begun > product.ended:
+            return True  # a later attempt did not finish
+        names = [name for name in source.inputs if name in made]
+        return any(is_outdated(name, source) if name in gone else made[name].begun > source.ended for name in names)
+
+    for output, product in made.items():
+        if output not in gone and any(is_outdated(name, product) for name in product.inputs if name in gone):
+            mark_unfinished(state, output)
+
+
+def mark_unfinished(state: Path, output: str) -> None:
+    """Have Snakemake make an output again, whatever it looks like."""
+    mark = note_path(state / INCOMPLETE, output)
+    if not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text("{}", encoding="utf-8")
+
+
+def finished(root: Path) -> dict[str, Made]:
+    """Return every output that a job finished, from Snakemake's notes."""
+    made = {}
+    for output, path in notes(root / ".snakemake" / METADATA):
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+            ended = float(note["endtime"])
+            begun = float(note.get("starttime") or ended)
+            made[output] = Made(begun, ended, tuple(note.get("input") or ()), tuple(note.get("log") or (output,)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return made
+
+
+def warn_of_other_versions(results: Path) -> None:
+    """Say on standard error which results were computed with other library versions than those installed now."""
+    others = other_versions(results)
+    if not others:
+        return
+    print(f"Results in {results} were computed with other library versions than those installed now:", file=sys.stderr)
+    for (library, version, installed), count in sorted(others.items()):
+        print(f"  {library} {version} ({count} result{'s' * (count > 1)}), now {installed}", file=sys.stderr)
+    print(
+        "They are kept, since versions do not make a result stale (docs/workflow.md). To compute all of them with the"
+        " versions of today: ./reproduce --forceall",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def other_versions(results: Path) -> Counter[tuple[str, str, str]]:
+    """Count the results that were computed with another version of a library: (library, their version, today's)."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    installed = {name: public(version) for name, version in library_versions().items()}
+    for path in results.rglob("*.provenance.json"):
+        try:
+            recorded = read_json(path)["versions"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not readable: no reason to stop a run
+        for name, version in recorded.items():
+            if name in installed and public(str(version)) != installed[name]:
+                found[name, public(str(version)), installed[name]] += 1
+    return found
+
+
+def public(version: str) -> str:
+    """Return a version without its local part: torch 2.13.0+cpu and 2.13.0+cu130 are one version."""
+    return version.partition("+")[0]

@@ -1,0 +1,1 @@
+"""The config: schema, defaults, checks, and its generated documentation."""

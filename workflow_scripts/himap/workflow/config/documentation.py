@@ -1,0 +1,113 @@
+"""Write schemas/config.schema.json and docs/configuration.md from the schema: python -m himap.workflow.config.documentation --write"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import types
+import typing
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+)
+
+from himap.project import ROOT
+from himap.tables.builtin import TABLES
+from himap.workflow.config.builtin import builtin_methods
+from himap.workflow.config.schema import Config, Section
+
+SCHEMA_FILE = ROOT / "schemas" / "config.schema.json"
+DOCS_FILE = ROOT / "docs" / "configuration.md"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema, for editors."""
+    found = Config.model_json_schema()
+    del found["$defs"]["Table"]["required"]  # an entry is laid over the built-in table of its name
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def documentation() -> str:
+    """docs/configuration.md: every key with its type, default and meaning, section by section."""
+    lines = [
+        "# Configuration",
+        "",
+        "Written by `python -m himap.workflow.config.documentation --write` from the classes in",
+        "`workflow_scripts/himap/workflow/config/schema.py`; do not edit by hand.",
+        "Unknown keys and keys that are given twice are refused, and all problems are listed at once before anything runs.",
+    ]
+    queue: list[type[Section]] = [Config]
+    done: list[type[Section]] = []
+    while queue:
+        section = queue.pop(0)
+        if section in done:
+            continue
+        done.append(section)
+        lines += ["", f"## {section.__name__}", "", (section.__doc__ or "").strip(), ""]
+        lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+        for name, field in section.model_fields.items():
+            default = "required" if field.is_required() else default_text(field.get_default(call_default_factory=True))
+            kind = type_text(field.annotation).replace("|", "\\|")
+            lines.append(f"| `{name}` | {kind} | {default} | {field.description} |")
+            queue += [one for one in sections_in(field.annotation) if one not in queue]
+    lines += ["", "## Built-in methods", "", "| name | title | definition |", "| --- | --- | --- |"]
+    for name, body in builtin_methods().items():
+        rest = {key: value for key, value in body.items() if key not in ("title", "about")}
+        lines.append(f"| `{name}` | {body.get('title', name)} | `{json.dumps(rest)}` |")
+    lines += ["", "## Built-in tables", "", "| name | title | benchmarks | methods |", "| --- | --- | --- | --- |"]
+    for name, body in TABLES.items():
+        cells = ", ".join(body["benchmarks"]), ", ".join(body["methods"])
+        lines.append(f"| `{name}` | {body['title']} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines) + "\n"
+
+
+def default_text(value: Any) -> str:
+    """A default as the documentation shows it."""
+    if isinstance(value, BaseModel):
+        return "see below"
+    return f"`{json.dumps(value)}`"
+
+
+def type_text(annotation: Any) -> str:
+    """A type as the documentation shows it."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if origin is Literal:
+        return " / ".join(f"`{one}`" for one in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("nothing" if one is type(None) else type_text(one) for one in arguments)
+    if origin is list:
+        return f"list of {type_text(arguments[0])}"
+    if origin is dict:
+        return f"names to {type_text(arguments[1])}"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
+    if annotation in names:
+        return names[annotation]
+    return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+
+
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The sections that a field's type mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for one in typing.get_args(annotation) for found in sections_in(one)]
+
+
+def main() -> int:
+    """Write the generated files, or print the schema."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write {SCHEMA_FILE.name} and {DOCS_FILE.name}")
+    arguments = parser.parse_args()
+    text = json.dumps(schema(), indent=1) + "\n"
+    if arguments.write:
+        SCHEMA_FILE.write_text(text, encoding="utf-8")
+        DOCS_FILE.write_text(documentation(), encoding="utf-8")
+    else:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

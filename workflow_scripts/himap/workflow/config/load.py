@@ -1,0 +1,60 @@
+"""Check what YAML gave and return a `Config`, or raise one error that lists every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+from himap.tables.builtin import TABLES
+from himap.workflow.config.builtin import builtin_methods
+from himap.workflow.config.errors import describe, foreign_keys, key_line
+from himap.workflow.config.schema import Config
+from himap.yaml_files import ConfigError, kind_of
+
+
+def load(raw: Any, name: str = "the config") -> Config:
+    """Return the checked config, built-in methods and tables laid under it. Raise one ConfigError with all problems."""
+    if not isinstance(raw, Mapping):
+        raise ConfigError([f"should hold keys and values, as in `seed: 0`, but is a {kind_of(raw)}"], name)
+    try:
+        problems = [key_line(parts, key) for parts, key in foreign_keys(raw)]
+    except RecursionError:  # an alias that holds itself
+        problems = ["is nested without end; look at its aliases (*name)"]
+    if problems:
+        raise ConfigError(problems, name)
+    from himap.workflow.config.checks import cross_checks
+
+    filled = with_builtin(raw)
+    config: Config | None = None
+    lines: dict[str, str] = {}
+    try:
+        config = Config.model_validate(filled)
+    except ValidationError as error:
+        for one in error.errors():
+            path, line = describe(one, filled)
+            lines.setdefault(path, line)
+    for path, line in cross_checks(filled, raw):
+        lines.setdefault(path, line)
+    if lines or config is None:
+        raise ConfigError([f"{path}: {line}" for path, line in lines.items()], name)
+    return config
+
+
+def with_builtin(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the built-in methods and tables laid under its own."""
+    methods, tables = raw.get("methods", {}), raw.get("tables", {})
+    filled = dict(raw)
+    if isinstance(methods, Mapping):  # a method is replaced as a whole
+        filled["methods"] = {**builtin_methods(), **methods}
+    if isinstance(tables, Mapping):  # a table key by key
+        laid = {
+            name: {**TABLES[name], **table}
+            for name, table in tables.items()
+            if name in TABLES and isinstance(table, Mapping)
+        }
+        filled["tables"] = {**TABLES, **tables, **laid}
+    return filled

@@ -1,0 +1,31 @@
+"""Sizes of a config's models, without loading them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from himap.models.sizes import Dims, checkpoint_dims, read_config
+from himap.project import ROOT
+from himap.workflow.config.schema import Model
+
+
+def dims_of(entry: Model) -> Dims:
+    """Sizes from the entry, or from the folder's config.json."""
+    if entry.dims is not None:
+        sizes = entry.dims
+        return Dims(
+            layers=sizes.layers,
+            width=sizes.width,
+            heads=sizes.heads,
+            kv_heads=sizes.kv_heads,
+            head_dim=sizes.width // sizes.heads,
+            ffn=sizes.ffn,
+            vocab=sizes.vocab,
+            tokens_per_image=sizes.image_tokens,
+        )
+    return local_dims(ROOT / str(entry.path))
+
+
+def local_dims(folder: Path) -> Dims:
+    """Sizes from a local checkpoint's config.json, without torch."""
+    return checkpoint_dims(read_config(folder))

@@ -1,0 +1,83 @@
+"""One writer for each output, and results kept one by one beside it, so that a killed job loses none that were finished."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from himap.files import write_text
+
+
+class Journal:
+    """Lines of JSON after a header with the job's key: another key, or a line that is torn or altered, does not count.
+
+    It belongs to its output's `sole_writer`. The file stays until `forget`, because a job whose output is there but
+    whose end nobody noted is started again.
+    """
+
+    def __init__(self, output: str | Path, key: str):
+        self.path = Path(f"{output}.journal")
+        self.key = key
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.done = self._read()
+        self._rewrite()
+        self.file = self.path.open("a", encoding="utf-8")
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if not self.path.is_file():
+            return {}
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+        if not lines or _parsed(lines[0]) != {"key": self.key}:
+            return {}
+        rows = (_parsed(line) for line in lines[1:])
+        return {row["row"]["sample_id"]: row["row"] for row in rows if _whole(row)}
+
+    def _rewrite(self) -> None:
+        """Start from the header and the good lines only, so that a torn line never grows into the next one."""
+        write_text(self.path, "".join([json.dumps({"key": self.key}) + "\n", *map(_line, self.done.values())]))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep one finished row; it is on its way to disk when this returns."""
+        self.done[row["sample_id"]] = dict(row)
+        self.file.write(_line(row))
+        self.file.flush()
+
+    def close(self) -> None:
+        """Stop here and leave the journal for the next start."""
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        finally:
+            self.file.close()
+
+
+def forget(output: str | Path) -> None:
+    """Drop the journal of an output that was used: nobody will make it again."""
+    Path(f"{output}.journal").unlink(missing_ok=True)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    body = json.dumps(row, ensure_ascii=False)
+    return json.dumps({"row": row, "check": _check(body)}, ensure_ascii=False) + "\n"
+
+
+def _check(body: str) -> str:
+    import zlib
+
+    return f"{zlib.crc32(body.encode()):08x}"
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _whole(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("row"), dict) or "sample_id" not in row["row"]:
+        return False
+    return row.get("check") == _check(json.dumps(row["row"], ensure_ascii=False))

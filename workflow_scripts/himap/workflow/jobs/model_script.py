@@ -1,0 +1,100 @@
+"""What the scripts that run a model share: their arguments, their settings, the model, the questions, provenance."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from himap.registry import unknown
+
+if TYPE_CHECKING:
+    from himap.benchmarks._base import Sample
+    from himap.experiments.answers import Question
+    from himap.models.model import Model
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "pillow")  # their versions can move a result
+KINDS = (".json", ".safetensors", ".bin", ".jinja", ".model", ".tiktoken")  # a checkpoint's files that decide results
+MODEL_SETTINGS: dict[str, Any] = {
+    "dtype": "float32",
+    "attention": "sdpa",
+    "template": None,
+    "image_mode": None,
+    "protocol": {},
+    "seed": 0,
+}
+
+
+def model_arguments(about: str | None, defaults: Mapping[str, Any], *, samples: bool = True) -> argparse.ArgumentParser:
+    """A parser with the arguments of every script that runs a model; its help lists the settings and their defaults."""
+    settings = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in {**MODEL_SETTINGS, **defaults}.items())
+    parser = argparse.ArgumentParser(
+        description=about,
+        epilog=f"settings (one JSON object) and their defaults:\n{settings}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder of a checkpoint, or a hub id")
+    parser.add_argument("--revision", help="revision of a hub id")
+    if samples:
+        parser.add_argument("--benchmark", required=True, help="name of the benchmark")
+        parser.add_argument("--samples", required=True, metavar="FILE", help="its samples.parquet")
+    parser.add_argument("--settings", default="{}", metavar="JSON", help="see below")
+    parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
+    parser.add_argument("--out", required=True, metavar="FILE", help="where the result is written")
+    return parser
+
+
+def parse_json(name: str, text: str) -> Any:
+    """An argument that holds JSON; what is wrong is named."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--{name}: not valid JSON ({error}): {text[:80]!r}") from error
+
+
+def read_settings(text: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with defaults filled in; an unknown one is refused with the nearest name."""
+    known = {**MODEL_SETTINGS, **defaults}
+    given = parse_json("settings", text)
+    if not isinstance(given, dict):
+        raise ValueError(f"--settings: one JSON object is needed, not {text[:80]!r}")
+    for key in given:
+        if key not in known:
+            raise unknown("setting", key, known)
+    return {**known, **given}
+
+
+def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Model:
+    """Load the model that the arguments name, onto a GPU of its own if there is one."""
+    import torch
+
+    from himap.models.loading import load
+    from himap.workflow.jobs.gpus import claim
+
+    device = arguments.device
+    if device in ("auto", "cuda"):
+        claim()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu":
+            print("no GPU is visible to this job: the processor does the work", file=sys.stderr, flush=True)
+    options = {key: settings[key] for key in ("template", "image_mode") if settings[key] is not None}
+    return load(
+        arguments.model, revision=arguments.revision, device=device, dtype=settings["dtype"],
+        attention=settings["attention"], **options,
+    )  # fmt: skip
+
+
+def question(sample: Sample, benchmark: Any, family: str, protocol: Mapping[str, Any]) -> Question:
+    """A sample as this model family is asked it."""
+    from himap.experiments.answers import Question
+
+    return Question(sample.sample_id, sample.images, benchmark.prompt(sample, family, **protocol), benchmark.name)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the installed versions of the libraries that results depend on; nothing is imported."""
+    return {name: metadata.version(name) for name in LIBRARIES}

@@ -1,0 +1,37 @@
+"""One writer for each output, across processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from himap.locks import held
+
+RUN = "HIMAP_RUN"  # in the environment of a run's jobs: the file with the latest run's number, a colon, their own run's
+
+
+@contextmanager
+def sole_writer(output: str | Path) -> Iterator[None]:
+    """From a job's start to its end: a second job for an output waits, and one of a run that was killed and replaced gives up.
+
+    Such an orphan may be at work on another node, or only just begin. While it is at work, the new run's job waits and
+    so writes last; if it comes later, it writes nothing, and without an error, at which Snakemake would remove the output.
+    """
+    with held(output, f"{Path(output).name}: another job is at work on this output; waiting for it"):
+        if is_replaced():
+            if not Path(output).exists():
+                raise ValueError(f"{output}: this job belongs to a run that a newer one replaced; nothing was done")
+            print(f"{output}: left to the newer run that replaced this job's", file=sys.stderr, flush=True)
+            raise SystemExit(0)
+        yield
+
+
+def is_replaced() -> bool:
+    """Whether another run has begun here since the one that this process belongs to; where that cannot be read, none has."""
+    latest, _, own = os.environ.get(RUN, "").rpartition(":")
+    with suppress(OSError, ValueError):
+        return bool(latest) and int(Path(latest).read_text(encoding="utf-8")) > int(own)
+    return False

@@ -1,0 +1,200 @@
+"""A hash of the code that a script really runs: its syntax tree and those of all first-party modules it imports.
+
+Comments, docstrings and layout do not count, so editing them makes nothing stale. Nothing is imported; imports inside
+functions are followed, those under `if TYPE_CHECKING:` are not. What a registry imports by name must be named as a
+further root (a benchmark's file, a criterion's file).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from himap.project import ROOT
+
+SCRIPTS = ROOT / "workflow_scripts"
+parts: dict[
+    str, dict[str, str]
+] = {}  # the modules behind each version that was computed, to say later which one changed
+
+
+@cache
+def code_version(
+    *roots: str, without: tuple[str, ...] = (), unused: tuple[str, ...] = (), folder: Path = SCRIPTS
+) -> str:
+    """Hash of the roots (`evaluate_method.py`, `himap.benchmarks.pope`) and of all that they import, 16 hex digits.
+
+    `without` names modules that are imported but not run by this job. `unused` names the parts of a declaration (the
+    keywords of the one call that a registry's file ends with) that this job does not look at, and with them the
+    functions and imports that only they need. A root `himap.plots#figure4` is this one function and what it needs.
+    """
+    digest = hashlib.sha256()
+    skipped = {file for module in without for file in module_files(module, folder)[-1:]}
+    modules = {}
+    for path, tree in sorted(trees_of(roots, skipped, unused, folder).items()):
+        modules[str(path.relative_to(folder))] = fingerprint(tree)[:8]
+        digest.update(f"{path.relative_to(folder)}\0{fingerprint(tree)}\0".encode())
+    version = digest.hexdigest()[:16]
+    parts[version] = modules
+    return version
+
+
+def trees_of(
+    roots: tuple[str, ...], skipped: set[Path], unused: tuple[str, ...], folder: Path
+) -> dict[Path, ast.Module]:
+    """The syntax trees behind the roots and all their first-party imports, transitively."""
+    entries = {root_files(root, folder)[-1]: root.partition("#")[2] for root in roots if not root.endswith(".py")}
+    queue = [path for root in roots for path in root_files(root, folder)]
+    found: dict[Path, ast.Module] = {}
+    while queue:
+        path = queue.pop()
+        if path in found or path in skipped:
+            continue
+        partly = path in entries and (unused or entries[path])
+        found[path] = used_part(path, unused, entries[path]) if partly else tree_of(path)
+        queue += imported_files(found[path], path.relative_to(folder).parent.parts, folder)
+    return found
+
+
+def root_files(root: str, folder: Path) -> list[Path]:
+    """A script's file, or a module's with the packages around it."""
+    name = root.partition("#")[0]
+    found = [folder / root] if root.endswith(".py") else module_files(name, folder)
+    last = name.removesuffix(".py").split(".")[-1].split("/")[-1]
+    if not found or not found[-1].is_file() or last not in (found[-1].stem, found[-1].parent.name):
+        raise ValueError(f"{root}: no such script or module below {folder}")
+    return found
+
+
+@cache
+def used_part(path: Path, unused: tuple[str, ...], name: str) -> ast.Module:
+    """A file's one function `name`, or its declaration without the keywords `unused`, and what that needs of the file."""
+    tree = ast.parse(path.read_bytes())
+    definitions = {name: statement for statement in tree.body for name in defined_names(statement)}
+    needed: list[ast.AST] = [statement for statement in tree.body if not defined_names(statement)]
+    if name and name not in definitions:
+        raise ValueError(f"{path}: has no {name}")
+    calls = [one for one in tree.body if isinstance(one, ast.Assign) and declares(one.value, unused)]
+    if not name and not calls:  # a file without a declaration, such as a criterion's: all of it counts
+        return tree_of(path)
+    if name:
+        needed.append(definitions[name])
+    elif isinstance(calls[-1].value, ast.Call):
+        calls[-1].value.keywords = [one for one in calls[-1].value.keywords if one.arg not in unused]
+        needed.append(calls[-1])
+    used: set[str] = set()
+    for statement in needed:  # grows while it is read
+        loaded = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        used |= loaded
+        needed += [one for name in sorted(loaded) if (one := definitions.get(name)) is not None and one not in needed]
+    for statement in needed:
+        if isinstance(statement, ast.Import | ast.ImportFrom) and defined_names(statement):
+            pairs = zip(statement.names, defined_names(statement), strict=True)
+            statement.names = [alias for alias, name in pairs if name in used or name == "annotations"]
+    return ast.Module(body=[statement for statement in tree.body if statement in needed], type_ignores=[])
+
+
+def declares(value: ast.expr, unused: tuple[str, ...]) -> bool:
+    """Whether a value is a call that gives some of these keywords."""
+    return isinstance(value, ast.Call) and any(keyword.arg in unused for keyword in value.keywords)
+
+
+def defined_names(statement: ast.stmt) -> list[str]:
+    """The names that a definition, an import or a plain assignment brings into a module."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+@cache
+def imported_files(tree: ast.Module, package: tuple[str, ...], folder: Path) -> list[Path]:
+    """The files that a module's imports run."""
+    names = dict.fromkeys(imported_names(tree, list(package)))
+    return [file for name in names for file in module_files(name, folder)]
+
+
+def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:
+    """Dotted names in all import statements below a node; `from a import b` gives both a and a.b."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            above = package[: len(package) - child.level + 1] if child.level else []
+            base = ".".join([*above, *([child.module] if child.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            for other in child.orelse:
+                yield from imported_names(other, package)
+        else:
+            yield from imported_names(child, package)
+
+
+@cache
+def module_files(name: str, folder: Path) -> list[Path]:
+    """The files that importing a dotted name runs: the __init__ of each package on the way, and the module's own."""
+    found: list[Path] = []
+    place = folder
+    for part in name.split("."):
+        place = place / part
+        if (place / "__init__.py").is_file():
+            found.append(place / "__init__.py")
+        elif place.with_suffix(".py").is_file():
+            return [*found, place.with_suffix(".py")]
+        elif not place.is_dir():
+            break
+    return found
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """A file's syntax tree; broken code is named in the error."""
+    try:
+        return ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise ValueError(f"{path}: not valid Python ({error})") from error
+
+
+@cache
+def fingerprint(tree: ast.Module) -> str:
+    """Hash of a syntax tree without docstrings, the same on every Python version for the same code."""
+    digest = hashlib.sha256()
+    stack: list[object] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.AST):
+            digest.update(type(node).__name__.encode())
+            for name, value in ast.iter_fields(node):
+                if value is None or value == [] or name in ("type_comment", "type_ignores", "kind", "ctx"):
+                    continue
+                digest.update(b"." + name.encode())
+                stack.append(without_docstring(node, value) if name == "body" else value)
+        elif isinstance(node, list):
+            digest.update(f"[{len(node)}".encode())
+            stack += reversed(node)
+        else:
+            digest.update(f"={node!r}".encode())
+    return digest.hexdigest()
+
+
+def without_docstring(node: ast.AST, body: object) -> object:
+    """The statements of a module, class or function without a leading docstring."""
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if isinstance(node, owners) and isinstance(body, list) and body and is_text(body[0]):
+        return body[1:]
+    return body
+
+
+def is_text(statement: ast.AST) -> bool:
+    """Whether a statement is a bare string."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

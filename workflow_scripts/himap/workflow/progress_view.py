@@ -1,0 +1,237 @@
+"""What a run says on the terminal: one line per finished job, each failure at once, and live what runs now.
+
+The view is told what happens by Snakemake's logger plugin (snakemake_logger_plugin_himap) and knows no Snakemake itself.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from himap.workflow.endings import is_progress, last_lines
+from himap.workflow.snakemake_log import Failure, durations, reason
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live
+
+RUNNING_SHOWN = 4
+
+
+@dataclass
+class Job:
+    """A job as the view shows it."""
+
+    rule: str
+    wildcards: Mapping[str, str]
+    log: str | None = None
+    has_output: bool = True
+    begun: float = 0.0  # by the view's clock
+    started: float = field(default_factory=time.time)
+
+    @property
+    def step(self) -> str:
+        """The step's name for people."""
+        return self.rule.replace("_", " ")
+
+    @property
+    def what(self) -> str:
+        """What the job is about: model, benchmark, method."""
+        return " · ".join(part for part in wildcard_words(self.wildcards) if part)
+
+
+def wildcard_words(wildcards: Mapping[str, str]) -> Iterable[str]:
+    """The values of a job's wildcards; a shard is named only where there are several."""
+    for name, value in wildcards.items():
+        if name == "shard":
+            shards = wildcards.get("shards", "1")
+            yield f"shard {int(value) + 1} of {shards}" if shards != "1" else ""
+        elif name != "shards":
+            yield f"layers {value}" if name == "layers" else value
+
+
+def spell(seconds: float) -> str:
+    """A duration for people: 1.2 s, 41 s, 2 min 5 s, 1 h 12 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def rules_with_output(folder: Path) -> set[str]:
+    """The rules that make files: a target such as `all` or `table1` is no job of its own to a reader."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.smk"))]
+    blocks = [block for text in texts for block in re.split(r"^(?=rule )", text, flags=re.MULTILINE)]
+    names = (re.match(r"rule (\w+):", block) for block in blocks if re.search(r"^    output:", block, re.MULTILINE))
+    return {name[1] for name in names if name}
+
+
+class Pace:
+    """How long the rest takes, judged by what jobs of the same step took, in this run and in earlier ones."""
+
+    def __init__(self, seconds: Mapping[str, list[float]]) -> None:
+        self.seconds = {rule: list(taken) for rule, taken in seconds.items()}
+        self.begun: float | None = None
+
+    def weight(self, jobs: Mapping[str, int]) -> float:
+        """Seconds of work in so many jobs of each step; a step that never ran counts as the mean of all."""
+        every = [value for taken in self.seconds.values() for value in taken] or [1.0]
+        means = {rule: sum(taken) / len(taken) for rule, taken in self.seconds.items() if taken}
+        return sum(count * max(means.get(rule, sum(every) / len(every)), 0.01) for rule, count in jobs.items())
+
+    def to_go(self, done: Mapping[str, int], left: Mapping[str, int], now: float) -> str:
+        """`about 2 min to go`, or nothing while too little is done: what was done by now tells how fast this machine is."""
+        if self.begun is None or sum(done.values()) < 3 or not sum(left.values()):
+            return ""
+        seconds = (now - self.begun) * self.weight(left) / self.weight(done)
+        if seconds < 60:
+            return "less than 1 min to go"
+        minutes = round(seconds / 60)
+        return f"about {minutes} min to go" if minutes < 60 else f"about {minutes // 60} h {minutes % 60} min to go"
+
+
+class View:
+    """What a run says."""
+
+    def __init__(self, root: Path, stream: IO[str], live: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.root, self.stream, self.clock = root, stream, clock
+        self.making = rules_with_output(root / "rules")
+        self.jobs: dict[int, Job] = {}
+        self.running: dict[int, Job] = {}
+        self.left: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
+        self.total = 0
+        self.pace = Pace({})
+        self.lock = threading.RLock()
+        self.live: Live | None = self.open_live() if live else None
+
+    # ---- what happens
+
+    def planned(self, counts: Mapping[str, int]) -> None:
+        """The run begins: so many jobs of each step."""
+        self.left = Counter({rule: count for rule, count in counts.items() if rule in self.making})
+        self.total = sum(self.left.values())
+        self.pace = Pace(durations(self.root / ".snakemake"))
+        self.pace.begun = self.clock()
+        if self.total:
+            self.say(
+                f"{self.total} job{'s' if self.total > 1 else ''} to run (Snakemake's own words: -v, and .snakemake/log)"
+            )
+        if self.live:
+            self.live.start()
+            self.live.console.show_cursor(True)  # a killed run would leave the terminal without one
+
+    def described(self, number: int, job: Job) -> None:
+        """A job is about to run."""
+        with self.lock:
+            job.begun = self.clock()
+            self.jobs[number] = job
+            if job.has_output:
+                self.running[number] = job
+
+    def finished(self, number: int) -> None:
+        """A job ended well."""
+        with self.lock:
+            job = self.jobs.get(number)
+            self.running.pop(number, None)
+            if job is None or not job.has_output:
+                return
+            now = self.clock()
+            self.done[job.rule] += 1
+            self.left[job.rule] -= 1
+            self.pace.seconds.setdefault(job.rule, []).append(now - job.begun)
+            line = f"{self.count()} {self.name(job):<62} {spell(now - job.begun):>11}"
+            self.say(f"{line}   {self.to_go()}".rstrip())
+
+    def failed(self, number: int, failure: Failure) -> None:
+        """A job failed: which, why, and where it says more."""
+        with self.lock:
+            job = self.jobs.get(number) or Job(failure.rule, {})
+            self.running.pop(number, None)
+            self.say(
+                f"FAILED {self.name(job).rstrip()}   after {spell(self.clock() - job.begun)}\n"
+                f"    reason: {reason(replace(failure, begun=int(job.started)), self.root)}\n"
+                f"    log: {failure.log or job.log or 'none'}",
+                style="bold red",
+            )
+
+    def stopped(self, number: int) -> None:
+        """A job was ended by the interrupt of the run."""
+        with self.lock:
+            self.running.pop(number, None)
+
+    def repeated(self, number: int) -> None:
+        """A job that failed is to be tried again."""
+        job = self.jobs.get(number)
+        self.say(f"    trying again: {self.name(job).rstrip() if job else f'job {number}'}")
+
+    def say(self, text: str, style: str = "") -> None:
+        """One permanent message, above the bar where there is one."""
+        if self.live:
+            from rich.text import Text
+
+            self.live.console.print(Text(text, style=style), soft_wrap=True, highlight=False)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """The run is over; the bar goes, the lines stay."""
+        if self.live:
+            self.live.stop()
+
+    # ---- how it looks
+
+    def count(self) -> str:
+        """[ 37/423]"""
+        width = len(str(self.total))
+        return f"[{sum(self.done.values()):>{width}}/{self.total}]"
+
+    def name(self, job: Job) -> str:
+        """Step and subject in columns."""
+        width = max((len(rule) for rule in self.left), default=0)
+        return f"{job.step:<{width}}  {job.what}"
+
+    def to_go(self) -> str:
+        """How long the rest may take."""
+        return self.pace.to_go(self.done, self.left, self.clock())
+
+    def open_live(self) -> Live:
+        """The bar and what runs now, drawn anew twice a second at the foot of the terminal."""
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self.stream, force_terminal=True)
+        return Live(console=console, get_renderable=self.picture, refresh_per_second=2, transient=True)
+
+    def picture(self) -> Group:
+        """The live part: bar, count, time to go, and each running job with how far it is."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        with self.lock:
+            running, done = list(self.running.values()), sum(self.done.values())
+            since = self.clock() - (self.pace.begun or self.clock())
+            head = Table.grid(padding=(0, 2))
+            bar = ProgressBar(total=max(self.total, 1), completed=done, width=40)
+            head.add_row(bar, f"{done}/{self.total}", f"{spell(since)} so far", self.to_go())
+        jobs = Table.grid(padding=(0, 2))
+        for job in running[:RUNNING_SHOWN]:
+            jobs.add_row("running", job.step, job.what, spell(self.clock() - job.begun), Text(self.reached(job)))
+        more = len(running) - RUNNING_SHOWN
+        return Group(head, jobs, *([Text(f"and {more} more")] if more > 0 else []))
+
+    def reached(self, job: Job) -> str:
+        """How far a running job says it is, from the bar in its log."""
+        lines = last_lines(self.root / job.log, 1) if job.log else []
+        found = re.match(r"\[[#-]+\] \d+/\d+", lines[0].strip()) if lines and is_progress(lines[0]) else None
+        return found[0] if found else ""

@@ -1,0 +1,41 @@
+"""Show where the run stands: ./reproduce status [--configfile FILE …]."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from himap.project import ROOT
+from himap.workflow.jobs.script import run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Ask Snakemake what is up to date, read its notes, print both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configfile", nargs="+", metavar="FILE", default=[], help="as given to ./reproduce")
+    arguments = parser.parse_args(argv)
+    from himap.notes import INCOMPLETE, notes
+    from himap.workflow.command_line import DEFAULT_CONFIG
+    from himap.workflow.config.load import load
+    from himap.workflow.plan.plan import Plan
+    from himap.workflow.status import report, standing
+    from himap.yaml_files import read_config
+
+    named = ["--configfile", *arguments.configfile] if arguments.configfile else []
+    files = arguments.configfile or [DEFAULT_CONFIG]
+    plan = Plan(load(read_config(files), ", ".join(files)))
+    known = {*plan.products(plan.experiments), f"{plan.out}/report.html"}
+    marked = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # a summary alone trusts them
+    unfinished = [output for output in marked if output in known]  # others are of another config
+    again = ["--forcerun", *unfinished] if unfinished else []
+    command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise ValueError(f"Snakemake cannot read the workflow: {asked.stderr.strip()[-800:]}")
+    print(report(plan, ROOT, standing(ROOT, asked.stdout)))
+
+
+if __name__ == "__main__":
+    run(main)

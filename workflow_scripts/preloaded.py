@@ -1,0 +1,190 @@
+"""Run a script in a process that has already imported the large libraries: seconds saved on each of many short jobs.
+
+    python workflow_scripts/preloaded.py evaluate_method.py --model …     what the rules call
+    python workflow_scripts/preloaded.py --serve SOCKET                   what ./reproduce starts on one machine
+
+The server imports third-party libraries once, at the first request, and forks a worker for each. It never imports this
+project's own modules, so that edits count at once. Where no server is, on a cluster's node for instance, the script is
+run as it would be anyway. A worker dies with its caller, and all of them with the workflow that started the server.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+HERE = Path(__file__).resolve().parent
+VARIABLE = "HIMAP_WARM"  # the server's socket, and after a colon the Python installation that it runs in
+LIBRARIES = (
+    "json", "numpy", "pandas", "pyarrow.parquet", "PIL.Image", "tqdm", "yaml", "torch", "transformers.modeling_utils",
+    "transformers.models.llava.modeling_llava", "transformers.models.clip.modeling_clip",
+    "transformers.models.llama.modeling_llama",
+)  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    """Serve, or have a script run."""
+    if not words or words[0] in ("-h", "--help"):
+        print((__doc__ or "").strip())
+        return 0
+    if words[0] == "--serve":
+        return serve(words[1])
+    place, _, prefix = os.environ.get(VARIABLE, "").partition(":")
+    if place and prefix == sys.prefix:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
+            server.connect(place)
+            return ask(server, words)
+    os.execv(sys.executable, [sys.executable, str(HERE / words[0]), *words[1:]])
+
+
+def ask(server: socket.socket, words: list[str]) -> int:
+    """Hand the job over with this process's files and environment; wait for its exit status."""
+    request = json.dumps({"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+    files = array.array("i", [0, 1, 2])
+    server.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+    server.sendall(request)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the closed connection ends the worker
+        signal.signal(number, lambda received, _: os._exit(128 + received))
+    answer = server.recv(4)
+    return struct.unpack("!i", answer)[0] if len(answer) == 4 else 1
+
+
+def serve(place: str) -> int:
+    """Wait for jobs until standard input, which the workflow holds open, is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
+    with socket.socket(socket.AF_UNIX) as listening:
+        try:
+            bind(listening, place)
+        except OSError as error:  # some network file systems know no sockets
+            print(
+                f"jobs start without preloaded libraries, some seconds slower each: {place}: {error}", file=sys.stderr
+            )
+            return 0
+        loaded = False
+        while True:
+            ready, _, _ = select.select([listening, sys.stdin], [], [])
+            if sys.stdin in ready:
+                Path(place).unlink(missing_ok=True)
+                return 0
+            caller, _ = listening.accept()
+            if not loaded:
+                load()
+                loaded = True
+            if os.fork() == 0:
+                listening.close()
+                keep(caller)
+            caller.close()
+
+
+def bind(listening: socket.socket, place: str) -> None:
+    """Listen at a path, for this user alone; the socket that a killed server left there is replaced."""
+    Path(place).unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listening.bind(place)
+    finally:
+        os.umask(before)
+    listening.listen(64)
+
+
+def load() -> None:
+    """Import what most scripts need; what is missing is left to the script that needs it."""
+    for name in LIBRARIES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # shared with all workers
+
+
+def keep(caller: socket.socket) -> NoReturn:
+    """Start one worker, tell the caller its exit status, and end it if caller or workflow are gone."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        request, files = receive(caller)
+        worker = os.fork()
+        if worker == 0:
+            caller.close()
+            work(request, files)
+        for file in files:
+            os.close(file)
+        ended = os.pidfd_open(worker)
+        ready, _, _ = select.select([ended, caller, sys.stdin], [], [])
+        if ended not in ready:
+            os.kill(worker, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        status = code if code >= 0 else 128 - code
+        caller.sendall(struct.pack("!i", status))
+    except OSError:
+        pass
+    finally:
+        os._exit(0)
+
+
+def receive(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """A request and the caller's three standard files."""
+    head, control, _, _ = caller.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    files = array.array("i")
+    for level, kind, data in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            files.frombytes(data[: len(data) - len(data) % files.itemsize])
+    (left,) = struct.unpack("!I", head)
+    text = b""
+    while len(text) < left:
+        piece = caller.recv(min(1 << 16, left - len(text)))
+        if not piece:
+            raise OSError("the caller went away")
+        text += piece
+    return json.loads(text), list(files)
+
+
+def work(request: dict[str, Any], files: list[int]) -> NoReturn:
+    """Become the script: its files, folder, environment, arguments, number of threads."""
+    status = 1
+    try:
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+        for file in files:
+            os.close(file)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        script = str(HERE / request["words"][0])
+        sys.argv = [script, *request["words"][1:]]
+        sys.path[0] = str(HERE)
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if "torch" in sys.modules and threads.isdigit():
+            sys.modules["torch"].set_num_threads(int(threads))
+        runpy.run_path(script, run_name="__main__")
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
