@@ -1,6 +1,6 @@
 """Template of a model family: ViP-LLaVA in transformers' layout, which reads five layers of its vision tower.
 
-Copy this file to `workflow_scripts/himap/models/<family>.py` and change the parts. A checkpoint belongs to the first
+Copy this file to `workflow_scripts/himap/models/families/<family>.py` and change the parts. A checkpoint belongs to the first
 family whose `matches` accepts its config.json. The decoder's layers must be transformers' decoder layers with Llama's
 submodule names (`input_layernorm`, `self_attn` with its four projections, `post_attention_layernorm`, `mlp`): the loop of
 `himap/decoder/loop.py` runs them one by one. `tests/models/test_families.py` runs every method and analysis on a family.

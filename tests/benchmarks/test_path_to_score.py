@@ -136,10 +136,10 @@ def test_a_large_set_is_streamed(tmp_path: Path):
             rows = [fixture.rows[0] | {"id": f"{group}-{at}", "image": image} for at, image in enumerate(noise)]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     code = (
-        "import pyarrow as pa; from himap import benchmarks; from himap.benchmarks import _prepare, _source;"
-        "from pathlib import Path; _prepare.check_image = lambda data: None; one = benchmarks.get('pope');"
-        f"found = _source.from_path(Path({str(source)!r}), one.source); out = Path({str(tmp_path)!r});"
-        "_prepare.prepare(one, one.source, found, out / 's.parquet', out / 'm.json');"
+        "import pyarrow as pa; from himap import benchmarks; from himap.benchmarks.samples import prepare, source;"
+        "from pathlib import Path; prepare.check_image = lambda data: None; one = benchmarks.get('pope');"
+        f"found = source.from_path(Path({str(source)!r}), one.source); out = Path({str(tmp_path)!r});"
+        "prepare.prepare(one, one.source, found, out / 's.parquet', out / 'm.json');"
         "print(pa.default_memory_pool().max_memory())"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

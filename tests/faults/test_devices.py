@@ -17,7 +17,7 @@ echo "GPU 1: NVIDIA A100 80GB (UUID: GPU-bbbb-1)"
 """
 CLAIM = """
 import os, sys
-from himap.devices import claim
+from himap.workflow.jobs.gpus import claim
 print(claim(poll=0.05), os.environ.get("CUDA_VISIBLE_DEVICES", "unset"), flush=True)
 sys.stdin.read()
 """

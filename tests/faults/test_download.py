@@ -89,7 +89,7 @@ def test_three_jobs_at_once_download_a_model_once_and_later_ones_not_at_all(
     assert listed[0][1]["sha256"] == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
 
     nowhere = environment | {"HF_ENDPOINT": "http://127.0.0.1:9"}  # nobody answers there
-    find = f"from himap.models import find; print(find('o/n', {COMMIT!r}))"
+    find = f"from himap.models.loading import find; print(find('o/n', {COMMIT!r}))"
     found = subprocess.run(
         [sys.executable, "-c", find], cwd=ROOT, env=nowhere, capture_output=True, text=True, check=True
     )

@@ -155,7 +155,7 @@ def test_converting_again_changes_nothing(llava: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from himap import conversion
+from himap.models.conversion import convert as conversion
 write, left = conversion.write_safetensors, [1]
 def once_then_die(path, named):
     if not left:

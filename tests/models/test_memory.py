@@ -15,8 +15,8 @@ SHARDS = 9  # Qwen-VL-Chat is published in ten
 MEASURED = """
 import sys
 from pathlib import Path
-from himap.conversion import convert
-from himap.models import load
+from himap.models.conversion.convert import convert
+from himap.models.loading import load
 
 def now(field):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -21,7 +21,7 @@ FORBIDDEN = {
     "gzip.GzipFile", "bz2.open", "bz2.decompress", "bz2.BZ2File", "lzma.open", "lzma.decompress", "lzma.LZMAFile",
     "zlib.decompress", "zlib.decompressobj",
 }  # fmt: skip
-ALLOWED = {"arrays.py": {"zlib.decompress"}}  # of the line with which SLURM's plugin started this very process
+ALLOWED = {"slurm_arrays.py": {"zlib.decompress"}}  # of the line with which SLURM's plugin started this very process
 MARKS = {"extractall": None, "trust_remote_code": False, "shell": False, "allow_pickle": False, "weights_only": True}
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "LOADER"}
 SHELLS = {"sh", "bash", "dash", "ksh", "zsh", "fish"}

@@ -175,7 +175,7 @@ def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
 
 def test_torch_is_not_imported_while_the_workflow_is_read() -> None:
     code = (
-        "import sys; from himap.workflow.config.schema import load; from himap.yaml_files import read_config; from himap.workflow.plan.plan import Plan;"
+        "import sys; from himap.workflow.config.load import load; from himap.yaml_files import read_config; from himap.workflow.plan.plan import Plan;"
         "plan = Plan(load(read_config(['presets/paper.yaml'])));"
         "[plan.evaluation_code(*cell) for cell in plan.evaluations()]; [plan.table_settings(name) for name in plan.tables()];"
         "print(sorted({'torch', 'transformers', 'pandas', 'pyarrow'} & set(sys.modules)))"
