@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from himap import benchmarks as adapters
 from himap.benchmarks._base import letters
-from himap.mini import benchmarks, questions
+from himap.mini import benchmarks
+from himap.mini.questions.question import CAPTION, LETTER, ONE_WORD, SHORT
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +29,17 @@ def rows(folder: Path, name: str) -> list[dict]:
 
 
 def test_there_is_one_for_every_benchmark(folder: Path) -> None:
-    assert set(benchmarks.NAMES) == set(adapters.names())
+    assert set(benchmarks.names()) == set(adapters.names())
     assert {path.stem for path in folder.glob("*.parquet")} == set(adapters.names())
 
 
-@pytest.mark.parametrize("name", benchmarks.NAMES)
+@pytest.mark.parametrize("name", benchmarks.names())
 def test_columns_are_those_of_the_published_set(folder: Path, name: str) -> None:
     source = adapters.get(name).source
     assert set(pq.read_schema(folder / f"{name}.parquet").names) == set(source.columns) | set(source.unused)
 
 
-@pytest.mark.parametrize("name", benchmarks.NAMES)
+@pytest.mark.parametrize("name", benchmarks.names())
 def test_the_datasets_library_decodes_the_images(folder: Path, name: str, tmp_path: Path) -> None:
     from datasets import Dataset
 
@@ -46,7 +47,7 @@ def test_the_datasets_library_decodes_the_images(folder: Path, name: str, tmp_pa
     assert data[0]["image"].size == (96, 96)
 
 
-@pytest.mark.parametrize("name", benchmarks.NAMES)
+@pytest.mark.parametrize("name", benchmarks.names())
 def test_the_adapter_reads_them_and_right_answers_score_in_full(folder: Path, name: str) -> None:
     benchmark = adapters.get(name)
     table = rows(folder, name)
@@ -63,8 +64,8 @@ def test_the_adapter_reads_them_and_right_answers_score_in_full(folder: Path, na
 
 
 def test_the_prompts_are_among_those_trained_on(folder: Path) -> None:
-    endings = (questions.SHORT, questions.LETTER, questions.ONE_WORD, questions.CAPTION, "?", "detail.")
-    for name in benchmarks.NAMES:
+    endings = (SHORT, LETTER, ONE_WORD, CAPTION, "?", "detail.")
+    for name in benchmarks.names():
         benchmark = adapters.get(name)
         for index, row in enumerate(rows(folder, name)):
             assert benchmark.prompt(benchmark.sample(row, index), "llava").text.rstrip().endswith(endings)

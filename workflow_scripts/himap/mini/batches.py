@@ -10,7 +10,7 @@ import numpy as np
 
 from himap.mini import conversations
 from himap.mini.glyphs import COLOR_NAMES, FIRST_CLUTTER, INDEX, SHAPE_NAMES
-from himap.mini.questions import unique_marks
+from himap.mini.questions.marks import unique_marks
 from himap.mini.scenes import PIXELS, SIDE, Mark, generator, make_scene, render
 from himap.mini.tokenizer import IMAGE, SYSTEM
 
