@@ -163,7 +163,7 @@ class Trainer:
         places = torch.from_numpy(place_words(self.tokenizer)).to(self.device)
         self.place_words = {"rows": places[0], "columns": places[1]}
         self.color_words = torch.from_numpy(color_words(self.tokenizer)).to(self.device)
-        # The last norm of the tower is never used (vision_feature_layer), so it is not trained either.
+        # The last norm of the tower is never used (the features are taken before it), so it is not trained either.
         named = dict(self.model.named_parameters())
         tower = {k: v for k, v in named.items() if "vision_tower" in k and "post_layernorm" not in k}
         tower |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
