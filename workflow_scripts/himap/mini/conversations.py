@@ -90,7 +90,7 @@ def content(scene: Scene) -> list[str]:
         bars = sorted(scene.bars, key=lambda bar: bar.value)
         return [
             f"a bar chart with {NUMBERS[len(bars)]} bars",
-            f"a {bars[-1].color} one as the largest".replace("a o", "an o"),
+            f"{article(bars[-1].color)} one as the largest",
             f"{article(bars[0].color)} one as the smallest",
         ]
     if scene.kind == "document":
@@ -138,7 +138,7 @@ def detail(scene: Scene) -> str:
 
 
 def most_common(scene: Scene) -> str | None:
-    """Return the answer to COMMON; None where no color is ahead, or the first has one mark or ten."""
+    """Return the answer to COMMON; None where no color has more marks than any other, two to nine."""
     counts = Counter(mark.color for mark in scene.marks).most_common(2)
     if not counts:
         return None
@@ -172,7 +172,7 @@ def two_in_one(scene: Scene, rng: np.random.Generator) -> tuple[str, str, str] |
 
 
 def makers_of(scene: Scene) -> tuple[Maker, ...]:
-    """Return the question makers that fit a scene; one that stands twice is drawn twice as often."""
+    """Return the question makers that fit a scene; a maker listed twice is drawn twice as often."""
     if scene.kind == "chart":
         return BAR_MAKERS
     if scene.kind == "document":

@@ -98,6 +98,7 @@ def annotators(question: Question, rng: np.random.Generator) -> list[str]:
 
 
 def _annotator(question: Question, rng: np.random.Generator) -> str:
+    """Return one person's answer."""
     draw, answer = rng.random(), question.answer
     if draw < 0.05:
         if question.wrong:

@@ -1,7 +1,7 @@
 """Six questions about a picture in each of three settings that share the three positives.
 
 Negatives are any absent objects (random), the most frequent objects of the whole set that the picture lacks (popular), and
-absent objects whose color and shape both stand in the picture, on different objects (adversarial).
+absent objects whose color and shape both occur in the picture, on different objects (adversarial).
 """
 
 from __future__ import annotations

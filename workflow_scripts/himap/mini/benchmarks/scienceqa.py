@@ -9,7 +9,7 @@ from himap.mini.questions.knowledge import fact, like_thing, story
 from himap.mini.questions.marks import color_of_shape, count_color, count_shape, same_color, shape_of_color
 from himap.mini.questions.question import with_options
 
-MAKERS = (  # one that stands three times is drawn three times as often
+MAKERS = (  # a maker listed three times is drawn three times as often
     story,
     story,
     story,
