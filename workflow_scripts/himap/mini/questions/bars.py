@@ -73,10 +73,8 @@ def bar_larger(scene: Scene, rng: np.random.Generator) -> Question | None:
     comparison, choose = pick(rng, (("larger", max), ("smaller", min)))
     bar = choose((first, second), key=lambda bar: bar.value)
     other = second if bar is first else first
-    text, sentence = (
-        f"Which bar is {comparison}, {first.color} or {second.color}?",
-        f"The {bar.color} bar is {comparison}.",
-    )
+    text = f"Which bar is {comparison}, {first.color} or {second.color}?"
+    sentence = f"The {bar.color} bar is {comparison}."
     wrong = wrong_values(COLOR_NAMES, bar.color, [other.color])
     return Question("bar larger", text, bar.color, sentence, wrong, clues=values_of(first, second))
 

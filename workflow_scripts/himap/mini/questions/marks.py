@@ -70,11 +70,8 @@ def exists(scene: Scene, rng: np.random.Generator) -> Question | None:
         tempting = absent_names(scene)[:12]
         name = pick(rng, tempting) if rng.random() < 0.6 else f"{pick(rng, COLOR_NAMES)} {pick(rng, SHAPE_NAMES)}"
     # Whatever was drawn, the answer is what the picture shows: a random color and shape may be there after all.
-    text, yes, no = (
-        f"Is there {article(name)} in the image?",
-        f"Yes, there is {article(name)}.",
-        f"No, there is no {name}.",
-    )
+    text = f"Is there {article(name)} in the image?"
+    yes, no = f"Yes, there is {article(name)}.", f"No, there is no {name}."
     return yes_no("existence", text, name in present, yes, no)
 
 
@@ -178,10 +175,8 @@ def neighbor(scene: Scene, rng: np.random.Generator) -> Question | None:
         text, sentence = f"Which shape is directly {side} the {mark.name}?", f"The {other.shape} is directly {side} it."
         wrong = wrong_values(SHAPE_NAMES, other.shape, [shown.shape for shown in visible])
         return Question("neighbour", text, other.shape, sentence, wrong)
-    text, sentence = (
-        f"What color is directly {side} the {mark.name}?",
-        f"The color directly {side} it is {other.color}.",
-    )
+    text = f"What color is directly {side} the {mark.name}?"
+    sentence = f"The color directly {side} it is {other.color}."
     wrong = wrong_values(COLOR_NAMES, other.color, [shown.color for shown in visible])
     return Question("neighbour", text, other.color, sentence, wrong)
 
