@@ -34,7 +34,7 @@ rule draw_mini_benchmark:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        code=lambda wildcards: code_version("make_mini_benchmarks.py"),
+        code=lambda wildcards: code_version("make_mini_benchmarks.py", f"himap.mini.benchmarks.{wildcards.benchmark}"),
         settings=lambda wildcards: plan.drawing_settings(wildcards.benchmark),
         amount=lambda wildcards: plan.drawing_arguments(wildcards.benchmark),
     shell:

@@ -36,7 +36,7 @@ def draw() -> None:
     from himap.mini import benchmarks
 
     with tempfile.TemporaryDirectory() as folder:
-        for name in benchmarks.NAMES:
+        for name in benchmarks.names():
             benchmarks.write(name, Path(folder) / f"{name}.parquet")
 
 

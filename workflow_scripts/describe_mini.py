@@ -123,7 +123,7 @@ def test(exam: Exam) -> dict[str, Any]:
     from himap.mini import benchmarks as drawn
 
     found = {}
-    for name in drawn.NAMES:
+    for name in drawn.names():
         seen, blind = (exam.score(name, "test", None, blind=blind) for blind in (False, True))
         found[name] = {**seen, "blind": blind["headline"], "blind_scores": blind.get("scores", {})}
         if name in CHOICES:

@@ -17,7 +17,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, required=True, help="a folder for all files, or FILE.parquet for one benchmark"
     )
     parser.add_argument(
-        "--benchmarks", "--benchmark", default=",".join(benchmarks.NAMES), help="names, separated by commas"
+        "--benchmarks", "--benchmark", default=",".join(benchmarks.names()), help="names, separated by commas"
     )
     parser.add_argument("--split", choices=("test", "validation", "train"), default="test")
     parser.add_argument("--seed", type=int, default=0)

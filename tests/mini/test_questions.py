@@ -7,16 +7,22 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from himap.mini import conversations, questions, scenes
+from himap.mini import conversations, scenes
 from himap.mini.glyphs import COLOR_NAMES, NAMES, SHAPE_NAMES
+from himap.mini.questions.bars import BAR_MAKERS, bar_count, bar_larger
+from himap.mini.questions.forms_and_sums import FIELD_MAKERS, SUM_MAKERS, scene_is
+from himap.mini.questions.knowledge import FACTS, THINGS
+from himap.mini.questions.marks import MARK_MAKERS, exists
+from himap.mini.questions.question import CAPTION, ONE_WORD, SHORT, Maker, Question, with_options
+from himap.mini.questions.words import WORD_MAKERS
 
 MAKERS = (
-    *questions.MARK_MAKERS,
-    *questions.WORD_MAKERS,
-    *questions.BAR_MAKERS,
-    *questions.FIELD_MAKERS,
-    *questions.SUM_MAKERS,
-    questions.scene_is,
+    *MARK_MAKERS,
+    *WORD_MAKERS,
+    *BAR_MAKERS,
+    *FIELD_MAKERS,
+    *SUM_MAKERS,
+    scene_is,
 )
 
 
@@ -80,7 +86,7 @@ def test_answers_about_marks_are_what_the_grid_shows() -> None:
         rng = scenes.generator("train", 3, number)
         scene = scenes.make_scene(("shapes", "few")[number % 2], rng)
         grid = marks(scene)
-        for maker in questions.MARK_MAKERS:
+        for maker in MARK_MAKERS:
             question = maker(scene, rng)
             if question is None:
                 continue
@@ -110,19 +116,19 @@ def test_answers_about_bars_are_the_heights_drawn() -> None:
         heights: Counter[str] = Counter()
         for row, column in np.argwhere(scene.glyphs == NAMES.index("bar")).tolist():
             heights[COLOR_NAMES[scene.colors[row, column]]] += 1
-        larger = questions.bar_larger(scene, rng)
+        larger = bar_larger(scene, rng)
         assert larger is not None
         found = re.fullmatch(r"Which bar is (larger|smaller), (\w+) or (\w+)\?", larger.text)
         assert found is not None
         choose = max if found[1] == "larger" else min
         assert larger.answer == choose(found[2], found[3], key=lambda color: heights[color])
-        count = questions.bar_count(scene, rng)
+        count = bar_count(scene, rng)
         assert count is not None
         assert count.answer == str(len(heights))
 
 
 @pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
-def test_every_maker_finds_questions_whose_wrong_answers_are_wrong(maker: questions.Maker) -> None:
+def test_every_maker_finds_questions_whose_wrong_answers_are_wrong(maker: Maker) -> None:
     found = 0
     for number in range(120):
         rng = scenes.generator("train", 5, number)
@@ -132,17 +138,17 @@ def test_every_maker_finds_questions_whose_wrong_answers_are_wrong(maker: questi
         found += 1
         assert question.answer not in question.wrong
         if question.wrong:
-            options, right = questions.with_options(question, rng, 4)
+            options, right = with_options(question, rng, 4)
             assert options[right] == question.answer
             assert len(set(options)) == len(options)
     assert found >= 5
 
 
-def true_of(word: str, scene: scenes.Scene, question: questions.Question) -> set[str]:
+def true_of(word: str, scene: scenes.Scene, question: Question) -> set[str]:
     """What a word of a question may stand for: read from the grid, the context, or what everybody knows."""
     grid = marks(scene)
-    known = {thing.split()[-1]: color for color, things in questions.THINGS.items() for thing in things}
-    known |= {fact.split()[-1]: shape for shape, fact in questions.FACTS.items()}
+    known = {thing.split()[-1]: color for color, things in THINGS.items() for thing in things}
+    known |= {fact.split()[-1]: shape for shape, fact in FACTS.items()}
     if word in known:
         return {known[word]}
     if told := re.search(rf"{re.escape(word)} likes the (\w+)", question.context):
@@ -182,7 +188,7 @@ def test_yes_and_no_are_about_equally_frequent() -> None:
     answers: Counter[str] = Counter()
     for number in range(400):
         rng = scenes.generator("train", 6, number)
-        question = questions.exists(scenes.make_scene("shapes", rng), rng)
+        question = exists(scenes.make_scene("shapes", rng), rng)
         if question:
             answers[question.answer] += 1
     assert 0.4 < answers["yes"] / answers.total() < 0.6
@@ -200,10 +206,10 @@ def test_captions_come_in_different_wordings_and_name_what_is_there() -> None:
 def test_the_training_mix_holds_every_prompt_form() -> None:
     forms = {
         "multiple choice": "directly.",
-        "short": questions.SHORT,
+        "short": SHORT,
         "ocr": "Reference OCR token:",
-        "chart": questions.ONE_WORD,
-        "caption": questions.CAPTION,
+        "chart": ONE_WORD,
+        "caption": CAPTION,
         "detail": conversations.DETAIL,
         "context": "Context: ",
         "fastv": "Just output the letter",

@@ -70,7 +70,7 @@ def test_splits_share_no_picture() -> None:
 
 def test_benchmarks_of_two_splits_share_no_picture_and_one_split_is_always_the_same() -> None:
     def pictures(split: str) -> set[bytes]:
-        rows = [row for name in benchmarks.NAMES for row in benchmarks.make(name, split, samples=20)]
+        rows = [row for name in benchmarks.names() for row in benchmarks.make(name, split, samples=20)]
         return {row["image"]["bytes"] for row in rows}
 
     test, validation = pictures("test"), pictures("validation")

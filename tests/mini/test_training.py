@@ -155,10 +155,10 @@ def test_a_killed_run_goes_on_where_it_was_saved(tmp_path: Path, monkeypatch: py
     assert all(torch.equal(whole[name], killed_and_resumed[name]) for name in whole)
 
 
-def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
+def test_a_state_of_other_values_is_refused(tmp_path: Path) -> None:
     trainer = training.Trainer(RECIPE, tmp_path, "cpu", compiled=False)
     trainer.save()
-    with pytest.raises(ValueError, match="other settings of muon_rate"):
+    with pytest.raises(ValueError, match="other values of muon_rate"):
         training.Trainer(replace(RECIPE, muon_rate=0.5), tmp_path, "cpu", compiled=False).resume()
 
 

@@ -101,6 +101,14 @@ def test_a_changed_score_in_a_benchmarks_own_file_does_not_ask_the_model_again(p
     assert not any(file.endswith(".jsonl") or file.startswith("benchmarks/") for file in stale)
 
 
+def test_a_changed_benchmark_of_the_embedded_world_is_drawn_again_and_no_other(project: Project) -> None:
+    project.edit("workflow_scripts/himap/mini/benchmarks/vqav2.py", lambda text: text + "\nCHANGED = True\n")
+    stale = project.stale()
+    assert "mini-world/vqav2.parquet" in stale
+    assert {"benchmarks/vqav2/samples.parquet"} | answers("vqav2", "himap") <= stale
+    assert not any("scienceqa" in file for file in stale)
+
+
 def test_a_changed_prompt_asks_that_benchmark_again(project: Project) -> None:
     project.edit(
         "workflow_scripts/himap/benchmarks/vqav2.py",

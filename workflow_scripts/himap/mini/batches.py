@@ -1,4 +1,8 @@
-"""Training batches: several pictures, and for each as many prompts and answers as fit into a few rows of tokens."""
+"""Training batches: several pictures, and for each as many prompts and answers as fit into a few rows of tokens.
+
+Beside the answers a batch holds the targets of the helper losses: what a word of a question should know on the way to the
+answer (see `Trainer.loss`). -100 marks a token without a target, as in PyTorch's cross-entropy.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ import numpy as np
 
 from himap.mini import conversations
 from himap.mini.glyphs import COLOR_NAMES, FIRST_CLUTTER, INDEX, SHAPE_NAMES
-from himap.mini.questions import unique_marks
+from himap.mini.questions.marks import unique_marks
+from himap.mini.questions.question import OPTION_LETTERS
 from himap.mini.scenes import PIXELS, SIDE, Mark, generator, make_scene, render
 from himap.mini.tokenizer import IMAGE, SYSTEM
 
@@ -19,53 +24,55 @@ ROWS, LENGTH = 4, 96  # rows of tokens per picture, tokens per row
 CELLS = SIDE * SIDE
 GLYPH_CLASSES = FIRST_CLUTTER + 1  # all clutter is one class
 ASKED_AS = {"+": "sum", "=": "result"}  # the word by which questions ask for a sign
-COLOR_CLASSES = len(COLOR_NAMES) + 2  # the inks, grey, and nothing
+COLOR_CLASSES = len(COLOR_NAMES) + 2  # the inks, gray, and nothing
 
 
 @dataclass
 class Batch:
-    """Arrays of a batch of B pictures with R rows of T tokens each (row = picture * R + index)."""
+    """Hold the arrays of a batch of B pictures with R rows of T tokens each (row = picture * R + index)."""
 
     pixels: np.ndarray  # uint8 [B, 96, 96, 3]
     glyphs: np.ndarray  # int64 [B, 144], clutter merged
     colors: np.ndarray  # int64 [B, 144], last class: nothing
     ids: np.ndarray  # int64 [B*R, T]
-    positions: np.ndarray  # int64 [B*R, T], counted from the prefix for every turn
+    positions: np.ndarray  # int64 [B*R, T], every turn counts on from the prefix, as if it stood alone
     turn: np.ndarray  # int64 [B*R, T], which turn of the row a token belongs to, -1: none
     labels: np.ndarray  # int64 [B*R, T], the next token where it is part of an answer, else -100
     weights: np.ndarray  # float32 [B*R, T]
     letters: np.ndarray  # int64 [B*R, T], at the last token of an option its letter, else -100
     verdicts: np.ndarray  # int64 [B*R, T], there: the token of yes for the right option, of no for the others
-    rows: (
-        np.ndarray
-    )  # int64 [B*R, T], where a question names an object that is there once, the word of its row, else -100
-    columns: np.ndarray  # int64 [B*R, T], and of its column
+    # int64 [B*R, T], where a question names an object that is there once, the token of its row, else -100
+    rows: np.ndarray
+    columns: np.ndarray  # int64 [B*R, T], there: the token of its column
     clues: np.ndarray  # int64 [B*R, T], at a word of a question the token of what is true of it, else -100
-    finds: np.ndarray  # int64 [B*R, T], at a question mark the token of the answer's word, else -100
+    finds: np.ndarray  # int64 [B*R, T], at a question mark the token of the answer, else -100
     groups: list[tuple[int, int, str]] = field(default_factory=list)  # row, turn, group
 
 
 class BatchMaker:
-    """Makes batch number `step` from nothing but the split, the seed and the number, so a resumed run sees the same pictures."""
+    """Make batch number `step` from split, seed and number alone, so that a resumed run sees the same pictures."""
 
     def __init__(self, tokenizer: Any, split: str, seed: int, size: int, phases: Sequence[tuple[int, int, str]] = ()):
         self.tokenizer, self.split, self.seed, self.size, self.phases = tokenizer, split, seed, size, phases
         prefix = tokenizer.encode(PREFIX)
-        one = {
+        token = {
             text: tokenizer.encode(text, add_special_tokens=False)[0]
-            for text in ("\n", ".", "?", " yes", " no", *"ABCDE")
+            for text in ("\n", ".", "?", " yes", " no", *OPTION_LETTERS)
         }
-        self.line, self.dot, self.yes, self.no = (one[text] for text in ("\n", ".", " yes", " no"))
-        self.mark = one["?"]
-        self.option_letters = {one[letter]: letter for letter in "ABCDE"}
+        self.line, self.dot, self.yes, self.no = (token[text] for text in ("\n", ".", " yes", " no"))
+        self.question_mark = token["?"]
+        self.option_letters = {token[letter]: letter for letter in OPTION_LETTERS}
         self.color_tokens = {tokenizer.encode(f" {name}", add_special_tokens=False)[0]: name for name in COLOR_NAMES}
         self.shape_tokens = {tokenizer.encode(f" {name}", add_special_tokens=False)[0]: name for name in SHAPE_NAMES}
         self.places = place_words(tokenizer)
-        self.single: dict[str, int | None] = {}
+        self.token_of: dict[str, int | None] = {}  # remembered by `_token`
         self.prefix_ids = [*prefix, *[tokenizer.convert_tokens_to_ids(IMAGE)] * CELLS]
 
     def allowed(self) -> dict[str, np.ndarray]:
-        """For each helper loss 0 at the words it chooses from and -inf elsewhere: several of them speak at one token."""
+        """Return for each helper loss what is added to its logits: 0 at the words it chooses from, -inf at all others.
+
+        Several losses have a target at the same token; without this each would push the other's words down.
+        """
         choices = {
             "rows": self.places[0],
             "columns": self.places[1],
@@ -79,6 +86,7 @@ class BatchMaker:
         return masks
 
     def __getitem__(self, step: int) -> Batch:
+        """Make batch number `step`."""
         rows = self.size * ROWS
         batch = Batch(
             pixels=np.zeros((self.size, PIXELS, PIXELS, 3), np.uint8),
@@ -108,7 +116,7 @@ class BatchMaker:
         return batch
 
     def _pack(self, batch: Batch, picture: int, turns: list[conversations.Turn], marks: dict[str, Mark]) -> None:
-        """Put turns into the first row of the picture that still has room; leave out those that fit nowhere."""
+        """Put each turn into the first row of the picture that has room for it; leave out those that fit nowhere."""
         if not turns:
             return
         used = [0] * ROWS
@@ -129,6 +137,7 @@ class BatchMaker:
             batch.positions[row, start:end] = len(self.prefix_ids) + np.arange(len(tokens))
             batch.turn[row, start:end] = count[index]
             batch.labels[row, end - len(answer) : end] = answer
+            # Between one weight per answer and one per token: a caption should not outweigh twenty short answers.
             batch.weights[row, end - len(answer) : end] = len(answer) ** -0.5
             if turn.group.startswith("choice"):
                 for place, letter in self.option_ends(prompt):
@@ -145,10 +154,10 @@ class BatchMaker:
             used[index], count[index] = end, count[index] + 1
 
     def _put_clues(self, batch: Batch, row: int, start: int, prompt: list[int], turn: conversations.Turn) -> None:
-        """Note what is true of the question's words, and its answer at the question mark, where these are single tokens."""
-        if not turn.clues or self.mark not in prompt:
+        """Set what is true of the question's words, and its answer at the question mark, where these are single tokens."""
+        if not turn.clues or self.question_mark not in prompt:
             return
-        end = prompt.index(self.mark)
+        end = prompt.index(self.question_mark)
         for word, truth in turn.clues:
             value = self._token(truth)
             if value is None:
@@ -157,19 +166,20 @@ class BatchMaker:
                 batch.finds[row, start + end] = value
                 continue
             token = self._token(word)
+            # Searched backward from the question mark, because the context may use the same word earlier.
             place = next((i for i in range(end - 1, 0, -1) if prompt[i] == token), None)
             if place is not None:
                 batch.clues[row, start + place] = value
 
     def _token(self, word: str) -> int | None:
-        """The token of a word as the head names it, digits and letters without the space before; none if it takes several."""
-        if word not in self.single:
+        """Return the token of a word as the head names it (a single letter or digit without a space); None if it takes several."""
+        if word not in self.token_of:
             ids = self.tokenizer.encode(word if len(word) == 1 else f" {word}", add_special_tokens=False)
-            self.single[word] = ids[0] if len(ids) == 1 else None
-        return self.single[word]
+            self.token_of[word] = ids[0] if len(ids) == 1 else None
+        return self.token_of[word]
 
     def option_ends(self, prompt: list[int]) -> list[tuple[int, int]]:
-        """Where the lettered options of a multiple-choice prompt end, with their letters' tokens."""
+        """Return where the lettered options of a multiple-choice prompt end, with their letters' tokens."""
         breaks = [i for i, token in enumerate(prompt) if token == self.line]
         lines = zip(breaks, [*breaks[1:], len(prompt)], strict=True)
         starts = [(first, last) for first, last in lines if last - first > 3 and prompt[first + 2] == self.dot]
@@ -177,7 +187,7 @@ class BatchMaker:
 
 
 def cell_words(tokenizer: Any) -> np.ndarray:
-    """For every glyph the token that names it (shape word, letter, digit, a sign's word), -100 where there is none: int64 [glyphs]."""
+    """Return for every glyph the token that names it (a word, a letter, a digit), -100 where there is none: int64 [glyphs]."""
     result = np.full(GLYPH_CLASSES, -100, np.int64)
     for name, index in INDEX.items():
         if index == 0 or index >= FIRST_CLUTTER:
@@ -190,13 +200,13 @@ def cell_words(tokenizer: Any) -> np.ndarray:
 
 
 def place_words(tokenizer: Any) -> np.ndarray:
-    """Twelve tokens that stand for rows and twelve for columns (the letters A to X): int64 [2, 12]."""
+    """Return twelve tokens for rows and twelve for columns (the letters A to X): int64 [2, 12]."""
     letters = [tokenizer.encode(chr(ord("A") + i), add_special_tokens=False)[0] for i in range(2 * SIDE)]
     return np.array(letters, np.int64).reshape(2, SIDE)
 
 
 def color_words(tokenizer: Any) -> np.ndarray:
-    """For every ink the token that names it, -100 for grey and for nothing: int64 [colors]."""
+    """Return for every ink the token that names it, -100 for gray and for nothing: int64 [colors]."""
     result = np.full(COLOR_CLASSES, -100, np.int64)
     for index, name in enumerate(COLOR_NAMES):
         result[index] = tokenizer.encode(f" {name}", add_special_tokens=False)[0]

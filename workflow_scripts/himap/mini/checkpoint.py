@@ -23,7 +23,7 @@ ROPE_THETA = 10000.0
 
 
 def configuration(tokenizer: Any) -> Any:
-    """The sizes of tower, projector and decoder, with the ids of the tokenizer's special tokens."""
+    """Return the sizes of tower, projector and decoder, with the ids of the tokenizer's special tokens."""
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in (BOS, EOS, PAD, IMAGE)}
@@ -63,7 +63,7 @@ def configuration(tokenizer: Any) -> Any:
 
 
 def processor(tokenizer: Any) -> Any:
-    """The LLaVA processor: CLIP's image steps at this model's size, and the image token repeated once per patch."""
+    """Return the LLaVA processor: CLIP's image steps at this model's size, and the image token repeated once per patch."""
     from transformers import LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -78,27 +78,27 @@ def processor(tokenizer: Any) -> Any:
         tokenizer=tokenizer,
         patch_size=CELL,
         vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=1,  # the tower's class token, which "default" drops again
         image_token=IMAGE,
     )
 
 
 def build(tokenizer: Any) -> Any:
-    """A fresh model with random weights (set torch's seed before)."""
+    """Return a model with random weights, drawn with torch's global seed."""
     from transformers import LlavaForConditionalGeneration
 
     return LlavaForConditionalGeneration(configuration(tokenizer))
 
 
 def load_weights(model: Any, directory: str | Path) -> None:
-    """Give a model the weights of a checkpoint folder of the same sizes."""
+    """Load the weights of a checkpoint folder into a model of the same sizes."""
     from transformers import LlavaForConditionalGeneration
 
     model.load_state_dict(LlavaForConditionalGeneration.from_pretrained(directory, dtype=model.dtype).state_dict())
 
 
 def save(model: Any, tokenizer: Any, directory: str | Path) -> None:
-    """Write the whole checkpoint folder; the weights go to disk as bf16, each file under its final name only when complete."""
+    """Write a checkpoint folder with weights in bf16; each file gets its name only when it is complete."""
     import torch
     from transformers import GenerationConfig
 

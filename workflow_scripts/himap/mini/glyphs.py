@@ -84,11 +84,11 @@ INKS = {
     "black": (25, 25, 25),
 }
 COLOR_NAMES = tuple(INKS)
-GREY = len(COLOR_NAMES)  # the ink of clutter
+GRAY = len(COLOR_NAMES)  # the ink of clutter
 
 
 def _bitmap(rows: str) -> np.ndarray:
-    """Turn seven rows of '#' and '.' into an array of 7 x 7 booleans, narrow glyphs centred."""
+    """Turn seven rows of '#' and '.' into an array of 7 x 7 booleans, narrow glyphs centered."""
     lines = rows.split()
     picture = np.array([[mark == "#" for mark in line] for line in lines])
     left = (7 - picture.shape[1]) // 2
@@ -96,12 +96,12 @@ def _bitmap(rows: str) -> np.ndarray:
 
 
 def masks() -> np.ndarray:
-    """All glyphs at the four places they can take inside a cell: booleans [glyph, place, 8, 8]."""
-    result = np.zeros((len(NAMES), 4, CELL, CELL), dtype=bool)
-    drawn = [*SHAPES.values(), *LETTERS.values(), *DIGITS.values(), *SIGNS.values(), None, *CLUTTER]
-    for index, rows in enumerate(drawn, start=1):
+    """Return all glyphs at the four places they can take inside a cell: booleans [glyph, place, 8, 8]."""
+    result = np.zeros((len(NAMES), 4, CELL, CELL), dtype=bool)  # glyph 0 is the empty cell
+    drawings = [*SHAPES.values(), *LETTERS.values(), *DIGITS.values(), *SIGNS.values(), None, *CLUTTER]
+    for index, rows in enumerate(drawings, start=1):
         for place in range(4):
-            down, right = divmod(place, 2)
+            down, right = divmod(place, 2)  # a glyph is 7 pixels wide, so it can be shifted by one
             if rows is None:  # a piece of a bar fills its cell from top to bottom
                 result[index, place, :, 1:7] = True
             else:

@@ -1,8 +1,10 @@
-"""The training forward pass: one picture and its system sentence are processed once for all questions about it.
+"""The training forward pass, which processes a picture and its system sentences once for all questions about it.
 
 Every question sees the prefix (system and image tokens) and itself, with positions that restart after the image: exactly
-what it would see alone. The attention is written out, because on a CPU this is several times faster at this size than
-the fused kernels, and it is compiled where a compiler is there.
+what it would see alone. The attention is written out, because at this size and on a CPU that is several times faster than
+the fused kernels; it is compiled where there is a compiler.
+
+Letters in shapes: B pictures, P tokens of a prefix, R rows per picture, T tokens of a row, D width, h width of a head.
 """
 
 from __future__ import annotations
@@ -17,24 +19,26 @@ from himap.mini import checkpoint
 
 
 def rope_table(head_dim: int, theta: float, length: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary position embedding: [length, head_dim / 2] each."""
+    """Return cosines and sines of the rotary position embedding: [length, head_dim / 2] each."""
     frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    """Apply Llama's RMS norm, with the mean square in fp32."""
     scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)
     return (x * scale.to(x.dtype)) * weight
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply the rotary position embedding to the halves of each head."""
     first, second = x.chunk(2, -1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
 
 def _project(x: Tensor, weights: list[Tensor], cos: Tensor, sin: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (scaled), keys and values: [N, heads, T, head_dim] each."""
+    """Return queries (scaled), keys and values: [N, heads, T, h] each."""
     n, t, width = x.shape
     normed = _norm(x, weights[0])
     q, k, v = (
@@ -44,7 +48,7 @@ def _project(x: Tensor, weights: list[Tensor], cos: Tensor, sin: Tensor, heads: 
 
 
 def _finish(x: Tensor, attended: Tensor, weights: list[Tensor]) -> Tensor:
-    """Output projection and feed-forward block."""
+    """Apply output projection and feed-forward block, each added to the residual."""
     x = x + F.linear(attended.transpose(1, 2).reshape(x.shape), weights[4])
     gate, up = F.linear(_norm(x, weights[5]), torch.cat(weights[6:8])).chunk(2, -1)
     return x + F.linear(F.silu(gate) * up, weights[8])
@@ -59,7 +63,10 @@ def decoder_layer(
     own: Tensor,
     heads: int,
 ) -> tuple[Tensor, Tensor]:
-    """One Llama layer over prefix [B, P, D] and rows [B*R, T, D]; rows see their picture's prefix and, by `own`, themselves."""
+    """Run one Llama layer over prefix [B, P, D] and rows [B*R, T, D]; return both.
+
+    Rows see their picture's prefix and what the additive mask `own` [B*R, 1, T, T] leaves of themselves.
+    """
     weights = [weight.to(prefix.dtype) for weight in weights]
     b, _, d = prefix.shape
     r, t = rows.shape[0] // b, rows.shape[1]
@@ -67,10 +74,12 @@ def decoder_layer(
     q, k, v = _project(prefix, weights, rope[0], rope[1], heads)
     q_rows, k_rows, v_rows = _project(rows, weights, rope[2], rope[3], heads)
     attended = torch.softmax((q @ k.transpose(-1, -2)).float() + causal, -1).to(v.dtype) @ v
+    # The queries of all rows of a picture lie side by side, so that the prefix's keys are read once and never repeated.
     flat = q_rows.view(b, r, heads, t, h).transpose(1, 2).reshape(b, heads, r * t, h)
     to_prefix = flat @ k.transpose(-1, -2)  # [B, heads, R*T, P]
     to_own = (q_rows @ k_rows.transpose(-1, -2)).float() + own  # [B*R, heads, T, T]
     to_own = to_own.view(b, r, heads, t, t).transpose(1, 2).reshape(b, heads, r * t, t)
+    # One softmax over both parts without joining them: exponentials under a common maximum, divided by their common sum.
     peak = torch.maximum(to_prefix.amax(-1, keepdim=True).float(), to_own.amax(-1, keepdim=True)).detach()
     e_prefix, e_own = torch.exp(to_prefix.float() - peak), torch.exp(to_own - peak)
     share = 1 / (e_prefix.sum(-1, keepdim=True) + e_own.sum(-1, keepdim=True))
@@ -83,7 +92,7 @@ def decoder_layer(
 
 
 def layer_weights(layer: Any) -> list[Tensor]:
-    """The nine matrices and vectors of a Llama layer in the order `decoder_layer` reads them."""
+    """Return the nine matrices and vectors of a Llama layer in the order in which `decoder_layer` reads them."""
     attention, mlp = layer.self_attn, layer.mlp
     return [
         layer.input_layernorm.weight,
@@ -99,11 +108,12 @@ def layer_weights(layer: Any) -> list[Tensor]:
 
 
 def _layer_norm(x: Tensor, weights: list[Tensor]) -> Tensor:
+    """Apply CLIP's layer norm in fp32."""
     return F.layer_norm(x.float(), x.shape[-1:], weights[0].float(), weights[1].float(), 1e-5).to(x.dtype)
 
 
 def tower_layer(weights: list[Tensor], x: Tensor, heads: int) -> Tensor:
-    """One CLIP layer over [B, 145, D]."""
+    """Run one CLIP layer over [B, 145, D]: the class token and 144 patches."""
     weights = [weight.to(x.dtype) for weight in weights]
     b, t, d = x.shape
     joined = F.linear(_layer_norm(x, weights[0:2]), torch.cat(weights[2:5]), torch.cat(weights[5:8]))
@@ -111,11 +121,12 @@ def tower_layer(weights: list[Tensor], x: Tensor, heads: int) -> Tensor:
     attended = torch.softmax((q * (d // heads) ** -0.5 @ k.transpose(-1, -2)).float(), -1).to(v.dtype) @ v
     x = x + F.linear(attended.transpose(1, 2).reshape(b, t, d), weights[8], weights[9])
     inner = F.linear(_layer_norm(x, weights[10:12]), weights[12], weights[13])
+    # CLIP's quick approximation of GELU.
     return x + F.linear(inner * torch.sigmoid(1.702 * inner), weights[14], weights[15])
 
 
 def tower_weights(layer: Any) -> list[Tensor]:
-    """The weights and biases of a CLIP layer in the order `tower_layer` reads them."""
+    """Return the weights and biases of a CLIP layer in the order in which `tower_layer` reads them."""
     attention = layer.self_attn
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
     pairs = (attention.out_proj, layer.layer_norm2, layer.mlp.fc1, layer.mlp.fc2)
@@ -128,7 +139,7 @@ def tower_weights(layer: Any) -> list[Tensor]:
 
 
 class Network:
-    """A LLaVA model of transformers and the forward pass over packed batches that trains it."""
+    """Run packed batches through the weights of a LLaVA model of transformers."""
 
     def __init__(self, model: Any, prefix_ids: list[int], compiled: bool, dtype: torch.dtype = torch.bfloat16):
         self.model = model
@@ -149,7 +160,7 @@ class Network:
         self.mean, self.deviation = processor_mean[:, None, None], processor_deviation[:, None, None]
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The tower's last hidden state without the class token: uint8 [B, 96, 96, 3] to [B, 144, D]."""
+        """Return the tower's last hidden state without the class token: uint8 [B, 96, 96, 3] to [B, 144, D]."""
         tower = self.model.model.vision_tower
         scaled = (pixels.to(self.device).permute(0, 3, 1, 2).float() / 255 - self.mean) / self.deviation
         side, patch = scaled.shape[-1] // tower.config.patch_size, tower.config.patch_size
@@ -165,7 +176,7 @@ class Network:
         return x[:, 1:]
 
     def project(self, features: Tensor) -> Tensor:
-        """Image tokens as the decoder sees them."""
+        """Return the image tokens as the decoder sees them."""
         projector = self.model.model.multi_modal_projector
         for linear in (projector.linear_1, projector.linear_2):
             features = F.linear(features, linear.weight.to(self.dtype), linear.bias.to(self.dtype))
@@ -173,7 +184,7 @@ class Network:
         return features
 
     def decode(self, image_tokens: Tensor, ids: Tensor, positions: Tensor, turn: Tensor) -> list[Tensor]:
-        """Hidden states of the rows after every layer: [B*R, T, D] each."""
+        """Return the hidden states of the rows after every layer: [B*R, T, D] each."""
         embed = self.model.model.language_model.embed_tokens.weight
         b = image_tokens.shape[0]
         text = self.prefix_ids[: len(self.prefix_ids) - image_tokens.shape[1]]
@@ -182,7 +193,7 @@ class Network:
         rows = F.embedding(ids, embed).to(self.dtype)
         p = prefix.shape[1]
         rope = (self.cos[:p], self.sin[:p], self.cos[positions][:, None], self.sin[positions][:, None])
-        same = turn[:, :, None] == turn[:, None, :]  # padding sees padding, which harms nobody
+        same = turn[:, :, None] == turn[:, None, :]  # padding sees padding, which no loss reads
         allowed = same & torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
         own = torch.zeros(allowed.shape, device=ids.device).masked_fill(~allowed, float("-inf"))[:, None]
         layers = self.model.model.language_model.layers
@@ -193,7 +204,7 @@ class Network:
         return states
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Final norm and tied head over chosen positions: [N, D] to [N, vocabulary]."""
+        """Apply final norm and tied head to chosen positions: [N, D] to [N, vocabulary]."""
         language = self.model.model.language_model
         return (
             _norm(hidden, language.norm.weight.to(hidden.dtype)) @ language.embed_tokens.weight.t().to(hidden.dtype)

@@ -1,4 +1,7 @@
-"""Muon for the decoder's matrices (all of one shape together), AdamW for everything else, in one object that saves flat."""
+"""The optimizer: Muon for the decoder's matrices, Adam for everything else.
+
+Both keep their moments in one flat dictionary of tensors, so that a running state is one safetensors file.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from torch import Tensor
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: int = 5) -> Tensor:
-    """Push the singular values of a stack of matrices [N, rows, columns] towards one (Newton-Schulz of fifth order)."""
-    a, b, c = 3.4445, -4.7750, 2.0315
+    """Push the singular values of a stack of matrices [N, rows, columns] toward one (Newton-Schulz of fifth order)."""
+    a, b, c = 3.4445, -4.7750, 2.0315  # Muon's coefficients: fast toward one, not exactly to it
     x = matrices.to(dtype)
     tall = x.shape[1] > x.shape[2]
-    x = x.transpose(1, 2) if tall else x
+    x = x.transpose(1, 2) if tall else x  # so that the product below is the smaller of the two
     x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(x.dtype)
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
@@ -20,12 +23,12 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: i
 
 
 def _gradient(parameter: Tensor) -> Tensor:
-    """The gradient, zero where a parameter took no part."""
+    """Return the gradient, zero where a parameter took no part in the loss."""
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 class Optimizer:
-    """Steps named parameters; names in `matrices` go through Muon."""
+    """Update named parameters; those in `matrices` go through Muon."""
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class Optimizer:
     ):
         self.parameters, self.dtype = parameters, dtype
         self.muon_rate, self.adam_rate, self.decay = muon_rate, adam_rate, decay
-        self.stacks: dict[tuple[int, ...], list[str]] = {}
+        self.stacks: dict[tuple[int, ...], list[str]] = {}  # matrices of one shape are updated together
         for name in sorted(matrices):
             self.stacks.setdefault(tuple(parameters[name].shape), []).append(name)
         self.others = sorted(set(parameters) - matrices)
@@ -48,14 +51,16 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
-        """One update with the learning rates scaled by `factor`; clears the gradients."""
+        """Update all parameters once, with the learning rates scaled by `factor`, and clear the gradients."""
         self.steps += 1
         for shape, names in self.stacks.items():
             gradients = torch.stack([_gradient(self.parameters[name]) for name in names])
             momenta = (
                 torch.stack([self.state[f"momentum.{name}"] for name in names]).mul_(0.95).add_(gradients, alpha=0.05)
             )
+            # The gradient is mixed in a second time (Nesterov).
             updates = orthogonalize(gradients.lerp(momenta, 0.95), self.dtype)
+            # Matrices with more outputs than inputs take a larger step, as is usual with Muon.
             rate = factor * self.muon_rate * max(1.0, shape[0] / shape[1]) ** 0.5
             for i, name in enumerate(names):
                 self.state[f"momentum.{name}"].copy_(momenta[i])

@@ -1,4 +1,7 @@
-"""Pictures with known content: which glyph in which ink stands in each of 12 x 12 cells, and how that becomes pixels."""
+"""Scenes, the pictures of the embedded world: which glyph in which ink fills each of 12 x 12 cells, and the pixels of that.
+
+Everything about a scene follows from its random numbers, and every split has its own: no test scene occurs in training.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from himap.mini.glyphs import CELL, CLUTTER, COLOR_NAMES, FIRST_CLUTTER, GREY, INDEX, INKS, MASKS, SHAPE_NAMES
+from himap.mini.glyphs import CELL, CLUTTER, COLOR_NAMES, FIRST_CLUTTER, GRAY, INDEX, INKS, MASKS, SHAPE_NAMES
 
 SIDE = 12  # cells per side: 144 cells, one image token each
 PIXELS = SIDE * CELL
@@ -17,7 +20,7 @@ KINDS = ("shapes", "few", "signs", "chart", "document", "sum")
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    """The words of a text."""
+    """Split a text into its words."""
     return tuple(text.split())
 
 
@@ -51,7 +54,7 @@ BAR_LABELS = "ABCDEFGH"
 
 @dataclass(frozen=True)
 class Mark:
-    """A shape in a cell."""
+    """Hold a shape in a cell."""
 
     row: int
     column: int
@@ -60,13 +63,13 @@ class Mark:
 
     @property
     def name(self) -> str:
-        """The words that name it, e.g. "red circle"."""
+        """Return the words that name it, such as "red circle"."""
         return f"{self.color} {self.shape}"
 
 
 @dataclass(frozen=True)
 class Word:
-    """Letters or digits in adjacent cells of a row."""
+    """Hold letters or digits in adjacent cells of a row."""
 
     row: int
     column: int
@@ -76,7 +79,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a chart: `value` cells high, with a letter under it."""
+    """Hold a bar of a chart: `value` cells high, with a letter under it."""
 
     column: int
     value: int
@@ -86,7 +89,7 @@ class Bar:
 
 @dataclass
 class Scene:
-    """A picture's content; `glyphs` and `colors` say what each cell shows, the lists say what it means."""
+    """Hold what a picture shows: `glyphs` and `colors` cell by cell, the lists by what it means."""
 
     kind: str
     marks: list[Mark] = field(default_factory=list)
@@ -96,7 +99,7 @@ class Scene:
     terms: tuple[int, int] | None = None
     glyphs: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), dtype=np.int64))
     colors: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), dtype=np.int64))
-    paint_seed: int = 0
+    paint_seed: int = 0  # of everything that is not content: shifts, shades of ink, noise
 
     def put(self, row: int, column: int, glyph: str, color: str) -> None:
         """Fill one cell."""
@@ -115,22 +118,22 @@ class Scene:
             self.put(row, column + offset, letter, color)
 
     def free(self, row: int, column: int, width: int = 1) -> bool:
-        """Whether these cells of a row are inside the picture and empty."""
+        """Return whether these cells of a row are inside the picture and empty."""
         inside = 0 <= row < SIDE and column >= 0 and column + width <= SIDE
         return inside and not self.glyphs[row, column : column + width].any()
 
     def content_hash(self) -> str:
-        """A digest of what the picture shows, by which scenes of two splits are told apart."""
+        """Return a digest of what the picture shows, the same however it is painted."""
         return hashlib.sha256(self.glyphs.astype("u1").tobytes() + self.colors.astype("u1").tobytes()).hexdigest()
 
 
 def generator(split: str, *key: int) -> np.random.Generator:
-    """Random numbers of one scene: every split has its own seed space."""
+    """Return the random numbers of one scene; every split has its own seed space."""
     return np.random.default_rng([SPLITS[split], *key])
 
 
 def _place(rng: np.random.Generator, scene: Scene, width: int = 1, clear: int = 0) -> tuple[int, int]:
-    """A free place for `width` cells; `clear` cells to the left and right of it are empty too."""
+    """Find a free place for `width` cells; `clear` cells to the left and right of it are empty too."""
     while True:
         row, column = int(rng.integers(SIDE)), int(rng.integers(SIDE - width + 1))
         left, right = max(0, column - clear), min(SIDE, column + width + clear)
@@ -139,7 +142,8 @@ def _place(rng: np.random.Generator, scene: Scene, width: int = 1, clear: int = 
 
 
 def _add_marks(rng: np.random.Generator, scene: Scene, number: int) -> None:
-    """Scatter shapes: sometimes many of one shape or color, sometimes side by side, so that counts and neighbours occur."""
+    """Scatter marks: often several of one shape or color, often side by side, so that there is something to count and compare."""
+    # Each scene prefers some shapes and colors, so that several marks of a sort occur.
     shape_weights = rng.dirichlet(np.full(len(SHAPE_NAMES), 0.8))
     color_weights = rng.dirichlet(np.full(len(COLOR_NAMES), 0.8))
     while len(scene.marks) < number:
@@ -159,7 +163,7 @@ def _add_words(rng: np.random.Generator, scene: Scene, number: int) -> None:
     colors = rng.permutation(len(COLOR_NAMES))[:number]
     for color in colors:
         text = WORDS[int(rng.integers(len(WORDS)))]
-        for _ in range(40):
+        for _ in range(40):  # all tries fail where the word is there already; then there is one word less
             row, column = _place(rng, scene, len(text), clear=1)
             if all(word.row != row and word.text != text for word in scene.words):
                 scene.add_word(row, column, text, COLOR_NAMES[color])
@@ -167,23 +171,27 @@ def _add_words(rng: np.random.Generator, scene: Scene, number: int) -> None:
 
 
 def _shapes(rng: np.random.Generator, scene: Scene) -> None:
+    """Draw many marks, sometimes with a word."""
     if rng.random() < 0.3:
         _add_words(rng, scene, 1)
     _add_marks(rng, scene, int(rng.integers(4, 13)))
 
 
 def _few(rng: np.random.Generator, scene: Scene) -> None:
+    """Draw few marks, sometimes with a word: little enough to describe in a sentence."""
     _add_marks(rng, scene, int(rng.integers(2, 5)))
     if rng.random() < 0.25:
         _add_words(rng, scene, 1)
 
 
 def _signs(rng: np.random.Generator, scene: Scene) -> None:
+    """Draw words with a few marks between them."""
     _add_words(rng, scene, int(rng.integers(1, 4)))
     _add_marks(rng, scene, int(rng.integers(1, 4)))
 
 
 def _chart(rng: np.random.Generator, scene: Scene) -> None:
+    """Draw a bar chart: no two bars share a color, a value or a label, so each can be named by any of them."""
     number = int(rng.integers(3, 7))
     start = int(rng.integers(1, 4)) if number < 6 else 1
     step = 2 if start + 2 * (number - 1) < SIDE else 1
@@ -196,11 +204,12 @@ def _chart(rng: np.random.Generator, scene: Scene) -> None:
         scene.put(SIDE - 1, bar.column, bar.label, "black")
         for height in range(bar.value):
             scene.put(SIDE - 2 - height, bar.column, "bar", bar.color)
-    for value in range(1, 10):
+    for value in range(1, 10):  # the axis
         scene.put(SIDE - 1 - value, 0, str(value), "black")
 
 
 def _document(rng: np.random.Generator, scene: Scene) -> None:
+    """Draw a form: three to five lines of a name and a value."""
     names = list(FIELDS)
     chosen = [names[i] for i in rng.permutation(len(names))[: int(rng.integers(3, 6))]]
     top = int(rng.integers(0, SIDE - 2 * len(chosen) + 2))
@@ -214,6 +223,7 @@ def _document(rng: np.random.Generator, scene: Scene) -> None:
 
 
 def _sum(rng: np.random.Generator, scene: Scene) -> None:
+    """Draw a sum of two digits without its result, with up to two marks."""
     first, second = int(rng.integers(1, 10)), int(rng.integers(1, 10))
     scene.terms = (first, second)
     row, column = int(rng.integers(SIDE)), int(rng.integers(SIDE - 5))
@@ -227,16 +237,17 @@ _MAKERS = {"shapes": _shapes, "few": _few, "signs": _signs, "chart": _chart, "do
 
 
 def make_scene(kind: str, rng: np.random.Generator) -> Scene:
-    """A random scene of a kind, with some grey clutter in its empty cells (only specks in charts and documents)."""
+    """Draw a scene of a kind, with gray clutter in some empty cells, in fewer of them where it is a chart or a document."""
     scene = Scene(kind)
     _MAKERS[kind](rng, scene)
+    # Reading order, so that captions and "the top word" follow what the picture shows and not how it was drawn.
     scene.marks.sort(key=lambda mark: (mark.row, mark.column))
     scene.words.sort(key=lambda word: (word.row, word.column))
     empty = np.flatnonzero(scene.glyphs.ravel() == 0)
     number = int(rng.integers(2, 8)) if kind in ("chart", "document") else int(rng.integers(6, 25))
     cells = rng.choice(empty, size=min(number, len(empty)), replace=False)
     scene.glyphs.ravel()[cells] = FIRST_CLUTTER + rng.integers(len(CLUTTER), size=len(cells))
-    scene.colors.ravel()[cells] = GREY
+    scene.colors.ravel()[cells] = GRAY
     scene.paint_seed = int(rng.integers(2**31))
     return scene
 
@@ -245,7 +256,7 @@ _INK_TABLE = np.array([*INKS.values(), (150, 150, 150)], dtype=np.float32)  # [9
 
 
 def render(scene: Scene) -> np.ndarray:
-    """The picture as uint8 [96, 96, 3]: glyphs shifted by up to a pixel in their cells, inks and background slightly off."""
+    """Paint the picture as uint8 [96, 96, 3]: glyphs shifted by up to a pixel in their cells, ink and paper slightly off."""
     rng = np.random.default_rng(scene.paint_seed)
     place = rng.integers(4, size=(SIDE, SIDE))
     mask = MASKS[scene.glyphs, place]  # [12, 12, 8, 8]
@@ -258,7 +269,7 @@ def render(scene: Scene) -> np.ndarray:
 
 
 def png(scene: Scene) -> bytes:
-    """The picture as PNG bytes, as data sets store it."""
+    """Return the picture as PNG bytes, as data sets store it."""
     from PIL import Image
 
     buffer = io.BytesIO()

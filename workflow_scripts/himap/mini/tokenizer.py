@@ -1,4 +1,7 @@
-"""A small byte-level BPE: every word of the questions is one token, capitals and digits stand alone, any text comes back as it was."""
+"""The mini model's vocabulary, a small byte-level BPE.
+
+Every word of the questions is one token, capitals and digits are tokens of their own, and any text comes back as it was.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ SYSTEM = (
 )
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 VOCABULARY = 896
-# Capitals stand alone, so that a word in the picture is read letter by letter; the role names are the exception.
+# Each capital is a token, so that a word in a picture is read letter by letter; the names of the roles are the exception.
 PIECES = r" ?(?:USER|ASSISTANT|OCR)| ?[A-Z][a-z]+| ?[a-z]+| ?[A-Z]| ?[0-9]| ?[^\sA-Za-z0-9]|\s"
 
 
 def train_tokenizer(texts: Iterable[str]) -> Any:
-    """Train the vocabulary on texts; returns a fast tokenizer of transformers."""
+    """Train the vocabulary on texts and return a fast tokenizer of transformers."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     core = Tokenizer(models.BPE())
@@ -43,7 +46,7 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
 
 
 def wrap(core: Any) -> Any:
-    """A tokenizer of the `tokenizers` library as transformers wants it."""
+    """Wrap a tokenizer of the `tokenizers` library for transformers."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
@@ -59,7 +62,7 @@ def wrap(core: Any) -> Any:
 
 
 def load_or_train(path: Path, pictures: int) -> Any:
-    """The vocabulary saved at a path, or a new one that is saved there."""
+    """Load the vocabulary at a path; if there is none, train one and save it there."""
     from tokenizers import Tokenizer
 
     from himap import files
@@ -72,7 +75,7 @@ def load_or_train(path: Path, pictures: int) -> Any:
 
 
 def corpus(pictures: int = 3000) -> list[str]:
-    """The texts the vocabulary is trained on: prompts and answers about training scenes, and the conversation frame."""
+    """Return the texts the vocabulary is trained on: prompts and answers about training scenes, and the frame around them."""
     from himap.mini import conversations, scenes
 
     texts = [f"{SYSTEM} USER: ", " ASSISTANT:"] * pictures

@@ -1,4 +1,7 @@
-"""Training of the mini model: first the tower with a helper loss, then projector and decoder on questions about pictures."""
+"""Training of the mini model: first the tower with a helper loss, then projector and decoder on questions about pictures.
+
+A run is saved now and then and goes on from there. models/mini/README.md explains the recipe and gives its results.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from himap.mini.tokenizer import load_or_train
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how training goes; saved beside the state, and a resumed run must have the same."""
+    """Hold everything that decides how training goes; a resumed run must have the same, but for FREE."""
 
     seed: int = 0
     start: str = ""  # a finished checkpoint whose weights and vocabulary the decoder's training begins with
@@ -53,7 +56,7 @@ class Recipe:
     save_every: int = 500
 
 
-FREE = (
+FREE = (  # may change when a run is resumed
     "flat",
     "choice_from",
     "choice_steps",
@@ -63,8 +66,8 @@ FREE = (
     "report_every",
     "save_every",
     "held_out_batches",
-)  # may change when a run is resumed
-QUICK = Recipe(
+)
+QUICK = Recipe(  # only to see that everything works
     tower_steps=3,
     steps=4,
     pictures=2,
@@ -77,7 +80,7 @@ QUICK = Recipe(
 
 
 class Heads(torch.nn.Module):
-    """The helper loss's four linear readers of a patch: glyph, color, row, column."""
+    """Read glyph, color, row and column off a patch, each by a linear layer: the helper loss of the tower."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -87,7 +90,7 @@ class Heads(torch.nn.Module):
         self.column = torch.nn.Linear(width, SIDE)
 
     def losses(self, features: Tensor, glyphs: Tensor, colors: Tensor) -> tuple[Tensor, Tensor]:
-        """Summed cross-entropies, and the share of non-empty patches whose glyph and color are both right."""
+        """Return the summed cross-entropies, and the share of non-empty patches whose glyph and color are both right."""
         rows = torch.arange(SIDE * SIDE, device=features.device).div(SIDE, rounding_mode="floor").expand_as(glyphs)
         columns = (torch.arange(SIDE * SIDE, device=features.device) % SIDE).expand_as(glyphs)
         glyph, color = self.glyph(features), self.color(features)
@@ -101,7 +104,7 @@ class Heads(torch.nn.Module):
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    """The arrays of a batch on the device."""
+    """Move the arrays of a batch to the device."""
     names = (
         "pixels",
         "glyphs",
@@ -122,7 +125,7 @@ def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
 
 
 class _Steps(torch.utils.data.IterableDataset):
-    """The batches first..last-1 in order, for one worker process."""
+    """Yield the batches first to last - 1 in order, for one worker process."""
 
     def __init__(self, maker: BatchMaker, first: int, last: int):
         self.maker, self.first, self.last = maker, first, last
@@ -133,7 +136,7 @@ class _Steps(torch.utils.data.IterableDataset):
 
 
 class Trainer:
-    """Model, optimizers and progress of one training run, saved and restored as a whole."""
+    """Hold model, optimizers and progress of one training run, saved and restored as a whole."""
 
     def __init__(self, recipe: Recipe, state: Path, device: str, compiled: bool):
         self.recipe, self.folder, self.device = recipe, state, torch.device(device)
@@ -147,6 +150,7 @@ class Trainer:
         else:
             self._initialize()
         self.heads = Heads(checkpoint.TOWER_WIDTH).to(self.device)
+        # Where phases overlap the first counts: the curriculum goes from easy over choices to everything and then to hard.
         hard = (0 if recipe.start else recipe.hard_from, 1 << 29, "hard")
         easy = (0, recipe.easy_steps, "easy")
         choices = (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices")
@@ -159,6 +163,7 @@ class Trainer:
         places = torch.from_numpy(place_words(self.tokenizer)).to(self.device)
         self.place_words = {"rows": places[0], "columns": places[1]}
         self.color_words = torch.from_numpy(color_words(self.tokenizer)).to(self.device)
+        # The last norm of the tower is never used (the features are taken before it), so it is not trained either.
         named = dict(self.model.named_parameters())
         tower = {k: v for k, v in named.items() if "vision_tower" in k and "post_layernorm" not in k}
         tower |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
@@ -166,13 +171,13 @@ class Trainer:
         matrices = {k for k, v in rest.items() if v.ndim == 2 and ".layers." in k}
         self.tower_optimizer = Optimizer(tower, set(), 0.0, recipe.tower_rate)
         self.optimizer = Optimizer(rest, matrices, recipe.muon_rate, recipe.adam_rate, dtype=dtype)
-        self.tower_step = recipe.tower_steps if recipe.start else 0
+        self.tower_step = recipe.tower_steps if recipe.start else 0  # a finished checkpoint has a trained tower
         self.step = 0
         self.seconds = 0.0  # of decoder training, over all resumed runs
         self.held_out: list[Batch] = []
 
     def _initialize(self) -> None:
-        """Start every decoder block as silent, and its attention as looking for tokens that are like the asking one.
+        """Start every decoder block silent, and its attention as looking for tokens that are like the one that looks.
 
         Queries and keys begin with the same matrix: with tied embeddings and the alignment loss, the word "ring" then
         looks at the image tokens that show rings before anything is learned (compare mimetic initialization).
@@ -184,7 +189,7 @@ class Trainer:
             torch.nn.init.zeros_(layer.mlp.down_proj.weight)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Everything that a resumed run needs."""
+        """Return all tensors that a resumed run needs."""
         tensors = {f"model.{k}": v for k, v in self.model.named_parameters()}
         tensors |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
         tensors |= {f"tower.{k}": v for k, v in self.tower_optimizer.state.items()}
@@ -207,7 +212,7 @@ class Trainer:
             save_file(tensors, temporary, metadata)
 
     def resume(self) -> bool:
-        """Continue from the saved state, if there is one of the same recipe."""
+        """Load the saved state and return True; False where there is none, an error where it is of another recipe."""
         from safetensors import safe_open
 
         path = self.folder / "state.safetensors"
@@ -221,7 +226,7 @@ class Trainer:
             ]
             if other:
                 raise ValueError(
-                    f"{path}: was made with other settings of {', '.join(other)}; use the same or delete it"
+                    f"{path}: was made with other values of {', '.join(other)}; use the same values or delete the file"
                 )
             with torch.no_grad():
                 for name, tensor in self._tensors().items():
@@ -235,19 +240,19 @@ class Trainer:
         return True
 
     def log(self, **values: Any) -> None:
-        """One line to the terminal and to the log file."""
+        """Write one line to the terminal and to the log file."""
         values = {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
         print(" ".join(f"{k} {v}" for k, v in values.items()), flush=True)
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def loader(self, first: int, last: int) -> Any:
-        """Batches first..last-1, made by another process while this one computes."""
+        """Return batches first to last - 1, made by another process while this one computes."""
         steps = _Steps(self.batches, first, last)
         return torch.utils.data.DataLoader(steps, batch_size=None, num_workers=1, prefetch_factor=6)
 
     def train_tower(self) -> None:
-        """First stage: the tower learns what every patch shows; afterwards it stays as it is, like LLaVA's."""
+        """Train the tower to know what every patch shows; afterward it stays frozen, like LLaVA's."""
         total = self.recipe.tower_steps
         if self.tower_step >= total:
             return
@@ -273,13 +278,13 @@ class Trainer:
         self.save()
 
     def progress(self) -> float:
-        """The share of the decoder's training that is done."""
+        """Return the share of the decoder's training that is done."""
         if self.recipe.minutes:
             return self.seconds / (60 * self.recipe.minutes)
         return self.step / self.recipe.steps
 
     def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Answer loss, alignment loss, and which answer tokens are predicted right (in row-major order).
+        """Return answer loss, alignment loss, and which answer tokens are predicted right (in row-major order).
 
         Alignment: an image token, through final norm and head, names its color, its glyph, its row and its column. In the
         decoder the steps of an answer get a place each: after half of the layers an object that a question names says in
@@ -322,7 +327,7 @@ class Trainer:
         return answer, align, logits.detach().argmax(-1) == labels
 
     def train_decoder(self) -> None:
-        """Second stage: projector and decoder learn to answer."""
+        """Train projector and decoder to answer."""
         recipe = self.recipe
         last = recipe.steps if not recipe.minutes else 1 << 29
         if self.progress() >= 1:
@@ -366,7 +371,7 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, blind: bool = False) -> dict[str, Any]:
-        """Share of held-out turns whose whole answer greedy decoding would give (every token is the likeliest), by group."""
+        """Return the share of held-out turns whose whole answer greedy decoding would give (every token the likeliest), by group."""
         if not self.held_out:
             maker = BatchMaker(self.tokenizer, "validation", self.recipe.seed, self.recipe.pictures)
             self.held_out = [maker[step] for step in range(self.recipe.held_out_batches)]
@@ -376,28 +381,28 @@ class Trainer:
             if blind:
                 data["pixels"] = torch.full_like(data["pixels"], 128)
             _, _, right = self.loss(data)
-            marks = np.ones(batch.labels.shape, bool)
-            marks[batch.labels >= 0] = right.cpu().numpy()
+            correct = np.ones(batch.labels.shape, bool)  # tokens that are no part of an answer cannot be wrong
+            correct[batch.labels >= 0] = right.cpu().numpy()
             for row, turn, group in batch.groups:
-                hits[group].append(bool(marks[row][batch.turn[row] == turn].all()))
+                hits[group].append(bool(correct[row][batch.turn[row] == turn].all()))
         every = [hit for group in hits.values() for hit in group]
         return {"all": float(np.mean(every)), "groups": {k: float(np.mean(v)) for k, v in sorted(hits.items())}}
 
 
 def activation_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device computes in it, fp32 on a CPU that would only imitate it (many times slower)."""
+    """Return bf16 where the device computes in it, fp32 on a CPU that would only imitate it (many times slower)."""
     if device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16"):
         return torch.bfloat16
     return torch.float32
 
 
 def can_compile(device: str) -> bool:
-    """Whether torch.compile has what it needs."""
+    """Return whether torch.compile has what it needs."""
     return device != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def train(recipe: Recipe, out: Path, state: Path, device: str = "cpu", compiled: bool | None = None) -> dict[str, Any]:
-    """Train, or go on training, until the recipe is done; write the checkpoint to `out` and return the last held-out scores."""
+    """Train, or go on training, until the recipe is done; write the checkpoint and return its held-out scores."""
     state.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, state, device, can_compile(device) if compiled is None else compiled)
     resumed = trainer.resume()

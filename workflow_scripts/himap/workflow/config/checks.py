@@ -164,6 +164,10 @@ def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
         source = entry.get("source", "hub")
         if isinstance(source, str) and source not in ("hub", "mini") and not (ROOT / source).exists():
             yield f"{at}.source", f"{source!r} is neither `hub` nor `mini` nor a file or folder that exists"
+        # The file is looked for and not imported: reading a config takes no numpy.
+        mini = Path("workflow_scripts/himap/mini/benchmarks") / f"{name}.py"
+        if source == "mini" and not (ROOT / mini).is_file():
+            yield f"{at}.source", f"the embedded world has no benchmark {name!r}; add {mini} or choose another source"
         if isinstance(entry.get("protocol"), Mapping):
             try:
                 benchmark_named(name).protocol(entry["protocol"])

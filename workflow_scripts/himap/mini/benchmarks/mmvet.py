@@ -1,0 +1,76 @@
+"""Open questions, each with the capabilities it takes; some have two parts, some count in words or digits."""
+
+from __future__ import annotations
+
+from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
+from himap.mini.conversations import NUMBERS, two_in_one
+from himap.mini.questions.forms_and_sums import total
+from himap.mini.questions.knowledge import like_thing
+from himap.mini.questions.marks import color_of_shape, count_shape, neighbor
+from himap.mini.questions.question import Maker
+from himap.mini.questions.words import word_color, word_place, word_text
+from himap.mini.scenes import Scene
+
+QUESTIONS: tuple[tuple[str, tuple[str, ...], Maker], ...] = (  # capabilities, kinds of scenes, maker
+    ("rec", ("shapes", "few"), color_of_shape),
+    ("rec,know", ("shapes", "few"), like_thing),
+    ("rec,spat", ("shapes",), neighbor),
+    ("ocr", ("signs",), word_text),
+    ("ocr,spat", ("signs",), word_place),
+    ("ocr,math", ("sum",), total),
+    ("ocr,rec", ("signs",), word_color),
+    ("math,rec", ("shapes",), count_shape),
+)
+
+
+def make(draw: Drawer, number: int) -> list[Row]:
+    """Return one row a picture, every fifth with a question of two parts."""
+    rows = []
+    for index in range(number):
+        scene, text, answer, capability = two_parts(draw) if index % 5 == 4 else one_part(draw, index)
+        rows.append(
+            {
+                "question_id": f"v1_{index}",
+                "image": picture(scene, f"v1_{index}.png"),
+                "question": text,
+                "answer": answer,
+                "image_source": "generated",
+                "capability": capability,
+            }
+        )
+    return rows
+
+
+def two_parts(draw: Drawer) -> tuple[Scene, str, str, str]:
+    """Return a scene with a question of two parts, its answer "first<AND>second" and its capabilities."""
+    while True:
+        scene, rng = draw.scene("signs", "few", "sum")
+        if pair := two_in_one(scene, rng):
+            text, answer, _ = pair
+            reads = "written" in text or "say" in text or "sum" in text
+            return scene, text, answer, "ocr,rec" if reads else "rec"
+
+
+def one_part(draw: Drawer, index: int) -> tuple[Scene, str, str, str]:
+    """Return a scene with a plain question, its answer and its capabilities, all of these in turn."""
+    capability, kinds, maker = QUESTIONS[index % len(QUESTIONS)]
+    scene, _, question = draw.question(kinds, (maker,))
+    answer = question.answer
+    if question.kind == "count" and 0 < int(answer) < 10:
+        answer = f"{answer}<OR>{NUMBERS[int(answer)]}"
+    return scene, question.text, answer, capability
+
+
+MINI = MiniBenchmark(
+    name="mmvet",
+    columns={
+        "question_id": TEXT,
+        "image": IMAGE,
+        "question": TEXT,
+        "answer": TEXT,
+        "image_source": TEXT,
+        "capability": TEXT,
+    },
+    samples=200,
+    make=make,
+)

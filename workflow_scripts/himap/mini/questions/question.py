@@ -1,0 +1,134 @@
+"""What every maker of questions uses: the question itself, wrong answers, and the prompt forms of the benchmarks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from himap.mini.scenes import Scene
+
+# Word for word as in the published evaluations: the mini model is trained on the prompts that the benchmarks will give it.
+SHORT = "Answer the question using a single word or phrase."
+LETTER = "Answer with the option's letter from the given choices directly."
+ONE_WORD = "Answer the question with a single word."
+CAPTION = "Provide a one-sentence caption for the provided image."
+
+OPTION_LETTERS = "ABCDE"
+Clues = tuple[tuple[str, str], ...]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Hold a question, its short answer, the answer as a sentence, and wrong answers that could be options.
+
+    `clues` are what must be found on the way to the answer: a word of the question, and what is true of it.
+    """
+
+    kind: str
+    text: str
+    answer: str
+    sentence: str
+    wrong: tuple[str, ...] = ()
+    context: str = ""
+    answer_type: str = "other"
+    clues: Clues = ()
+
+
+Maker = Callable[[Scene, np.random.Generator], Question | None]
+
+
+def plural(shape: str) -> str:
+    """Return the plural of a shape's name."""
+    return shape + ("es" if shape.endswith("s") else "s")
+
+
+def article(words: str) -> str:
+    """Put "a" or "an" before words."""
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
+def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
+    """Draw one item."""
+    return items[int(rng.integers(len(items)))]
+
+
+def unique(values: list[str]) -> list[str]:
+    """Return the values that occur exactly once: only these can be named without doubt."""
+    return [value for value, count in Counter(values).items() if count == 1]
+
+
+def wrong_values(known: Sequence[str], answer: str, visible: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return wrong answers, first those that the picture shows elsewhere, then the rest of the known values."""
+    tempting = [value for value in dict.fromkeys(visible) if value != answer]
+    return tuple(tempting + [value for value in known if value != answer and value not in tempting])
+
+
+def wrong_numbers(answer: int) -> tuple[str, ...]:
+    """Return wrong numbers, the nearest first."""
+    nearest = sorted(range(13), key=lambda number: (abs(number - answer), number))
+    return tuple(str(number) for number in nearest if number != answer)
+
+
+def yes_no(kind: str, text: str, truth: bool, yes: str, no: str, clues: Clues = ()) -> Question:
+    """Return a question to be answered yes or no, with the sentence for either case."""
+    return Question(kind, text, "yes" if truth else "no", yes if truth else no, answer_type="yes/no", clues=clues)
+
+
+def ask(
+    maker: Maker, scene: Scene, rng: np.random.Generator, answer: str | None = None, tries: int = 20
+) -> Question | None:
+    """Call a maker until it returns a question (with the given answer, if any); None after so many tries."""
+    for _ in range(tries):
+        question = maker(scene, rng)
+        if question is not None and (answer is None or question.answer == answer):
+            return question
+    return None
+
+
+def with_options(question: Question, rng: np.random.Generator, number: int) -> tuple[list[str], int]:
+    """Return so many options in random order, and the index of the right one."""
+    # A maker lists tempting wrong answers first, so a short pool prefers what the picture shows.
+    pool = question.wrong[: max(number + 1, 4)]
+    wrong = [pool[i] for i in rng.permutation(len(pool))[: number - 1]]
+    options = [question.answer, *wrong]
+    order = rng.permutation(len(options))
+    return [options[i] for i in order], int(np.flatnonzero(order == 0)[0])
+
+
+def lettered(options: list[str]) -> list[str]:
+    """Return the options as lines: "A. red", "B. green"."""
+    return [f"{OPTION_LETTERS[i]}. {option}" for i, option in enumerate(options)]
+
+
+def choice_text(text: str, options: list[str], context: str = "") -> str:
+    """Return the multiple-choice prompt: context, question, lettered options, instruction."""
+    lines = [f"Context: {context}"] if context else []
+    return "\n".join([*lines, text, *lettered(options), LETTER])
+
+
+def options_text(text: str, options: list[str]) -> str:
+    """Return the multiple-choice prompt of FastV's evaluation, with all options on one line."""
+    line = " ".join(f"({OPTION_LETTERS[i]}) {option}" for i, option in enumerate(options))
+    # The odd parts (British spelling, leading line break) are FastV's own.
+    first = "Analyse the image and choose the best answer for the following question:"
+    return f"\n{first}\n{text}\nOptions: {line}\nJust output the letter of the correct answer."
+
+
+def short_text(text: str) -> str:
+    """Return the prompt for an answer of a word or phrase."""
+    return f"{text}\n{SHORT}"
+
+
+def ocr_text(text: str, tokens: list[str]) -> str:
+    """Return the prompt that also lists the words a text reader found in the picture."""
+    return f"{text.capitalize()}\nReference OCR token: {', '.join(tokens)}\n{SHORT}"
+
+
+def chart_text(text: str) -> str:
+    """Return the prompt of questions about charts."""
+    return f"{text}\n{ONE_WORD}"
