@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from itertools import chain, product
+from pathlib import Path
 from typing import Any
 
 from himap.benchmarks import get as benchmark_named
