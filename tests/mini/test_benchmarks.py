@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from himap import benchmarks as adapters
 from himap.benchmarks._base import letters
-from himap.code_version import code_version
 from himap.mini import benchmarks
 from himap.mini.benchmarks._draw import SEEDS, seed_of
 from himap.mini.questions.question import CAPTION, LETTER, ONE_WORD, SHORT
+from himap.workflow.plan.code_hash import code_version
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_the_config_names_a_benchmark_that_the_embedded_world_does_not_have(copy
     published = (copy / "himap" / "benchmarks" / "pope.py").read_text()
     (copy / "himap" / "benchmarks" / "popular.py").write_text(published.replace('name="pope"', 'name="popular"'))
     code = """
-from himap.config_checks import check_benchmarks
+from himap.workflow.config.checks import check_benchmarks
 print(list(check_benchmarks({"benchmarks": {"pope": {"source": "mini"}, "popular": {"source": "mini"}}})))
 """
     printed = run_in(copy, "-c", code)

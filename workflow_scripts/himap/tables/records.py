@@ -125,7 +125,7 @@ def p_text(value: float, least: float = 0.0) -> str:
 def size_text(row: pd.Series) -> str:
     """Return how many samples a cell rests on, and on how many pictures where several share one."""
     n, pictures = int(row["n"]), int(row["pictures"])
-    return f"{n} ({pictures} picture{'s' * (pictures > 1)})" if pictures < n else str(n)
+    return f"{n} ({pictures} picture{'s' if pictures > 1 else ''})" if pictures < n else str(n)
 
 
 def flops_text(value: float) -> str:
