@@ -26,6 +26,7 @@ from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import flops, image_tokens_per_layer
 from himap.project import ROOT
 from himap.pruning.resolve import two_stages
+from himap.workflow.plan import targets
 from himap.workflow.plan.plan import Plan
 
 # Peak dense rate in bfloat16 (float16 on V100) and memory bandwidth, by the makers' data sheets.
@@ -198,7 +199,7 @@ class Estimator:
             one = self.prefill(model, kind, resolved)
             one *= 1 + (NEW_TOKENS[kind] if resolved["rerank"] else 0)
             one += self.decoding(model, NEW_TOKENS[kind])
-            stage.rules += Counter(evaluate_method=shards, merge_predictions=1)
+            stage.rules += Counter(evaluate_method=shards, merge_predictions=int(shards > 1))
             self.spend(stage, model, self.samples(benchmark) * one + shards * self.loading(model))
         return stage
 
@@ -258,10 +259,10 @@ class Estimator:
         stage = Stage("flops")
         for model in self.plan.config.models:
             for kind in self.plan.kinds(model):
-                methods = {method for _, task, method in self.plan.evaluations(model) if self.plan.kind(task) == kind}
-                stage.rules["count_flops"] += 1
-                prefills = len(methods) * self.plan.config.flops.measured * 2
-                self.spend(stage, model, prefills * self.prefill(model, kind) + self.loading(model))
+                methods = len(self.plan.costed_methods(model, kind))
+                prefills = 2 * 2 * self.plan.config.flops.measured  # each time the unpruned model too
+                stage.rules["count_flops"] += methods
+                self.spend(stage, model, methods * (prefills * self.prefill(model, kind) + self.loading(model)))
         return stage
 
     def grid(self) -> Stage:
@@ -282,7 +283,7 @@ class Estimator:
 
     def drawing(self) -> Stage:
         """Tables, figures and the report."""
-        figures = len(self.plan.figures())
+        figures = len(targets.figures(self.plan))
         rules = Counter(make_table=len(self.plan.tables()), collect_figure_data=figures, draw_figure=figures, report=1)
         return Stage("tables, figures, report", rules)
 

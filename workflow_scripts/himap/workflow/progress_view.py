@@ -43,16 +43,16 @@ class Job:
     @property
     def what(self) -> str:
         """What the job is about: model, benchmark, method."""
-        return " · ".join(part for part in wildcard_words(self.wildcards) if part)
+        return " · ".join(wildcard_words(self.wildcards))
 
 
 def wildcard_words(wildcards: Mapping[str, str]) -> Iterable[str]:
-    """The values of a job's wildcards; a shard is named only where there are several."""
+    """Yield the values of a job's wildcards; the part of an evaluation only if there are several."""
     for name, value in wildcards.items():
-        if name == "shard":
-            shards = wildcards.get("shards", "1")
-            yield f"shard {int(value) + 1} of {shards}" if shards != "1" else ""
-        elif name != "shards":
+        if name == "part":
+            if shard := re.fullmatch(r"shard-(\d+)-of-(\d+)", value):
+                yield f"shard {int(shard[1]) + 1} of {shard[2]}"
+        else:
             yield f"layers {value}" if name == "layers" else value
 
 

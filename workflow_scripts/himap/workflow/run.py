@@ -300,10 +300,11 @@ def tell_places(words: Sequence[str], started: float) -> None:
 def targets(words: Sequence[str]) -> dict[str, list[str]]:
     """The files of each table, figure and group of them under the config on the command line."""
     from himap.workflow.config.load import load
+    from himap.workflow.plan import targets as named
     from himap.workflow.plan.plan import Plan
 
     try:
-        return Plan(load(settings(words))).targets()
+        return named.targets(Plan(load(settings(words))))
     except (OSError, ValueError):  # the run went well: at most the names stay without their files
         return {}
 

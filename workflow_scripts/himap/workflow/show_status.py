@@ -20,13 +20,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.workflow.command_line import DEFAULT_CONFIG
     from himap.workflow.config.load import load
     from himap.workflow.plan.plan import Plan
+    from himap.workflow.plan.targets import jobs, products
     from himap.workflow.status import report, standing
     from himap.yaml_files import read_config
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     files = arguments.configfile or [DEFAULT_CONFIG]
     plan = Plan(load(read_config(files), ", ".join(files)))
-    known = {*plan.products(plan.experiments), f"{plan.out}/report.html"}
+    known = {*products(plan, jobs(plan)), plan.paths.report}
     marked = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # a summary alone trusts them
     unfinished = [output for output in marked if output in known]  # others are of another config
     again = ["--forcerun", *unfinished] if unfinished else []

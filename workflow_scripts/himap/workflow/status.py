@@ -14,6 +14,7 @@ from himap.locks import try_lock
 from himap.notes import INCOMPLETE, notes
 from himap.workflow.endings import last_lines
 from himap.workflow.jobs.progress import bar, span
+from himap.workflow.plan.targets import first_outputs
 from himap.workflow.snakemake_log import Failure, durations, failures, latest_log, parse_summary, reason
 
 if TYPE_CHECKING:
@@ -30,20 +31,6 @@ def summary(failed: Iterable[Failure], root: Path, again: str) -> str:
         lines += [f"  {one.rule} -> {one.output}", f"    log: {one.log or 'none'}", f"    reason: {reason(one, root)}"]
     lines += ["What was finished is kept. Fix the cause and start again; only the rest is run:", f"  {again}"]
     return "\n".join(lines)
-
-
-def experiments(plan: Plan) -> dict[str, list[str]]:
-    """Return the first output of every job that each experiment needs."""
-    found = {name: [outputs[0] for outputs in jobs] for name, jobs in plan.experiments.items()}
-    return {**found, "report": [f"{plan.out}/report.html"]}
-
-
-def log_of(output: str, out: str) -> str:
-    """Where the job behind a result writes what it says."""
-    path = Path(output.removeprefix(out + "/"))
-    if path.name in ("manifest.json", "samples.parquet", "saliency.parquet") or path.parts[0] == "grid":
-        path = path.parent
-    return f"{out}/logs/{path.with_suffix('.log') if path.suffix in ('.jsonl', '.parquet', '.csv') else f'{path}.log'}"
 
 
 def under_way(state: Path) -> set[str]:
@@ -105,7 +92,7 @@ def report(plan: Plan, root: Path, now: Standing) -> str:
     """The whole picture as lines of text."""
     lines = [f"{'experiment':<22}" + "".join(f"{name:>9}" for name in STATES)]
     wanted: dict[str, None] = {}
-    for name, files in experiments(plan).items():
+    for name, files in first_outputs(plan).items():
         jobs = [file for file in files if file in now.states]
         wanted |= dict.fromkeys(jobs)
         counts = {one: sum(now.states[job] == one for job in jobs) for one in STATES}
@@ -115,7 +102,7 @@ def report(plan: Plan, root: Path, now: Standing) -> str:
     if running:
         lines += ["", "running:"]
     for job in running:
-        said = last_lines(root / log_of(job, plan.out), 1)
+        said = last_lines(root / plan.paths.log(job), 1)
         lines.append(f"  {now.rules[job]} -> {job}" + (f"\n    {said[0].strip()}" if said else ""))
     if now.failed:
         lines += ["", "failed:"]
