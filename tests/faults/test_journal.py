@@ -121,7 +121,7 @@ SCRIPTS = {
     "extract_saliency.py": (),
     "disrupt_attention.py": ("--layers", "0-1"),
     "explore_grid.py": (),
-    "count_flops.py": ("--methods", "{}"),
+    "count_flops.py": ("--method", "{}"),
     "measure_latency.py": ("--methods", "{}"),
 }
 

@@ -21,8 +21,9 @@ from himap.workflow.jobs.model_script import library_versions
 from himap.workflow.jobs.progress import bar, progress, span
 from himap.workflow.jobs.sole_writer import RUN
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.targets import first_outputs
 from himap.workflow.snakemake_log import Failure, failures, latest_log, reason
-from himap.workflow.status import Standing, experiments, log_of, remaining, report, standing, summary
+from himap.workflow.status import Standing, remaining, report, standing, summary
 from world import World, configuration
 
 ENDED = """Select jobs to execute...
@@ -208,8 +209,8 @@ def test_progress_says_little_when_little_time_has_passed(capsys: pytest.Capture
 
 def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_path: Path) -> None:
     plan = Plan(load(configuration(benchmarks={"pope": {}})))
-    files = experiments(plan)["table1"]
-    shards = [file for file in files if "shard-" in file]
+    files = first_outputs(plan)["table1"]
+    shards = [file for file in files if file.endswith("predictions.jsonl")]
     done = [*files[:2], shards[0]]
     for file in done:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +224,7 @@ def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_
     (state / "incomplete" / base64.urlsafe_b64encode(shards[1].encode()).decode()).touch()
     note = '{"rule": "evaluate_method", "starttime": 100, "endtime": 160}'
     (state / "metadata" / base64.urlsafe_b64encode(shards[0].encode()).decode()).write_text(note)
-    log = tmp_path / log_of(shards[1], plan.out)
+    log = tmp_path / plan.paths.log(shards[1])
     log.parent.mkdir(parents=True)
     log.write_text(bar(12, 48, 30.0, "mini pope fastv") + "\n")
     (state / "log" / "1.snakemake.log").write_text("Execute 1 jobs...\n" + ENDED.replace("results/", "elsewhere/"))
@@ -413,12 +414,12 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     )
     assert re.search(at_once, failed.stdout, re.MULTILINE), failed.stdout
     told = world.run("status")
-    # All four jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.
-    assert row(told.stdout, "table1") == [2, 0, 4, 7]
+    # All six jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.
+    assert row(told.stdout, "table1") == [2, 0, 6, 4]
     _, _, named = told.stdout.partition("failed:\n")
     assert re.findall(r"^  (\w+) -> ", named, re.MULTILINE).count("evaluate_method") == 3
-    assert "  count_flops -> results/flops/mini/qa.csv" in named
-    assert named.count("    | error: models/mini: its weights are not whole safetensors files") == 4
+    assert "  count_flops -> results/flops/mini/qa/himap.csv" in named
+    assert named.count("    | error: models/mini: its weights are not whole safetensors files") == 6
 
 
 def row(text: str, name: str) -> list[int]:

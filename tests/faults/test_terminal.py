@@ -108,7 +108,7 @@ def test_a_dry_run_names_the_setting_the_module_and_the_file_that_changed(copy_o
         r"1  evaluate method +methods\.himap\.stages\[1\]\.keep: 0\.125 → 0\.25$", told.stdout, re.MULTILINE
     )
     assert re.search(rf"3  score predictions +(?:.*\n +)?changed code: {re.escape(place)}   \[", told.stdout)
-    assert re.search(r"1  merge predictions +made from new results of: evaluate method$", told.stdout, re.MULTILINE)
+    assert re.search(r"1  count flops +methods\.himap\.stages\[1\]\.keep: 0\.125 → 0\.25$", told.stdout, re.MULTILINE)
     assert '{"' not in told.stdout
     assert len(told.stdout.splitlines()) < 20
 
@@ -246,8 +246,8 @@ PARAMS = "Params have changed since last execution: Union of exclusive params be
         ),
         (
             "count_flops",
-            {"model": "m", "kind": "qa"},
-            """before: '{"x": {"name": "x", "stages": [{"layer": 2}]}}' now: '{"x": {"name": "x", "stages": [{"layer": 3}]}}' """,
+            {"model": "m", "kind": "qa", "method": "x"},
+            """before: '{"name": "x", "stages": [{"layer": 2}]}' now: '{"name": "x", "stages": [{"layer": 3}]}' """,
             ["methods.x.stages[0].layer: 2 → 3"],
         ),
         (
