@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from himap.files import write_json
 from himap.locks import try_lock
-from himap.workflow import run
+from himap.workflow import command_line, exclusive_run
 from himap.workflow.config.load import load
 from himap.workflow.endings import last_lines
 from himap.workflow.jobs.model_script import library_versions
@@ -106,8 +106,8 @@ def test_a_job_that_was_not_taken_is_named_with_what_slurm_said(tmp_path: Path) 
     found = failures(REFUSED)
     assert [one.output.split("/")[1] for one in found] == ["evaluation", "flops", "tables"]
     why = "sbatch: error: invalid account sbatch: error: Batch job submission failed"
-    assert reason(found[0], tmp_path) == f"SLURM did not take it: {why}"
-    assert reason(found[1], tmp_path) == "SLURM did not take it: the queue is closed"
+    assert reason(found[0], tmp_path) == f"SLURM rejected it: {why}"
+    assert reason(found[1], tmp_path) == "SLURM rejected it: the queue is closed"
     assert found[1].log == "results/logs/flops/m/qa.log"
     assert found[2].refused is None
 
@@ -271,8 +271,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MARK": "reproduce.running",
         "LATEST": "reproduce.latest",
     }.items():
-        monkeypatch.setattr(run, name, tmp_path / ".snakemake" / path)
-    monkeypatch.setattr(run, "ROOT", tmp_path)
+        monkeypatch.setattr(exclusive_run, name, tmp_path / ".snakemake" / path)
+    monkeypatch.setattr(exclusive_run, "ROOT", tmp_path)
     (tmp_path / "config.yaml").write_text("{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -297,17 +297,17 @@ def test_a_full_disk_after_the_run_does_not_swallow_the_summary(
             raise problem
         return []
 
-    monkeypatch.setattr(run, "set_altered_aside", look)
+    monkeypatch.setattr(exclusive_run, "set_altered_aside", look)
     with pytest.raises(OSError, match="No space left"):
-        run.run_alone(ending("Execute 2 jobs...\n" + ENDED), ELSEWHERE)
+        exclusive_run.run_alone(ending("Execute 2 jobs...\n" + ENDED), ELSEWHERE)
     assert "2 jobs failed:" in capfd.readouterr().err
-    assert not run.MARK.exists()
+    assert not exclusive_run.MARK.exists()
 
 
 def test_a_run_that_fails_without_a_failed_job_names_its_log_and_what_to_type(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run.run_alone(ending("Building DAG of jobs...\nWorkflowError"), ELSEWHERE) == 1
+    assert exclusive_run.run_alone(ending("Building DAG of jobs...\nWorkflowError"), ELSEWHERE) == 1
     said = capfd.readouterr().err
     assert str(project / ".snakemake/log/1.snakemake.log") in said
     assert said.endswith("  ./reproduce --profile profiles/slurm\n")
@@ -319,15 +319,15 @@ def test_a_run_that_fails_without_a_failed_job_names_its_log_and_what_to_type(
 def test_the_start_after_a_killed_run_speaks_of_jobs_that_may_still_be_queued(
     project: Path, capfd: pytest.CaptureFixture[str], before: str | None, told: bool
 ) -> None:
-    run.STATE.mkdir()
+    exclusive_run.STATE.mkdir()
     if before is not None:
-        run.MARK.write_text(before)
+        exclusive_run.MARK.write_text(before)
     show = f"import os; print('RUN', os.environ['{RUN}'])"
-    assert run.run_alone([sys.executable, "-c", show], ELSEWHERE) == 0
+    assert exclusive_run.run_alone([sys.executable, "-c", show], ELSEWHERE) == 0
     said, warned = capfd.readouterr()
     assert ("`squeue --me`" in warned) is told
-    assert said.startswith(f"RUN {run.LATEST}:{run.LATEST.read_text()}")
-    assert not run.MARK.exists()
+    assert said.startswith(f"RUN {exclusive_run.LATEST}:{exclusive_run.LATEST.read_text()}")
+    assert not exclusive_run.MARK.exists()
 
 
 def made_with(project: Path, name: str, **versions: str) -> None:
@@ -345,7 +345,7 @@ def test_a_run_says_once_which_results_were_computed_with_other_library_versions
     made_with(project, "b", transformers="4.1.0", pillow="9.0.0")
     made_with(project, "c", torch=f"{now['torch'].partition('+')[0]}+cu130")  # the same version, built for a GPU
     (project / "results" / "cut.provenance.json").write_text("{")
-    assert run.run_alone(done, ELSEWHERE) == 0
+    assert exclusive_run.run_alone(done, ELSEWHERE) == 0
     warning = capfd.readouterr().err
     assert f"  transformers 4.1.0 (2 results), now {now['transformers']}\n" in warning
     assert f"  pillow 9.0.0 (1 result), now {now['pillow']}\n" in warning
@@ -356,7 +356,7 @@ def test_a_run_says_once_which_results_were_computed_with_other_library_versions
 
 def test_a_run_says_nothing_of_versions_when_they_are_todays(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made_with(project, "a")
-    assert run.run_alone([sys.executable, "-c", ""], ELSEWHERE) == 0
+    assert exclusive_run.run_alone([sys.executable, "-c", ""], ELSEWHERE) == 0
     assert "versions" not in capfd.readouterr().err
 
 
@@ -371,12 +371,14 @@ def test_a_run_says_nothing_of_versions_when_they_are_todays(project: Path, capf
 )
 def test_the_results_folder_is_the_one_that_was_named(project: Path, words: tuple[str, ...], folder: str) -> None:
     (project / "config.yaml").write_text("output: of the config")
-    assert run.results_folder(words) == folder
+    assert command_line.results_folder(words) == folder
 
 
 def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
-    root = Path(run.__file__).parents[3]
-    shutil.copytree(root / "workflow_scripts", tmp_path / "workflow_scripts")
+    root = Path(exclusive_run.__file__).parents[3]
+    for part in ("workflow_scripts", "rules"):
+        shutil.copytree(root / part, tmp_path / part)
+    shutil.copy(root / "Snakefile", tmp_path)
     (tmp_path / ".snakemake").write_text("in the way")
     (tmp_path / "config.yaml").write_text((root / "config.yaml").read_text())
     done = subprocess.run(
@@ -385,7 +387,7 @@ def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"{tmp_path / '.snakemake'} cannot be written (File exists); nothing was run. Make room, or mend it"
+        f"{tmp_path / '.snakemake'} cannot be written (File exists); nothing was run. Free some space there or make it writable"
     ]
 
 
