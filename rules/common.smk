@@ -15,11 +15,11 @@ if is_replaced():  # before Snakemake deletes a job's old output
     sys.exit("error: this job belongs to a run that a newer one has replaced; it does nothing")
 
 from himap.workflow.config.load import load
+from himap.workflow.code_ledger import note_code
 from himap.workflow.plan import arguments, originals, settings, staleness, targets
 from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.resources import conversion_job, evaluation_job, light_job, model_job, timing_cores
-from himap.workflow.reasons import note_code
 from himap.yaml_files import ConfigError, read_config
 
 try:

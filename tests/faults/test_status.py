@@ -147,9 +147,7 @@ def test_a_reason_is_the_clusters_word_or_the_last_line_of_the_log(tmp_path: Pat
     log = tmp_path / "a.log"
     log.write_text("loading\n  0%|   |\r 50%|#  |\r100%|###|\nerror: the file is broken; make it again\n\n")
     assert reason(Failure("r", "o", "a.log"), tmp_path) == "error: the file is broken; make it again"
-    assert reason(Failure("r", "o", "a.log", "TIMEOUT"), tmp_path).startswith(
-        "SLURM says TIMEOUT: its time was not enough"
-    )
+    assert reason(Failure("r", "o", "a.log", "TIMEOUT"), tmp_path).startswith("SLURM says TIMEOUT: it ran out of time")
     log.write_text("")
     assert reason(Failure("r", "o", "a.log", "FAILED"), tmp_path) == "it ended without a message"
     assert last_lines(tmp_path / "none.log") == []
@@ -250,9 +248,9 @@ def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_
         (
             {"a1": "waiting", "b1": "waiting"},
             1,
-            "; about 0:00:10 to go with 1 at a time, besides 1 jobs of kinds that have not run yet",
+            "; about 0:00:10 to go with 1 at a time, plus 1 jobs of steps that have not run yet",
         ),
-        ({"b1": "waiting"}, 1, "; no job of the kinds that are left has finished yet, so there is no estimate"),
+        ({"b1": "waiting"}, 1, "; no job of the remaining steps has finished yet, so there is no estimate"),
     ],
 )
 def test_what_remains_is_judged_by_finished_jobs_of_the_same_kind(
@@ -379,6 +377,7 @@ def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
     for part in ("workflow_scripts", "rules"):
         shutil.copytree(root / part, tmp_path / part)
     shutil.copy(root / "Snakefile", tmp_path)
+    (tmp_path / "models").symlink_to(root / "models")
     (tmp_path / ".snakemake").write_text("in the way")
     (tmp_path / "config.yaml").write_text((root / "config.yaml").read_text())
     done = subprocess.run(
@@ -396,11 +395,9 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     world = copy_of_finished
     told = world.run("status")
     assert told.returncode == 0, told.stdout[-2000:]
-    assert row(told.stdout, "table1") == [13, 0, 0, 0]  # model, samples, three times three, costs, table
+    assert row(told.stdout, "table1") == [12, 0, 0, 0]  # model, samples, three times answers, scores and costs, table
     assert row(told.stdout, "figure7")[3] > 0
-    assert (
-        "no job of the kinds that are left has finished yet" in told.stdout or " to go with 1 at a time" in told.stdout
-    )
+    assert "no job of the remaining steps has finished yet" in told.stdout or " to go with 1 at a time" in told.stdout
 
     world.shard("himap").write_text("torn")
     (world.folder / "results/tables/table1.csv").unlink()

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from himap.mini.benchmarks import write
 from himap.workflow.config.load import load
-from himap.workflow.estimate import Estimator, table
+from himap.workflow.estimate import Estimator
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.targets import OTHER_TARGETS, targets
+from himap.workflow.show_estimate import table
 from himap.yaml_files import read_config
 from small_project import copy_project
 
