@@ -1,14 +1,14 @@
 """Visual information flow in multimodal models, from nothing to every table and figure of the HiMAP paper.
 
-`./reproduce` calls this; `./reproduce table1 figure4` makes these alone; `./reproduce -n` shows what is to be done.
+`./reproduce` calls this; `./reproduce table1 figure4` makes only these; `./reproduce -n` shows what is to be done.
 """
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")  # pathvars
 
 
-if not workflow.overwrite_configfiles:  # a preset replaces the default config; it is not laid over it
+if not workflow.overwrite_configfiles:  # a preset replaces the default config instead of being merged into it
 
     configfile: "config.yaml"
 
@@ -16,23 +16,25 @@ if not workflow.overwrite_configfiles:  # a preset replaces the default config; 
 include: "rules/common.smk"
 
 
+report: "report/captions/workflow.rst"
+
+
 wildcard_constraints:
     model="|".join(plan.config.models),
     benchmark="|".join(plan.config.benchmarks),
     method="|".join(plan.config.methods),
     table="|".join(plan.config.tables),
-    figure="|".join(plan.figures()),
+    figure="|".join(targets.figures(plan)),
     kind="qa|caption|open",
-    shard=r"\d+",
-    shards=r"\d+",
+    part=r"predictions|shard-\d+-of-\d+",
     layers=r"\d+-\d+",
 
 
 rule all:
     default_target: True
-    input:  # all files by name: a file that is there would hide that what it was made from is not
-        plan.products(plan.experiments),
-        f"{plan.out}/report.html",
+    input:  # every file by name: an existing page would hide that a file it was made from is missing
+        targets.products(plan, targets.jobs(plan)),
+        "<results>/report.html",
 
 
 include: "rules/data.smk"

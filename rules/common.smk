@@ -1,4 +1,4 @@
-# Binds the config to the tested modules of workflow_scripts/himap; the rules use `plan` and `out`.
+# Binds the config to the tested modules of workflow_scripts/himap/workflow/plan; the rules use `plan` and these modules.
 
 import sys
 from pathlib import Path
@@ -11,30 +11,37 @@ become_own_task()  # before anything else is read: a task of a SLURM array is it
 
 from himap.workflow.jobs.sole_writer import is_replaced
 
-if is_replaced():  # before Snakemake clears the way for a job's output
+if is_replaced():  # before Snakemake deletes a job's old output
     sys.exit("error: this job belongs to a run that a newer one has replaced; it does nothing")
 
-from himap.workflow.plan.code_hash import code_version
-from himap.yaml_files import ConfigError
 from himap.workflow.config.load import load
-from himap.yaml_files import read_config
+from himap.workflow.code_ledger import note_code
+from himap.workflow.plan import arguments, originals, settings, staleness, targets
+from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.plan import Plan
-from himap.workflow.reasons import note_code
+from himap.workflow.plan.resources import conversion_job, evaluation_job, light_job, model_job, timing_cores
+from himap.yaml_files import ConfigError, read_config
 
 try:
-    read_config(workflow.configfiles)  # refuses a key that is given twice, of which Snakemake takes the last
+    read_config(workflow.configfiles)  # Snakemake would silently take the last of two equal keys
     plan = Plan(load(config, ", ".join(map(str, workflow.configfiles))))
 except ConfigError as error:
     sys.exit(f"error: {error}")
 
-out = plan.out
+
+pathvars:
+    results=plan.out,
+
+
+THREADS = plan.config.execution.threads
+MODEL_JOB = model_job(plan)
 
 
 def uncompared(words):
-    """Return a value of `params` that is handed to the job, but never makes a job stale.
+    """Return a value of `params` that is passed to the job but never makes it stale.
 
-    Snakemake takes a function that asks for `output` as derived from the job's files: it does not record its value, and
-    compares a shell command before values are filled in. What decides a result stands in another param, as `settings`.
+    Snakemake takes a function that asks for `output` as derived from the job's files: it does not record its value, and it
+    compares a shell command before values are filled in. What decides a result goes into another param, as `settings`.
     """
     return lambda wildcards, output: words(wildcards)
 

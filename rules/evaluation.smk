@@ -1,46 +1,49 @@
 # Answers of each model under each method, and their scores (Tables 1 to 9, ablations).
 
 
+ruleorder: merge_predictions > evaluate_method  # where shards are merged, no job answers the whole
+
+
 rule evaluate_method:
     input:
-        model=f"{out}/models/{{model}}/manifest.json",
-        samples=f"{out}/benchmarks/{{benchmark}}/samples.parquet",
+        model="<results>/models/{model}/manifest.json",
+        samples="<results>/benchmarks/{benchmark}/samples.parquet",
     output:
-        f"{out}/evaluation/{{model}}/{{benchmark}}/{{method}}/shard-{{shard}}-of-{{shards}}.jsonl",
+        "<results>/evaluation/{model}/{benchmark}/{method}/{part}.jsonl",
     log:
-        f"{out}/logs/evaluation/{{model}}/{{benchmark}}/{{method}}/shard-{{shard}}-of-{{shards}}.log",
+        "<results>/logs/evaluation/{model}/{benchmark}/{method}/{part}.log",
     benchmark:
-        f"{out}/timings/evaluation/{{model}}/{{benchmark}}/{{method}}/shard-{{shard}}-of-{{shards}}.tsv"
+        "<results>/timings/evaluation/{model}/{benchmark}/{method}/{part}.tsv"
     conda:
         "../envs/himap.yaml"
-    threads: plan.config.execution.threads
+    threads: THREADS
     resources:
-        gpu=plan.evaluation_gpus(),
-        mem_mb=lambda wildcards, attempt: plan.evaluation_memory(attempt),
-        runtime=lambda wildcards, attempt: plan.runtime(attempt),
+        **evaluation_job(plan),
     params:
-        code=lambda wildcards: plan.evaluation_code(wildcards.model, wildcards.benchmark, wildcards.method),
-        settings=lambda wildcards: plan.evaluation_settings(wildcards.model, wildcards.benchmark, wildcards.method),
-        method=lambda wildcards: plan.method_json(wildcards.model, wildcards.benchmark, wildcards.method),
-        model=lambda wildcards: plan.model_arguments(wildcards.model),
+        code=lambda wildcards: staleness.evaluation(plan, wildcards.model, wildcards.benchmark, wildcards.method),
+        settings=lambda wildcards: settings.evaluation(plan, wildcards.model, wildcards.benchmark, wildcards.method),
+        method=lambda wildcards: arguments.method(plan, wildcards.model, wildcards.benchmark, wildcards.method),
+        model=lambda wildcards: arguments.model(plan, wildcards.model),
+        part=lambda wildcards: arguments.part(wildcards.part),
+        batch=uncompared(lambda wildcards: arguments.batch_size(plan)),
     shell:
         "python workflow_scripts/preloaded.py evaluate_method.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
-        " --method {params.method:q} --settings {params.settings:q}"
-        " --shard {wildcards.shard} --shards {wildcards.shards} --out {output:q} > {log:q} 2>&1"
+        " --method {params.method:q} {params.part:q} {params.batch:q} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule merge_predictions:
     input:
         lambda wildcards: plan.shards(wildcards.model, wildcards.benchmark, wildcards.method),
     output:
-        f"{out}/evaluation/{{model}}/{{benchmark}}/{{method}}/predictions.jsonl",
+        "<results>/evaluation/{model}/{benchmark}/{method}/predictions.jsonl",
     log:
-        f"{out}/logs/evaluation/{{model}}/{{benchmark}}/{{method}}/merge.log",
+        "<results>/logs/evaluation/{model}/{benchmark}/{method}/merge.log",
+    wildcard_constraints:
+        benchmark="|".join(plan.sharded()) or "(?!)",  # no benchmark
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
+        **light_job(memory_mb=1000, minutes=10),
     params:
         code=code_version("merge_predictions.py"),
     shell:
@@ -49,22 +52,21 @@ rule merge_predictions:
 
 rule judge_answers:
     input:
-        samples=f"{out}/benchmarks/{{benchmark}}/samples.parquet",
-        predictions=f"{out}/evaluation/{{model}}/{{benchmark}}/{{method}}/predictions.jsonl",
+        samples="<results>/benchmarks/{benchmark}/samples.parquet",
+        predictions="<results>/evaluation/{model}/{benchmark}/{method}/predictions.jsonl",
     output:
-        f"{out}/evaluation/{{model}}/{{benchmark}}/{{method}}/judgements.jsonl",
+        "<results>/evaluation/{model}/{benchmark}/{method}/judgements.jsonl",
     log:
-        f"{out}/logs/evaluation/{{model}}/{{benchmark}}/{{method}}/judge.log",
+        "<results>/logs/evaluation/{model}/{benchmark}/{method}/judge.log",
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **light_job(memory_mb=1000, minutes=240),
         judge=1,
     params:
-        code=lambda wildcards: plan.score_code("judge_answers.py", wildcards.benchmark),
-        settings=plan.judge_settings(),
-        judge=uncompared(lambda wildcards: plan.judge_arguments()),
+        code=lambda wildcards: staleness.scores("judge_answers.py", wildcards.benchmark),
+        settings=settings.judge(plan),
+        judge=uncompared(lambda wildcards: arguments.judge(plan)),
     shell:
         "python workflow_scripts/preloaded.py judge_answers.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --predictions {input.predictions:q} {params.judge:q} --out {output:q} > {log:q} 2>&1"
@@ -72,22 +74,21 @@ rule judge_answers:
 
 rule score_predictions:
     input:
-        samples=f"{out}/benchmarks/{{benchmark}}/samples.parquet",
-        predictions=f"{out}/evaluation/{{model}}/{{benchmark}}/{{method}}/predictions.jsonl",
-        judgements=lambda wildcards: plan.judgements(wildcards.benchmark, wildcards.model, wildcards.method),
+        samples="<results>/benchmarks/{benchmark}/samples.parquet",
+        predictions="<results>/evaluation/{model}/{benchmark}/{method}/predictions.jsonl",
+        judgements=lambda wildcards: plan.judgements(wildcards.model, wildcards.benchmark, wildcards.method),
     output:
-        score=f"{out}/evaluation/{{model}}/{{benchmark}}/{{method}}/score.json",
-        per_sample=f"{out}/evaluation/{{model}}/{{benchmark}}/{{method}}/per_sample.parquet",
+        score="<results>/evaluation/{model}/{benchmark}/{method}/score.json",
+        per_sample="<results>/evaluation/{model}/{benchmark}/{method}/per_sample.parquet",
     log:
-        f"{out}/logs/evaluation/{{model}}/{{benchmark}}/{{method}}/score.log",
+        "<results>/logs/evaluation/{model}/{benchmark}/{method}/score.log",
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **light_job(memory_mb=4000, minutes=30),
     params:
-        code=lambda wildcards: plan.score_code("score_predictions.py", wildcards.benchmark),
-        judged=lambda wildcards: plan.judged_arguments(wildcards.benchmark, wildcards.model, wildcards.method),
+        code=lambda wildcards: staleness.scores("score_predictions.py", wildcards.benchmark),
+        judged=lambda wildcards: arguments.judgements(plan, wildcards.model, wildcards.benchmark, wildcards.method),
     shell:
         "python workflow_scripts/preloaded.py score_predictions.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --predictions {input.predictions:q} {params.judged:q} --out {output.score:q}"

@@ -3,21 +3,20 @@
 
 rule collect_figure_data:
     input:
-        results=lambda wildcards: plan.figure_inputs(wildcards.figure),
+        results=lambda wildcards: targets.figure_inputs(plan, wildcards.figure),
         published=ancient("workflow_scripts/himap/paper/published.yaml"),
     output:
-        f"{out}/figures/data/{{figure}}.csv",
+        "<results>/figures/data/{figure}.csv",
     log:
-        f"{out}/logs/figures/{{figure}}-data.log",
+        "<results>/logs/figures/{figure}-data.log",
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **light_job(memory_mb=4000, minutes=30),
     params:
-        code=lambda wildcards: plan.figure_code("collect_figure_data.py", "himap.figure_data", wildcards.figure),
-        settings=lambda wildcards: plan.figure_settings(wildcards.figure),
-        results=lambda wildcards: out,
+        code=lambda wildcards: staleness.figure("collect_figure_data.py", "himap.figure_data", wildcards.figure),
+        settings=lambda wildcards: settings.figure(plan, wildcards.figure),
+        results=lambda wildcards: plan.out,
     shell:
         "python workflow_scripts/preloaded.py collect_figure_data.py --figure {wildcards.figure} --settings {params.settings:q}"
         " --results {params.results:q} --out {output:q} > {log:q} 2>&1"
@@ -25,27 +24,26 @@ rule collect_figure_data:
 
 rule draw_figure:
     input:
-        f"{out}/figures/data/{{figure}}.csv",
+        "<results>/figures/data/{figure}.csv",
     output:
         report(
-            f"{out}/figures/{{figure}}.svg",
+            "<results>/figures/{figure}.svg",
             caption="../report/captions/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-        f"{out}/figures/{{figure}}.pdf",
-        f"{out}/figures/{{figure}}.png",
+        "<results>/figures/{figure}.pdf",
+        "<results>/figures/{figure}.png",
     log:
-        f"{out}/logs/figures/{{figure}}.log",
+        "<results>/logs/figures/{figure}.log",
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
+        **light_job(memory_mb=2000, minutes=10),
     params:
-        code=lambda wildcards: plan.figure_code("draw_figure.py", "himap.plots", wildcards.figure),
-        style=lambda wildcards: plan.style(wildcards.figure),
-        path=lambda wildcards: f"{out}/figures/{wildcards.figure}",
+        code=lambda wildcards: staleness.figure("draw_figure.py", "himap.plots", wildcards.figure),
+        style=lambda wildcards: settings.style(plan, wildcards.figure),
+        path=lambda wildcards: f"{plan.out}/figures/{wildcards.figure}",
     shell:
         "python workflow_scripts/preloaded.py draw_figure.py --figure {wildcards.figure} --data {input:q} --style {params.style:q}"
         " --out {params.path:q} > {log:q} 2>&1"

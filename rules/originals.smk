@@ -3,46 +3,43 @@
 
 rule convert_checkpoint:
     output:
-        directory(f"{out}/models/{{model}}/checkpoint"),
+        directory("<results>/models/{model}/checkpoint"),
     log:
-        f"{out}/logs/models/{{model}}-conversion.log",
+        "<results>/logs/models/{model}-conversion.log",
     benchmark:
-        f"{out}/timings/models/{{model}}-conversion.tsv"
+        "<results>/timings/models/{model}-conversion.tsv"
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **conversion_job(plan, minutes=240),
     params:
         code=code_version("convert_checkpoint.py"),
-        settings=lambda wildcards: plan.conversion_settings(wildcards.model),
-        source=lambda wildcards: plan.conversion_arguments(wildcards.model),
+        settings=lambda wildcards: originals.conversion_settings(plan, wildcards.model),
+        source=lambda wildcards: originals.conversion_arguments(plan, wildcards.model),
     shell:
         "python workflow_scripts/preloaded.py convert_checkpoint.py {params.source:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule ask_ours:
     input:
-        model=f"{out}/models/{{model}}/manifest.json",
-        samples=plan.samples(plan.config.verification.benchmark),
+        model="<results>/models/{model}/manifest.json",
+        samples=plan.paths.samples(plan.config.verification.benchmark),
     output:
-        f"{out}/verification/{{model}}/ours.json",
+        "<results>/verification/{model}/ours.json",
     log:
-        f"{out}/logs/verification/{{model}}-ours.log",
+        "<results>/logs/verification/{model}-ours.log",
     conda:
         "../envs/himap.yaml"
-    threads: plan.config.execution.threads
+    threads: THREADS
     resources:
-        gpu=lambda wildcards: plan.model(wildcards.model).gpus,
-        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **model_job(plan, minutes=60),
     params:
-        code=lambda wildcards: plan.model_code(
-            "verify_original.py", wildcards.model, plan.config.verification.benchmark
+        code=lambda wildcards: staleness.asking(
+            plan, "verify_original.py", wildcards.model, plan.config.verification.benchmark
         ),
-        settings=lambda wildcards: plan.verification_settings(wildcards.model),
-        model=lambda wildcards: plan.model_arguments(wildcards.model),
-        asked=lambda wildcards: plan.verification_arguments(wildcards.model),
+        settings=lambda wildcards: originals.verification_settings(plan, wildcards.model),
+        model=lambda wildcards: arguments.model(plan, wildcards.model),
+        asked=lambda wildcards: originals.verification_arguments(plan, wildcards.model),
     shell:
         "python workflow_scripts/preloaded.py verify_original.py ours {params.model:q} --samples {input.samples:q} {params.asked:q}"
         " --out {output:q} > {log:q} 2>&1"
@@ -50,22 +47,20 @@ rule ask_ours:
 
 rule ask_original:
     input:
-        f"{out}/verification/{{model}}/ours.json",
+        "<results>/verification/{model}/ours.json",
     output:
-        f"{out}/verification/{{model}}/original.json",
+        "<results>/verification/{model}/original.json",
     log:
-        f"{out}/logs/verification/{{model}}-original.log",
+        "<results>/logs/verification/{model}-original.log",
     conda:
         "../envs/llava.yaml"
-    threads: plan.config.execution.threads
+    threads: THREADS
     resources:
-        gpu=lambda wildcards: plan.model(wildcards.model).gpus,
-        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **model_job(plan, minutes=60),
     params:
         code=code_version("verify_original.py"),
-        settings=lambda wildcards: plan.original_settings(wildcards.model),
-        checkpoint=lambda wildcards: plan.original_arguments(wildcards.model),
+        settings=lambda wildcards: originals.original_settings(plan, wildcards.model),
+        checkpoint=lambda wildcards: originals.original_arguments(plan, wildcards.model),
     shell:
         '"${{HIMAP_LLAVA_PYTHON:-python}}" workflow_scripts/verify_original.py original {params.checkpoint:q} --ours {input:q}'
         " --out {output:q} > {log:q} 2>&1"
@@ -73,22 +68,21 @@ rule ask_original:
 
 rule compare_with_original:
     input:
-        ours=f"{out}/verification/{{model}}/ours.json",
-        original=f"{out}/verification/{{model}}/original.json",
+        ours="<results>/verification/{model}/ours.json",
+        original="<results>/verification/{model}/original.json",
     output:
-        table=f"{out}/verification/{{model}}/table.csv",
+        table="<results>/verification/{model}/table.csv",
         page=report(
-            f"{out}/verification/{{model}}/table.html",
+            "<results>/verification/{model}/table.html",
             category="Original implementation",
             labels={"model": "{model}"},
         ),
     log:
-        f"{out}/logs/verification/{{model}}-table.log",
+        "<results>/logs/verification/{model}-table.log",
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
+        **light_job(memory_mb=1000, minutes=10),
     params:
         code=code_version("verify_original.py"),
     shell:
@@ -98,4 +92,4 @@ rule compare_with_original:
 
 rule verify_original:
     input:
-        lambda wildcards: plan.verifications(),
+        lambda wildcards: originals.verifications(plan),

@@ -7,21 +7,20 @@ from himap.workflow.plan.report_settings import page_inputs, report_facts
 
 rule report:
     input:
-        [file for name in plan.tables() for file in plan.table_files(name)],
-        [file for name in plan.figures() for file in plan.figure_files(name)],
+        [file for name in plan.tables() for file in plan.paths.table(name)],
+        [file for name in targets.figures(plan) for file in plan.paths.figure(name)],
         page=ancient(page_inputs()),
     output:
-        f"{out}/report.html",
+        "<results>/report.html",
     log:
-        f"{out}/logs/report.log",
+        "<results>/logs/report.log",
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
+        **light_job(memory_mb=2000, minutes=10),
     params:
         code=code_version("render_report.py"),
         settings=json.dumps(report_facts(plan), ensure_ascii=False),
-        results=lambda wildcards: out,
+        results=lambda wildcards: plan.out,
     shell:
         "python workflow_scripts/preloaded.py render_report.py --settings {params.settings:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"

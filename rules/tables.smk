@@ -3,30 +3,29 @@
 
 rule make_table:
     input:
-        results=lambda wildcards: plan.table_inputs(wildcards.table),
+        results=lambda wildcards: targets.table_inputs(plan, wildcards.table),
         published=ancient("workflow_scripts/himap/paper/published.yaml"),
     output:
-        f"{out}/tables/{{table}}.csv",
-        f"{out}/tables/{{table}}.tex",
-        f"{out}/tables/{{table}}.md",
+        "<results>/tables/{table}.csv",
+        "<results>/tables/{table}.tex",
+        "<results>/tables/{table}.md",
         report(
-            f"{out}/tables/{{table}}.html",
+            "<results>/tables/{table}.html",
             caption="../report/captions/table.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
     log:
-        f"{out}/logs/tables/{{table}}.log",
+        "<results>/logs/tables/{table}.log",
     conda:
         "../envs/himap.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **light_job(memory_mb=4000, minutes=30),
     params:
-        code=lambda wildcards: plan.table_code(wildcards.table),
-        settings=lambda wildcards: plan.table_settings(wildcards.table),
-        results=lambda wildcards: out,
-        path=lambda wildcards: f"{out}/tables/{wildcards.table}",
+        code=lambda wildcards: staleness.table(plan, wildcards.table),
+        settings=lambda wildcards: settings.table(plan, wildcards.table),
+        results=lambda wildcards: plan.out,
+        path=lambda wildcards: f"{plan.out}/tables/{wildcards.table}",
     shell:
         "python workflow_scripts/preloaded.py make_table.py --settings {params.settings:q} --results {params.results:q}"
         " --out {params.path:q} > {log:q} 2>&1"

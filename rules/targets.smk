@@ -1,14 +1,14 @@
 # Each experiment of the paper by name, so that one of them can be made alone, and groups of them.
 
-for name, names in plan.members().items():
+for name, names in targets.members(plan).items():
 
     rule:
         name:
             name
         input:
-            plan.products(names),
+            targets.products(plan, names),
 
 
 rule flops:
     input:
-        plan.all_flops(),
+        targets.all_flops(plan),

@@ -1,4 +1,4 @@
-"""What each method costs: by three formulas, and as counted on real prefills with scoring included."""
+"""Count what a method costs: by three formulas, and on real prefills with scoring included."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
 
 SETTINGS = {"measured": 4}
+UNPRUNED: dict[str, Any] = {"stages": [], "image_grid": None}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = model_arguments(__doc__, SETTINGS)
-    parser.add_argument("--methods", required=True, metavar="JSON", help="resolved methods by name")
+    parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "image_grid"}')
     arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
-    methods = parse_json("methods", arguments.methods)
+    method = {"name": "unnamed", "stages": [], "image_grid": None, **parse_json("method", arguments.method)}
 
     with sole_writer(arguments.out):
         import pandas as pd
@@ -29,18 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        found = {name: costs(model, questions, method) for name, method in methods.items()}
-        full = costs(model, questions, {"stages": [], "image_grid": None})
+        cost, full = (costs(model, questions, each) for each in (method, UNPRUNED))
         rows = [
             {
-                "method": name,
+                "method": method["name"],
                 "convention": convention,
                 "flops": value,
                 "ratio": value / full[convention],
                 "image_tokens": cost["image_tokens"],
                 "text_tokens": cost["text_tokens"],
             }
-            for name, cost in found.items()
             for convention, value in cost.items()
             if convention not in ("image_tokens", "text_tokens")
         ]

@@ -7,18 +7,26 @@ from itertools import islice
 
 from himap.files import write_jsonl
 from himap.workflow.jobs.journal import Journal
-from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.workflow.jobs.model_script import (
+    add_batch_size,
+    model_arguments,
+    open_model,
+    parse_json,
+    question,
+    read_settings,
+)
 from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import job_key, provenance_file, write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
 
-SETTINGS = {"batch_size": "auto", "max_new_tokens": None}
+SETTINGS = {"max_new_tokens": None}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "rerank", "image_grid"}')
+    add_batch_size(parser)
     parser.add_argument("--shard", type=int, default=0, help="which part of the samples, from 0")
     parser.add_argument("--shards", type=int, default=1, help="into how many parts they are cut")
     arguments = parser.parse_args(argv)
@@ -42,20 +50,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     criteria = {criterion_named(stage.get("criterion")).score.__module__ for stage in method["stages"]}
     code = ("evaluate_method.py", f"himap.benchmarks.{arguments.benchmark}", *sorted(criteria))
     with sole_writer(arguments.out):
-        journal = Journal(arguments.out, job_key(arguments, *code))
+        journal = Journal(arguments.out, job_key(arguments, *code, ignore=("device", "batch_size")))
         try:
             samples = list(islice(read_samples(arguments.samples), arguments.shard, None, arguments.shards))
             missing = [sample for sample in samples if sample.sample_id not in journal.done]
             if missing or not provenance_file(arguments.out).is_file():
                 model = open_model(arguments, settings)
-                write_provenance(arguments.out, model, arguments, {**settings, "method": method})
-                _answer(model, benchmark, missing, method, settings, journal)
+                write_provenance(
+                    arguments.out, model, arguments, {**settings, "batch_size": arguments.batch_size, "method": method}
+                )
+                _answer(model, benchmark, missing, method, settings, arguments.batch_size, journal)
             write_jsonl(arguments.out, [journal.done[sample.sample_id] for sample in samples])
         finally:
             journal.close()
 
 
-def _answer(model, benchmark, samples, method, settings, journal) -> None:  # type: ignore[no-untyped-def]
+def _answer(model, benchmark, samples, method, settings, batch_size, journal) -> None:  # type: ignore[no-untyped-def]
     """Answer what is missing and keep each answer at once."""
     from himap.experiments.answers import answer_all
 
@@ -67,7 +77,7 @@ def _answer(model, benchmark, samples, method, settings, journal) -> None:  # ty
         method,
         max_new_tokens=limit,
         min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
-        batch_size=settings["batch_size"],
+        batch_size=batch_size,
         seed=settings["seed"],
     )
     for row in progress(rows, len(samples), f"{model.name} {benchmark.name} {method['name']}"):

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from himap.files import write_jsonl
-from himap.workflow.jobs.model_script import model_arguments, open_model, question, read_settings
+from himap.workflow.jobs.model_script import add_batch_size, model_arguments, open_model, question, read_settings
 from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
@@ -19,14 +19,15 @@ SETTINGS: dict[str, Any] = {
     "k2": [8, 12, 15],
     "r2": [0.25, 0.125, 0.0625],
     "criteria": ["instruction_attention", "image_attention"],
-    "batch_size": 8,
     "max_new_tokens": None,
     "limit": None,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
+    parser = model_arguments(__doc__, SETTINGS)
+    add_batch_size(parser)
+    arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
 
     with sole_writer(arguments.out):
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         protocol = settings["protocol"]
         limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
-        size = 8 if settings["batch_size"] == "auto" else settings["batch_size"]
+        size = 8 if arguments.batch_size == "auto" else arguments.batch_size
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
         batches = [samples[begin : begin + size] for begin in range(0, len(samples), size)]
         rows: list[dict[str, Any]] = []

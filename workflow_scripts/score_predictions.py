@@ -9,6 +9,7 @@ from pathlib import Path
 from himap import benchmarks
 from himap.benchmarks import _base
 from himap.workflow.jobs import script
+from himap.workflow.jobs.journal import forget
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     verdicts = read_verdicts(benchmark, arguments.judgements)
     scores = benchmarks.score(benchmark, samples, predictions, verdicts, allow_missing=arguments.allow_missing)
     write(scores, arguments.out, arguments.per_sample_out or arguments.out.parent / "per_sample.parquet")
+    forget(arguments.predictions)
     print(describe(scores))
 
 

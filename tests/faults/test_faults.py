@@ -60,8 +60,8 @@ def test_a_full_disk_ends_with_a_clear_word_and_the_run_goes_on_when_there_is_ro
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("results", "Make room, mend it, or set `output` to another folder"),
-        (".snakemake", "Make room, or mend it"),
+        ("results", "Free some space, or set `output` to another folder"),
+        (".snakemake", "Free some space there or make it writable"),
     ],
 )
 def test_a_folder_that_cannot_be_written_is_said_at_once(
@@ -78,11 +78,10 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(
 
 ALTERED = (
     "benchmarks/pope/samples.parquet",
-    "evaluation/mini/pope/fastv/shard-0-of-1.jsonl",
     "evaluation/mini/pope/himap/predictions.jsonl",
     "evaluation/mini/pope/vanilla/score.json",
     "evaluation/mini/pope/vanilla/per_sample.parquet",
-    "flops/mini/qa.csv",
+    "flops/mini/qa/himap.csv",
     "tables/table1.csv",
 )
 
@@ -215,7 +214,7 @@ def test_of_two_runs_at_once_the_second_is_refused_and_the_first_unharmed(
     wait_for(lambda: (world.folder / ".snakemake" / "reproduce.running").exists(), 900, "the first run is at work")
     second = world.run("table1", "--cores", "2", **machine)
     assert second.returncode == 1
-    assert "Another run is at work" in second.stdout
+    assert "Another run is in progress" in second.stdout
     assert "./reproduce status" in second.stdout
     assert first.wait(1500) == 0
     assert world.tables() == finished.tables()

@@ -86,7 +86,8 @@ def test_another_key_begins_anew(tmp_path: Path) -> None:
 
 def test_a_second_job_for_the_same_output_waits_and_then_finds_everything(tmp_path: Path) -> None:
     code = (
-        "import json, sys; from himap.workflow.jobs.journal import Journal; from himap.workflow.jobs.sole_writer import sole_writer\n"
+        "import json, sys; from himap.workflow.jobs.journal import Journal\n"
+        "from himap.workflow.jobs.sole_writer import sole_writer\n"
         "with sole_writer(sys.argv[1]): print(json.dumps(sorted(Journal(sys.argv[1], 'key').done)), flush=True)"
     )
     with sole_writer(tmp_path / "out"):
@@ -121,7 +122,7 @@ SCRIPTS = {
     "extract_saliency.py": (),
     "disrupt_attention.py": ("--layers", "0-1"),
     "explore_grid.py": (),
-    "count_flops.py": ("--methods", "{}"),
+    "count_flops.py": ("--method", "{}"),
     "measure_latency.py": ("--methods", "{}"),
 }
 
@@ -176,7 +177,7 @@ def test_snakemake_itself_stops_in_a_job_of_a_replaced_run_before_it_touches_an_
 def test_a_file_system_without_locks_is_trusted_with_one_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    from himap.workflow import run, status
+    from himap.workflow import exclusive_run, status
     from himap.workflow.jobs import gpus
 
     def refuse(*_: object) -> None:
@@ -186,7 +187,7 @@ def test_a_file_system_without_locks_is_trusted_with_one_user(
     monkeypatch.setattr(gpus, "folder", lambda: tmp_path)
     with sole_writer(tmp_path / "out"), (tmp_path / "reproduce.lock").open("w") as lock:
         assert try_lock(lock)
-        assert run.taken(lock)
+        assert exclusive_run.taken(lock)
     assert not status.is_held(tmp_path / "reproduce.lock")
     device = gpus.take("GPU-a")
     assert device is not None

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 from himap.files import write_json
 from himap.locks import try_lock
-from himap.workflow import run
+from himap.workflow import command_line, exclusive_run
 from himap.workflow.config.load import load
 from himap.workflow.endings import last_lines
 from himap.workflow.jobs.model_script import library_versions
 from himap.workflow.jobs.progress import bar, progress, span
 from himap.workflow.jobs.sole_writer import RUN
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.targets import first_outputs
 from himap.workflow.snakemake_log import Failure, failures, latest_log, reason
-from himap.workflow.status import Standing, experiments, log_of, remaining, report, standing, summary
+from himap.workflow.status import Standing, remaining, report, standing, summary
 from world import World, configuration
 
 ENDED = """Select jobs to execute...
@@ -105,8 +106,8 @@ def test_a_job_that_was_not_taken_is_named_with_what_slurm_said(tmp_path: Path) 
     found = failures(REFUSED)
     assert [one.output.split("/")[1] for one in found] == ["evaluation", "flops", "tables"]
     why = "sbatch: error: invalid account sbatch: error: Batch job submission failed"
-    assert reason(found[0], tmp_path) == f"SLURM did not take it: {why}"
-    assert reason(found[1], tmp_path) == "SLURM did not take it: the queue is closed"
+    assert reason(found[0], tmp_path) == f"SLURM rejected it: {why}"
+    assert reason(found[1], tmp_path) == "SLURM rejected it: the queue is closed"
     assert found[1].log == "results/logs/flops/m/qa.log"
     assert found[2].refused is None
 
@@ -146,9 +147,7 @@ def test_a_reason_is_the_clusters_word_or_the_last_line_of_the_log(tmp_path: Pat
     log = tmp_path / "a.log"
     log.write_text("loading\n  0%|   |\r 50%|#  |\r100%|###|\nerror: the file is broken; make it again\n\n")
     assert reason(Failure("r", "o", "a.log"), tmp_path) == "error: the file is broken; make it again"
-    assert reason(Failure("r", "o", "a.log", "TIMEOUT"), tmp_path).startswith(
-        "SLURM says TIMEOUT: its time was not enough"
-    )
+    assert reason(Failure("r", "o", "a.log", "TIMEOUT"), tmp_path).startswith("SLURM says TIMEOUT: it ran out of time")
     log.write_text("")
     assert reason(Failure("r", "o", "a.log", "FAILED"), tmp_path) == "it ended without a message"
     assert last_lines(tmp_path / "none.log") == []
@@ -208,8 +207,8 @@ def test_progress_says_little_when_little_time_has_passed(capsys: pytest.Capture
 
 def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_path: Path) -> None:
     plan = Plan(load(configuration(benchmarks={"pope": {}})))
-    files = experiments(plan)["table1"]
-    shards = [file for file in files if "shard-" in file]
+    files = first_outputs(plan)["table1"]
+    shards = [file for file in files if file.endswith("predictions.jsonl")]
     done = [*files[:2], shards[0]]
     for file in done:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +222,7 @@ def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_
     (state / "incomplete" / base64.urlsafe_b64encode(shards[1].encode()).decode()).touch()
     note = '{"rule": "evaluate_method", "starttime": 100, "endtime": 160}'
     (state / "metadata" / base64.urlsafe_b64encode(shards[0].encode()).decode()).write_text(note)
-    log = tmp_path / log_of(shards[1], plan.out)
+    log = tmp_path / plan.paths.log(shards[1])
     log.parent.mkdir(parents=True)
     log.write_text(bar(12, 48, 30.0, "mini pope fastv") + "\n")
     (state / "log" / "1.snakemake.log").write_text("Execute 1 jobs...\n" + ENDED.replace("results/", "elsewhere/"))
@@ -249,9 +248,9 @@ def test_a_run_under_way_shows_its_jobs_with_their_progress_and_an_estimate(tmp_
         (
             {"a1": "waiting", "b1": "waiting"},
             1,
-            "; about 0:00:10 to go with 1 at a time, besides 1 jobs of kinds that have not run yet",
+            "; about 0:00:10 to go with 1 at a time, plus 1 jobs of steps that have not run yet",
         ),
-        ({"b1": "waiting"}, 1, "; no job of the kinds that are left has finished yet, so there is no estimate"),
+        ({"b1": "waiting"}, 1, "; no job of the remaining steps has finished yet, so there is no estimate"),
     ],
 )
 def test_what_remains_is_judged_by_finished_jobs_of_the_same_kind(
@@ -270,8 +269,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MARK": "reproduce.running",
         "LATEST": "reproduce.latest",
     }.items():
-        monkeypatch.setattr(run, name, tmp_path / ".snakemake" / path)
-    monkeypatch.setattr(run, "ROOT", tmp_path)
+        monkeypatch.setattr(exclusive_run, name, tmp_path / ".snakemake" / path)
+    monkeypatch.setattr(exclusive_run, "ROOT", tmp_path)
     (tmp_path / "config.yaml").write_text("{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -296,17 +295,17 @@ def test_a_full_disk_after_the_run_does_not_swallow_the_summary(
             raise problem
         return []
 
-    monkeypatch.setattr(run, "set_altered_aside", look)
+    monkeypatch.setattr(exclusive_run, "set_altered_aside", look)
     with pytest.raises(OSError, match="No space left"):
-        run.run_alone(ending("Execute 2 jobs...\n" + ENDED), ELSEWHERE)
+        exclusive_run.run_alone(ending("Execute 2 jobs...\n" + ENDED), ELSEWHERE)
     assert "2 jobs failed:" in capfd.readouterr().err
-    assert not run.MARK.exists()
+    assert not exclusive_run.MARK.exists()
 
 
 def test_a_run_that_fails_without_a_failed_job_names_its_log_and_what_to_type(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run.run_alone(ending("Building DAG of jobs...\nWorkflowError"), ELSEWHERE) == 1
+    assert exclusive_run.run_alone(ending("Building DAG of jobs...\nWorkflowError"), ELSEWHERE) == 1
     said = capfd.readouterr().err
     assert str(project / ".snakemake/log/1.snakemake.log") in said
     assert said.endswith("  ./reproduce --profile profiles/slurm\n")
@@ -318,15 +317,15 @@ def test_a_run_that_fails_without_a_failed_job_names_its_log_and_what_to_type(
 def test_the_start_after_a_killed_run_speaks_of_jobs_that_may_still_be_queued(
     project: Path, capfd: pytest.CaptureFixture[str], before: str | None, told: bool
 ) -> None:
-    run.STATE.mkdir()
+    exclusive_run.STATE.mkdir()
     if before is not None:
-        run.MARK.write_text(before)
+        exclusive_run.MARK.write_text(before)
     show = f"import os; print('RUN', os.environ['{RUN}'])"
-    assert run.run_alone([sys.executable, "-c", show], ELSEWHERE) == 0
+    assert exclusive_run.run_alone([sys.executable, "-c", show], ELSEWHERE) == 0
     said, warned = capfd.readouterr()
     assert ("`squeue --me`" in warned) is told
-    assert said.startswith(f"RUN {run.LATEST}:{run.LATEST.read_text()}")
-    assert not run.MARK.exists()
+    assert said.startswith(f"RUN {exclusive_run.LATEST}:{exclusive_run.LATEST.read_text()}")
+    assert not exclusive_run.MARK.exists()
 
 
 def made_with(project: Path, name: str, **versions: str) -> None:
@@ -344,7 +343,7 @@ def test_a_run_says_once_which_results_were_computed_with_other_library_versions
     made_with(project, "b", transformers="4.1.0", pillow="9.0.0")
     made_with(project, "c", torch=f"{now['torch'].partition('+')[0]}+cu130")  # the same version, built for a GPU
     (project / "results" / "cut.provenance.json").write_text("{")
-    assert run.run_alone(done, ELSEWHERE) == 0
+    assert exclusive_run.run_alone(done, ELSEWHERE) == 0
     warning = capfd.readouterr().err
     assert f"  transformers 4.1.0 (2 results), now {now['transformers']}\n" in warning
     assert f"  pillow 9.0.0 (1 result), now {now['pillow']}\n" in warning
@@ -355,7 +354,7 @@ def test_a_run_says_once_which_results_were_computed_with_other_library_versions
 
 def test_a_run_says_nothing_of_versions_when_they_are_todays(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made_with(project, "a")
-    assert run.run_alone([sys.executable, "-c", ""], ELSEWHERE) == 0
+    assert exclusive_run.run_alone([sys.executable, "-c", ""], ELSEWHERE) == 0
     assert "versions" not in capfd.readouterr().err
 
 
@@ -370,12 +369,15 @@ def test_a_run_says_nothing_of_versions_when_they_are_todays(project: Path, capf
 )
 def test_the_results_folder_is_the_one_that_was_named(project: Path, words: tuple[str, ...], folder: str) -> None:
     (project / "config.yaml").write_text("output: of the config")
-    assert run.results_folder(words) == folder
+    assert command_line.results_folder(words) == folder
 
 
 def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
-    root = Path(run.__file__).parents[3]
-    shutil.copytree(root / "workflow_scripts", tmp_path / "workflow_scripts")
+    root = Path(exclusive_run.__file__).parents[3]
+    for part in ("workflow_scripts", "rules"):
+        shutil.copytree(root / part, tmp_path / part)
+    shutil.copy(root / "Snakefile", tmp_path)
+    (tmp_path / "models").symlink_to(root / "models")
     (tmp_path / ".snakemake").write_text("in the way")
     (tmp_path / "config.yaml").write_text((root / "config.yaml").read_text())
     done = subprocess.run(
@@ -384,7 +386,7 @@ def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"{tmp_path / '.snakemake'} cannot be written (File exists); nothing was run. Make room, or mend it"
+        f"{tmp_path / '.snakemake'} cannot be written (File exists); nothing was run. Free some space there or make it writable"
     ]
 
 
@@ -393,11 +395,9 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     world = copy_of_finished
     told = world.run("status")
     assert told.returncode == 0, told.stdout[-2000:]
-    assert row(told.stdout, "table1") == [13, 0, 0, 0]  # model, samples, three times three, costs, table
+    assert row(told.stdout, "table1") == [12, 0, 0, 0]  # model, samples, three times answers, scores and costs, table
     assert row(told.stdout, "figure7")[3] > 0
-    assert (
-        "no job of the kinds that are left has finished yet" in told.stdout or " to go with 1 at a time" in told.stdout
-    )
+    assert "no job of the remaining steps has finished yet" in told.stdout or " to go with 1 at a time" in told.stdout
 
     world.shard("himap").write_text("torn")
     (world.folder / "results/tables/table1.csv").unlink()
@@ -413,12 +413,12 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     )
     assert re.search(at_once, failed.stdout, re.MULTILINE), failed.stdout
     told = world.run("status")
-    # All four jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.
-    assert row(told.stdout, "table1") == [2, 0, 4, 7]
+    # All six jobs with the model failed, also those whose old products are there; nothing of theirs counts as done.
+    assert row(told.stdout, "table1") == [2, 0, 6, 4]
     _, _, named = told.stdout.partition("failed:\n")
     assert re.findall(r"^  (\w+) -> ", named, re.MULTILINE).count("evaluate_method") == 3
-    assert "  count_flops -> results/flops/mini/qa.csv" in named
-    assert named.count("    | error: models/mini: its weights are not whole safetensors files") == 4
+    assert "  count_flops -> results/flops/mini/qa/himap.csv" in named
+    assert named.count("    | error: models/mini: its weights are not whole safetensors files") == 6
 
 
 def row(text: str, name: str) -> list[int]:

@@ -62,8 +62,8 @@ def rows_of(path):
 
 
 def test_shards_make_the_whole(world, methods, tmp_path):
-    settings = {"max_new_tokens": 4, "batch_size": 2}
-    how = {"method": json.dumps(methods["himap"])}
+    settings = {"max_new_tokens": 4}
+    how = {"method": json.dumps(methods["himap"]), "batch-size": 2}
     call("evaluate_method", *asking(world, tmp_path / "whole.jsonl", settings, **how))
     for shard in range(3):
         out = tmp_path / f"shard-{shard}.jsonl"
@@ -99,10 +99,8 @@ def test_a_killed_evaluation_goes_on_where_it_was(world, methods, tmp_path, monk
     from himap.experiments import answers
 
     samples = checkpoint.write_samples(tmp_path / "many.parquet", 24)
-    settings = {"max_new_tokens": 16, "batch_size": 1}
-    arguments = asking(
-        world, tmp_path / "out.jsonl", settings, method=json.dumps(methods["himap_released"]), samples=samples
-    )
+    how = {"method": json.dumps(methods["himap_released"]), "samples": samples}
+    arguments = asking(world, tmp_path / "out.jsonl", {"max_new_tokens": 16}, **how, **{"batch-size": 1})
     journal = tmp_path / "out.jsonl.journal"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, SCRIPTS / "evaluate_method.py", *arguments]
@@ -134,7 +132,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(world, methods, tmp_path, monk
     assert [row["sample_id"] for row in resumed] == [f"s{n}" for n in range(24)]
 
     computed.clear()
-    call("evaluate_method", *arguments)  # its end was not noted: nothing is computed, the file is the same
+    call("evaluate_method", *arguments[:-1], 7)  # its end was not noted: nothing is computed, at any batch size
     assert computed == []
     assert rows_of(tmp_path / "out.jsonl") == resumed
 
@@ -246,8 +244,10 @@ def test_bad_layers_are_named(world, tmp_path, layers, words):
 
 
 def test_flops_rows(world, methods, tmp_path):
-    call("count_flops", *asking(world, tmp_path / "flops.csv", {"measured": 2}, methods=json.dumps(methods)))
-    found = pd.read_csv(tmp_path / "flops.csv").set_index(["method", "convention"])
+    for name, method in methods.items():
+        call("count_flops", *asking(world, tmp_path / f"{name}.csv", {"measured": 2}, method=json.dumps(method)))
+    costs = [pd.read_csv(tmp_path / f"{name}.csv") for name in methods]
+    found = pd.concat(costs).set_index(["method", "convention"])
     assert set(found.index) == {(m, c) for m in methods for c in ("paper", "gated", "prompt", "measured")}
     assert (found.loc["vanilla"].ratio == 1).all()
     assert (found.loc["himap"].ratio < 1).drop("measured").all()
@@ -272,8 +272,8 @@ def test_a_grid_equals_separate_runs(world, model, tmp_path):
     for first in ("instruction_attention", "spatial_uniform"):
         criteria = [first, "image_attention"]
         named = {**grid, "k1": grid["k1"] if first == "spatial_uniform" else [1, 3]}
-        settings = {**named, "criteria": criteria, "batch_size": 3, "max_new_tokens": 3, "limit": 3}
-        call("explore_grid", *asking(world, tmp_path / "grid.jsonl", settings))
+        settings = {**named, "criteria": criteria, "max_new_tokens": 3, "limit": 3}
+        call("explore_grid", *asking(world, tmp_path / "grid.jsonl", settings, **{"batch-size": 3}))
         found = rows_of(tmp_path / "grid.jsonl")
         schedules = {(row["k1"], row["r1"], row["k2"], row["r2"]) for row in found}
         assert schedules == {
@@ -316,7 +316,7 @@ def test_a_manifest(world, tmp_path):
         ({"settings": "{"}, ["--settings", "not valid JSON"]),
         ({"settings": "[]"}, ["--settings", "JSON object"]),
         ({"settings": '{"dtype": "half"}'}, ["dtype", "half", "float16"]),
-        ({"settings": '{"batch_size": 0}'}, ["batch_size", "0"]),
+        ({"settings": '{"batch_size": 2}'}, ["batch_size"]),
         ({"settings": '{"max_new_tokens": -1}'}, ["max_new_tokens", "-1"]),
         (
             {"method": '{"stages": [{"layer": 9, "keep": 0.5, "criterion": "random"}]}'},

@@ -19,6 +19,7 @@ from himap.paper.published import table_value
 from himap.tables.forms import as_csv
 from himap.tables.records import records
 from himap.workflow.config.load import load
+from himap.workflow.plan import settings as told
 from himap.workflow.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def build(folder: Path, himap_wins: bool) -> Plan:
         write_analyses(plan, model, himap_wins)
         for kind in plan.kinds(model):
             write_costs(plan, model, kind)
-    settings = json.loads(plan.figure_settings("figure5"))
+    settings = json.loads(told.figure(plan, "figure5"))
     write_text(f"{plan.out}/figures/data/figure5.csv", figure_data.figure5(settings, plan.out).to_csv(index=False))
     write_tables(plan)
     return plan
@@ -60,12 +61,12 @@ def build(folder: Path, himap_wins: bool) -> Plan:
 def write_tables(plan: Plan) -> None:
     """Tables 1 to 3, where all that they show is there, as the workflow makes them."""
     for name in ("table1", "table2", "table3"):
-        settings = json.loads(plan.table_settings(name))
+        settings = json.loads(told.table(plan, name))
         settings["methods"] = [one for one in settings["methods"] if one["name"] in WINS]
         shown = [cell for cell in plan.table_cells(name) if cell[2] in WINS]
         path = Path(f"{plan.out}/tables/{name}.csv")
         path.unlink(missing_ok=True)
-        if all(Path(file).is_file() for cell in shown for file in plan.result(*cell)):
+        if all(Path(file).is_file() for cell in shown for file in plan.cell_files(*cell)):
             write_text(path, as_csv(records(settings, plan.out)))
 
 
@@ -94,7 +95,7 @@ def write_scores(plan: Plan, model: str, task: str, method: str, himap_wins: boo
     if task == "llavabench":
         frame["score_1"], frame["reference_1"] = 1 + 9 * right, 8.0
     estimate = benchmark.headline(frame)
-    folder = Path(plan.evaluation(model, task, method, "score.json")).parent
+    folder = Path(plan.paths.scores(model, task, method)[0]).parent
     write_parquet(folder / "per_sample.parquet", frame)
     score = {"metric": benchmark.metric, "headline": estimate.point(), "interval": list(interval(estimate))}
     write_json(folder / "score.json", score | {"n": n, "pictures": estimate.pictures})
@@ -102,13 +103,14 @@ def write_scores(plan: Plan, model: str, task: str, method: str, himap_wins: boo
 
 def write_costs(plan: Plan, model: str, kind: str) -> None:
     """Costs by formula."""
-    dims, rows = plan.dims(model), []
-    for name, method in json.loads(plan.costed_methods(model, kind)).items():
+    dims = plan.dims(model)
+    for name in plan.costed_methods(model, kind):
+        stages, rows = plan.method(model, plan.example_of(kind), name)["stages"], []
         for convention in formulas.CONVENTIONS:
-            value = formulas.flops(dims, method["stages"], convention, n_text=54)
+            value = formulas.flops(dims, stages, convention, n_text=54)
             full = formulas.flops(dims, [], convention, n_text=54)
             rows.append({"method": name, "convention": convention, "flops": value, "ratio": value / full})
-    write_text(f"{plan.out}/flops/{model}/{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
+        write_text(plan.paths.flops(model, kind, name), pd.DataFrame(rows).to_csv(index=False))
 
 
 def write_analyses(plan: Plan, model: str, himap_wins: bool) -> None:

@@ -21,7 +21,9 @@ from himap.files import write_json, write_jsonl, write_parquet, write_text
 from himap.tables.forms import forms
 from himap.tables.records import records
 from himap.workflow.config.load import load
+from himap.workflow.plan import settings as told
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.targets import figures
 
 SCRIPT = "<script>alert(1)</script>"
 BROKEN_IMAGE = '<img src="x" onerror="alert(2)">'
@@ -51,15 +53,15 @@ def build(folder: Path) -> Plan:
         write_latency(plan, task, random)
     write_grid(plan, random)
     write_json(
-        Path(plan.manifest("mini")),
+        Path(plan.paths.manifest("mini")),
         {"directory": str(model), "files": [{"name": "model.safetensors", "bytes": 7408312, "sha256": "ab" * 32}]},
     )
     for name in plan.tables():
-        settings = json.loads(plan.table_settings(name))
+        settings = json.loads(told.table(plan, name))
         for ending, text in forms(records(settings, plan.out), settings).items():
             write_text(f"{plan.out}/tables/{name}.{ending}", text)
-    for name in plan.figures():
-        frame = getattr(figure_data, name)(json.loads(plan.figure_settings(name)), plan.out)
+    for name in figures(plan):
+        frame = getattr(figure_data, name)(json.loads(told.figure(plan, name)), plan.out)
         write_text(f"{plan.out}/figures/data/{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     return plan
 
@@ -105,7 +107,7 @@ def prepare(plan: Plan, folder: Path, task: str) -> None:
     """Samples and manifest as the workflow makes them."""
     raw = folder / "mini-world" / f"{task}.parquet"
     make_mini_benchmarks.main(["--benchmark", task, "--limit", str(SAMPLES), "--out", str(raw)])
-    samples = Path(plan.samples(task))
+    samples = Path(plan.paths.samples(task))
     paths = ["--out", str(samples), "--manifest", str(samples.with_name("manifest.json"))]
     download_benchmark.main(["--benchmark", task, "--from-path", str(raw), *paths])
 
@@ -113,7 +115,7 @@ def prepare(plan: Plan, folder: Path, task: str) -> None:
 def evaluate(plan: Plan, task: str, method: str, random: np.random.Generator) -> None:
     """Predictions with the tokens kept, scores, sidecar and timing of one evaluation."""
     benchmark = benchmarks.get(task)
-    samples = list(benchmarks.read_samples(plan.samples(task)))
+    samples = list(benchmarks.read_samples(plan.paths.samples(task)))
     resolved = plan.method("mini", task, method)
     luck = np.random.default_rng(benchmarks.names().index(task)).random(len(samples))  # the same for all methods
     rows, correct = [], []
@@ -124,10 +126,10 @@ def evaluate(plan: Plan, task: str, method: str, random: np.random.Generator) ->
         if task == "vqav2" and number == 0 and method != "vanilla":
             answer = f"{SCRIPT} {BROKEN_IMAGE} {method}"
         rows.append(prediction(sample.sample_id, answer, resolved, random))
-    folder = Path(plan.evaluation("mini", task, method, "predictions.jsonl")).parent
+    folder = Path(plan.paths.predictions("mini", task, method)).parent
     write_jsonl(folder / "predictions.jsonl", rows)
-    write_json(folder / "shard-0-of-1.jsonl.provenance.json", sidecar(resolved))
-    write_timing(plan, f"evaluation/mini/{task}/{method}/shard-0-of-1.tsv", 3.5, 310.0)
+    write_json(folder / "predictions.jsonl.provenance.json", sidecar(resolved))
+    write_timing(plan, f"evaluation/mini/{task}/{method}/predictions.tsv", 3.5, 310.0)
     if benchmark.judged:
         return
     if task == "nocaps":  # the caption metric needs a tokenizer of its own; its numbers are not what is tested here
@@ -176,16 +178,17 @@ def write_timing(plan: Plan, name: str, seconds: float, memory: float) -> None:
 
 def write_flops(plan: Plan, kind: str) -> None:
     """Costs of all methods of a kind of task."""
-    dims, rows = plan.dims("mini"), []
-    for name, method in json.loads(plan.costed_methods("mini", kind)).items():
+    dims = plan.dims("mini")
+    for name in plan.costed_methods("mini", kind):
+        method, rows = plan.method("mini", plan.example_of(kind), name), []
         tokens = GRID * GRID if method["image_grid"] is None else int(np.prod(method["image_grid"]))
         for convention in (*formulas.CONVENTIONS, "measured"):
             formula = "prompt" if convention == "measured" else convention
             value = formulas.flops(dims, method["stages"], formula, n_image=tokens, n_text=54)
             full = formulas.flops(dims, [], formula, n_text=54)
             rows.append({"method": name, "convention": convention, "flops": value, "ratio": value / full})
-    write_text(f"{plan.out}/flops/mini/{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
-    write_timing(plan, f"flops/mini/{kind}.tsv", 4.0, 400.0)
+        write_text(plan.paths.flops("mini", kind, name), pd.DataFrame(rows).to_csv(index=False))
+        write_timing(plan, f"flops/mini/{kind}/{name}.tsv", 4.0, 400.0)
 
 
 def write_saliency(plan: Plan, task: str, random: np.random.Generator) -> None:

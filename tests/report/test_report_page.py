@@ -25,6 +25,7 @@ from himap.results import Results
 from himap.tables.records import different_costs
 from himap.workflow.config.load import load
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.settings import style
 from report_page import Rendered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,9 +210,9 @@ def test_pope_has_images_enough_for_its_paired_test() -> None:
 
 def test_figures_of_the_mini_world_say_so_in_the_drawing() -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    assert "not the paper's numbers" in json.loads(Plan(load(config)).style("figure4"))["note"]
+    assert "not the paper's numbers" in json.loads(style(Plan(load(config)), "figure4"))["note"]
     config["benchmarks"] = {"scienceqa": {}}
-    assert "note" not in json.loads(Plan(load(config)).style("figure4"))
+    assert "note" not in json.loads(style(Plan(load(config)), "figure4"))
 
 
 def test_a_cell_tells_interval_test_and_paper(rendered: Rendered) -> None:

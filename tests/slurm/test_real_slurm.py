@@ -48,7 +48,7 @@ def test_the_workflow_survives_a_bad_day_on_slurm(
         ask("scancel", cancelled)
         requeued = until(lambda: half_done(world, but=cancelled))
         ask("scontrol", "requeue", requeued)
-        until((world.folder / "results/flops/mini/qa.csv").exists)
+        until((world.folder / "results/flops/mini/qa/vanilla.csv").exists)
         until(lambda: runs_again(requeued))  # a job that starts right after the controller may find no GPU yet
         slurm.restart_controller()
         assert process.wait(1500) == 0, said(world)

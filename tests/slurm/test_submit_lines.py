@@ -70,7 +70,7 @@ def submit(world: World, tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
         assert done.returncode == 1
         summary = re.split(r"^\d+ jobs? failed:$", done.stdout, maxsplit=1, flags=re.MULTILINE)[1]
         reasons = re.findall(r"^    reason: (.*)$", summary, re.MULTILINE)
-        assert set(reasons) == {"SLURM did not take it: the queue is closed"}
+        assert set(reasons) == {"SLURM rejected it: the queue is closed"}
         assert len(re.findall(r"^  \w+ -> results/.", summary, re.MULTILINE)) == len(reasons)
         lines: dict[str, list[str]] = {}
         for line in notes.read_text().splitlines():

@@ -49,11 +49,11 @@ def results(tmp_path: Path) -> Path:
         write_json(folder / "score.json", {**score, "interval": [right - 8.0, right + 8.0], "scores": {}})
         answers = "".join(json.dumps({"sample_id": str(n), "prediction": "A"}) + "\n" for n in range(7))
         write_text(tmp_path / "evaluation" / "llava" / "mmvet" / method / "predictions.jsonl", answers)
-    rows = [
-        {"method": method, "convention": name, "flops": flops, "ratio": flops / 3e12}
-        for method, flops in (("vanilla", 3e12), ("himap", 0.75e12))
-        for name in ("paper", "gated", "prompt", "measured")
-    ]
-    for kind in ("qa", "open"):
-        write_text(tmp_path / "flops" / "llava" / f"{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
+    for method, flops in (("vanilla", 3e12), ("himap", 0.75e12)):
+        rows = [
+            {"method": method, "convention": name, "flops": flops, "ratio": flops / 3e12}
+            for name in ("paper", "gated", "prompt", "measured")
+        ]
+        for kind in ("qa", "open"):
+            write_text(tmp_path / "flops" / "llava" / kind / f"{method}.csv", pd.DataFrame(rows).to_csv(index=False))
     return tmp_path

@@ -140,10 +140,9 @@ def test_tflops_that_no_formula_explains_stand_beside_the_printed_ones(settings:
 
 def printed(settings: dict[str, Any], results: Path) -> list[str]:
     """The forms that people read, with the TFLOPs that the formula gives for LLaVA's 576 image tokens."""
-    path = results / "flops" / "llava" / "qa.csv"
-    costs = pd.read_csv(path)
-    costs["flops"] = costs["method"].map({"vanilla": 2.986e12, "himap": 0.735e12})
-    costs.to_csv(path, index=False)
+    for method, flops in (("vanilla", 2.986e12), ("himap", 0.735e12)):
+        path = results / "flops" / "llava" / "qa" / f"{method}.csv"
+        pd.read_csv(path).assign(flops=flops).to_csv(path, index=False)
     return [text for ending, text in forms(records(settings, results), settings).items() if ending != "csv"]
 
 
@@ -234,10 +233,8 @@ def test_where_a_schedule_differs_with_the_kind_of_task_each_cost_is_named(
     }
     settings["benchmark_order"] = ["scienceqa", "mmvet"]
     assert all("(questions)" not in text for text in forms(records(settings, results), settings).values())
-    path = results / "flops" / "llava" / "open.csv"
-    costs = pd.read_csv(path)
-    costs.loc[costs["method"] == "himap", ["flops", "ratio"]] = [1.5e12, 0.5]
-    costs.to_csv(path, index=False)
+    path = results / "flops" / "llava" / "open" / "himap.csv"
+    pd.read_csv(path).assign(flops=1.5e12, ratio=0.5).to_csv(path, index=False)
     made = forms(records(settings, results), settings)
     assert "25.0 % (questions, paper 24 %); 50.0 % (open answers, paper 34 %)" in made["md"]
     for ending in ("tex", "html"):

@@ -17,9 +17,7 @@ ABOVE = {"tables/table1", "report.html"}  # made from every score
 def answers(benchmark: str, method: str) -> set[str]:
     """The files of one evaluation."""
     folder = f"evaluation/mini/{benchmark}/{method}"
-    return {
-        f"{folder}/{name}" for name in ("shard-0-of-1.jsonl", "predictions.jsonl", "score.json", "per_sample.parquet")
-    }
+    return {f"{folder}/{name}" for name in ("predictions.jsonl", "score.json", "per_sample.parquet")}
 
 
 def scores(benchmark: str, method: str) -> set[str]:
@@ -37,9 +35,9 @@ def test_an_edit_of_the_deep_stage_reaches_what_is_made_with_it_and_nothing_else
         config["methods"]["himap"]["stages"][1]["keep"] = 0.25
 
     project.configure(change)
-    expected = {"flops/mini/qa.csv", "figures/data/figure7.csv", "figures/figure7", *ABOVE}
-    for benchmark in ("vqav2", "scienceqa"):  # `random` is himap's stages with another criterion
-        expected |= answers(benchmark, "himap") | answers(benchmark, "random")
+    expected = {"figures/data/figure7.csv", "figures/figure7", *ABOVE}
+    for method in ("himap", "random"):  # `random` is himap's stages with another criterion
+        expected |= {f"flops/mini/qa/{method}.csv"} | answers("vqav2", method) | answers("scienceqa", method)
     assert project.stale() == expected
 
 
@@ -62,6 +60,45 @@ def test_a_new_benchmark_runs_only_itself(project: Project) -> None:
     assert {"benchmarks/aokvqa/samples.parquet", "evaluation/mini/aokvqa/himap/score.json"} <= new
 
 
+def test_a_new_method_measures_only_itself(project: Project) -> None:
+    project.configure(lambda config: config["tables"]["table1"]["methods"].append("downsample"))
+    new = {"flops/mini/qa/downsample.csv", *answers("vqav2", "downsample"), *answers("scienceqa", "downsample")}
+    assert project.stale() == new | ABOVE
+
+
+def test_how_jobs_run_makes_nothing_stale(project: Project) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["models"]["mini"]["memory_gb"] = 5
+        config["execution"] = {"batch_size": 3, "threads": 2, "runtime_minutes": 7}
+
+    project.configure(change)
+    told = project.call("-n")
+    assert "Nothing to be done" in told.stdout, told.stdout
+
+
+def test_shards_give_the_same_answers_and_no_part_of_another_cut_is_used(project: Project) -> None:
+    predictions = project.folder / "results/evaluation/mini/vqav2/himap/predictions.jsonl"
+    whole, methods = predictions.read_bytes(), ("vanilla", "fastv", "himap", "random")
+
+    def cut(shards: int) -> None:
+        project.configure(lambda config: config["benchmarks"]["vqav2"].update(shards=shards))
+
+    def parts(shards: int) -> set[str]:
+        names = [f"shard-{shard}-of-{shards}.jsonl" for shard in range(shards)] if shards > 1 else []
+        return {f"evaluation/mini/vqav2/{method}/{name}" for method in methods for name in names}
+
+    everything = set().union(*(answers("vqav2", method) for method in methods))
+    cut(2)
+    assert project.stale() == everything | parts(2) | ABOVE
+    done = project.call(str(predictions.relative_to(project.folder)))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert predictions.read_bytes() == whole
+    cut(3)
+    assert project.stale() == everything | parts(3) | ABOVE
+    cut(1)
+    assert answers("vqav2", "himap") <= project.stale()  # its merged answers, by one job again
+
+
 def test_a_new_kind_of_task_in_a_second_table_leaves_the_first_table_alone(project: Project) -> None:
     def change(config: dict[str, Any]) -> None:
         config["benchmarks"]["nocaps"] = {"source": "mini", "limit": 3}
@@ -71,7 +108,8 @@ def test_a_new_kind_of_task_in_a_second_table_leaves_the_first_table_alone(proje
     stale = project.stale()
     new = {file for file in stale if "nocaps" in file}
     figure7 = {"figures/data/figure7.csv", "figures/figure7"}  # it has a panel for each kind
-    assert stale - new == {"flops/mini/caption.csv", "tables/table2", "report.html", *figure7}
+    flops = {f"flops/mini/caption/{method}.csv" for method in ("vanilla", "himap")}
+    assert stale - new == {"tables/table2", "report.html", *flops, *figure7}
     assert answers("nocaps", "himap") <= new
 
 
@@ -130,7 +168,7 @@ def test_a_changed_model_family_reaches_all_that_asks_a_model(project: Project) 
     project.edit("workflow_scripts/himap/models/families/llava.py", lambda text: text + "\nCHANGED = True\n")
     stale = project.stale()
     assert answers("vqav2", "vanilla") | answers("scienceqa", "himap") <= stale
-    assert {"flops/mini/qa.csv", "saliency/mini/scienceqa/saliency.parquet"} <= stale
+    assert {"flops/mini/qa/himap.csv", "saliency/mini/scienceqa/saliency.parquet"} <= stale
     assert not any(file.startswith("benchmarks") for file in stale)
 
 

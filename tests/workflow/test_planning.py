@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from himap.mini.benchmarks import write
 from himap.workflow.config.load import load
-from himap.workflow.estimate import Estimator, table
-from himap.workflow.plan.plan import OTHER_TARGETS, Plan
+from himap.workflow.estimate import Estimator
+from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.targets import OTHER_TARGETS, targets
+from himap.workflow.show_estimate import table
 from himap.yaml_files import read_config
 from small_project import copy_project
 
@@ -175,9 +177,10 @@ def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
 
 def test_torch_is_not_imported_while_the_workflow_is_read() -> None:
     code = (
-        "import sys; from himap.workflow.config.load import load; from himap.yaml_files import read_config; from himap.workflow.plan.plan import Plan;"
-        "plan = Plan(load(read_config(['presets/paper.yaml'])));"
-        "[plan.evaluation_code(*cell) for cell in plan.evaluations()]; [plan.table_settings(name) for name in plan.tables()];"
+        "import sys; from himap.workflow.config.load import load; from himap.yaml_files import read_config;"
+        "from himap.workflow.plan.plan import Plan; from himap.workflow.plan import settings, staleness, targets;"
+        "plan = Plan(load(read_config(['presets/paper.yaml']))); targets.jobs(plan);"
+        "[staleness.evaluation(plan, *cell) for cell in plan.evaluations()]; [settings.table(plan, name) for name in plan.tables()];"
         "print(sorted({'torch', 'transformers', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
     said = subprocess.run(
@@ -247,7 +250,7 @@ def test_every_target_that_is_named_exists_and_every_one_that_exists_is_named() 
     for stem, first, last in re.findall(r"`([a-z]+)(\d)` … `\1(\d)`", named):
         found |= {f"{stem}{number}" for number in range(int(first), int(last) + 1)}
     assert found == set(re.findall(r"^\w+$", said.stdout, re.MULTILINE))
-    assert found == {*Plan(load(read_config([ROOT / "config.yaml"]))).targets(), *OTHER_TARGETS}
+    assert found == {*targets(Plan(load(read_config([ROOT / "config.yaml"])))), *OTHER_TARGETS}
 
 
 def test_links_of_readme_and_documentation_lead_somewhere() -> None:

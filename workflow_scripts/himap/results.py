@@ -1,121 +1,254 @@
-"""Reading a results folder that may be incomplete: what is not there is None, never an error."""
+"""Where every result lies, and reading it if it is there.
+
+`Paths` is the one place that knows the folder: the plan asks it for the files that jobs make, tables, figures, the report and
+`./reproduce status` for the files that they read. The rules write the same paths with Snakemake's `<results>` in front.
+`Results` reads a folder that may be incomplete: what is missing is None, never an error.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from himap import benchmarks
 from himap.files import read_json
 
+# pandas takes half a second to import and the workflow is read often, so only the readers below import it.
 if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
+    import pandas as pd
+
     from himap.metrics.statistics import Comparison
+
+ANSWERS = 2000  # answers of an evaluation that the report looks at
+TABLE_FORMS = ("csv", "tex", "md", "html")
+FIGURE_FORMS = ("svg", "pdf", "png")
+
+
+class Paths:
+    """Where each result lies below one folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = str(Path(folder))  # normalized: Snakemake takes `results` and `./results` for two files
+
+    def checkpoint(self, model: str) -> str:
+        """Return the folder of a converted checkpoint."""
+        return f"{self.folder}/models/{model}/checkpoint"
+
+    def manifest(self, model: str) -> str:
+        """Return the list of a model's files with their checksums."""
+        return f"{self.folder}/models/{model}/manifest.json"
+
+    def mini_rows(self, benchmark: str) -> str:
+        """Return the temporary file with a benchmark's rows as the embedded world draws them."""
+        return f"{self.folder}/mini-world/{benchmark}.parquet"
+
+    def samples(self, benchmark: str) -> str:
+        """Return a benchmark's samples."""
+        return f"{self.folder}/benchmarks/{benchmark}/samples.parquet"
+
+    def benchmark_manifest(self, benchmark: str) -> str:
+        """Return the record of where a benchmark's samples come from."""
+        return f"{self.folder}/benchmarks/{benchmark}/manifest.json"
+
+    def saliency(self, model: str, benchmark: str) -> str:
+        """Return saliency per layer (Figures 3 and 4)."""
+        return f"{self.folder}/saliency/{model}/{benchmark}/saliency.parquet"
+
+    def disruption(self, model: str, benchmark: str, layers: str) -> str:
+        """Return the disruption sweep over a block of layers, such as `0-3` (Figures 5 and 6)."""
+        return f"{self.folder}/disruption/{model}/{benchmark}/layers-{layers}.parquet"
+
+    def evaluation(self, model: str, benchmark: str, method: str, name: str) -> str:
+        """Return a file of an evaluation: answers, verdicts or scores."""
+        return f"{self.folder}/evaluation/{model}/{benchmark}/{method}/{name}"
+
+    def predictions(self, model: str, benchmark: str, method: str) -> str:
+        """Return the answers of an evaluation."""
+        return self.evaluation(model, benchmark, method, "predictions.jsonl")
+
+    def shards(self, model: str, benchmark: str, method: str, count: int) -> list[str]:
+        """Return the parts of an evaluation's answers. The names hold the count, so that another count reuses none of them."""
+        return [self.evaluation(model, benchmark, method, f"shard-{i}-of-{count}.jsonl") for i in range(count)]
+
+    def judgements(self, model: str, benchmark: str, method: str) -> str:
+        """Return a judge's verdicts."""
+        return self.evaluation(model, benchmark, method, "judgements.jsonl")
+
+    def scores(self, model: str, benchmark: str, method: str) -> list[str]:
+        """Return an evaluation's score and the scores of its samples."""
+        return [self.evaluation(model, benchmark, method, name) for name in ("score.json", "per_sample.parquet")]
+
+    def flops(self, model: str, kind: str, method: str) -> str:
+        """Return what a method costs on a kind of task."""
+        return f"{self.folder}/flops/{model}/{kind}/{method}.csv"
+
+    def latency(self, model: str, benchmark: str) -> str:
+        """Return seconds per example (Figure 8)."""
+        return f"{self.folder}/latency/{model}/{benchmark}.csv"
+
+    def grid(self, model: str, benchmark: str, name: str = "scores.csv") -> str:
+        """Return a file of the grid of schedules: its scores, or its answers (predictions.jsonl)."""
+        return f"{self.folder}/grid/{model}/{benchmark}/{name}"
+
+    def verification(self, model: str, name: str = "table.csv") -> str:
+        """Return a file of the comparison with the original LLaVA."""
+        return f"{self.folder}/verification/{model}/{name}"
+
+    def table(self, name: str) -> list[str]:
+        """Return a table in its four forms, its records first."""
+        return [f"{self.folder}/tables/{name}.{form}" for form in TABLE_FORMS]
+
+    def figure_data(self, name: str) -> str:
+        """Return the numbers behind a figure."""
+        return f"{self.folder}/figures/data/{name}.csv"
+
+    def figure(self, name: str) -> list[str]:
+        """Return a figure in its three forms."""
+        return [f"{self.folder}/figures/{name}.{form}" for form in FIGURE_FORMS]
+
+    @property
+    def report(self) -> str:
+        """Return the report page."""
+        return f"{self.folder}/report.html"
+
+    def log(self, output: str) -> str:
+        """Return where the job behind a result writes its log."""
+        path = Path(output).relative_to(self.folder)
+        if path.name in ("manifest.json", "samples.parquet", "saliency.parquet") or path.parts[0] == "grid":
+            path = path.parent
+        stem = path.with_suffix("") if path.suffix in (".jsonl", ".parquet", ".csv") else path
+        return f"{self.folder}/logs/{stem}.log"
 
 
 def scope(facts: dict[str, Any], model: str | None = None, tasks: list[str] | None = None) -> str:
-    """Whether results speak about the paper's models on its data (`paper`), the embedded world (`mini`), or neither (`other`)."""
+    """Return whether results speak about the paper's models on its data (`paper`), the embedded world (`mini`), or neither (`other`)."""
     models = [model] if model else list(facts["models"])
     tasks = tasks or list(facts["benchmarks"])
     if any(facts["benchmarks"][task]["source"] == "mini" for task in tasks):
         return "mini"
-    return "paper" if all(facts["models"][one]["published"] for one in models) else "other"
-
-
-ANSWERS = 2000  # answers per evaluation that are looked at
+    return "paper" if all(facts["models"][name]["published"] for name in models) else "other"
 
 
 def methods_of(results: Results, model: str, task: str) -> list[str]:
-    """The methods evaluated on a benchmark, those of the main tables first."""
+    """Return the methods evaluated on a benchmark, those of the main tables first."""
     here = [method for a, b, method in results.facts["evaluated"] if (a, b) == (model, task)]
     main = [method for method in results.facts["main_methods"] if method in here]
     return main + [method for method in here if method not in main]
 
 
 def records_of(frame: pd.DataFrame) -> Iterator[Any]:
-    """A frame's rows with its columns as attributes, their types as the file gives them."""
+    """Yield a frame's rows with its columns as attributes, their types as the file gives them."""
     return iter(frame.itertuples(index=False))
 
 
+def read_costs(paths: Paths, model: str, kind: str, methods: Iterable[str]) -> pd.DataFrame:
+    """Return the costs of several methods on a kind of task as one frame."""
+    import pandas as pd
+
+    return pd.concat([pd.read_csv(paths.flops(model, kind, method)) for method in methods], ignore_index=True)
+
+
 class Results:
-    """The results folder of one run, with what the plan says about it."""
+    """The results folder of one run, with the facts that the plan states about it."""
 
     def __init__(self, folder: str | Path, facts: dict[str, Any]) -> None:
+        self.paths = Paths(folder)
         self.folder = Path(folder)
         self.facts = facts
         self._compared: dict[tuple[str, str, str, str], Comparison | None] = {}
 
-    def csv(self, *parts: str) -> pd.DataFrame | None:
-        """A CSV file, or None."""
-        path = self.folder.joinpath(*parts)
-        return pd.read_csv(path) if path.is_file() else None
+    # ---- any file, by its path
 
-    def parquet(self, *parts: str, columns: list[str] | None = None) -> pd.DataFrame | None:
-        """A Parquet file, or None."""
-        path = self.folder.joinpath(*parts)
-        return pd.read_parquet(path, columns=columns) if path.is_file() else None
+    def csv(self, path: str | Path) -> pd.DataFrame | None:
+        """Return a CSV file, or None."""
+        import pandas as pd
 
-    def json(self, *parts: str) -> Any:
-        """A JSON file, or None."""
-        path = self.folder.joinpath(*parts)
-        return read_json(path) if path.is_file() else None
+        return pd.read_csv(path) if Path(path).is_file() else None
 
-    def jsonl(self, *parts: str, most: int | None = None) -> list[dict[str, Any]] | None:
-        """The first rows of a JSON-lines file, or None."""
-        path = self.folder.joinpath(*parts)
+    def parquet(self, path: str | Path, columns: list[str] | None = None) -> pd.DataFrame | None:
+        """Return a Parquet file, or None."""
+        import pandas as pd
+
+        return pd.read_parquet(path, columns=columns) if Path(path).is_file() else None
+
+    def json(self, path: str | Path) -> Any:
+        """Return a JSON file, or None."""
+        return read_json(path) if Path(path).is_file() else None
+
+    # ---- results by name
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Return a table's records."""
+        return self.csv(self.paths.table(name)[0])
+
+    def figure(self, name: str) -> pd.DataFrame | None:
+        """Return a figure's numbers."""
+        return self.csv(self.paths.figure_data(name))
+
+    def saliency(self, model: str, task: str) -> pd.DataFrame | None:
+        """Return saliency per layer."""
+        return self.parquet(self.paths.saliency(model, task))
+
+    def flops(self, model: str, kind: str, method: str) -> pd.DataFrame | None:
+        """Return what a method costs, one row per convention."""
+        return self.csv(self.paths.flops(model, kind, method))
+
+    def latency(self, model: str, task: str) -> pd.DataFrame | None:
+        """Return the timings of a model on a benchmark."""
+        return self.csv(self.paths.latency(model, task))
+
+    def predictions(self, model: str, task: str, method: str) -> list[dict[str, Any]] | None:
+        """Return the first answers of an evaluation."""
+        path = Path(self.paths.predictions(model, task, method))
         if not path.is_file():
             return None
         with path.open(encoding="utf-8") as lines:
-            return [json.loads(line) for number, line in enumerate(lines) if most is None or number < most]
-
-    def table(self, name: str) -> pd.DataFrame | None:
-        """A table's records."""
-        return self.csv("tables", f"{name}.csv")
-
-    def figure(self, name: str) -> pd.DataFrame | None:
-        """A figure's numbers."""
-        return self.csv("figures", "data", f"{name}.csv")
+            return [json.loads(line) for number, line in enumerate(lines) if number < ANSWERS]
 
     def score(self, model: str, task: str, method: str) -> dict[str, Any] | None:
-        """A scored evaluation, or None while it is missing or not judged."""
-        found = self.json("evaluation", model, task, method, "score.json")
-        return found if found and found["headline"] is not None else None
+        """Return a scored evaluation, or None while it is missing or not judged."""
+        score = self.json(self.paths.scores(model, task, method)[0])
+        return score if score and score["headline"] is not None else None
+
+    def per_sample(self, model: str, task: str, method: str) -> pd.DataFrame | None:
+        """Return the scores of an evaluation's samples."""
+        return self.parquet(self.paths.scores(model, task, method)[1])
 
     @cached_property
     def against_vanilla(self) -> dict[tuple[str, str, str], Comparison]:
-        """The comparisons with the unpruned model that the tables hold already, since swapping methods on a large set takes its time."""
+        """Return the comparisons with the unpruned model that the tables hold: computing them again takes minutes on a large set."""
         from himap.metrics.statistics import Comparison
 
-        found = {}
+        comparisons = {}
         for name in self.facts["tables"]:
             frame = self.table(name)
             for row in records_of(frame[frame["vs_vanilla"].notna()]) if frame is not None else ():
                 edges = (row.vs_vanilla_low, row.vs_vanilla_high)
                 key = (row.model, row.benchmark, row.method)
                 sizes = int(row.n), int(row.pictures)
-                found[key] = Comparison(row.vs_vanilla, edges, row.p_value, row.test, *sizes, row.least_p)
-        return found
+                comparisons[key] = Comparison(row.vs_vanilla, edges, row.p_value, row.test, *sizes, row.least_p)
+        return comparisons
 
     def compare(self, model: str, task: str, first: str, second: str) -> Comparison | None:
-        """Second minus first on the same samples, or None if either is missing."""
+        """Return second minus first on the same samples, or None if either is missing."""
         if first == "vanilla" and (known := self.against_vanilla.get((model, task, second))):
             return known
         key = (model, task, first, second)
         if key not in self._compared:
-            frames = [self.parquet("evaluation", model, task, one, "per_sample.parquet") for one in (first, second)]
+            frames = [self.per_sample(model, task, method) for method in (first, second)]
             scored = all(frame is not None and frame.drop(columns="sample_id").notna().any().any() for frame in frames)
             self._compared[key] = benchmarks.compare(benchmarks.get(task), *frames) if scored else None
         return self._compared[key]
 
     def disruption(self, model: str, task: str) -> pd.DataFrame | None:
-        """Return the disruption sweep of a model and benchmark, or None; blocks of layers that overlap count once."""
-        files = sorted((self.folder / "disruption" / model / task).glob("layers-*.parquet"))
+        """Return the disruption sweep of a model and benchmark, or None. Blocks of layers that overlap count once."""
+        import pandas as pd
+
+        pattern = Path(self.paths.disruption(model, task, "*"))
+        files = sorted(pattern.parent.glob(pattern.name))
         if not files:
             return None
         frame = pd.concat([pd.read_parquet(path) for path in files], ignore_index=True)
@@ -123,14 +256,13 @@ class Results:
 
     @cached_property
     def sidecars(self) -> dict[str, dict[str, Any]]:
-        """Every provenance sidecar by the result that it belongs to."""
+        """Return every provenance sidecar by the result that it belongs to."""
         ending = ".provenance.json"
-        found = sorted(self.folder.rglob(f"*{ending}"))
-        return {str(path.relative_to(self.folder)).removesuffix(ending): read_json(path) for path in found}
+        files = sorted(self.folder.rglob(f"*{ending}"))
+        return {str(path.relative_to(self.folder)).removesuffix(ending): read_json(path) for path in files}
 
     def devices(self, stage: str, model: str) -> list[str]:
-        """The devices that a model's results of one stage were made on."""
+        """Return the devices that a model's results of one stage were made on."""
         prefix = f"{stage}/{model}/"
-        return sorted(
-            {one["device"] for name, one in self.sidecars.items() if name.startswith(prefix) and "device" in one}
-        )
+        sidecars = [sidecar for name, sidecar in self.sidecars.items() if name.startswith(prefix)]
+        return sorted({sidecar["device"] for sidecar in sidecars if "device" in sidecar})

@@ -215,7 +215,7 @@ def trained_flows(results: Results, target: str | None = None) -> list[tuple[str
     found = []
     for model in results.facts["models"]:
         for task, facts in results.facts["benchmarks"].items():
-            frame = results.parquet("saliency", model, task, "saliency.parquet")
+            frame = results.saliency(model, task)
             if frame is None:
                 continue
             chosen = (frame["weights"] == "trained") & (frame["definition"] == "paper")
@@ -301,12 +301,12 @@ def flops_lines(results: Results, conventions: list[str]) -> list[str]:
     """HiMAP's share of the unpruned FLOPs under some counts."""
     lines = []
     for model in results.facts["models"]:
-        frame = results.csv("flops", model, "qa.csv")
-        if frame is not None and "himap" in set(frame["method"]):
-            own = frame[frame["method"] == "himap"].set_index("convention")["ratio"]
+        frame = results.flops(model, "qa", "himap")
+        if frame is not None:
+            ratios = frame.set_index("convention")["ratio"]
             lines += [
-                f"{model}, {CONVENTIONS[key]}: {numbers.number(100 * own[key])} %"
+                f"{model}, {CONVENTIONS[key]}: {numbers.number(100 * ratios[key])} %"
                 for key in conventions
-                if key in own.index
+                if key in ratios.index
             ]
     return lines

@@ -45,12 +45,12 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
     answers: dict[str, dict[str, dict[str, Any]]] = {}
     scores: dict[str, dict[str, float]] = {}
     for method in methods_of(results, model, task):
-        rows = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS)
+        rows = results.predictions(model, task, method)
         if rows is not None:
             answers[method] = {row["sample_id"]: row for row in rows}
             scores[method] = scores_of(results, model, task, method)
     main = [method for method in results.facts["main_methods"] if method in answers]
-    samples = results.folder / "benchmarks" / task / "samples.parquet"
+    samples = Path(results.paths.samples(task))
     if not main or not samples.is_file():
         return None
     ranked = disagreeing({m: answers[m] for m in main}, scores)
@@ -65,7 +65,7 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
 
 def scores_of(results: Results, model: str, task: str, method: str) -> dict[str, float]:
     """Each sample's score, where there is one."""
-    frame = results.parquet("evaluation", model, task, method, "per_sample.parquet")
+    frame = results.per_sample(model, task, method)
     if frame is None or "score" not in frame:
         return {}
     return {

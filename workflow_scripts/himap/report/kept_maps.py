@@ -11,7 +11,7 @@ from PIL import Image
 
 from himap.decoder.bitmaps import unpacked
 from himap.report import numbers
-from himap.results import ANSWERS, Results, methods_of, scope
+from himap.results import Results, methods_of, scope
 
 # ---- where the kept tokens lie
 
@@ -32,7 +32,7 @@ def histograms(results: Results) -> list[dict[str, Any]]:
         counts: dict[str, list[np.ndarray]] = {}
         for task in results.facts["benchmarks"]:
             for method in methods_of(results, model, task):
-                said = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS) or []
+                said = results.predictions(model, task, method) or []
                 last = [one["kept"][-1] for one in said if one["kept"] and one["image_tokens"] == rows * columns]
                 if last:
                     counts.setdefault(method, []).append(unpacked(last, rows * columns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -54,7 +55,7 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
     """Origin and weights of each model."""
     rows = []
     for name, facts in results.facts["models"].items():
-        manifest = results.json("models", name, "manifest.json") or {}
+        manifest = results.json(results.paths.manifest(name)) or {}
         weights = [file for file in manifest.get("files", []) if file["name"].endswith((".safetensors", ".bin"))]
         rows.append(
             {
@@ -73,9 +74,11 @@ def verified(results: Results) -> list[dict[str, Any]]:
     """The comparisons with the original implementation that have been made, as the table says them."""
     found = []
     for name in results.facts["models"]:
-        frame = results.csv("verification", name, "table.csv")
+        frame = results.csv(results.paths.verification(name))
         if frame is not None:
-            asked, answered = (results.json("verification", name, f"{one}.json") or {} for one in ("ours", "original"))
+            asked, answered = (
+                results.json(results.paths.verification(name, f"{one}.json")) or {} for one in ("ours", "original")
+            )
             made = [str(one.get("made_with", "unknown")) for one in (asked, answered)]
             rows = frame.fillna("").astype(str).to_numpy().tolist()
             found.append(
@@ -88,7 +91,7 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
     """Origin, subset and checksum of each benchmark."""
     rows = []
     for name, facts in results.facts["benchmarks"].items():
-        manifest = results.json("benchmarks", name, "manifest.json") or {}
+        manifest = results.json(results.paths.benchmark_manifest(name)) or {}
         subset = manifest.get("subset") or {}
         whole = subset.get("n_total")
         rows.append(
@@ -163,6 +166,6 @@ def missing(results: Results) -> list[str]:
     names = [
         f"{model} / {task} / {method}"
         for model, task, method in results.facts["evaluated"]
-        if not (results.folder / "evaluation" / model / task / method / "predictions.jsonl").is_file()
+        if not Path(results.paths.predictions(model, task, method)).is_file()
     ]
     return names

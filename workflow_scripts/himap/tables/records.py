@@ -16,6 +16,7 @@ from himap import benchmarks
 from himap.benchmarks import _base
 from himap.files import read_json
 from himap.paper.published import table_value, unlike
+from himap.results import Paths, read_costs
 
 MAIN_TABLES = ("table1", "table2", "table3", "table4")
 REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
@@ -32,18 +33,17 @@ COLUMNS = (
 
 def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
     """One row per model, method and benchmark of a table."""
-    rows = []
+    paths, methods, rows = Paths(results), [method["name"] for method in settings["methods"]], []
     for model, facts in settings["models"].items():
-        costs = {kind: pd.read_csv(Path(results) / "flops" / model / f"{kind}.csv") for kind in facts["kinds"]}
+        costs = {kind: read_costs(paths, model, kind, methods) for kind in facts["kinds"]}
         for name in settings["benchmark_order"]:
             column = settings["benchmarks"][name]
             for method in settings["methods"]:
-                folder = Path(results) / "evaluation" / model / name
                 row = {"model": model, "method": method["name"], "title": method["title"], "benchmark": name}
                 row["kind"] = column["kind"]
                 row |= cost_of(costs[column["kind"]], method["name"])
                 row |= paper_of(settings["name"], facts["published"], method["name"], name)
-                row |= score_of(folder, method["name"], column["scored"], benchmarks.get(name))
+                row |= score_of(paths, model, method["name"], column["scored"], benchmarks.get(name))
                 row["why"] = reason(facts["published"], name, column, row["n"])
                 if not row["why"] and row["ours"] is not None and row["paper"] is not None:
                     row["difference"] = row["ours"] - row["paper"]
@@ -85,21 +85,22 @@ def paper_of(table: str, published: str | None, method: str, benchmark: str) -> 
     return found
 
 
-def score_of(folder: Path, method: str, scored: bool, benchmark: _base.Benchmark) -> dict[str, Any]:
+def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _base.Benchmark) -> dict[str, Any]:
     """Score, interval, n, and the paired comparison with the unpruned model if that was run too."""
     row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
     if not scored:
-        lines = (folder / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
+        lines = Path(paths.predictions(model, benchmark.name, method)).read_text(encoding="utf-8").split("\n")
         count = len([line for line in lines if line])
         return row | {"n": count, "pictures": count, "status": NOT_JUDGED}
-    score = read_json(folder / method / "score.json")
+    score_file, per_sample = paths.scores(model, benchmark.name, method)
+    score = read_json(score_file)
     row |= {"ours": score["headline"], "n": score["n"], "pictures": score["pictures"]}
     row |= dict(zip(("low", "high"), score["interval"], strict=True))
     if benchmark.judged:
         row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}
-    reference = folder / "vanilla" / "per_sample.parquet"
-    if method != "vanilla" and reference.is_file():
-        pair = [pd.read_parquet(path) for path in (reference, folder / method / "per_sample.parquet")]
+    _, reference = paths.scores(model, benchmark.name, "vanilla")
+    if method != "vanilla" and Path(reference).is_file():
+        pair = [pd.read_parquet(path) for path in (reference, per_sample)]
         against = benchmarks.compare(benchmark, *pair)
         row |= {"vs_vanilla": against.difference, "p_value": against.p_value, "least_p": against.least}
         row["test"] = against.test

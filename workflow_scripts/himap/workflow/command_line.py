@@ -174,9 +174,9 @@ def targets(words: Sequence[str]) -> list[str]:
 
 def check_target(target: str, plan: Plan, name: str) -> None:
     """Raise a ValueError if a target is neither known nor a file."""
-    from himap.workflow.plan.plan import OTHER_TARGETS
+    from himap.workflow.plan import targets as named
 
-    known = [*plan.targets(), *OTHER_TARGETS]
+    known = [*named.targets(plan), *named.OTHER_TARGETS]
     if target in known or "/" in target or "." in target:
         return
     if target in plan.config.tables:

@@ -1,4 +1,4 @@
-"""How a job came to its end, from what its shell, its log file and its scheduler left behind."""
+"""How a job ended, from what its shell, its log file and its scheduler left behind."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 
 
 def is_progress(line: str) -> bool:
-    """Whether a line of a log only says how far the job is."""
+    """Return whether a line of a log only says how far the job is."""
     return bool(PROGRESS.search(line))
 
 
 def last_lines(path: Path, count: int = 3) -> list[str]:
-    """The last lines of a log that say something; a bar that rewrites its line counts by its last state."""
+    """Return the last lines of a log that are not empty. Of a bar that rewrites its line, the last state counts."""
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")[-20_000:]
@@ -33,7 +33,7 @@ def last_lines(path: Path, count: int = 3) -> list[str]:
 
 
 def last_words(path: Path, begun: float = 0.0) -> str | None:
-    """The last line of a job's log, progress bars aside; None if the log is older than the job, which then wrote none."""
+    """Return the last line of a job's log that is no progress bar, or None if the log is older than the job, which then wrote none."""
     if not path.is_file() or path.stat().st_mtime < begun:
         return None
     lines = [line for line in last_lines(path, 200) if not is_progress(line)]
@@ -41,7 +41,7 @@ def last_words(path: Path, begun: float = 0.0) -> str | None:
 
 
 def signal_behind(text: str, command: str) -> int | None:
-    """The number of the signal that ended a shell command, from Snakemake's last word on it."""
+    """Return the signal that ended a shell command, from Snakemake's last message about it."""
     place = text.rfind(f"{command}' ")
     ended = SHELL_ERROR.match(text, place + len(command) + 2) if command and place >= 0 else None
     if ended is None:
@@ -51,7 +51,7 @@ def signal_behind(text: str, command: str) -> int | None:
 
 
 def killed(number: int) -> str:
-    """What a signal means for a job."""
+    """Return what a signal means for a job."""
     name = signal.Signals(number).name
     if name == "SIGKILL":
         return (
@@ -64,22 +64,22 @@ def killed(number: int) -> str:
 
 
 def scheduler_words(log: Path) -> str | None:
-    """What a scheduler's own log says of a job that never spoke itself."""
+    """Return the last error in a scheduler's own log, for a job whose log is empty."""
     lines = [line.strip() for line in last_lines(log, 400)]
     troubles = [line for line in lines if TROUBLE.search(line) and not SCAFFOLD.search(line)]
     return troubles[-1] if troubles else None
 
 
 def silence(log: Path, begun: float = 0.0) -> str:
-    """Why a job's log may hold no error: it could not be opened, or the job ended without a word."""
+    """Return why a job's log may hold no error: it could not be opened, or the job ended without a message."""
     if log.is_file() and log.stat().st_mtime >= begun:
-        reached = [line for line in last_lines(log, 1) if is_progress(line)]
-        return "it ended without a message" + (f"; it had come to: {reached[0].strip()}" if reached else "")
+        bars = [line for line in last_lines(log, 1) if is_progress(line)]
+        return "it ended without a message" + (f"; last progress: {bars[0].strip()}" if bars else "")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=log.parent) as file:
             file.write(b"\0" * 65536)
             file.flush()
     except OSError as error:
-        return f"its log could not be written ({error.strerror}); make room, or set `output` to another folder"
-    return "it never opened its log (was the disk full, or the folder read-only?); start again"
+        return f"its log could not be written ({error.strerror}); free some space, or set `output` to another folder"
+    return "it never opened its log (was the disk full, or the folder read-only?); run again"

@@ -1,6 +1,6 @@
-"""What a run says on the terminal: one line per finished job, each failure at once, and live what runs now.
+"""What a run shows on the terminal: a line per finished job, each failure at once, and a live view of what is running.
 
-The view is told what happens by Snakemake's logger plugin (snakemake_logger_plugin_himap) and knows no Snakemake itself.
+Snakemake's logger plugin (snakemake_logger_plugin_himap) reports each event; nothing here imports Snakemake.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ class Job:
 
     @property
     def step(self) -> str:
-        """The step's name for people."""
+        """Return the step's name for people."""
         return self.rule.replace("_", " ")
 
     @property
     def what(self) -> str:
-        """What the job is about: model, benchmark, method."""
-        return " · ".join(part for part in wildcard_words(self.wildcards) if part)
+        """Return what the job is about: model, benchmark, method."""
+        return " · ".join(wildcard_words(self.wildcards))
 
 
 def wildcard_words(wildcards: Mapping[str, str]) -> Iterable[str]:
-    """The values of a job's wildcards; a shard is named only where there are several."""
+    """Yield the values of a job's wildcards; the part of an evaluation only if there are several."""
     for name, value in wildcards.items():
-        if name == "shard":
-            shards = wildcards.get("shards", "1")
-            yield f"shard {int(value) + 1} of {shards}" if shards != "1" else ""
-        elif name != "shards":
+        if name == "part":
+            if shard := re.fullmatch(r"shard-(\d+)-of-(\d+)", value):
+                yield f"shard {int(shard[1]) + 1} of {shard[2]}"
+        else:
             yield f"layers {value}" if name == "layers" else value
 
 
 def spell(seconds: float) -> str:
-    """A duration for people: 1.2 s, 41 s, 2 min 5 s, 1 h 12 min."""
+    """Return a duration for people: 1.2 s, 41 s, 2 min 5 s, 1 h 12 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -67,7 +67,7 @@ def spell(seconds: float) -> str:
 
 
 def rules_with_output(folder: Path) -> set[str]:
-    """The rules that make files: a target such as `all` or `table1` is no job of its own to a reader."""
+    """Return the rules that make files: to a reader, a target such as `all` or `table1` is no job."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.smk"))]
     blocks = [block for text in texts for block in re.split(r"^(?=rule )", text, flags=re.MULTILINE)]
     names = (re.match(r"rule (\w+):", block) for block in blocks if re.search(r"^    output:", block, re.MULTILINE))
@@ -82,13 +82,15 @@ class Pace:
         self.begun: float | None = None
 
     def weight(self, jobs: Mapping[str, int]) -> float:
-        """Seconds of work in so many jobs of each step; a step that never ran counts as the mean of all."""
-        every = [value for taken in self.seconds.values() for value in taken] or [1.0]
+        """Return the seconds of work in a number of jobs of each step. A step that never ran counts as the mean of all."""
+        everything = [value for taken in self.seconds.values() for value in taken] or [1.0]
         means = {rule: sum(taken) / len(taken) for rule, taken in self.seconds.items() if taken}
-        return sum(count * max(means.get(rule, sum(every) / len(every)), 0.01) for rule, count in jobs.items())
+        return sum(
+            count * max(means.get(rule, sum(everything) / len(everything)), 0.01) for rule, count in jobs.items()
+        )
 
     def to_go(self, done: Mapping[str, int], left: Mapping[str, int], now: float) -> str:
-        """`about 2 min to go`, or nothing while too little is done: what was done by now tells how fast this machine is."""
+        """Return `about 2 min to go`, or nothing while too few jobs are done to tell how fast this machine is."""
         if self.begun is None or sum(done.values()) < 3 or not sum(left.values()):
             return ""
         seconds = (now - self.begun) * self.weight(left) / self.weight(done)
@@ -99,7 +101,7 @@ class Pace:
 
 
 class View:
-    """What a run says."""
+    """The terminal's view of a run."""
 
     def __init__(self, root: Path, stream: IO[str], live: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.root, self.stream, self.clock = root, stream, clock
@@ -116,21 +118,21 @@ class View:
     # ---- what happens
 
     def planned(self, counts: Mapping[str, int]) -> None:
-        """The run begins: so many jobs of each step."""
+        """Begin with the number of jobs of each step."""
         self.left = Counter({rule: count for rule, count in counts.items() if rule in self.making})
         self.total = sum(self.left.values())
         self.pace = Pace(durations(self.root / ".snakemake"))
         self.pace.begun = self.clock()
         if self.total:
             self.say(
-                f"{self.total} job{'s' if self.total > 1 else ''} to run (Snakemake's own words: -v, and .snakemake/log)"
+                f"{self.total} job{'s' if self.total > 1 else ''} to run (Snakemake's own output: -v, and .snakemake/log)"
             )
         if self.live:
             self.live.start()
             self.live.console.show_cursor(True)  # a killed run would leave the terminal without one
 
     def described(self, number: int, job: Job) -> None:
-        """A job is about to run."""
+        """Note that a job is about to run."""
         with self.lock:
             job.begun = self.clock()
             self.jobs[number] = job
@@ -138,7 +140,7 @@ class View:
                 self.running[number] = job
 
     def finished(self, number: int) -> None:
-        """A job ended well."""
+        """Show that a job succeeded."""
         with self.lock:
             job = self.jobs.get(number)
             self.running.pop(number, None)
@@ -152,7 +154,7 @@ class View:
             self.say(f"{line}   {self.to_go()}".rstrip())
 
     def failed(self, number: int, failure: Failure) -> None:
-        """A job failed: which, why, and where it says more."""
+        """Show that a job failed: which, why, and where its log is."""
         with self.lock:
             job = self.jobs.get(number) or Job(failure.rule, {})
             self.running.pop(number, None)
@@ -164,17 +166,17 @@ class View:
             )
 
     def stopped(self, number: int) -> None:
-        """A job was ended by the interrupt of the run."""
+        """Note that the run's interrupt ended a job."""
         with self.lock:
             self.running.pop(number, None)
 
     def repeated(self, number: int) -> None:
-        """A job that failed is to be tried again."""
+        """Show that a job that failed is tried again."""
         job = self.jobs.get(number)
         self.say(f"    trying again: {self.name(job).rstrip() if job else f'job {number}'}")
 
     def say(self, text: str, style: str = "") -> None:
-        """One permanent message, above the bar where there is one."""
+        """Print a permanent message, above the bar if there is one."""
         if self.live:
             from rich.text import Text
 
@@ -183,28 +185,28 @@ class View:
             print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
-        """The run is over; the bar goes, the lines stay."""
+        """End the view: the bar disappears, the lines stay."""
         if self.live:
             self.live.stop()
 
     # ---- how it looks
 
     def count(self) -> str:
-        """[ 37/423]"""
+        """Return the count of finished jobs: [ 37/423]."""
         width = len(str(self.total))
         return f"[{sum(self.done.values()):>{width}}/{self.total}]"
 
     def name(self, job: Job) -> str:
-        """Step and subject in columns."""
+        """Return step and subject in columns."""
         width = max((len(rule) for rule in self.left), default=0)
         return f"{job.step:<{width}}  {job.what}"
 
     def to_go(self) -> str:
-        """How long the rest may take."""
+        """Return how long the rest may take."""
         return self.pace.to_go(self.done, self.left, self.clock())
 
     def open_live(self) -> Live:
-        """The bar and what runs now, drawn anew twice a second at the foot of the terminal."""
+        """Return the bar and the running jobs, redrawn twice a second at the bottom of the terminal."""
         from rich.console import Console
         from rich.live import Live
 
@@ -212,7 +214,7 @@ class View:
         return Live(console=console, get_renderable=self.picture, refresh_per_second=2, transient=True)
 
     def picture(self) -> Group:
-        """The live part: bar, count, time to go, and each running job with how far it is."""
+        """Return the live part: bar, count, time to go, and each running job with its progress."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -231,7 +233,7 @@ class View:
         return Group(head, jobs, *([Text(f"and {more} more")] if more > 0 else []))
 
     def reached(self, job: Job) -> str:
-        """How far a running job says it is, from the bar in its log."""
+        """Return a running job's progress, from the bar in its log."""
         lines = last_lines(self.root / job.log, 1) if job.log else []
-        found = re.match(r"\[[#-]+\] \d+/\d+", lines[0].strip()) if lines and is_progress(lines[0]) else None
-        return found[0] if found else ""
+        bar = re.match(r"\[[#-]+\] \d+/\d+", lines[0].strip()) if lines and is_progress(lines[0]) else None
+        return bar[0] if bar else ""

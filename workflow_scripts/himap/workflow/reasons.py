@@ -1,7 +1,7 @@
-"""Why jobs are to be run, for `./reproduce -n`: which setting, which module, which input changed, and how, step by step.
+"""Why jobs would run, for `./reproduce -n`: which setting, which module, which input changed, and how, step by step.
 
 Snakemake compares texts and hashes and shows both whole. Here two JSON texts become the keys that differ, and two hashes
-of code become the modules that differ: `note_code` keeps, at the start of each run, what each hash was made of.
+of code become the modules that differ (`code_ledger`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from himap.files import write_text
+from himap.workflow.code_ledger import changed_modules
 
 if TYPE_CHECKING:
     from himap.workflow.progress_view import Job
 
-LEDGER = Path(".snakemake") / "code.json"
-VERSIONS_KEPT = 400
 CHANGES_SHOWN = 4  # of one job; and jobs named of one cause
 VALUE_SHOWN = 60  # characters
 HASH = re.compile(r"[0-9a-f]{16}")
@@ -30,9 +28,9 @@ PARAMS = re.compile(
     re.DOTALL,
 )
 UPSTREAM = re.compile(r"Input files updated by another job: ([^;]+)")
-PLAIN = (  # what Snakemake says, and what is said here
+PLAIN = (  # what Snakemake says, and how we put it
     (r"Missing output files", "not made yet"),
-    (r"Incomplete output files", "begun but not finished, or made from a file that was lost or altered since"),
+    (r"Incomplete output files", "not finished, or made from a file that was lost or altered since"),
     (r"Set of input files has changed", "it reads other files than last time"),
     (r"Code has changed", "the rule's command in rules/*.smk changed"),
     (r"Software environment", "the environment in envs/ changed"),
@@ -40,7 +38,7 @@ PLAIN = (  # what Snakemake says, and what is said here
 )
 MODEL_KEYS = ("dtype", "attention", "template", "image_mode")
 BENCHMARK_KEYS = ("protocol", "max_new_tokens")
-SECTIONS = {  # where in the config the rest of a step's settings is
+SECTIONS = {  # the section of the config that the rest of a step's settings comes from
     "fetch_model": "models.{model}",
     "convert_checkpoint": "models.{model}",
     "download_benchmark": "benchmarks.{benchmark}",
@@ -58,7 +56,7 @@ SECTIONS = {  # where in the config the rest of a step's settings is
 
 @dataclass(frozen=True)
 class Planned:
-    """A job that is to run, and Snakemake's reason."""
+    """A job that would run, and Snakemake's reason."""
 
     job: Job
     outputs: list[str]
@@ -69,19 +67,19 @@ class Planned:
 
 
 def explain(planned: Sequence[Planned], root: Path) -> str:
-    """How many jobs of each step are to run, and why."""
-    jobs = [one for one in planned if one.outputs]
-    makers = {file: one.job.step for one in jobs for file in one.outputs}
+    """Return how many jobs of each step would run, and why."""
+    jobs = [entry for entry in planned if entry.outputs]
+    makers = {file: entry.job.step for entry in jobs for file in entry.outputs}
     steps: dict[str, list[Planned]] = {}
-    for one in jobs:
-        steps.setdefault(one.job.step, []).append(one)
+    for entry in jobs:
+        steps.setdefault(entry.job.step, []).append(entry)
     lines = [f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} to run:"]
     width = max((len(step) for step in steps), default=0)
     for step, members in steps.items():
         subjects: dict[str, list[str]] = {}
-        for one in members:
-            for cause in causes(one, makers, root):
-                subjects.setdefault(cause, []).append(one.job.what)
+        for entry in members:
+            for cause in causes(entry, makers, root):
+                subjects.setdefault(cause, []).append(entry.job.what)
         head = f"{len(members):>5}  {step:<{width}}"
         for cause, whose in subjects.items():
             lines.append(f"{head}  {cause}{jobs_named(whose, len(members))}")
@@ -91,44 +89,44 @@ def explain(planned: Sequence[Planned], root: Path) -> str:
 
 
 def jobs_named(subjects: Sequence[str], members: int) -> str:
-    """Which jobs of a step have a cause: nothing if all do."""
+    """Return which jobs of a step have a cause, or nothing if all do."""
     if len(subjects) == members:
         return ""
     more = len(subjects) - CHANGES_SHOWN
     return f"   [{', '.join(subjects[:CHANGES_SHOWN])}{f' and {more} more' if more > 0 else ''}]"
 
 
-def causes(one: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
-    """Why one job is to run; that its input is made anew counts only where there is no other cause."""
-    params = PARAMS.search(one.reason)
-    rest = one.reason[: params.start()] if params else one.reason
-    found = [words for sign, words in PLAIN if re.search(sign, rest)]
+def causes(entry: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
+    """Return why a job would run. That its input is remade counts only where there is no other cause."""
+    params = PARAMS.search(entry.reason)
+    rest = entry.reason[: params.start()] if params else entry.reason
+    listed = [words for sign, words in PLAIN if re.search(sign, rest)]
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
-        found.append(f"changed input: {some(sorted(updated[1].split(', ')))}")
+        listed.append(f"changed input: {first_few(sorted(updated[1].split(', ')))}")
     if params:
-        found = [words for words in found if words != PLAIN[0][1]]  # a temporary file is never there
-        found += setting_changes(one.job, *before_and_now(params["both"]), root)
-    if not found and (upstream := UPSTREAM.search(rest)):
+        listed = [words for words in listed if words != PLAIN[0][1]]  # a temporary file is always missing
+        listed += setting_changes(entry.job, *before_and_now(params["both"]), root)
+    if not listed and (upstream := UPSTREAM.search(rest)):
         steps = sorted({makers.get(file, file) for file in upstream[1].strip().split(", ")})
-        found.append(f"made from new results of: {some(steps)}")
-    return found or [one.reason]
+        listed.append(f"made from new results of: {first_few(steps)}")
+    return listed or [entry.reason]
 
 
-def some(values: Sequence[str]) -> str:
-    """The first few of many."""
+def first_few(values: Sequence[str]) -> str:
+    """Return the first few of many values."""
     more = len(values) - CHANGES_SHOWN
     return ", ".join(values[:CHANGES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def before_and_now(text: str) -> tuple[list[Any], list[Any]]:
-    """Old and new parameters; the words between them may also occur within a text, and then one side is no literal."""
+    """Return old and new parameters. Where the words between them also occur within a text, only one split gives literals."""
     sides = re.finditer(" now: ", text)
     pairs = ((literals(text[: side.start()]), literals(text[side.end() :])) for side in sides)
     return next(((old, new) for old, new in pairs if old is not None and new is not None), ([], []))
 
 
 def literals(text: str) -> list[Any] | None:
-    """The values that Snakemake shows as Python literals with commas between them, or None if they are none."""
+    """Return the values that Snakemake shows as Python literals with commas between them, or None if they are not literals."""
     if text.strip() == "<nothing exclusive>":
         return []
     try:
@@ -141,29 +139,38 @@ def literals(text: str) -> list[Any] | None:
 
 
 def setting_changes(job: Job, before: Sequence[Any], now: Sequence[Any], root: Path) -> list[str]:
-    """The keys that differ between two sets of a job's parameters, and the modules that differ between two versions of its code."""
+    """Return the keys that differ between two sets of a job's parameters, and the modules that differ between two versions of its code."""
     codes = [[value for value in values if is_hash(value)] for values in (before, now)]
-    found = [code_change(old, new, root) for old, new in zip(*codes, strict=False)]
+    changes = [code_change(old, new, root) for old, new in zip(*codes, strict=False)]
     parsed = [[value for value in map(parsed_json, values) if value is not None] for values in (before, now)]
     keys = [
         f"{config_key(job, path)}: {change}"
         for old, new in nearest_pairs(*parsed)
         for path, change in differences(old, new, start_of(new))
     ]
-    found += keys[:CHANGES_SHOWN] + ([f"and {len(keys) - CHANGES_SHOWN} more settings"] if keys[CHANGES_SHOWN:] else [])
-    if not found:  # words of a command line, which mostly say again what a settings text says
+    changes += keys[:CHANGES_SHOWN]
+    changes += [f"and {len(keys) - CHANGES_SHOWN} more settings"] if keys[CHANGES_SHOWN:] else []
+    if not changes:  # the words of a command line mostly repeat a settings text, so they count only alone
         old, new = ([value for value in values if not is_hash(value)] for values in (before, now))
-        found.append(f"arguments: {shown(words(old))} → {shown(words(new))}")
-    return found
+        changes.append(f"arguments: {shortened(words(old))} → {shortened(words(new))}")
+    return changes
+
+
+def code_change(old: str, new: str, root: Path) -> str:
+    """Return the modules in which two versions of a job's code differ, as a cause."""
+    modules = changed_modules(old, new, root)
+    if modules is None:
+        return "its code changed (the module is not known, because the run that made it left no note)"
+    return f"changed code: {first_few(modules)}"
 
 
 def is_hash(value: Any) -> bool:
-    """Whether a parameter is a version of code."""
+    """Return whether a parameter is a hash of code."""
     return isinstance(value, str) and bool(HASH.fullmatch(value))
 
 
 def parsed_json(value: Any) -> Any:
-    """The object or list in a JSON text, or None."""
+    """Return the object or list in a JSON text, or None."""
     if isinstance(value, str) and value.startswith(("{", "[")):
         try:
             return json.loads(value)
@@ -173,12 +180,12 @@ def parsed_json(value: Any) -> Any:
 
 
 def words(values: Iterable[Any]) -> str:
-    """Parameters as they stand on a command line."""
+    """Return parameters as on a command line."""
     return " ".join(str(part) for value in values for part in (value if isinstance(value, list) else [value]))
 
 
 def nearest_pairs(before: Sequence[Any], now: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """Each new JSON value with the old one that has most keys in common; they come in no order."""
+    """Yield each new JSON value with the old one that shares most keys, since Snakemake lists them in no order."""
     left = list(before)
     for new in now:
         if left:
@@ -193,16 +200,20 @@ def nearest_pairs(before: Sequence[Any], now: Sequence[Any]) -> Iterator[tuple[A
 
 
 def start_of(value: Any) -> tuple[str, ...]:
-    """Where the keys of a resolved method, or of several, begin in the config."""
+    """Return where the keys of a resolved method, or of several, begin in the config."""
     if isinstance(value, dict) and "stages" in value and "name" in value:
         return ("methods", str(value["name"]))
-    if isinstance(value, dict) and value and all(isinstance(one, dict) and "stages" in one for one in value.values()):
+    if (
+        isinstance(value, dict)
+        and value
+        and all(isinstance(entry, dict) and "stages" in entry for entry in value.values())
+    ):
         return ("methods",)
     return ()
 
 
 def config_key(job: Job, path: tuple[str, ...]) -> str:
-    """A key of a job's slice as it is written in the config."""
+    """Return a key of a job's slice as it is written in the config."""
     if (
         path[:1] == ("models",) and path[2:3] == ("stages",) and len(path) > 4
     ):  # a figure that shows schedules: model, kind, method
@@ -213,8 +224,6 @@ def config_key(job: Job, path: tuple[str, ...]) -> str:
         place = "models.{model}"
     elif first in BENCHMARK_KEYS:
         place = "benchmarks.{benchmark}"
-    elif first == "batch_size":
-        place = "execution"
     elif first in ("seed", "methods"):
         place = ""
     head = re.sub(r"\{(\w+)\}", lambda name: job.wildcards.get(name[1], name[1]), place)
@@ -222,7 +231,7 @@ def config_key(job: Job, path: tuple[str, ...]) -> str:
 
 
 def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Path and change of every leaf in which two JSON values differ."""
+    """Yield path and change of every leaf in which two JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             if old.get(key) != new.get(key) or (key in old) != (key in new):
@@ -234,48 +243,12 @@ def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tupl
     elif is_hash(old) and is_hash(new):
         yield path, "its contents changed"
     else:
-        yield path, f"{shown(old)} → {shown(new)}"
+        yield path, f"{shortened(old)} → {shortened(new)}"
 
 
-def shown(value: Any) -> str:
-    """A value in one short piece; `...` stands for a key that is not there."""
+def shortened(value: Any) -> str:
+    """Return a value as one short text; `...` stands for a missing key."""
     if value is ...:
         return "(nothing)"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= VALUE_SHOWN else f"{text[: VALUE_SHOWN - 1]}…"
-
-
-# ---- code
-
-
-def code_change(old: str, new: str, root: Path) -> str:
-    """The modules in which two versions of a job's code differ."""
-    from himap.workflow.plan.code_hash import parts
-
-    before, now = read_ledger(root).get(old), parts.get(new)
-    if before is None or now is None:
-        return "its code changed (in which module is not known: it was made before this project kept note)"
-    named = {path: "" for path in now if path in before and now[path] != before[path]}
-    named |= {path: " (new)" for path in now if path not in before}
-    named |= {path: " (no longer used)" for path in before if path not in now}
-    return f"changed code: {some([f'workflow_scripts/{path}{mark}' for path, mark in sorted(named.items())])}"
-
-
-def note_code(root: Path) -> None:
-    """Keep what the versions of code that this process computed were made of; the oldest are dropped."""
-    from himap.workflow.plan.code_hash import parts
-
-    known = read_ledger(root)
-    kept = {version: known[version] for version in known if version not in parts} | parts
-    if kept != known:
-        write_text(root / LEDGER, json.dumps(dict(list(kept.items())[-VERSIONS_KEPT:])))
-
-
-def read_ledger(root: Path) -> dict[str, dict[str, str]]:
-    """Modules and their hashes behind each version of code; a damaged ledger counts as empty."""
-    try:
-        ledger = json.loads((root / LEDGER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = isinstance(ledger, dict) and all(isinstance(modules, dict) for modules in ledger.values())
-    return ledger if whole else {}

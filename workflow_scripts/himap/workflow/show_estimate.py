@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from himap.project import ROOT
@@ -19,9 +20,10 @@ STATE = ROOT / ".snakemake"
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the config as the workflow does, add up, print."""
     from himap.workflow.config.load import load
-    from himap.workflow.estimate import GPUS, Estimator, speeds_here, table
+    from himap.workflow.estimate import GPUS, Estimator
     from himap.workflow.jobs.gpus import without_gpu
     from himap.workflow.plan.plan import Plan
+    from himap.workflow.speed import speeds_here
     from himap.yaml_files import read_config
 
     parser = argparse.ArgumentParser(prog="./reproduce estimate", description=__doc__)
@@ -48,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def minutes_here(stages: list[Stage], models: list[str]) -> str:
     """Return the sentence that says how long the run takes on this machine, and where the number comes from."""
-    from himap.workflow.estimate import earlier_minutes, job_start
     from himap.workflow.snakemake_log import durations
+    from himap.workflow.speed import job_start
 
     cores = len(os.sched_getaffinity(0))
     earlier = earlier_minutes(stages, durations(STATE), cores)
@@ -63,6 +65,35 @@ def minutes_here(stages: list[Stage], models: list[str]) -> str:
         f"Here, on {cores} cores: about {max(whole, 1):.0f} minutes in all while nothing else runs, by a trial just now "
         f"({', '.join(models)} on this processor, and {start:.1f} s for the start of each job)."
     )
+
+
+def earlier_minutes(stages: list[Stage], seconds: Mapping[str, list[float]], lanes: int) -> float | None:
+    """Return the minutes that the jobs take by earlier jobs of the same rules; None if a rule has not run yet."""
+    rules = sum((stage.rules for stage in stages), Counter[str]())
+    if any(not seconds.get(rule) for rule in rules):
+        return None
+    return sum(count * sum(seconds[rule]) / len(seconds[rule]) for rule, count in rules.items()) / lanes / 60
+
+
+def table(stages: list[Stage], gpu: str) -> str:
+    """Return the stages as text, with their sum."""
+    from himap.workflow.estimate import Stage
+
+    whole = Stage("all", sum((stage.rules for stage in stages), Counter[str]()))
+    for stage in stages:
+        whole.seconds += stage.seconds
+        whole.here += stage.here
+        whole.download_gb += stage.download_gb
+        whole.disk_gb += stage.disk_gb
+    here = bool(whole.here)
+    lines = [f"{'stage':<26}{'jobs':>8}{f'{gpu} hours':>16}{'download GB':>14}{'disk GB':>10}"]
+    lines[0] += f"{'minutes here':>15}" if here else ""
+    for stage in [*stages, whole]:
+        spent = f"{stage.seconds / 3600:.2f}" if stage.seconds else ""
+        sizes = [f"{size:.1f}" if size else "" for size in (stage.download_gb, stage.disk_gb)]
+        line = f"{stage.name:<26}{stage.jobs:>8}{spent:>16}{sizes[0]:>14}{sizes[1]:>10}"
+        lines.append((line + (f"{stage.here / 60:.1f}" if stage.here else "").rjust(15 * here)).rstrip())
+    return "\n".join([*lines, "Disk: models and data; results take little beside them."])
 
 
 if __name__ == "__main__":

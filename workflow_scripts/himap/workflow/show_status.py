@@ -1,4 +1,4 @@
-"""Show where the run stands: ./reproduce status [--configfile FILE …]."""
+"""Show what is done, running, failed and waiting: ./reproduce status [--configfile FILE …]."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.workflow.command_line import DEFAULT_CONFIG
     from himap.workflow.config.load import load
     from himap.workflow.plan.plan import Plan
+    from himap.workflow.plan.targets import jobs, products
     from himap.workflow.status import report, standing
     from himap.yaml_files import read_config
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     files = arguments.configfile or [DEFAULT_CONFIG]
     plan = Plan(load(read_config(files), ", ".join(files)))
-    known = {*plan.products(plan.experiments), f"{plan.out}/report.html"}
-    marked = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # a summary alone trusts them
+    known = {*products(plan, jobs(plan)), plan.paths.report}
+    marked = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # which a summary would count as done
     unfinished = [output for output in marked if output in known]  # others are of another config
     again = ["--forcerun", *unfinished] if unfinished else []
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]
-    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if asked.returncode:
-        raise ValueError(f"Snakemake cannot read the workflow: {asked.stderr.strip()[-800:]}")
-    print(report(plan, ROOT, standing(ROOT, asked.stdout)))
+    summary = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if summary.returncode:
+        raise ValueError(f"Snakemake cannot read the workflow: {summary.stderr.strip()[-800:]}")
+    print(report(plan, ROOT, standing(ROOT, summary.stdout)))
 
 
 if __name__ == "__main__":

@@ -8,29 +8,26 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from himap.notes import METADATA, notes
 from himap.workflow.endings import killed, last_lines, last_words, scheduler_words, signal_behind, silence
 
-if TYPE_CHECKING:
-    pass
-ENDED_FROM_OUTSIDE = {  # what a scheduler calls it, what its log says of it, what it means and what helps
+ENDED_FROM_OUTSIDE = {  # the scheduler's state: how its log says it, what it means and what helps
     "OUT_OF_MEMORY": (
         r"exceeded (?:job )?memory limit|oom.?kill",
-        "its memory was not enough; raise the model's `memory_gb`",
+        "it ran out of memory; raise the model's `memory_gb`",
     ),
     "TIMEOUT": (
         r"DUE TO TIME LIMIT",
-        "its time was not enough; raise `execution.runtime_minutes`, or cut the work into more `shards`",
+        "it ran out of time; raise `execution.runtime_minutes`, or cut the work into more `shards`",
     ),
-    "PREEMPTED": (r"DUE TO PREEMPTION", "it had to make room for another job"),
+    "PREEMPTED": (r"DUE TO PREEMPTION", "it was preempted"),
     "NODE_FAIL": (r"DUE TO NODE FAILURE", "its node failed"),
     "CANCELLED": (r"CANCELLED AT", "it was cancelled"),
 }
 
 NEXT_MESSAGE = re.compile(r"^(?:\[\w{3} \w{3} +\d|Error in |(?:local)?rule \w+:)", re.MULTILINE)
-INVISIBLE = re.compile(  # a job ended well, but its result does not appear
+INVISIBLE = re.compile(  # a job succeeded, but its output does not appear
     r"^MissingOutputException in rule (\w+)[^\n]*\nJob (\d+) +completed successfully, but some output files are missing\."
     r"[^\n]*\n([^\n]+?)(?: \(missing[^\n]*)?$",
     re.MULTILINE,
@@ -41,22 +38,22 @@ REFUSAL = re.compile(r"sbatch failed[^\n]*error message was '(.*?)'\.?$", re.MUL
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed and was not made good by a later attempt."""
+    """A job that failed and did not succeed in a later attempt."""
 
     rule: str
     output: str
     log: str | None
-    state: str | None = None  # what the scheduler calls its end
+    state: str | None = None  # how it ended, in the scheduler's word
     cluster_log: str | None = None
-    refused: str | None = None  # what the scheduler said when it did not take the job
-    invisible: bool = False  # it ended well, but its output did not appear
+    refused: str | None = None  # why the scheduler rejected the job
+    invisible: bool = False  # it succeeded, but its output did not appear
     signal: int | None = None  # what ended its shell
-    begun: float = 0.0  # when its last attempt was started
+    begun: float = 0.0  # when its last attempt started
 
 
 def failures(snakemake_log: str) -> list[Failure]:
-    """The jobs that Snakemake's own log reports as failed; those that a later attempt finished are left out."""
-    found: dict[str, tuple[int, Failure]] = {}
+    """Return the jobs that Snakemake's own log reports as failed, without those that a later attempt finished."""
+    failed: dict[str, tuple[int, Failure]] = {}
     for error in re.finditer(r"^Error in (?:rule|group) (\w+):\n", snakemake_log, re.MULTILINE):
         body = NEXT_MESSAGE.split(snakemake_log[error.end() :], maxsplit=1)[0]
         number, output, logs, state = (
@@ -65,31 +62,32 @@ def failures(snakemake_log: str) -> list[Failure]:
                 r"^    jobid: (\d+)", r"^    output: ([^,\n]+)", r"^    log: ([^(\n]+)", r"status is: '?(\w+)"
             )
         )  # fmt: skip
-        own, _, cluster = logs[1].strip().partition(", ") if logs else ("", "", "")
+        log, _, cluster = logs[1].strip().partition(", ") if logs else ("", "", "")
         refusal = REFUSAL.findall(
             snakemake_log[: error.end()] + body
-        )  # an array's stands once, before its jobs' errors
+        )  # an array is rejected once, before the errors of its jobs
         failure = Failure(
             rule=error[1],
             output=output[1].strip() if output else "?",
-            log=own or None,
+            log=log or None,
             state=state[1] if state else None,
             cluster_log=cluster or None,
             refused=refusal[-1] if refusal and "sbatch" in body.partition("jobid:")[0] else None,
             signal=signal_behind(snakemake_log[: error.start()], shell[1]) if (shell := SHELL.search(body)) else None,
             begun=start_of(number[1], snakemake_log[: error.start()]) if number else 0.0,
         )
-        found[number[1] if number else failure.output] = (error.start(), failure)
+        failed[number[1] if number else failure.output] = (error.start(), failure)
     for error in INVISIBLE.finditer(snakemake_log):
         rule, job, file = error.groups()
-        said = re.findall(rf"^    log: ([^,\n]+)\n(?:    .*\n)*?    jobid: {job}$", snakemake_log, re.MULTILINE)
-        found[job] = (error.start(), Failure(rule, file, said[-1] if said else None, invisible=True))
-    finished = {one[1]: one.start() for one in re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)}
-    return [failure for number, (place, failure) in found.items() if finished.get(number, -1) < place]
+        announced = re.findall(rf"^    log: ([^,\n]+)\n(?:    .*\n)*?    jobid: {job}$", snakemake_log, re.MULTILINE)
+        failed[job] = (error.start(), Failure(rule, file, announced[-1] if announced else None, invisible=True))
+    ends = re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)
+    finished = {end[1]: end.start() for end in ends}
+    return [failure for number, (place, failure) in failed.items() if finished.get(number, -1) < place]
 
 
 def start_of(number: str, snakemake_log: str) -> float:
-    """When Snakemake last started a job, by the time above its announcement; 0 if the log does not say."""
+    """Return when Snakemake last started a job, by the time above its announcement, or 0 if the log does not say."""
     announced = re.findall(
         rf"^\[([^\]\n]+)\]\n(?:local)?rule \w+:\n(?:    .*\n)*?    jobid: {number}$", snakemake_log, re.MULTILINE
     )
@@ -97,26 +95,26 @@ def start_of(number: str, snakemake_log: str) -> float:
 
 
 def logs(state: Path, since: float = 0.0) -> list[Path]:
-    """What Snakemake wrote down of its runs that ended after `since`, the latest first; looking writes logs too."""
-    found = [(path.stat().st_mtime, path) for path in (state / "log").glob("*.snakemake.log")]
-    return [path for ended, path in sorted(found, reverse=True) if ended >= since]
+    """Return Snakemake's logs of runs that ended after `since`, the latest first. Dry runs leave logs too."""
+    dated = [(path.stat().st_mtime, path) for path in (state / "log").glob("*.snakemake.log")]
+    return [path for ended, path in sorted(dated, reverse=True) if ended >= since]
 
 
 def latest_log(state: Path, since: float = 0.0) -> str:
-    """What Snakemake wrote down of its last run that executed jobs, if that ended after `since`."""
+    """Return the log of Snakemake's last run that executed jobs, if that ended after `since`."""
     texts = (path.read_text(encoding="utf-8", errors="replace") for path in logs(state, since))
     return next((text for text in texts if re.search(r"^Execute \d+ jobs", text, re.MULTILINE)), "")
 
 
 def reason(failure: Failure, root: Path) -> str:
-    """Why a job failed, in one line."""
+    """Return why a job failed, in one line."""
     if failure.invisible:
         return (
-            "it ended well, but its output did not appear in time; start again, on a slow shared file system with a"
+            "it succeeded, but its output did not appear in time; run again, on a slow shared file system with a"
             " longer wait (--latency-wait 300)"
         )
     if failure.refused:
-        return f"SLURM did not take it: {' '.join(failure.refused.split())}"
+        return f"SLURM rejected it: {' '.join(failure.refused.split())}"
     ended = failure.state if failure.state in ENDED_FROM_OUTSIDE else ended_by(failure.cluster_log)
     if ended:
         return f"SLURM says {ended}: {ENDED_FROM_OUTSIDE[ended][1]}"
@@ -125,27 +123,27 @@ def reason(failure: Failure, root: Path) -> str:
     log = root / failure.log if failure.log else None
     if log and (words := last_words(log, failure.begun)):
         return words
-    if failure.cluster_log and (words := scheduler_words(found_log(failure.cluster_log))):
-        return f"it never spoke itself; SLURM's log says: {words} ({found_log(failure.cluster_log)})"
+    if failure.cluster_log and (words := scheduler_words(cluster_log(failure.cluster_log))):
+        return f"its own log is empty; SLURM's log says: {words} ({cluster_log(failure.cluster_log)})"
     return silence(log, failure.begun) if log else "see Snakemake's message above"
 
 
 def ended_by(log: str | None) -> str | None:
-    """The scheduler's word for a job's end, from its own log."""
+    """Return the scheduler's word for how a job ended, from its own log."""
     if log is None:
         return None
-    text = "\n".join(last_lines(found_log(log), 200))
+    text = "\n".join(last_lines(cluster_log(log), 200))
     return next((state for state, (sign, _) in ENDED_FROM_OUTSIDE.items() if re.search(sign, text)), None)
 
 
-def found_log(log: str) -> Path:
-    """A scheduler's log where it lies: an array's one folder higher than the plugin says."""
+def cluster_log(log: str) -> Path:
+    """Return where a scheduler's log lies: that of an array one folder higher than the plugin says."""
     return Path(log) if Path(log).is_file() else Path(log).parent.parent / Path(log).name
 
 
 def durations(state: Path) -> dict[str, list[float]]:
-    """Seconds that each finished job took, by rule."""
-    found: dict[str, list[float]] = defaultdict(list)
+    """Return the seconds that each finished job took, by rule."""
+    seconds: dict[str, list[float]] = defaultdict(list)
     seen: set[tuple[str, float]] = set()
     for _, path in notes(state / METADATA):
         try:
@@ -155,12 +153,12 @@ def durations(state: Path) -> dict[str, list[float]]:
             continue
         if (rule, begun) not in seen:  # a job with several outputs counts once
             seen.add((rule, begun))
-            found[rule].append(ended - begun)
-    return found
+            seconds[rule].append(ended - begun)
+    return seconds
 
 
 def parse_summary(text: str) -> tuple[dict[str, str], set[str]]:
-    """Rule of every output, and the outputs that need nothing, from `snakemake --summary`."""
+    """Return the rule of every output, and the outputs that are up to date, from `snakemake --summary`."""
     rules: dict[str, str] = {}
     current: set[str] = set()
     for line in text.splitlines():

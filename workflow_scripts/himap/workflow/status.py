@@ -1,6 +1,6 @@
-"""Where a run stands: per experiment what is done, running, failed, waiting, and how long the rest may take.
+"""The state of a run: per table and figure what is done, running, failed, waiting, and how long the rest may take.
 
-Which outputs are up to date is asked of Snakemake; what runs and what failed is read from the notes that it keeps.
+Snakemake tells which outputs are up to date; its notes tell what is running and what failed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from himap.locks import try_lock
 from himap.notes import INCOMPLETE, notes
 from himap.workflow.endings import last_lines
 from himap.workflow.jobs.progress import bar, span
+from himap.workflow.plan.targets import first_outputs
 from himap.workflow.snakemake_log import Failure, durations, failures, latest_log, parse_summary, reason
 
 if TYPE_CHECKING:
@@ -23,38 +24,24 @@ STATES = ("done", "running", "failed", "waiting")
 
 
 def summary(failed: Iterable[Failure], root: Path, again: str) -> str:
-    """The last words of a run that failed: which jobs, why, what to type next."""
-    listed = list(failed)
-    lines = [f"{len(listed)} job{'' if len(listed) == 1 else 's'} failed:"]
-    for one in listed:
-        lines += [f"  {one.rule} -> {one.output}", f"    log: {one.log or 'none'}", f"    reason: {reason(one, root)}"]
+    """Return the summary of a run that failed: which jobs, why, what to type next."""
+    jobs = list(failed)
+    lines = [f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} failed:"]
+    for job in jobs:
+        lines += [f"  {job.rule} -> {job.output}", f"    log: {job.log or 'none'}", f"    reason: {reason(job, root)}"]
     lines += ["What was finished is kept. Fix the cause and start again; only the rest is run:", f"  {again}"]
     return "\n".join(lines)
 
 
-def experiments(plan: Plan) -> dict[str, list[str]]:
-    """Return the first output of every job that each experiment needs."""
-    found = {name: [outputs[0] for outputs in jobs] for name, jobs in plan.experiments.items()}
-    return {**found, "report": [f"{plan.out}/report.html"]}
-
-
-def log_of(output: str, out: str) -> str:
-    """Where the job behind a result writes what it says."""
-    path = Path(output.removeprefix(out + "/"))
-    if path.name in ("manifest.json", "samples.parquet", "saliency.parquet") or path.parts[0] == "grid":
-        path = path.parent
-    return f"{out}/logs/{path.with_suffix('.log') if path.suffix in ('.jsonl', '.parquet', '.csv') else f'{path}.log'}"
-
-
 def under_way(state: Path) -> set[str]:
-    """Outputs of jobs that this run began and did not end; older marks were left by a run that was killed."""
+    """Return the outputs of jobs that this run has begun but not finished. Older marks were left by a run that was killed."""
     begin = state / "reproduce.running"
     since = begin.stat().st_mtime if begin.exists() else 0.0
     return {output for output, path in notes(state / INCOMPLETE) if path.stat().st_mtime >= since}
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a run is at work now."""
+    """Return whether a run is in progress."""
     if not lock.exists():
         return False
     with lock.open() as file:
@@ -78,16 +65,14 @@ def missing(summary_text: str) -> set[str]:
 
 
 def standing(root: Path, summary_text: str) -> Standing:
-    """Put together what Snakemake says and what its notes say."""
+    """Combine what Snakemake says with what its notes say."""
     state = root / ".snakemake"
     rules, current = parse_summary(summary_text)
     begun = under_way(state) if is_held(state / "reproduce.lock") else set()
     made = {output for output in current if (root / output).exists()}
-    found = [
-        one for one in failures(latest_log(state)) if one.output in rules
-    ]  # the last run may have had another config
-    failed = [one for one in found if one.output not in begun and one.output not in made]
-    broken = {one.output for one in failed}
+    ended = [job for job in failures(latest_log(state)) if job.output in rules]  # others are of another config
+    failed = [job for job in ended if job.output not in begun and job.output not in made]
+    broken = {job.output for job in failed}
     states = {
         output: "running"
         if output in begun
@@ -102,26 +87,26 @@ def standing(root: Path, summary_text: str) -> Standing:
 
 
 def report(plan: Plan, root: Path, now: Standing) -> str:
-    """The whole picture as lines of text."""
+    """Return the whole state as lines of text."""
     lines = [f"{'experiment':<22}" + "".join(f"{name:>9}" for name in STATES)]
     wanted: dict[str, None] = {}
-    for name, files in experiments(plan).items():
+    for name, files in first_outputs(plan).items():
         jobs = [file for file in files if file in now.states]
         wanted |= dict.fromkeys(jobs)
-        counts = {one: sum(now.states[job] == one for job in jobs) for one in STATES}
+        counts = {state: sum(now.states[job] == state for job in jobs) for state in STATES}
         filled = 20 * counts["done"] // max(len(jobs), 1)
-        lines.append(f"{name:<22}" + "".join(f"{counts[one]:>9}" for one in STATES) + f"  [{'#' * filled:-<20}]")
+        lines.append(f"{name:<22}" + "".join(f"{counts[state]:>9}" for state in STATES) + f"  [{'#' * filled:-<20}]")
     running = [job for job in wanted if now.states[job] == "running"]
     if running:
         lines += ["", "running:"]
     for job in running:
-        said = last_lines(root / log_of(job, plan.out), 1)
-        lines.append(f"  {now.rules[job]} -> {job}" + (f"\n    {said[0].strip()}" if said else ""))
+        progress = last_lines(root / plan.paths.log(job), 1)
+        lines.append(f"  {now.rules[job]} -> {job}" + (f"\n    {progress[0].strip()}" if progress else ""))
     if now.failed:
         lines += ["", "failed:"]
-    for one in now.failed:
-        lines += [f"  {one.rule} -> {one.output}", f"    {reason(one, root)}"]
-        lines += [f"    | {line}" for line in (last_lines(root / one.log) if one.log else [])]
+    for failure in now.failed:
+        lines += [f"  {failure.rule} -> {failure.output}", f"    {reason(failure, root)}"]
+        lines += [f"    | {line}" for line in (last_lines(root / failure.log) if failure.log else [])]
     done = sum(now.states[job] == "done" for job in wanted)
     lines += [
         "",
@@ -131,14 +116,14 @@ def report(plan: Plan, root: Path, now: Standing) -> str:
 
 
 def remaining(now: Standing, jobs: Iterable[str], lanes: int) -> str:
-    """How long the rest may take, judged by the jobs that are finished."""
+    """Return how long the rest may take, judged by the jobs that are finished."""
     rest = [job for job in jobs if now.states[job] != "done"]
     if not rest:
         return ""
     means = {rule: sum(taken) / len(taken) for rule, taken in now.seconds.items()}
     known = [means[now.rules[job]] for job in rest if now.rules[job] in means]
     if not known:
-        return "; no job of the kinds that are left has finished yet, so there is no estimate"
+        return "; no job of the remaining steps has finished yet, so there is no estimate"
     unknown = len(rest) - len(known)
     text = f"; about {span(sum(known) / lanes)} to go with {lanes} at a time"
-    return text + (f", besides {unknown} jobs of kinds that have not run yet" if unknown else "")
+    return text + (f", plus {unknown} jobs of steps that have not run yet" if unknown else "")

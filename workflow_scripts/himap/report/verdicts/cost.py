@@ -68,10 +68,10 @@ def flops_cut(
         found.append(HOLDS if abs(cut - target) <= tolerance else FAILS)
     names = {"paper": "image tokens", "prompt": "whole prompt", "measured": "as counted on a run, scoring included"}
     for model in results.facts["models"]:
-        frame = results.csv("flops", model, f"{kind}.csv")
-        if frame is not None and "himap" in set(frame["method"]):
-            own = frame[frame["method"] == "himap"].set_index("convention")["ratio"]
-            cuts = [f"{text} {number(100 * (1 - own[key]))} %" for key, text in names.items() if key in own]
+        frame = results.flops(model, kind, "himap")
+        if frame is not None:
+            ratios = frame.set_index("convention")["ratio"]
+            cuts = [f"{text} {number(100 * (1 - ratios[key]))} %" for key, text in names.items() if key in ratios]
             verdict.ours.append(f"{model} here: {', '.join(cuts)}")
     verdict.verdict = together(found)
     return verdict
@@ -81,7 +81,7 @@ def per_sample_seconds(results: Results, model: str) -> dict[str, pd.DataFrame]:
     """Per benchmark, each sample's median time under each method."""
     found = {}
     for task in results.facts["benchmarks"]:
-        frame = results.csv("latency", model, f"{task}.csv")
+        frame = results.latency(model, task)
         if frame is not None:
             found[task] = frame.groupby(["sample_id", "method"])["seconds_total"].median().unstack("method")
     return found

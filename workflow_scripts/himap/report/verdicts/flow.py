@@ -43,7 +43,7 @@ def flow_is_larger(results: Results, book: Any, larger: str, smaller: str, first
     for model in models_that_count(results, tasks):
         span = layer_span(first, last, of, results.facts["models"][model]["layers"])
         for task in tasks:
-            frame = results.parquet("saliency", model, task, "saliency.parquet")
+            frame = results.saliency(model, task)
             if frame is None:
                 missing.setdefault(model, []).append(task)
                 continue

@@ -47,6 +47,26 @@ def model_arguments(about: str | None, defaults: Mapping[str, Any], *, samples: 
     return parser
 
 
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    """Add the option for samples per forward pass. It is no setting, because no result depends on it."""
+    parser.add_argument(
+        "--batch-size",
+        type=batch_size,
+        default="auto",
+        metavar="N",
+        help="samples per forward pass, or auto: what fits",
+    )
+
+
+def batch_size(text: str) -> int | str:
+    """Return a batch size from the command line. Raise ArgumentTypeError if it is neither `auto` nor at least 1."""
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: write `auto` or a number of at least 1")
+    return int(text)
+
+
 def parse_json(name: str, text: str) -> Any:
     """An argument that holds JSON; what is wrong is named."""
     try:

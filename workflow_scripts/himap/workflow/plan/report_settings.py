@@ -12,6 +12,7 @@ import yaml
 from himap import benchmarks
 from himap.paper.published import FILE as PUBLISHED
 from himap.project import ROOT
+from himap.workflow.plan.targets import figures
 
 if TYPE_CHECKING:
     from himap.workflow.plan.plan import Plan
@@ -25,7 +26,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
     config = plan.config
     return {
         "tables": {name: table.title for name, table in plan.tables().items()},
-        "figures": plan.figures(),
+        "figures": figures(plan),
         "models": {name: model_facts(plan, name) for name in config.models},
         "benchmarks": {
             name: {

@@ -1,9 +1,73 @@
-"""Which parts of a benchmark's file a job's code hash looks at."""
+"""Which code a job runs, as a hash over what it imports, modules that registries import by name included.
+
+A benchmark's file declares its source, its prompts and its scores in one place. So each job's hash leaves out the parts that
+the job does not look at: a changed scorer asks no model again, and a changed prompt downloads nothing again.
+"""
 
 from __future__ import annotations
 
-# What a benchmark's file declares for scoring, for asking and for its data; each job looks at some of it only.
+from himap.pruning.criteria import get as criterion_named
+from himap.workflow.plan.code_hash import code_version
+from himap.workflow.plan.plan import Plan
+
 SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture")
 PROMPTS = ("make_prompt", "limits", "short_limits")
 DATA = ("source", "sample", "stratum", "unit")
 SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
+
+
+def family_module(plan: Plan, model: str) -> str:
+    """Return the module of a model's family."""
+    return f"himap.models.families.{plan.model(model).family}"
+
+
+def benchmark_module(benchmark: str) -> str:
+    """Return the module of a benchmark."""
+    return f"himap.benchmarks.{benchmark}"
+
+
+def samples(benchmark: str) -> str:
+    """Hash the code that prepares a benchmark's samples."""
+    return code_version(
+        "download_benchmark.py", benchmark_module(benchmark), without=SCORING, unused=(*SCORES, *PROMPTS)
+    )
+
+
+def asking(plan: Plan, script: str, model: str, benchmark: str, *others: str) -> str:
+    """Hash the code that asks a model a benchmark's questions. Changes to prompts invalidate it; changes to scoring do not."""
+    roots = (script, family_module(plan, model), benchmark_module(benchmark), *others)
+    return code_version(*roots, without=SCORING, unused=(*SCORES, *DATA))
+
+
+def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
+    """Hash the code of one evaluation: beside that of asking, the criteria that its method ranks tokens by."""
+    stages = plan.method(model, benchmark, method)["stages"]
+    criteria = {criterion_named(stage["criterion"]).score.__module__ for stage in stages}
+    return asking(plan, "evaluate_method.py", model, benchmark, *sorted(criteria))
+
+
+def costs(plan: Plan, model: str, kind: str) -> str:
+    """Hash the code that counts FLOPs."""
+    return asking(plan, "count_flops.py", model, plan.example_of(kind))
+
+
+def disruption(plan: Plan, model: str, benchmark: str) -> str:
+    """Hash the code of the disruption sweep, which also scores the undisturbed answers."""
+    roots = ("disrupt_attention.py", family_module(plan, model), benchmark_module(benchmark))
+    return code_version(*roots, without=SCORING, unused=DATA)
+
+
+def scores(script: str, benchmark: str) -> str:
+    """Hash the code that scores or judges a benchmark's answers."""
+    return code_version(script, benchmark_module(benchmark), unused=(*PROMPTS, *DATA))
+
+
+def table(plan: Plan, name: str) -> str:
+    """Hash the code that makes a table: it compares methods by the benchmarks' own rules."""
+    columns = [benchmark_module(benchmark) for benchmark in plan.columns(name)]
+    return code_version("make_table.py", *columns, unused=(*PROMPTS, *DATA))
+
+
+def figure(script: str, module: str, name: str) -> str:
+    """Hash the code behind one figure: its own function of a module, and what that needs."""
+    return code_version(script, f"{module}#{name}")

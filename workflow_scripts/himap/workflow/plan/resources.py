@@ -1,0 +1,58 @@
+"""What a job asks of the machine. None of it decides a result, so Snakemake does not compare it with the last run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from himap.workflow.plan.plan import Plan
+
+Bundle = dict[str, Any]  # values of a rule's `resources`
+
+
+def light_job(memory_mb: int, minutes: int) -> Bundle:
+    """Return the request of a job without a model, more at each attempt."""
+    return {
+        "mem_mb": lambda wildcards, attempt: memory_mb * attempt,
+        "runtime": lambda wildcards, attempt: minutes * attempt,
+    }
+
+
+def model_job(plan: Plan, minutes: int | None = None) -> Bundle:
+    """Return the request of a job that runs a model, by the model's entry."""
+    return {
+        "gpu": lambda wildcards: plan.model(wildcards.model).gpus,
+        "mem_mb": lambda wildcards, attempt: memory(plan, wildcards.model) * attempt,
+        "runtime": running_time(plan, minutes),
+    }
+
+
+def conversion_job(plan: Plan, minutes: int) -> Bundle:
+    """Return the request of a job that holds a model's weights but computes nothing with them."""
+    return {key: value for key, value in model_job(plan, minutes).items() if key != "gpu"}
+
+
+def evaluation_job(plan: Plan) -> Bundle:
+    """Return the request of any evaluation: the largest of all models, since one job array, and so one request, may hold several."""
+    largest = max(memory(plan, name) for name in plan.config.models)
+    return {
+        "gpu": max(entry.gpus for entry in plan.config.models.values()),
+        "mem_mb": lambda wildcards, attempt: largest * attempt,
+        "runtime": running_time(plan),
+    }
+
+
+def memory(plan: Plan, model: str) -> int:
+    """Return the main memory in MB that a model's job asks for at first."""
+    return plan.model(model).memory_gb * 1000
+
+
+def running_time(plan: Plan, minutes: int | None = None) -> Callable[..., int]:
+    """Return the minutes that a model's job asks for, more at each attempt."""
+    first = minutes or plan.config.execution.runtime_minutes
+    return lambda wildcards, attempt: first * attempt
+
+
+def timing_cores(plan: Plan, model: str, available: int | None) -> int:
+    """Return the cores of a job that measures time: all if the processor computes, so that no other job disturbs it."""
+    return available or 1 if plan.model(model).gpus == 0 else plan.config.execution.threads

@@ -1,0 +1,185 @@
+"""What decides each job's result, as that job's own slice of the config.
+
+A slice is one JSON text with sorted keys. Snakemake compares it with the text of the last run, so that a job is stale
+exactly if something it uses has changed. How a job runs (batch size, threads, memory, the judge's address) is in no slice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from himap.paper.published import published
+from himap.workflow.plan.content_hash import as_json, digest, origin
+from himap.workflow.plan.originals import conversion_settings
+from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.targets import FIGURE_PARTS, FIGURE_TABLES, figure_tables
+
+# ---- models and benchmarks
+
+
+def fetch(plan: Plan, model: str) -> str:
+    """Return what identifies a model: its id and revision, or the contents of its folder."""
+    entry = plan.model(model)
+    return conversion_settings(plan, model) if entry.convert else as_json(origin(entry.path, entry.id, entry.revision))
+
+
+def drawing(plan: Plan, benchmark: str) -> str:
+    """Return how many samples of the embedded world are drawn; its generator has a seed of its own."""
+    return as_json({"benchmark": benchmark, "limit": plan.benchmark(benchmark).limit})
+
+
+def samples(plan: Plan, benchmark: str) -> str:
+    """Return where a benchmark's samples come from, and which of them are taken."""
+    entry = plan.benchmark(benchmark)
+    keys = ("source", "id", "config", "split", "revision", "limit")
+    settings = {key: getattr(entry, key) for key in keys if getattr(entry, key) is not None}
+    if entry.limit is not None and entry.source != "mini":
+        settings["seed"] = plan.config.seed
+    return as_json(settings)
+
+
+def loading(plan: Plan, model: str) -> dict[str, Any]:
+    """Return how a model is loaded and addressed."""
+    entry, keys = plan.model(model), ("dtype", "attention", "template", "image_mode")
+    return {key: getattr(entry, key) for key in keys if getattr(entry, key) is not None}
+
+
+def asking(plan: Plan, benchmark: str) -> dict[str, Any]:
+    """Return how a benchmark's questions are put."""
+    return {"protocol": plan.benchmark(benchmark).protocol}
+
+
+def answering(plan: Plan, benchmark: str) -> dict[str, Any]:
+    """Return how a benchmark's questions are put, and how long an answer may get."""
+    return asking(plan, benchmark) | {"max_new_tokens": plan.benchmark(benchmark).max_new_tokens}
+
+
+# ---- experiments
+
+
+def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
+    """Return precision, protocol and, if the method draws at random, the seed."""
+    settings = loading(plan, model) | answering(plan, benchmark)
+    stages = plan.method(model, benchmark, method)["stages"]
+    if any(stage["criterion"] == "random" for stage in stages):
+        settings["seed"] = plan.config.seed
+    return as_json(settings)
+
+
+def judge(plan: Plan) -> str:
+    """Return what decides a verdict: the judging model, the runs, the share that may be unreadable."""
+    entry = plan.config.judge
+    return as_json({key: getattr(entry, key) for key in ("model", "runs", "unreadable")} if entry else {})
+
+
+def saliency(plan: Plan, model: str, benchmark: str) -> str:
+    """Return the settings of saliency on one model and benchmark."""
+    part = plan.config.saliency.model_dump(exclude={"benchmarks"}, exclude_none=True)
+    seed = {"seed": plan.config.seed} if "random" in part["weights"] else {}
+    return as_json(loading(plan, model) | part | asking(plan, benchmark) | seed)
+
+
+def disruption(plan: Plan, model: str, benchmark: str) -> str:
+    """Return the settings of the disruption sweep; its layers are in the job's file name."""
+    exclude = {"benchmarks", "layers", "layers_per_job", "edge"}
+    part = plan.config.disruption.model_dump(exclude=exclude, exclude_none=True)
+    if "window" not in part["extents"]:
+        del part["window"]
+    seed = {"seed": plan.config.seed} if any("random" in flow for flow in part["flows"]) else {}
+    return as_json(loading(plan, model) | part | asking(plan, benchmark) | seed)
+
+
+def grid(plan: Plan, model: str, benchmark: str) -> str:
+    """Return the grid's points and samples."""
+    part = plan.config.grid.model_dump(exclude={"benchmarks"}, exclude_none=True)
+    return as_json(loading(plan, model) | part | answering(plan, benchmark))
+
+
+def flops(plan: Plan, model: str, kind: str) -> str:
+    """Return how FLOPs are counted."""
+    part = {"measured": plan.config.flops.measured} | asking(plan, plan.example_of(kind))
+    return as_json(loading(plan, model) | part)
+
+
+def latency(plan: Plan, model: str, benchmark: str) -> str:
+    """Return how latency is measured."""
+    part = {"examples": plan.config.latency.examples, "rounds": plan.config.latency.rounds}
+    return as_json(loading(plan, model) | part | answering(plan, benchmark))
+
+
+# ---- tables and figures
+
+
+def table(plan: Plan, name: str) -> str:
+    """Return a table's rows and columns, their titles, and what it is compared with."""
+    entry = plan.config.tables[name]
+    models = {
+        model: {"published": plan.model(model).published, "kinds": plan.table_kinds(name)}
+        for model in plan.table_models(name)
+    }
+    benchmarks = {
+        benchmark: {
+            "source": plan.source(benchmark),
+            "asked": plan.asked(benchmark),
+            "kind": plan.kind(benchmark),
+            "scored": plan.scored(benchmark),
+        }
+        for benchmark in plan.columns(name)
+    }
+    return as_json(
+        {
+            "name": name,
+            "title": entry.title,
+            "models": models,
+            "benchmarks": benchmarks,
+            "benchmark_order": plan.columns(name),
+            "methods": [{"name": method, "title": plan.title(method)} for method in entry.methods],
+            "published": digest([published()["tables"].get(name), published()["protocols"]]),
+        }
+    )
+
+
+def figure(plan: Plan, name: str) -> str:
+    """Return what a figure's data depends on besides results: titles, published values, and the stages that Figure 7 shows."""
+    config = plan.config
+    models: dict[str, dict[str, Any]] = {
+        model: {"published": plan.model(model).published, "layers": plan.dims(model).layers} for model in config.models
+    }
+    settings: dict[str, Any] = {"models": models, "published": digest(published()["figures"].get(name))}
+    if name in FIGURE_PARTS:
+        settings["benchmarks"] = plan.known(getattr(config, FIGURE_PARTS[name]).benchmarks)
+    if name in ("figure5", "figure6"):
+        settings["layers"] = config.disruption.layers
+        settings["blocks"] = {
+            model: [f"layers-{block}.parquet" for block in plan.layer_blocks(model)] for model in models
+        }
+    if name == "figure5":
+        settings["edge"] = config.disruption.edge
+    if name in FIGURE_TABLES:
+        settings["tables"] = figure_tables(plan, name)
+    if name in ("figure7", "figure8"):
+        settings["order"] = config.latency.methods
+        settings["methods"] = {method: plan.title(method) for method in config.latency.methods}
+    if name == "figure7":
+        for model, facts in models.items():
+            facts |= schedules(plan, model)
+    return as_json(settings)
+
+
+def schedules(plan: Plan, model: str) -> dict[str, Any]:
+    """Return the stages of each timed method on a model, by kind, and how many image tokens they begin with."""
+    stages = {
+        kind: {
+            method: plan.method(model, plan.example_of(kind), method)["stages"]
+            for method in plan.config.latency.methods
+        }
+        for kind in plan.kinds(model)
+    }
+    return {"image_tokens": plan.dims(model).tokens_per_image, "stages": stages}
+
+
+def style(plan: Plan, figure: str) -> str:
+    """Return how a figure looks, and the note above it if it is of the embedded world."""
+    mini = any(entry.source == "mini" for entry in plan.config.benchmarks.values())
+    note = {"note": "mini world: not the paper's numbers"} if mini else {}
+    return as_json(getattr(plan.config.figures, figure).model_dump() | note)

@@ -1,0 +1,155 @@
+"""What can be asked for by name: tables, figures and groups of them, and the jobs behind each as the files that they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from himap.workflow.config.schema import FIGURES
+from himap.workflow.plan.plan import Cell, Plan
+
+FIGURE_PARTS = {  # the section of the config whose benchmarks a figure shows
+    "figure3": "saliency",
+    "figure4": "saliency",
+    "figure5": "disruption",
+    "figure6": "disruption",
+    "figure8": "latency",
+    "frontier": "grid",
+}
+FIGURE_TABLES = {"ablations": ("ablation_stages", "ablation_criteria", "ablation_hierarchy")}
+OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # besides tables, figures and groups of them
+
+Job = tuple[str, ...]  # the files that one job writes
+
+
+# ---- what tables and figures read
+
+
+def table_inputs(plan: Plan, table: str) -> list[str]:
+    """Return the files that a table is made from."""
+    cells = plan.table_cells(table)
+    return [*(file for cell in cells for file in plan.cell_files(*cell)), *dict.fromkeys(map(plan.costs, cells))]
+
+
+def figure_inputs(plan: Plan, figure: str) -> list[str]:
+    """Return the result files that a figure reads."""
+    if figure in FIGURE_TABLES:
+        return [plan.paths.table(table)[0] for table in figure_tables(plan, figure)]
+    return [file for model, benchmark in experiments(plan, figure) for file in results(plan, figure, model, benchmark)]
+
+
+def figure_tables(plan: Plan, figure: str) -> list[str]:
+    """Return the tables that a figure is drawn from."""
+    return [table for table in FIGURE_TABLES[figure] if table in plan.tables()]
+
+
+def experiments(plan: Plan, figure: str) -> list[tuple[str, str]]:
+    """Return the (model, benchmark) pairs that a figure shows an experiment on."""
+    if figure not in FIGURE_PARTS:
+        return []
+    benchmarks = plan.known(getattr(plan.config, FIGURE_PARTS[figure]).benchmarks)
+    return [(model, benchmark) for model in plan.config.models for benchmark in benchmarks]
+
+
+def results(plan: Plan, figure: str, model: str, benchmark: str) -> list[str]:
+    """Return the files that a figure reads of the experiment on one model and benchmark."""
+    part, paths = FIGURE_PARTS[figure], plan.paths
+    if part == "saliency":
+        return [paths.saliency(model, benchmark)]
+    if part == "disruption":
+        return [paths.disruption(model, benchmark, layers) for layers in plan.layer_blocks(model)]
+    return [paths.latency(model, benchmark) if part == "latency" else paths.grid(model, benchmark)]
+
+
+def figures(plan: Plan) -> list[str]:
+    """Return the figures that have something to show under this config."""
+    return [name for name in FIGURES if figure_inputs(plan, name) or name == "figure7"]  # figure7 needs no results
+
+
+# ---- the jobs behind each
+
+
+@cache
+def jobs(plan: Plan) -> dict[str, list[Job]]:
+    """Return the jobs that each table and each figure needs, from models and benchmarks on."""
+    listed = {name: table_jobs(plan, name) for name in plan.tables()}
+    listed |= {name: figure_jobs(plan, name) for name in figures(plan)}
+    return {name: list(dict.fromkeys(members)) for name, members in listed.items()}
+
+
+def products(plan: Plan, names: Iterable[str]) -> list[str]:
+    """Return every file that some tables and figures consist of or are made from, temporary files left out."""
+    temporary = {file for benchmark in plan.config.benchmarks for file in plan.mini_rows(benchmark)}
+    files = dict.fromkeys(file for name in names for job in jobs(plan)[name] for file in job)
+    return [file for file in files if file not in temporary]
+
+
+def table_jobs(plan: Plan, table: str) -> list[Job]:
+    """Return the jobs behind a table, itself included."""
+    cells = plan.table_cells(table)
+    listed = [job for cell in cells for job in evaluation_jobs(plan, cell)]
+    for model in plan.table_models(table):
+        for kind in plan.table_kinds(table):
+            listed += source_jobs(plan, model, plan.example_of(kind))
+    return [*listed, *((plan.costs(cell),) for cell in cells), tuple(plan.paths.table(table))]
+
+
+def figure_jobs(plan: Plan, figure: str) -> list[Job]:
+    """Return the jobs behind a figure, itself included."""
+    tables = figure_tables(plan, figure) if figure in FIGURE_TABLES else []
+    listed = [job for table in tables for job in table_jobs(plan, table)]
+    for model, benchmark in experiments(plan, figure):
+        listed += source_jobs(plan, model, benchmark)
+        listed += [(plan.paths.grid(model, benchmark, "predictions.jsonl"),)] if figure == "frontier" else []
+        listed += [(file,) for file in results(plan, figure, model, benchmark)]
+    return [*listed, (plan.paths.figure_data(figure),), tuple(plan.paths.figure(figure))]
+
+
+def source_jobs(plan: Plan, model: str, benchmark: str) -> list[Job]:
+    """Return the jobs that prepare a model and a benchmark."""
+    paths = plan.paths
+    prepared = [(file,) for file in (*plan.converted(model), paths.manifest(model), *plan.mini_rows(benchmark))]
+    return [*prepared, (paths.samples(benchmark), paths.benchmark_manifest(benchmark))]
+
+
+def evaluation_jobs(plan: Plan, cell: Cell) -> list[Job]:
+    """Return the jobs behind a cell of a table."""
+    model, benchmark, _ = cell
+    files = [*plan.shards(*cell), plan.paths.predictions(*cell)]
+    if not plan.scored(benchmark):
+        return [*source_jobs(plan, model, benchmark), *((file,) for file in files)]
+    files += plan.judgements(*cell)
+    return [*source_jobs(plan, model, benchmark), *((file,) for file in files), tuple(plan.paths.scores(*cell))]
+
+
+def all_flops(plan: Plan) -> list[str]:
+    """Return the costs of all methods that some table shows."""
+    return list(dict.fromkeys(map(plan.costs, plan.evaluations())))
+
+
+# ---- names
+
+
+def members(plan: Plan) -> dict[str, list[str]]:
+    """Return the tables and figures that each target stands for."""
+    drawn = figures(plan)
+    single = {name: [name] for name in [*plan.tables(), *drawn] if name != "ablations"}
+    ablations = [name for name in drawn if name == "ablations"]
+    return {**single, "ablations": ablations, "tables": list(plan.tables()), "figures": drawn}
+
+
+def targets(plan: Plan) -> dict[str, list[str]]:
+    """Return what can be asked for by name, and the files to look at afterwards."""
+    files = {name: plan.paths.table(name) for name in plan.tables()}
+    files |= {name: plan.paths.figure(name) for name in figures(plan)}
+    named = {target: [file for name in names for file in files[name]] for target, names in members(plan).items()}
+    if named["ablations"]:
+        named["ablations"] += [file for table in figure_tables(plan, "ablations") for file in files[table]]
+    return {**named, "flops": all_flops(plan)}
+
+
+def first_outputs(plan: Plan) -> dict[str, list[str]]:
+    """Return the first output of every job that each table, each figure and the report need."""
+    return {name: [files[0] for files in listed] for name, listed in jobs(plan).items()} | {
+        "report": [plan.paths.report]
+    }

@@ -1,0 +1,46 @@
+"""How many samples each benchmark has, counted at its source before anything is downloaded or drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from himap.benchmarks import get as benchmark_named
+from himap.project import ROOT
+from himap.workflow.plan.plan import Plan
+
+
+def sample_count(plan: Plan, benchmark: str) -> int:
+    """Return how many samples a benchmark has under a config."""
+    entry = plan.benchmark(benchmark)
+    questions = 2 if benchmark_named(benchmark).group else 1  # a limit counts pictures; these have two questions each
+    if entry.source == "mini" and entry.limit:  # its generator draws as many as are asked for
+        return questions * entry.limit
+    rows = source_rows(plan, benchmark)
+    return min(rows, questions * entry.limit) if entry.limit else rows
+
+
+def source_rows(plan: Plan, name: str) -> int:
+    """Return how many samples a benchmark's source has: counted in local files, as published for the hub."""
+    entry, benchmark = plan.benchmark(name), benchmark_named(name)
+    if entry.source == "mini":
+        from himap.mini.benchmarks import SAMPLES
+
+        return SAMPLES[name] * (2 if benchmark.group else 1)
+    if entry.source == "hub":
+        if benchmark.source.rows is None:
+            raise ValueError(f"benchmarks.{name}: the size of the published set is not known; set a `limit`")
+        return benchmark.source.rows
+    from himap.benchmarks.samples.source import from_path, row_count, rows_of
+
+    given: dict[str, Any] = {
+        "hub_id": entry.id,
+        "config": entry.config,
+        "split": entry.split,
+        "revision": entry.revision,
+    }
+    source = replace(benchmark.source, **{key: value for key, value in given.items() if value is not None})
+    files = from_path(ROOT / entry.source, source)
+    if benchmark.keep is None:
+        return sum(map(row_count, files.files))
+    return sum(benchmark.keep(row) for _, _, row in rows_of(files, source))
