@@ -1,5 +1,13 @@
 # Figures in two steps, so that a changed plot never repeats a computation: numbers first, then the drawing.
 
+from himap.figures import get as figure_named
+
+
+def caption_of(figure):
+    """Return a figure's title and caption as reStructuredText."""
+    about = figure_named(figure)
+    return f"**{about.title}.** {about.caption}"
+
 
 rule collect_figure_data:
     input:
@@ -15,7 +23,7 @@ rule collect_figure_data:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        code=lambda wildcards: plan.figure_code("collect_figure_data.py", "himap.figure_data", wildcards.figure),
+        code=lambda wildcards: plan.figure_numbers_code(wildcards.figure),
         settings=lambda wildcards: plan.figure_settings(wildcards.figure),
         results=lambda wildcards: out,
     shell:
@@ -43,9 +51,10 @@ rule draw_figure:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        code=lambda wildcards: plan.figure_code("draw_figure.py", "himap.plots", wildcards.figure),
+        code=lambda wildcards: plan.figure_drawing_code(wildcards.figure),
         style=lambda wildcards: plan.style(wildcards.figure),
         path=lambda wildcards: f"{out}/figures/{wildcards.figure}",
+        caption=uncompared(lambda wildcards: caption_of(wildcards.figure)),  # for Snakemake's own report
     shell:
         "python workflow_scripts/preloaded.py draw_figure.py --figure {wildcards.figure} --data {input:q} --style {params.style:q}"
         " --out {params.path:q} > {log:q} 2>&1"

@@ -20,7 +20,7 @@ rule report:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        code=code_version("render_report.py"),
+        code=plan.page_code(),
         settings=json.dumps(report_facts(plan), ensure_ascii=False),
         results=lambda wildcards: out,
     shell:

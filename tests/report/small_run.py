@@ -13,7 +13,7 @@ import download_benchmark
 import make_mini_benchmarks
 import numpy as np
 import pandas as pd
-from himap import benchmarks, figure_data
+from himap import benchmarks, figures
 from himap.benchmarks._scoring import summed_up
 from himap.costs import formulas
 from himap.decoder.bitmaps import to_bitmap
@@ -59,7 +59,7 @@ def build(folder: Path) -> Plan:
         for ending, text in forms(records(settings, plan.out), settings).items():
             write_text(f"{plan.out}/tables/{name}.{ending}", text)
     for name in plan.figures():
-        frame = getattr(figure_data, name)(json.loads(plan.figure_settings(name)), plan.out)
+        frame = figures.get(name).numbers(json.loads(plan.figure_settings(name)), plan.out)
         write_text(f"{plan.out}/figures/data/{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     return plan
 

@@ -7,33 +7,27 @@ exactly if something it uses has changed. Torch is never imported here: this run
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from himap.benchmarks import get as benchmark_named
+from himap.figures import get as figure_named
+from himap.figures import registry as known_figures
 from himap.models.sizes import Dims
 from himap.paper.published import published
 from himap.project import ROOT
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.resolve import resolve
 from himap.workflow.config.model_sizes import dims_of
-from himap.workflow.config.schema import FIGURES, Benchmark, Config, Model, Table
+from himap.workflow.config.schema import Benchmark, Config, Model, Table
 from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.content_hash import as_json, digest, origin
-from himap.workflow.plan.staleness import DATA, PROMPTS, SCORES, SCORING
+from himap.workflow.plan.staleness import BEHIND_TITLES, DATA, FIGURE_PAGE, FIGURE_PLAN, PROMPTS, SCORES, SCORING
 
-FIGURE_PARTS = {  # whose benchmarks a figure shows
-    "figure3": "saliency",
-    "figure4": "saliency",
-    "figure5": "disruption",
-    "figure6": "disruption",
-    "figure8": "latency",
-    "frontier": "grid",
-}
 OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # beside tables, figures and groups of them
-FIGURE_TABLES = {"ablations": ("ablation_stages", "ablation_criteria", "ablation_hierarchy")}
 
 
 class Plan:
@@ -450,32 +444,14 @@ class Plan:
         return [f"{self.out}/figures/{figure}.{form}" for form in ("svg", "pdf", "png")]
 
     def figures(self) -> list[str]:
-        """The figures that have something to show under this config."""
-        return [name for name in FIGURES if self.figure_inputs(name) or name == "figure7"]
+        """Return the figures that have something to show under this config."""
+        return [
+            name for name, figure in known_figures().items() if self.figure_inputs(name) or not figure.needs_results
+        ]
 
     def figure_inputs(self, figure: str) -> list[str]:
-        """The results that a figure's data is drawn together from."""
-        models, out = list(self.config.models), self.out
-        if figure in ("figure3", "figure4"):
-            tasks = self.known(self.config.saliency.benchmarks)
-            return [f"{out}/saliency/{model}/{task}/saliency.parquet" for model in models for task in tasks]
-        if figure in ("figure5", "figure6"):
-            tasks = self.known(self.config.disruption.benchmarks)
-            return [
-                f"{out}/disruption/{model}/{task}/layers-{block}.parquet"
-                for model in models
-                for task in tasks
-                for block in self.layer_blocks(model)
-            ]
-        if figure == "figure8":
-            tasks = self.known(self.config.latency.benchmarks)
-            return [f"{out}/latency/{model}/{task}.csv" for model in models for task in tasks]
-        if figure == "frontier":
-            tasks = self.known(self.config.grid.benchmarks)
-            return [f"{out}/grid/{model}/{task}/scores.csv" for model in models for task in tasks]
-        if figure == "ablations":
-            return [f"{out}/tables/{table}.csv" for table in FIGURE_TABLES["ablations"] if table in self.tables()]
-        return []
+        """Return the result files that a figure reads."""
+        return figure_named(figure).inputs(self)
 
     # ---- the jobs behind each table and figure, as the files that each of them leaves
 
@@ -541,8 +517,8 @@ class Plan:
         files = {name: self.table_files(name) for name in self.tables()}
         files |= {name: self.figure_files(name) for name in self.figures()}
         named = {target: [file for name in names for file in files[name]] for target, names in self.members().items()}
-        tables = FIGURE_TABLES["ablations"] if named["ablations"] else ()
-        named["ablations"] += [file for name in tables if name in files for file in files[name]]
+        tables = [Path(file).stem for file in self.figure_inputs("ablations")]
+        named["ablations"] += [file for name in tables for file in files[name]]
         return {**named, "flops": self.all_flops()}
 
     def all_flops(self) -> list[str]:
@@ -578,37 +554,13 @@ class Plan:
         )
 
     def figure_settings(self, figure: str) -> str:
-        """What goes into a figure's data beside the results: names, and the stages that Figure 7 shows."""
-        settings: dict[str, Any] = {"models": {}, "published": digest(published_part("figures", figure))}
-        for name in self.config.models:
-            settings["models"][name] = {"published": self.model(name).published, "layers": self.dims(name).layers}
-        if figure in FIGURE_PARTS:
-            settings["benchmarks"] = self.known(getattr(self.config, FIGURE_PARTS[figure]).benchmarks)
-        if figure in ("figure5", "figure6"):
-            settings["layers"] = self.config.disruption.layers
-            settings["blocks"] = {
-                name: [f"layers-{block}.parquet" for block in self.layer_blocks(name)] for name in self.config.models
-            }
-        if figure == "figure5":
-            settings["edge"] = self.config.disruption.edge
-        if figure == "ablations":
-            settings["tables"] = [table for table in FIGURE_TABLES["ablations"] if table in self.tables()]
-        if figure in ("figure7", "figure8"):
-            settings["order"] = self.config.latency.methods
-            settings["methods"] = {name: self.title(name) for name in settings["order"]}
-        if figure == "figure7":
-            for name in self.config.models:
-                example = {kind: self.example_of(kind) for kind in self.kinds(name)}
-                settings["models"][name] |= {
-                    "image_tokens": self.dims(name).tokens_per_image,
-                    "stages": {
-                        kind: {
-                            method: self.method(name, task, method)["stages"] for method in self.config.latency.methods
-                        }
-                        for kind, task in example.items()
-                    },
-                }
-        return as_json(settings)
+        """Return what a figure's numbers depend on beside the results."""
+        models = {
+            name: {"published": self.model(name).published, "layers": self.dims(name).layers}
+            for name in self.config.models
+        }
+        common = {"models": models, "published": digest(published_part("figures", figure))}
+        return as_json(common | figure_named(figure).settings(self))
 
     def style(self, figure: str) -> str:
         """How a figure looks, and what stands above it where it is of the embedded world."""
@@ -648,9 +600,21 @@ class Plan:
         columns = [f"himap.benchmarks.{name}" for name in self.columns(table)]
         return code_version("make_table.py", *columns, unused=(*PROMPTS, *DATA))
 
-    def figure_code(self, script: str, module: str, figure: str) -> str:
-        """Version of the code behind one figure: its own function of a module, and what that needs."""
-        return code_version(script, f"{module}#{figure}")
+    def figure_numbers_code(self, figure: str) -> str:
+        """Return the version of the code that collects a figure's numbers; how they are drawn does not count."""
+        unused = (*FIGURE_PLAN, *FIGURE_PAGE, "title", "panels")
+        return code_version("collect_figure_data.py", f"himap.figures.{figure}", unused=unused)
+
+    def figure_drawing_code(self, figure: str) -> str:
+        """Return the version of the code that draws a figure, of the benchmarks' titles too."""
+        tasks = json.loads(self.figure_settings(figure)).get("benchmarks", [])
+        roots = (f"himap.figures.{figure}", *(f"himap.benchmarks.{task}" for task in tasks))
+        return code_version("draw_figure.py", *roots, unused=(*FIGURE_PLAN, *FIGURE_PAGE, "numbers", *BEHIND_TITLES))
+
+    def page_code(self) -> str:
+        """Return the version of the code that renders the report page."""
+        roots = [f"himap.figures.{figure}" for figure in self.figures()]
+        return code_version("render_report.py", *roots, unused=(*FIGURE_PLAN, "numbers"))
 
     def score_code(self, script: str, benchmark: str) -> str:
         """Version of the code that scores or judges a benchmark's answers."""

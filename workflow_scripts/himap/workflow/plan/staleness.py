@@ -1,4 +1,4 @@
-"""Which parts of a benchmark's file a job's code hash looks at."""
+"""Which parts of a benchmark's or a figure's file a job's code hash looks at."""
 
 from __future__ import annotations
 
@@ -7,3 +7,8 @@ SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "
 PROMPTS = ("make_prompt", "limits", "short_limits")
 DATA = ("source", "sample", "stratum", "unit")
 SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
+
+# What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
+FIGURE_PLAN = ("about", "inputs", "settings", "needs_results", "style", "rank")
+FIGURE_PAGE = ("caption", "section")
+BEHIND_TITLES = tuple(part for part in (*SCORES, *PROMPTS, *DATA) if part not in ("title", "digits"))
