@@ -52,7 +52,9 @@ def build(folder: Path, himap_wins: bool) -> Plan:
         for kind in plan.kinds(model):
             write_costs(plan, model, kind)
     settings = json.loads(plan.figure_settings("figure5"))
-    write_text(f"{plan.out}/figures/data/figure5.csv", figures.get("figure5").numbers(settings, plan.out).to_csv(index=False))
+    write_text(
+        f"{plan.out}/figures/data/figure5.csv", figures.get("figure5").numbers(settings, plan.out).to_csv(index=False)
+    )
     write_tables(plan)
     return plan
 

@@ -21,7 +21,7 @@ class Style:
 
     width: float = 10.0  # in inches
     height: float = 3.0  # of a row of panels, in inches
-    columns: int = 4  # at most so many panels side by side
+    columns: int = 3  # at most so many panels side by side
     palette: str = "report"  # the colors of the report page, or a palette of seaborn
     style: str = "whitegrid"
     dpi: int = 160

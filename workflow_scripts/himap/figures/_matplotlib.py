@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -27,6 +28,7 @@ from himap.files import replacing
 
 ROW = 0.34  # inches for a row of a dot chart
 AROUND = 0.75  # inches for a dot chart's title and axis
+LETTERS = 15  # of a title in an inch
 BLACK, GRAY = "#1c2024", "#868e96"
 HALO = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
 
@@ -82,8 +84,9 @@ def drawing(panels: Sequence[Panel], style: Style) -> Figure:
         return empty(style)
     below = groups(panels)
     columns = max(min(style.columns, len(members)) for members in below.values())
-    heights = [[max(map(height_of, row), default=0.0) for row in rows(members, columns)] for members in below.values()]
-    heights = [[max(style.height, height) for height in group] for group in heights]
+    heights = [
+        [max(height_of(panel, style) for panel in row) for row in rows(members, columns)] for members in below.values()
+    ]
     keys = legend(panels)
     total = sum(map(sum, heights)) + 0.25 * len(below) + 0.2 * ceil(len(keys) / 3)
     figure = plt.figure(figsize=(style.width, total), layout="constrained")
@@ -113,9 +116,9 @@ def rows(members: Sequence[Panel], columns: int) -> list[Sequence[Panel]]:
     return [members[start : start + columns] for start in range(0, len(members), columns)]
 
 
-def height_of(panel: Panel) -> float:
+def height_of(panel: Panel, style: Style) -> float:
     """Return the inches that a panel needs."""
-    return AROUND + ROW * len(panel.dots) if isinstance(panel, Dots) else 0.0
+    return AROUND + ROW * len(panel.dots) if isinstance(panel, Dots) else style.height
 
 
 def draw_group(part: SubFigure, heading: str, members: Sequence[Panel], columns: int, ratios: Sequence[float]) -> None:
@@ -123,18 +126,18 @@ def draw_group(part: SubFigure, heading: str, members: Sequence[Panel], columns:
     if heading:
         part.suptitle(heading, fontsize=9, fontweight="bold", x=0.01, ha="left")
     axes = part.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios)
+    letters = int(LETTERS * (part.figure.get_figwidth() / columns - 0.4))
     for number, ax in enumerate(axes.flat):
         if number < len(members):
-            draw_panel(ax, members[number])
+            draw_panel(ax, members[number], letters)
         else:
             ax.set_axis_off()
 
 
-def draw_panel(ax: Axes, panel: Panel) -> None:
-    """Draw one panel."""
+def draw_panel(ax: Axes, panel: Panel, letters: int) -> None:
+    """Draw one panel; its title has so many letters in a line."""
     across, up = spans(panel)
-    ax.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-    ax.title.set_wrap(True)
+    ax.set(title=fill(panel.title, max(10, letters)), xlabel=panel.x_label, ylabel=panel.y_label)
     ax.set_xlim(*widened(across) if isinstance(panel, Curves) else across)
     ax.set_ylim(*up)
     for line in panel.lines:
@@ -166,7 +169,7 @@ def draw_curves(ax: Axes, panel: Curves) -> None:
     for curve in panel.curves:
         xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]
         style = line_style("paper" if curve.paper else "steps" if curve.step else "curve", curve.look)
-        ax.plot(xs, ys, drawstyle="steps-mid" if curve.step else "default", **style)
+        ax.plot(xs, ys, drawstyle="steps-mid" if curve.step else "default", clip_on=False, **style)
 
 
 def draw_dots(ax: Axes, panel: Dots) -> None:
@@ -180,11 +183,12 @@ def draw_dots(ax: Axes, panel: Dots) -> None:
 def draw_dot(ax: Axes, dot: Dot, y: float) -> None:
     """Draw one row."""
     color = f"C{dot.look}"
-    ax.text(0.01, y + 0.2, dot.label, transform=ax.get_yaxis_transform(), va="bottom", fontsize=7, zorder=6, bbox=HALO)
+    left = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+    ax.annotate(dot.label, (0.01, y), (0, 5), va="bottom", fontsize=7, zorder=6, bbox=HALO, **left)
     if dot.low is not None and dot.high is not None:
         ax.plot([dot.low, dot.high], [y, y], color=color, linewidth=1.2, zorder=3)
     if dot.ideal is not None:
-        ax.plot([dot.ideal] * 2, [y - 0.2, y + 0.2], color=BLACK, linewidth=1.4, zorder=4)
+        ax.plot([dot.ideal], [y], "|", color=BLACK, markersize=11, markeredgewidth=1.4, zorder=4)
     ax.plot([dot.value], [y], "o", color=color, markersize=5, zorder=5)
     if dot.paper is not None:
         ax.plot([dot.paper], [y], "D", markersize=5, markerfacecolor="white", markeredgecolor=BLACK, zorder=6)

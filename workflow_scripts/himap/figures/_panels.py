@@ -158,7 +158,7 @@ def spans(panel: Panel) -> tuple[Range, Range]:
     """Return the ranges of both axes, the same in every drawing."""
     lines = [line.at for line in panel.lines]
     if isinstance(panel, Curves):
-        xs = [x for curve in panel.curves if curve.listed for x, _ in curve.points] or [0.0, 1.0]
+        xs = [x for curve in panel.curves for x, _ in curve.points] or [0.0, 1.0]
         ys = [y for curve in panel.curves for _, y in curve.points]
         return (min(xs), max(xs)), panel.y_range or padded([*ys, *lines])
     if isinstance(panel, Dots):

@@ -105,6 +105,6 @@ FIGURE = Figure(
     settings=settings,
     numbers=numbers,
     panels=panels,
-    style=Style(width=12.0),
+    style=Style(width=12.0, columns=4),
     rank=20,
 )

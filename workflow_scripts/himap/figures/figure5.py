@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import OURS, PAPER, Figure, Run, Style
+from himap.figures._base import OURS, PAPER, Figure, Run
 from himap.figures._disruption import asked_for, disruption_files, disruption_inputs, read_disruption
 from himap.figures._labels import EXTENTS, FLOWS, INTERVAL, LAYER, MEASURES
 from himap.figures._panels import Curve, Curves, Dot, Dots, Line, number_or_none, points
@@ -150,7 +150,7 @@ FIGURE = Figure(
     title="Figure 5: answers under disruption",
     about="Label and score consistency under disruption.",
     caption="How often the answer stays the same (label) and how much the five likeliest first tokens overlap (score) when"
-    " attention is cut. Beside it means over the first and the last layers, as many as `disruption.edge` in the config"
+    " attention is cut. Beside it means over the first and the last layers, as many as disruption.edge in the config"
     " says; a whisker is the 95 % interval of the mean over n samples, n counted over all benchmarks. A diamond marks the"
     " paper's bar, that of LLaVA-7B where the model is none of the paper's; the paper does not say on which data, nor"
     " whether layer l was cut alone. The dotted line is what a model scores that always gives its commonest answer. Where"
@@ -159,6 +159,5 @@ FIGURE = Figure(
     settings=settings,
     numbers=numbers,
     panels=panels,
-    style=Style(columns=3),
     rank=5,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from himap.figures._base import OURS, PAPER, Figure, Style
+from himap.figures._base import OURS, PAPER, Figure
 from himap.figures._curves import BEHIND, STRETCHED, stretched
 from himap.figures._disruption import asked_for, disruption_inputs, read_disruption
 from himap.figures._labels import EXTENTS, LAYER, MEASURES
@@ -80,6 +80,5 @@ FIGURE = Figure(
     settings=asked_for,
     numbers=numbers,
     panels=panels,
-    style=Style(columns=3),
     rank=6,
 )

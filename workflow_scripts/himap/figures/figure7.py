@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from himap.figures._base import Figure, Run, Style
+from himap.figures._base import Figure, Run
 from himap.figures._labels import KINDS, LAYER
 from himap.figures._panels import Curve, Curves, points
 
@@ -83,13 +83,12 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 FIGURE = Figure(
     title="Figure 7: image tokens that each layer sees",
     about="Image tokens left at each layer, by method.",
-    caption="How many image tokens each decoder layer still sees, by the schedules of the methods in `latency.methods`. In the"
+    caption="How many image tokens each decoder layer still sees, by the schedules of the methods in the config's latency.methods. In the"
     " paper, Figure 7 is a drawing of the method and holds no numbers.",
     inputs=inputs,
     settings=settings,
     numbers=numbers,
     panels=panels,
     needs_results=False,
-    style=Style(columns=3),
     rank=7,
 )

@@ -49,7 +49,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
             y_label="score",
             points=[point(row, benchmarks.get(str(task)).digits) for row in here.to_dict("records")],
             head=["image tokens kept", "FLOPs", "score", "95 % interval", "frontier"],
-            says="a schedule, or a method",
+            says="a schedule",
             best=FRONTIER,
         )
         for (model, task), here in frame.groupby(["model", "benchmark"], sort=False)

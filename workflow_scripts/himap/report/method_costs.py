@@ -48,6 +48,6 @@ def method_panel(model: str, task: str, cells: pd.DataFrame) -> Panel:
         y_label="score",
         points=points,
         head=["method", "FLOPs", "score", "95 % interval", "frontier"],
-        says="a schedule, or a method",
+        says="a method",
         best=FRONTIER,
     )
