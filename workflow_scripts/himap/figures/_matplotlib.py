@@ -183,7 +183,7 @@ def draw_dots(ax: Axes, panel: Dots) -> None:
 def draw_dot(ax: Axes, dot: Dot, y: float) -> None:
     """Draw one row."""
     color = f"C{dot.look}"
-    left = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+    left: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
     ax.annotate(dot.label, (0.01, y), (0, 5), va="bottom", fontsize=7, zorder=6, bbox=HALO, **left)
     if dot.low is not None and dot.high is not None:
         ax.plot([dot.low, dot.high], [y, y], color=color, linewidth=1.2, zorder=3)

@@ -104,7 +104,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 def extent_panels(model: str, extent: str, here: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[Panel]:
     """Yield the three panels of one way of cutting."""
     tasks = " and ".join(benchmarks.get(task).title for task in dict.fromkeys(here["benchmark"]))
-    where = {"model": model, "group": f"{model}, mean over {tasks}: attention cut in {EXTENTS[extent]}"}
+    where: dict[str, Any] = {"model": model, "group": f"{model}, mean over {tasks}: attention cut in {EXTENTS[extent]}"}
     here = here[here["extent"] == extent]
     for measure, title in MEASURES.items():
         part = here[(here["part"] == "layer") & (here["measure"] == measure)]

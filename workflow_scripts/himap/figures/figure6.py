@@ -50,7 +50,13 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 def model_panels(model: str, frame: pd.DataFrame) -> list[Panel]:
     """Return the panels of one model."""
     ours, theirs = frame[frame["source"] == OURS], frame[frame["source"] == PAPER]
-    base = {"group": model, "model": model, "x_label": LAYER, "y_label": Y_LABEL, "lines": [Line(at=0.0)]}
+    base: dict[str, Any] = {
+        "group": model,
+        "model": model,
+        "x_label": LAYER,
+        "y_label": Y_LABEL,
+        "lines": [Line(at=0.0)],
+    }
     paper = [Curve("LLaVA-13B, paper", points(theirs), 6, paper=True)] if len(theirs) else []
     same = not paper or ours.empty or ours["depth"].max() == theirs["depth"].max()
     behind = paper if same else [stretched(paper[0], ours["depth"].max() - 1, theirs["depth"].max() - 1)]

@@ -483,8 +483,12 @@ class Plan:
             if Path(file).parent == Path(self.out, "tables"):
                 jobs += self.table_jobs(Path(file).stem)
                 continue
-            step, model, task = file.removeprefix(f"{self.out}/").split("/")[:3]
-            jobs += self.source_jobs(model, Path(task).stem)
+            step, model, task, *rest = file.removeprefix(f"{self.out}/").split("/")
+            if step == "evaluation":
+                jobs += self.evaluation_jobs(model, task, rest[0])
+                continue
+            asked = Path(task).stem if step != "flops" else self.example_of(Path(task).stem)
+            jobs += self.source_jobs(model, asked)
             jobs += [(f"{self.out}/grid/{model}/{task}/predictions.jsonl",)] if step == "grid" else []
             jobs.append((file,))
         return [*jobs, (f"{self.out}/figures/data/{figure}.csv",), (*self.figure_files(figure),)]
