@@ -1,5 +1,13 @@
 # Figures in two steps, so that a changed plot never repeats a computation: numbers first, then the drawing.
 
+from himap.figures import get as figure_named
+
+
+def caption_of(figure):
+    """Return a figure's title and caption as reStructuredText."""
+    about = figure_named(figure)
+    return f"**{about.title}.** {about.caption}"
+
 
 rule collect_figure_data:
     input:
@@ -14,7 +22,7 @@ rule collect_figure_data:
     resources:
         **light_job(memory_mb=4000, minutes=30),
     params:
-        code=lambda wildcards: staleness.figure("collect_figure_data.py", "himap.figure_data", wildcards.figure),
+        code=lambda wildcards: staleness.figure_numbers(wildcards.figure),
         settings=lambda wildcards: settings.figure(plan, wildcards.figure),
         results=lambda wildcards: plan.out,
     shell:
@@ -41,9 +49,10 @@ rule draw_figure:
     resources:
         **light_job(memory_mb=2000, minutes=10),
     params:
-        code=lambda wildcards: staleness.figure("draw_figure.py", "himap.plots", wildcards.figure),
+        code=lambda wildcards: staleness.figure_drawing(plan, wildcards.figure),
         style=lambda wildcards: settings.style(plan, wildcards.figure),
         path=lambda wildcards: f"{plan.out}/figures/{wildcards.figure}",
+        caption=uncompared(lambda wildcards: caption_of(wildcards.figure)),  # for Snakemake's own report
     shell:
         "python workflow_scripts/preloaded.py draw_figure.py --figure {wildcards.figure} --data {input:q} --style {params.style:q}"
         " --out {params.path:q} > {log:q} 2>&1"

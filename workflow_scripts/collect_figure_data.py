@@ -1,4 +1,4 @@
-"""Draw the numbers of one figure together from the results, as one CSV."""
+"""Collect the numbers of one figure from the results, as one CSV."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Call the figure's function and write what it returns."""
+    """Call the figure's `numbers` and write what it returns."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--figure", required=True, help="figure3 ... figure8, frontier, ablations")
+    parser.add_argument("--figure", required=True, help="a file of himap/figures, as figure3")
     parser.add_argument(
-        "--settings", required=True, metavar="JSON", help="models, benchmarks and titles, as the plan gives them"
+        "--settings", required=True, metavar="JSON", help="what the plan tells the figure: models, benchmarks, titles"
     )
     parser.add_argument("--results", required=True, metavar="DIR", help="folder of all results")
     parser.add_argument("--out", required=True, metavar="FILE", help="the CSV")
     arguments = parser.parse_args(argv)
     settings = json.loads(arguments.settings)
 
-    from himap import figure_data
+    from himap import figures
 
-    frame = getattr(figure_data, arguments.figure)(settings, arguments.results)
+    frame = figures.get(arguments.figure).numbers(settings, arguments.results)
     write_text(arguments.out, frame.to_csv(index=False, float_format="%.6g"))
 
 

@@ -22,6 +22,7 @@ PLACES = {  # where each template is copied to
     "method.yaml": "pruning/methods/three_steps.yaml",
     "benchmark.py": "benchmarks/mine.py",
     "family.py": "models/families/vipllava.py",
+    "figure.py": "figures/scores.py",
 }
 USER = """
 import json, sys

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from himap import benchmarks, figure_data
+from himap import benchmarks, figures
 from himap.costs import formulas
 from himap.files import write_json, write_parquet, write_text
 from himap.metrics.statistics import interval
@@ -53,7 +53,8 @@ def build(folder: Path, himap_wins: bool) -> Plan:
         for kind in plan.kinds(model):
             write_costs(plan, model, kind)
     settings = json.loads(told.figure(plan, "figure5"))
-    write_text(f"{plan.out}/figures/data/figure5.csv", figure_data.figure5(settings, plan.out).to_csv(index=False))
+    frame = figures.get("figure5").numbers(settings, plan.out)
+    write_text(f"{plan.out}/figures/data/figure5.csv", frame.to_csv(index=False))
     write_tables(plan)
     return plan
 

@@ -13,7 +13,7 @@ import download_benchmark
 import make_mini_benchmarks
 import numpy as np
 import pandas as pd
-from himap import benchmarks, figure_data
+from himap import benchmarks, figures
 from himap.benchmarks._scoring import summed_up
 from himap.costs import formulas
 from himap.decoder.bitmaps import to_bitmap
@@ -23,7 +23,7 @@ from himap.tables.records import records
 from himap.workflow.config.load import load
 from himap.workflow.plan import settings as told
 from himap.workflow.plan.plan import Plan
-from himap.workflow.plan.targets import figures
+from himap.workflow.plan.targets import figures as drawn
 
 SCRIPT = "<script>alert(1)</script>"
 BROKEN_IMAGE = '<img src="x" onerror="alert(2)">'
@@ -60,8 +60,8 @@ def build(folder: Path) -> Plan:
         settings = json.loads(told.table(plan, name))
         for ending, text in forms(records(settings, plan.out), settings).items():
             write_text(f"{plan.out}/tables/{name}.{ending}", text)
-    for name in figures(plan):
-        frame = getattr(figure_data, name)(json.loads(told.figure(plan, name)), plan.out)
+    for name in drawn(plan):
+        frame = figures.get(name).numbers(json.loads(told.figure(plan, name)), plan.out)
         write_text(f"{plan.out}/figures/data/{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     return plan
 

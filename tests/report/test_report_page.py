@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 import small_run
 import yaml
+from himap import numbers
 from himap.decoder import bitmaps
 from himap.decoder.bitmaps import to_bitmap
-from himap.report import gallery, kept_maps, numbers
-from himap.report.charts import Series, line_chart, padded, ticks
+from himap.figures._page import line_chart, ticks
+from himap.figures._panels import Curve, Curves, padded
+from himap.report import gallery, kept_maps
 from himap.report.divergences import divergences
 from himap.report.figure_parts import figure_parts
 from himap.report.page import render
@@ -135,20 +137,26 @@ def as_paper(facts: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def test_published_curves_lie_behind_ours_and_alone_too_where_their_layers_are_not_ours(rendered: Rendered) -> None:
-    mini = figure_parts(Results(rendered.results, rendered.facts), ["figure4"])[0]["groups"][0]["charts"]
-    paper = figure_parts(Results(rendered.results, as_paper(rendered.facts)), ["figure4"])[0]["groups"][0]["charts"]
-    for charts, alone in ((mini, 1), (paper, 0)):
-        kinds = [{one["kind"] for one in chart["series"]} for chart in charts]
-        assert [one == {"paper"} for one in kinds].count(True) == alone
-        assert kinds.count({"ours", "paper"}) == 1
-        behind = charts[kinds.index({"ours", "paper"})]
-        assert behind["title"] == "released code"
-        assert behind["series"][0]["kind"] == "paper"  # drawn first, so behind
-        assert any("paper" in name for name in behind["head"]) == (alone == 0)
-        ends = {float(one["path"].rsplit("L", 1)[1].split()[0]) for one in behind["series"] if one["kind"] == "ours"}
-        last = float(behind["series"][0]["path"].rsplit("L", 1)[1].split()[0])
-        assert (last in ends) == (alone == 1)  # stretched to the same depth, or by its own layers
+@pytest.mark.parametrize(("layers", "alone"), [(12, 1), (32, 0)])
+def test_published_curves_lie_behind_ours_and_alone_too_where_their_layers_are_not_ours(
+    rendered: Rendered, tmp_path: Path, layers: int, alone: int
+) -> None:
+    frame = Results(rendered.results, rendered.facts).figure("figure4")
+    assert frame is not None
+    frame.loc[(frame["source"] == "ours") & (frame["layer"] == 11), "layer"] = layers - 1
+    (tmp_path / "figures" / "data").mkdir(parents=True)
+    frame.to_csv(tmp_path / "figures" / "data" / "figure4.csv", index=False)
+    charts = figure_parts(Results(tmp_path, rendered.facts), ["figure4"])[0]["groups"][0]["charts"]
+    kinds = [{one["kind"] for one in chart["series"]} for chart in charts]
+    assert kinds.count({"paper"}) == alone
+    assert kinds.count({"curve", "paper"}) == 1
+    behind = charts[kinds.index({"curve", "paper"})]
+    assert behind["title"].startswith("released code; thin: the paper's")
+    assert ("same share of the depth" in behind["title"]) == (alone == 1)
+    assert behind["series"][0]["kind"] == "paper"  # drawn first, so behind
+    assert any("paper" in name for name in behind["head"]) == (alone == 0)
+    ends = {one["kind"]: float(one["path"].rsplit("L", 1)[1].split()[0]) for one in behind["series"]}
+    assert ends["curve"] == ends["paper"]
 
 
 def test_figure_6_and_8_show_the_paper_only_where_it_says_something(rendered: Rendered) -> None:
@@ -312,7 +320,8 @@ def test_ticks_are_round_and_inside() -> None:
 
 
 def test_a_charts_table_holds_every_number_and_its_place() -> None:
-    chart = line_chart("t", [Series("a", [(0, 0.1), (2, 0.3)]), Series("b", [(0, 0.5)])], x_label="layer", y_label="y")
+    curves = [Curve("a", [(0, 0.1), (2, 0.3)]), Curve("b", [(0, 0.5)])]
+    chart = line_chart(Curves(title="t", x_label="layer", y_label="y", curves=curves))
     assert chart["head"] == ["layer", "a", "b"]
     assert [row["cells"] for row in chart["rows"]] == [["0", "0.100", "0.500"], ["2", "0.300", "–"]]
     assert chart["rows"][0]["x"] < chart["rows"][1]["x"]

@@ -1,19 +1,25 @@
-"""The numbers behind each figure, and that each is drawn in three forms, the same twice."""
+"""The numbers behind each figure, its panels, and that the drawings and the page show the same of them."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import draw_figure
+import matplotlib.colors as mcolors
 import numpy as np
 import pandas as pd
 import pytest
-from himap import figure_data
+from himap import figures
+from himap.figures._base import Style
+from himap.figures._labels import look
+from himap.figures._panels import Dots
 from himap.files import write_parquet, write_text
+from himap.paper.published import figure_values
 
 LAYERS = 4
 GROUPS = ("system", "image", "instruction")
@@ -94,7 +100,7 @@ def test_shares_are_columns_in_the_papers_definition_and_rows_in_the_released_on
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     write_saliency(tmp_path)
-    frame = figure_data.figure3(settings, str(tmp_path))
+    frame = figures.get("figure3").numbers(settings, str(tmp_path))
     paper = only(frame, source="ours", variant="paper", curve="image", layer=1)["raw"].item()
     assert paper == pytest.approx((11 + 111 + 211) / 4)  # out of the image, per image token
     released = only(frame, source="ours", variant="released", curve="image", layer=1)["raw"].item()
@@ -107,7 +113,7 @@ def test_flow_blocks_are_per_image_token_in_the_papers_definition_alone(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     write_saliency(tmp_path)
-    frame = figure_data.figure4(settings, str(tmp_path))
+    frame = figures.get("figure4").numbers(settings, str(tmp_path))
     assert only(frame, source="ours", variant="paper", curve="instruction_from_image", layer=3)["raw"].item() == 213 / 4
     assert only(frame, source="ours", variant="released", curve="image_from_image", layer=3)["raw"].item() == 2 * 113
     theirs = only(frame, source="paper", curve="image_from_image")
@@ -117,7 +123,7 @@ def test_flow_blocks_are_per_image_token_in_the_papers_definition_alone(
 
 def test_consistency_is_averaged_over_the_first_and_the_last_layers(tmp_path: Path, settings: dict[str, Any]) -> None:
     write_disruption(tmp_path)
-    frame = figure_data.figure5(settings, str(tmp_path))
+    frame = figures.get("figure5").numbers(settings, str(tmp_path))
     label = only(frame, source="ours", measure="label", flow="img2txt")
     assert only(label, part="first")["value"].item() == 0.5
     assert only(label, part="last")["value"].item() == 1.0
@@ -132,17 +138,17 @@ def test_blocks_of_another_run_are_not_mixed_in(tmp_path: Path, settings: dict[s
     other = pd.read_parquet(stray.parent / "layers-0-1.parquet").assign(clean_answer="Z")
     write_parquet(stray.with_name("layers-0-0.parquet"), other)
     write_parquet(stray, other)
-    ours = only(figure_data.figure5(settings, str(tmp_path)), source="ours")
+    ours = only(figures.get("figure5").numbers(settings, str(tmp_path)), source="ours")
     assert only(ours, part="first", measure="label", flow="img2txt")["n"].item() == 4
     assert ours["floor"].unique() == [0.75]
     settings["layers"] = [0]
-    frame = figure_data.figure5(settings, str(tmp_path))
+    frame = figures.get("figure5").numbers(settings, str(tmp_path))
     assert set(only(frame, source="ours", part="layer")["layer"]) == {0}
 
 
 def test_the_bias_ratio_is_undefined_where_an_error_is_zero(tmp_path: Path, settings: dict[str, Any]) -> None:
     write_disruption(tmp_path)
-    frame = figure_data.figure6(settings, str(tmp_path))
+    frame = figures.get("figure6").numbers(settings, str(tmp_path))
     ours = only(frame, source="ours", measure="label")
     assert set(ours["depth"]) == {LAYERS}
     assert ours["layer"].tolist() == [0, 1]
@@ -150,20 +156,24 @@ def test_the_bias_ratio_is_undefined_where_an_error_is_zero(tmp_path: Path, sett
 
 
 def test_a_published_curve_lies_over_the_same_share_of_the_depth() -> None:
-    from himap.plots import behind
-    from matplotlib.figure import Figure
-
-    theirs = pd.DataFrame({"layer": [0, 20, 36], "value": [0.0, 1.0, 2.0], "depth": 41})
-    ours = pd.DataFrame({"layer": [0, 2], "value": [0.0, 1.0], "depth": 11})  # undefined in the layers above
-    ax = Figure().subplots()
-    behind(ax, theirs, ours, "black", of="depth")
-    assert ax.lines[0].get_xdata() == pytest.approx([0, 5, 9])
+    ours = {"model": "m", "extent": "single", "measure": "label", "source": "ours", "depth": 11}
+    theirs = {"model": "m", "source": "paper", "depth": 41}
+    rows = [{**ours, "layer": 0, "value": 0.0}, {**ours, "layer": 2, "value": 1.0}]  # undefined in the layers above
+    rows += [{**theirs, "layer": layer, "value": 1.0} for layer in (0, 20, 36)]
+    behind, alone = figures.get("figure6").panels(pd.DataFrame(rows))
+    assert [x for x, _ in behind.curves[0].points] == pytest.approx([0, 5, 9])
+    assert not behind.curves[0].listed  # its places are none of our layers
+    assert [x for x, _ in alone.curves[0].points] == [0, 20, 36]
 
 
 def test_tokens_fall_from_the_stage_on(settings: dict[str, Any]) -> None:
     stages = {"qa": {"himap": [{"layer": 1, "keep": 0.5}, {"layer": 3, "keep": 3}]}}
-    settings["models"]["llava"] |= {"image_tokens": 16, "stages": stages}
-    frame = figure_data.figure7({**settings, "methods": {"himap": "HiMAP"}, "order": ["himap"]}, "")
+    told = {
+        "methods": {"himap": "HiMAP"},
+        "order": ["himap"],
+        "schedules": {"llava": {"image_tokens": 16, "stages": stages}},
+    }
+    frame = figures.get("figure7").numbers({**settings, **told}, "")
     assert frame["tokens"].tolist() == [16, 8, 8, 3]
 
 
@@ -182,7 +192,7 @@ def test_latency_is_the_mean_of_each_samples_median(tmp_path: Path, settings: di
         for turn, seconds in enumerate((base + extra, base + extra, 100.0))
     ]
     write_text(tmp_path / "latency/llava/scienceqa.csv", pd.DataFrame(rows).to_csv(index=False))
-    frame = figure_data.figure8(
+    frame = figures.get("figure8").numbers(
         {**settings, "methods": {"vanilla": "Vanilla", "himap": "HiMAP"}, "order": ["vanilla", "himap"]}, str(tmp_path)
     )
     assert only(frame, method="himap")["seconds"].item() == 1.0
@@ -190,23 +200,25 @@ def test_latency_is_the_mean_of_each_samples_median(tmp_path: Path, settings: di
     assert only(frame, method="himap")["paper"].item() == 0.117
 
 
-def test_each_model_has_its_own_rows_in_figure_5_and_its_own_paper_values(
+def test_each_model_has_its_own_group_in_figure_5_and_its_own_paper_values(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    from himap import plots
-    from himap.drawing import Look
-
     write_disruption(tmp_path)
     shutil.copytree(tmp_path / "disruption/llava", tmp_path / "disruption/larger")
     settings["models"]["larger"] = {"published": "LLaVA-13B", "layers": LAYERS}
     settings["blocks"]["larger"] = settings["blocks"]["llava"]
-    frame = figure_data.figure5(settings, str(tmp_path))
-    frame.loc[frame["model"] == "larger", "value"] *= 0.5
-    axes = plots.figure5(frame, Look()).axes
-    titles = [ax.get_title().split(":")[0] for ax in axes if ax.get_title()]
-    assert titles == ["larger", "larger", "llava", "llava"]
-    heights = [[bar.get_height() for bar in ax.patches] for ax in axes if ax.patches]
-    assert heights[0] == pytest.approx([height / 2 for height in heights[2]])
+    frame = figures.get("figure5").numbers(settings, str(tmp_path))
+    halved = (frame["model"] == "larger") & (frame["source"] == "ours")
+    frame.loc[halved, ["value", "low", "high"]] *= 0.5
+    panels = [panel for panel in figures.get("figure5").panels(frame) if isinstance(panel, Dots)]
+    assert [panel.model for panel in panels] == ["larger", "llava"]
+    larger, llava = ([dot.value for dot in panel.dots] for panel in panels)
+    assert llava == pytest.approx([2 * value for value in larger])
+    papers = [
+        {dot.label: dot.paper for dot in panel.dots}["first layers, image to instruction cut (n = 4)"]
+        for panel in panels
+    ]
+    assert papers == [figure_values("figure5", name)["label"]["img2txt_first"] for name in ("LLaVA-13B", "LLaVA-7B")]
 
 
 def frontier_frame() -> pd.DataFrame:
@@ -214,9 +226,12 @@ def frontier_frame() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "model": "m",
-            "benchmark": "b",
+            "benchmark": "pope",
             "ratio": [0.2, 0.4, 0.5],
             "score": [60.0, 70.0, 65.0],
+            "low": [50.0, 60.0, 55.0],
+            "high": [70.0, 80.0, 75.0],
+            **{"k1": 1, "r1": 0.5, "k2": 4, "r2": 0.25},
             "n": 9,
             "frontier": [True, True, False],
         }
@@ -226,36 +241,42 @@ def frontier_frame() -> pd.DataFrame:
 def ablation_frame() -> pd.DataFrame:
     """Two ablations on two benchmarks."""
     rows = [
-        {"table": "ablation_stages", "model": "m", "method": m, "title": m, "benchmark": b, "ratio": 25, "vs_vanilla": v, "vs_vanilla_low": v - 1, "vs_vanilla_high": v + 1}
+        {"table": "ablation_stages", "model": "m", "method": m, "title": m, "benchmark": b, "ratio": 25, "vs_vanilla": v, "vs_vanilla_low": v - 1, "vs_vanilla_high": v + 1, "p_value": 0.2, "n": 9}
         for m, v in (("one", -2.0), ("two", 1.0))
         for b in ("pope", "mme")
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
+def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFrame:
+    """Return a figure's numbers from made-up results, as its CSV gives them."""
+    write_saliency(results)
+    write_disruption(results)
+    methods = {"vanilla": "Vanilla", "himap": "HiMAP"}
+    stages = {"qa": {"vanilla": [], "himap": [{"layer": 1, "keep": 0.5}]}}
+    settings |= {
+        "order": list(methods),
+        "methods": methods,
+        "schedules": {"llava": {"image_tokens": 16, "stages": stages}},
+    }
+    rows = [
+        {"sample_id": sample, "method": name, "seconds_total": 1.0 + number, "ideal_speedup": 2.0, "device": "cpu"}
+        for name in methods
+        for number, sample in enumerate("ab")
+    ]
+    write_text(results / "latency/llava/scienceqa.csv", pd.DataFrame(rows).to_csv(index=False))
+    made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
+    frame = made() if made else figures.get(figure).numbers(settings, str(results))
+    frame.to_csv(results / "data.csv", index=False)
+    return pd.read_csv(results / "data.csv")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "figure", ["figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "frontier", "ablations"]
-)
+@pytest.mark.parametrize("figure", figures.names())
 def test_each_figure_is_drawn_in_three_forms_and_the_same_twice(
     tmp_path: Path, settings: dict[str, Any], figure: str
 ) -> None:
-    write_saliency(tmp_path)
-    write_disruption(tmp_path)
-    settings["models"]["llava"] |= {
-        "image_tokens": 16,
-        "stages": {"qa": {"vanilla": [], "himap": [{"layer": 1, "keep": 0.5}]}},
-    }
-    settings["order"] = ["vanilla", "himap"]
-    settings["methods"] = {"vanilla": "Vanilla", "himap": "HiMAP"}
-    rows = [
-        {"sample_id": "a", "method": m, "seconds_total": 1.0, "ideal_speedup": 2.0, "device": "cpu"}
-        for m in settings["methods"]
-    ]
-    write_text(tmp_path / "latency/llava/scienceqa.csv", pd.DataFrame(rows).to_csv(index=False))
-    made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
-    frame = made() if made else getattr(figure_data, figure)(settings, str(tmp_path))
-    frame.to_csv(tmp_path / "data.csv", index=False)
+    frame_of(figure, settings, tmp_path)
     for name in ("one", "two"):
         style = {"dpi": 60, "note": "not the paper's numbers"}
         words = ["--figure", figure, "--data", str(tmp_path / "data.csv"), "--style", json.dumps(style)]
@@ -265,6 +286,53 @@ def test_each_figure_is_drawn_in_three_forms_and_the_same_twice(
         assert one.startswith(start)
         assert one == two
     assert b"not the paper's numbers" in (tmp_path / "one.svg").read_bytes()
+
+
+@pytest.mark.parametrize("figure", figures.names())
+def test_drawing_and_page_show_the_same_panels_words_colors_dashes_and_ranges(
+    tmp_path: Path, settings: dict[str, Any], figure: str
+) -> None:
+    from himap.figures import _matplotlib, _page
+
+    panels = figures.get(figure).panels(frame_of(figure, settings, tmp_path))
+    charts = [chart for group in _page.page_groups(panels) for chart in group["charts"]]
+    with _matplotlib.styled(Style()):
+        drawing = _matplotlib.drawing(panels, Style())
+        axes = [ax for ax in drawing.axes if ax.get_title()]
+        drawn = [[mcolors.to_hex(line.get_color()) for line in ax.lines] for ax in axes]
+    colors = dict(re.findall(r"--c(\d+): (#\w+);", _page.style_sheet().partition("@media")[0]))
+    assert [ax.get_title().replace("\n", " ") for ax in axes] == [chart["title"] for chart in charts]
+    assert [text.get_text() for text in drawing.legends[0].get_texts()] == [
+        key["label"] for key in _page.page_legend(panels)
+    ]
+    for ax, chart, used in zip(axes, charts, drawn, strict=True):
+        assert (ax.get_xlabel(), ax.get_ylabel()) == (chart["x_label"], chart["y_label"])
+        assert chart["rows"], "an empty chart"
+        curves = used[len(chart["lines"]) :]
+        assert [colors[str(series["slot"] % len(colors))] for series in chart["series"]] == curves[
+            : len(chart["series"])
+        ]
+        assert [text.get_text() for text in ax.texts if text.get_text()] == [
+            dot["label"] for dot in chart.get("dots", [])
+        ]
+
+
+def test_no_two_curves_differ_by_color_alone() -> None:
+    looks = [look(number) for number in range(24)]
+    assert len({(one.dashes, one.marker) for one in looks[:7]}) == 7
+    assert len({(one.color, one.dashes, one.marker) for one in looks}) == 24
+    from himap.figures._page import style_sheet
+
+    rules = dict(re.findall(r"\.s(\d+) \{ stroke: [^;]+; stroke-dasharray: ([^;]+);", style_sheet()))
+    assert rules["0"] == "none"
+    assert rules["1"] == "7 3"  # twice the widths that matplotlib is given, since a curve on the page is 2 wide
+
+
+def test_the_config_lays_a_style_over_the_one_that_the_figures_file_asks_for() -> None:
+    from himap.workflow.config.schema import Figures
+
+    style = Figures(frontier={"height": 4}).frontier
+    assert (style.width, style.height) == (figures.get("frontier").style.width, 4)
 
 
 def test_a_point_is_on_the_frontier_if_none_is_better_at_no_more_cost() -> None:

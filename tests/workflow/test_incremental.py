@@ -177,9 +177,21 @@ def test_the_style_of_a_plot_redraws_that_figure(project: Project) -> None:
     assert project.stale() == {"figures/figure4", "report.html"}
 
 
-def test_the_code_of_a_plot_redraws_that_figure(project: Project) -> None:
-    project.edit("workflow_scripts/himap/plots.py", lambda text: text.replace("ax.axhline(0, ", "ax.axhline(0.0, ", 1))
+def test_how_a_figure_is_drawn_redraws_that_figure_alone(project: Project) -> None:
+    project.edit("workflow_scripts/himap/figures/figure6.py", lambda text: text.replace("Line(at=0.0)", "Line(at=0.5)"))
     assert project.stale() == {"figures/figure6", "report.html"}
+
+
+def test_how_a_figures_numbers_are_computed_makes_that_figure_alone_anew(project: Project) -> None:
+    project.edit(
+        "workflow_scripts/himap/figures/figure6.py", lambda text: text.replace("bias = 1 - frame", "bias = 1.0 - frame")
+    )
+    assert project.stale() == {"figures/data/figure6.csv", "figures/figure6", "report.html"}
+
+
+def test_a_figures_caption_reaches_the_page_alone(project: Project) -> None:
+    project.edit("workflow_scripts/himap/figures/figure6.py", lambda text: text.replace("Below zero", "Under zero"))
+    assert project.stale() == {"report.html"}
 
 
 def test_more_layers_compute_only_the_new_ones(project: Project) -> None:
@@ -199,7 +211,7 @@ def test_a_seed_reaches_what_draws_with_it(project: Project) -> None:
 
 
 def test_comments_and_docstrings_make_nothing_stale(project: Project) -> None:
-    for path in ("himap/decoder/loop.py", "himap/metrics/vqa.py", "evaluate_method.py", "himap/plots.py"):
+    for path in ("himap/decoder/loop.py", "himap/metrics/vqa.py", "evaluate_method.py", "himap/figures/figure6.py"):
         project.edit(
             f"workflow_scripts/{path}", lambda text: text.replace('"""', '"""Reworded. ', 1) + "\n# a remark\n"
         )

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from himap import benchmarks
+from himap import benchmarks, numbers
 from himap.metrics.statistics import mean_interval
-from himap.report import numbers
 from himap.report.kept_maps import histograms
 from himap.results import Results, records_of
 

@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from himap.figures import get as figure_named
+from himap.figures._page import style_sheet
 from himap.paper.published import published
 from himap.report import gallery, kept_maps
 from himap.report.divergences import divergences
@@ -18,8 +20,6 @@ from himap.report.table_parts import table_parts
 from himap.report.verdicts.claims import summary, verdict_groups
 from himap.results import Results, scope
 from himap.workflow.plan.report_settings import TEMPLATES
-
-COSTS = ("frontier", "figure8")
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:
@@ -32,7 +32,6 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures = figure_parts(results, [name for name in facts["figures"] if name not in COSTS])
     groups, maps = verdict_groups(results), kept_maps.histograms(results)
     return environment.get_template("page.html.j2").render(
         scope=scope(facts),
@@ -41,8 +40,8 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         groups=groups,
         summary=summary(groups),
         tables=table_parts(results, list(facts["tables"])),
-        figures=figures,
-        costs=figure_parts(results, [name for name in COSTS if name in facts["figures"]]),
+        figures=figure_parts(results, figures_of("figures", facts)),
+        costs=figure_parts(results, figures_of("cost", facts)),
         gallery=gallery.gallery(results),
         rule=gallery.RULE,
         maps=maps,
@@ -50,6 +49,11 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         divergences=divergences(results, maps),
         provenance=provenance(results),
         rendered=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file
+        style=Markup(style_sheet() + (TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own text
         script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
     )
+
+
+def figures_of(section: str, facts: dict[str, Any]) -> list[str]:
+    """Return the run's figures that belong into a section of the page."""
+    return [name for name in facts["figures"] if figure_named(name).section == section]

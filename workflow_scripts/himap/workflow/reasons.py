@@ -215,7 +215,7 @@ def start_of(value: Any) -> tuple[str, ...]:
 def config_key(job: Job, path: tuple[str, ...]) -> str:
     """Return a key of a job's slice as it is written in the config."""
     if (
-        path[:1] == ("models",) and path[2:3] == ("stages",) and len(path) > 4
+        path[:1] == ("schedules",) and path[2:3] == ("stages",) and len(path) > 4
     ):  # a figure that shows schedules: model, kind, method
         path = ("methods", path[4], "stages", *path[5:])
     first = path[0] if path else ""

@@ -24,9 +24,9 @@ def source_rows(plan: Plan, name: str) -> int:
     """Return how many samples a benchmark's source has: counted in local files, as published for the hub."""
     entry, benchmark = plan.benchmark(name), benchmark_named(name)
     if entry.source == "mini":
-        from himap.mini.benchmarks import SAMPLES
+        from himap.mini.benchmarks import get as mini_named
 
-        return SAMPLES[name] * (2 if benchmark.group else 1)
+        return mini_named(name).samples * (2 if benchmark.group else 1)
     if entry.source == "hub":
         if benchmark.source.rows is None:
             raise ValueError(f"benchmarks.{name}: the size of the published set is not known; set a `limit`")

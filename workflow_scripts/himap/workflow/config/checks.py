@@ -17,6 +17,7 @@ from typing import Any
 from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
 from himap.benchmarks._judge import address_problem
+from himap.figures import names as figure_names
 from himap.models.sizes import Dims
 from himap.project import ROOT
 from himap.pruning.criteria import names as criterion_names
@@ -382,11 +383,9 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
 @cache
 def taken_names() -> frozenset[str]:
     """What cannot be a table's name: the rules, the figures, and what `./reproduce` does itself."""
-    from himap.workflow.config.schema import FIGURES
-
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
-    return frozenset({*rules, *FIGURES, "estimate", "status"})
+    return frozenset({*rules, *figure_names(), "estimate", "status"})
 
 
 def unknown_names(entry: Mapping[str, Any], at: str, key: str, known: Any) -> Iterator[Problem]:

@@ -65,7 +65,8 @@ def documentation() -> str:
 def default_text(value: Any) -> str:
     """A default as the documentation shows it."""
     if isinstance(value, BaseModel):
-        return "see below"
+        changed = value.model_dump(exclude_defaults=True)
+        return f"`{json.dumps(changed)}`" if changed else "see below"
     return f"`{json.dumps(value)}`"
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -20,8 +22,12 @@ from pydantic import (
     StringConstraints,
     Tag,
     WithJsonSchema,
+    create_model,
 )
 
+from himap.figures import Figure
+from himap.figures import registry as known_figures
+from himap.figures._base import Style
 from himap.project import ROOT
 
 OWN_FOLDERS = (
@@ -416,40 +422,40 @@ class Execution(Section):
 class FigureStyle(Section):
     """How a figure looks; a change redraws this figure and nothing else."""
 
-    width: Annotated[float, Field(gt=1, le=30)] = 10.0
+    width: Annotated[float, Field(gt=1, le=30)] = Style.width
     """Width in inches."""
-    height: Annotated[float, Field(gt=1, le=30)] = 3.0
-    """Height of a row of panels in inches."""
-    palette: Literal["colorblind", "deep", "muted", "bright", "pastel", "dark"] = "colorblind"
-    """Seaborn palette."""
+    height: Annotated[float, Field(gt=1, le=30)] = Style.height
+    """Height of a row of panels in inches; more where a panel needs it."""
+    columns: Annotated[int, Field(ge=1, le=12, strict=True)] = Style.columns
+    """At most so many panels side by side."""
+    palette: Literal["report", "colorblind", "deep", "muted", "bright", "pastel", "dark"] = "report"
+    """The colors of the report page, or a palette of seaborn."""
     style: Literal["whitegrid", "white", "ticks", "darkgrid", "dark"] = "whitegrid"
     """Seaborn style."""
-    dpi: Annotated[int, Field(ge=50, le=600)] = 160
+    dpi: Annotated[int, Field(ge=50, le=600)] = Style.dpi
     """Resolution of the PNG."""
 
 
-FIGURES = ("figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "frontier", "ablations")
+def figure_field(figure: Figure) -> Any:
+    """Return a figure's key: what the config says is laid over the style that the figure's own file asks for."""
+    usual = {key: value for key, value in asdict(figure.style).items() if key in FigureStyle.model_fields}
+
+    def over_usual(given: Any) -> Any:
+        return {**usual, **given} if isinstance(given, Mapping) else given
+
+    field = Field(default=FigureStyle(**usual), description=figure.about)
+    return Annotated[FigureStyle, BeforeValidator(over_usual)], field
 
 
-class Figures(Section):
-    """One entry per figure."""
-
-    figure3: FigureStyle = FigureStyle()
-    """Modality shares per layer."""
-    figure4: FigureStyle = FigureStyle()
-    """Flow among image tokens and from image to instruction, per layer."""
-    figure5: FigureStyle = FigureStyle()
-    """Label and score consistency under disruption."""
-    figure6: FigureStyle = FigureStyle(width=7.0)
-    """Bias ratio per layer."""
-    figure7: FigureStyle = FigureStyle(width=7.0)
-    """Image tokens left at each layer, by method."""
-    figure8: FigureStyle = FigureStyle()
-    """Latency per example."""
-    frontier: FigureStyle = FigureStyle(width=7.0)
-    """Score against FLOPs over the grid, with its frontier."""
-    ablations: FigureStyle = FigureStyle(width=12.0, height=2.2)
-    """Difference to the undisturbed model by ablation."""
+if TYPE_CHECKING:
+    Figures = Section
+else:  # a key per file of himap/figures
+    Figures = create_model(
+        "Figures",
+        __base__=Section,
+        __doc__="One entry per figure; defaults are those of `FigureStyle` unless the figure's file asks for others.",
+        **{name: figure_field(figure) for name, figure in known_figures().items()},
+    )
 
 
 class Config(Section):

@@ -29,7 +29,7 @@ def code_version(
 
     `without` names modules that are imported but not run by this job. `unused` names the parts of a declaration (the
     keywords of the one call that a registry's file ends with) that this job does not look at, and with them the
-    functions and imports that only they need. A root `himap.plots#figure4` is this one function and what it needs.
+    functions and imports that only they need. A root `himap.module#name` is this one function and what it needs.
     """
     digest = hashlib.sha256()
     skipped = {file for module in without for file in module_files(module, folder)[-1:]}

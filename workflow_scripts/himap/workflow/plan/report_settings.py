@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from himap.workflow.plan.plan import Plan
 TEMPLATES = ROOT / "report" / "templates"
 CLAIMS = ROOT / "report" / "claims.yaml"
-CAPTIONS = ROOT / "report" / "figures.yaml"
 
 
 def report_facts(plan: Plan) -> dict[str, Any]:
@@ -74,8 +73,8 @@ def model_facts(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def page_files() -> list[Path]:
-    """The files that the page is made from beside the results: templates, claims, captions, the paper's numbers."""
-    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, CAPTIONS, PUBLISHED]
+    """The files that the page is made from beside the results: templates, claims, the paper's numbers."""
+    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, PUBLISHED]
 
 
 def page_inputs() -> list[str]:

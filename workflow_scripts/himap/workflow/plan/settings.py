@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from himap.figures import get as figure_named
 from himap.paper.published import published
 from himap.workflow.plan.content_hash import as_json, digest, origin
 from himap.workflow.plan.originals import conversion_settings
 from himap.workflow.plan.plan import Plan
-from himap.workflow.plan.targets import FIGURE_PARTS, FIGURE_TABLES, figure_tables
 
 # ---- models and benchmarks
 
@@ -140,42 +140,13 @@ def table(plan: Plan, name: str) -> str:
 
 
 def figure(plan: Plan, name: str) -> str:
-    """Return what a figure's data depends on besides results: titles, published values, and the stages that Figure 7 shows."""
-    config = plan.config
-    models: dict[str, dict[str, Any]] = {
-        model: {"published": plan.model(model).published, "layers": plan.dims(model).layers} for model in config.models
+    """Return what a figure's numbers depend on beside the results: the models' sizes, published values, and what it asks for."""
+    models = {
+        model: {"published": plan.model(model).published, "layers": plan.dims(model).layers}
+        for model in plan.config.models
     }
-    settings: dict[str, Any] = {"models": models, "published": digest(published()["figures"].get(name))}
-    if name in FIGURE_PARTS:
-        settings["benchmarks"] = plan.known(getattr(config, FIGURE_PARTS[name]).benchmarks)
-    if name in ("figure5", "figure6"):
-        settings["layers"] = config.disruption.layers
-        settings["blocks"] = {
-            model: [f"layers-{block}.parquet" for block in plan.layer_blocks(model)] for model in models
-        }
-    if name == "figure5":
-        settings["edge"] = config.disruption.edge
-    if name in FIGURE_TABLES:
-        settings["tables"] = figure_tables(plan, name)
-    if name in ("figure7", "figure8"):
-        settings["order"] = config.latency.methods
-        settings["methods"] = {method: plan.title(method) for method in config.latency.methods}
-    if name == "figure7":
-        for model, facts in models.items():
-            facts |= schedules(plan, model)
-    return as_json(settings)
-
-
-def schedules(plan: Plan, model: str) -> dict[str, Any]:
-    """Return the stages of each timed method on a model, by kind, and how many image tokens they begin with."""
-    stages = {
-        kind: {
-            method: plan.method(model, plan.example_of(kind), method)["stages"]
-            for method in plan.config.latency.methods
-        }
-        for kind in plan.kinds(model)
-    }
-    return {"image_tokens": plan.dims(model).tokens_per_image, "stages": stages}
+    common = {"models": models, "published": digest(published()["figures"].get(name))}
+    return as_json(common | figure_named(name).settings(plan))
 
 
 def style(plan: Plan, figure: str) -> str:

@@ -1,19 +1,27 @@
 """Which code a job runs, as a hash over what it imports, modules that registries import by name included.
 
-A benchmark's file declares its source, its prompts and its scores in one place. So each job's hash leaves out the parts that
-the job does not look at: a changed scorer asks no model again, and a changed prompt downloads nothing again.
+A benchmark's file declares its source, its prompts and its scores in one place, and a figure's file its numbers and its
+panels. So each job's hash leaves out the parts that the job does not look at: a changed scorer asks no model again, and a
+changed prompt downloads nothing again.
 """
 
 from __future__ import annotations
 
+from himap.figures import get as figure_named
 from himap.pruning.criteria import get as criterion_named
 from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.targets import figures
 
 SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture")
 PROMPTS = ("make_prompt", "limits", "short_limits")
 DATA = ("source", "sample", "stratum", "unit")
 SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
+
+# What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
+FIGURE_PLAN = ("about", "inputs", "settings", "needs_results", "style", "rank")
+FIGURE_PAGE = ("caption", "section")
+BEHIND_TITLES = tuple(part for part in (*SCORES, *PROMPTS, *DATA) if part not in ("title", "digits"))
 
 
 def family_module(plan: Plan, model: str) -> str:
@@ -68,6 +76,25 @@ def table(plan: Plan, name: str) -> str:
     return code_version("make_table.py", *columns, unused=(*PROMPTS, *DATA))
 
 
-def figure(script: str, module: str, name: str) -> str:
-    """Hash the code behind one figure: its own function of a module, and what that needs."""
-    return code_version(script, f"{module}#{name}")
+def figure_module(figure: str) -> str:
+    """Return the module of a figure."""
+    return f"himap.figures.{figure}"
+
+
+def figure_numbers(figure: str) -> str:
+    """Hash the code that collects a figure's numbers; how they are drawn does not count."""
+    unused = (*FIGURE_PLAN, *FIGURE_PAGE, "title", "panels")
+    return code_version("collect_figure_data.py", figure_module(figure), unused=unused)
+
+
+def figure_drawing(plan: Plan, figure: str) -> str:
+    """Hash the code that draws a figure, the benchmarks' titles included."""
+    benchmarks = figure_named(figure).settings(plan).get("benchmarks", [])
+    roots = (figure_module(figure), *map(benchmark_module, benchmarks))
+    return code_version("draw_figure.py", *roots, unused=(*FIGURE_PLAN, *FIGURE_PAGE, "numbers", *BEHIND_TITLES))
+
+
+def page(plan: Plan) -> str:
+    """Hash the code that renders the report page."""
+    roots = [figure_module(name) for name in figures(plan)]
+    return code_version("render_report.py", *roots, unused=(*FIGURE_PLAN, "numbers"))

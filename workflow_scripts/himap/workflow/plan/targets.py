@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
-from himap.workflow.config.schema import FIGURES
+from himap.figures import get as figure_named
+from himap.figures import registry as known_figures
 from himap.workflow.plan.plan import Cell, Plan
 
-FIGURE_PARTS = {  # the section of the config whose benchmarks a figure shows
-    "figure3": "saliency",
-    "figure4": "saliency",
-    "figure5": "disruption",
-    "figure6": "disruption",
-    "figure8": "latency",
-    "frontier": "grid",
-}
-FIGURE_TABLES = {"ablations": ("ablation_stages", "ablation_criteria", "ablation_hierarchy")}
 OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # besides tables, figures and groups of them
 
 Job = tuple[str, ...]  # the files that one job writes
@@ -33,37 +26,18 @@ def table_inputs(plan: Plan, table: str) -> list[str]:
 
 def figure_inputs(plan: Plan, figure: str) -> list[str]:
     """Return the result files that a figure reads."""
-    if figure in FIGURE_TABLES:
-        return [plan.paths.table(table)[0] for table in figure_tables(plan, figure)]
-    return [file for model, benchmark in experiments(plan, figure) for file in results(plan, figure, model, benchmark)]
+    return figure_named(figure).inputs(plan)
 
 
 def figure_tables(plan: Plan, figure: str) -> list[str]:
     """Return the tables that a figure is drawn from."""
-    return [table for table in FIGURE_TABLES[figure] if table in plan.tables()]
-
-
-def experiments(plan: Plan, figure: str) -> list[tuple[str, str]]:
-    """Return the (model, benchmark) pairs that a figure shows an experiment on."""
-    if figure not in FIGURE_PARTS:
-        return []
-    benchmarks = plan.known(getattr(plan.config, FIGURE_PARTS[figure]).benchmarks)
-    return [(model, benchmark) for model in plan.config.models for benchmark in benchmarks]
-
-
-def results(plan: Plan, figure: str, model: str, benchmark: str) -> list[str]:
-    """Return the files that a figure reads of the experiment on one model and benchmark."""
-    part, paths = FIGURE_PARTS[figure], plan.paths
-    if part == "saliency":
-        return [paths.saliency(model, benchmark)]
-    if part == "disruption":
-        return [paths.disruption(model, benchmark, layers) for layers in plan.layer_blocks(model)]
-    return [paths.latency(model, benchmark) if part == "latency" else paths.grid(model, benchmark)]
+    files = {plan.paths.table(table)[0]: table for table in plan.tables()}
+    return [files[file] for file in figure_inputs(plan, figure) if file in files]
 
 
 def figures(plan: Plan) -> list[str]:
     """Return the figures that have something to show under this config."""
-    return [name for name in FIGURES if figure_inputs(plan, name) or name == "figure7"]  # figure7 needs no results
+    return [name for name, figure in known_figures().items() if figure.inputs(plan) or not figure.needs_results]
 
 
 # ---- the jobs behind each
@@ -96,13 +70,22 @@ def table_jobs(plan: Plan, table: str) -> list[Job]:
 
 def figure_jobs(plan: Plan, figure: str) -> list[Job]:
     """Return the jobs behind a figure, itself included."""
-    tables = figure_tables(plan, figure) if figure in FIGURE_TABLES else []
+    tables = figure_tables(plan, figure)
     listed = [job for table in tables for job in table_jobs(plan, table)]
-    for model, benchmark in experiments(plan, figure):
-        listed += source_jobs(plan, model, benchmark)
-        listed += [(plan.paths.grid(model, benchmark, "predictions.jsonl"),)] if figure == "frontier" else []
-        listed += [(file,) for file in results(plan, figure, model, benchmark)]
+    for file in figure_inputs(plan, figure):
+        if Path(file).parent != Path(plan.out, "tables"):
+            listed += result_jobs(plan, file)
     return [*listed, (plan.paths.figure_data(figure),), tuple(plan.paths.figure(figure))]
+
+
+def result_jobs(plan: Plan, file: str) -> list[Job]:
+    """Return the jobs behind one result that a figure reads, told by its place."""
+    step, model, place, *rest = Path(file).relative_to(plan.out).parts
+    if step == "evaluation":
+        return evaluation_jobs(plan, (model, place, rest[0]))
+    benchmark = plan.example_of(place) if step == "flops" else Path(place).stem
+    answers = [(plan.paths.grid(model, benchmark, "predictions.jsonl"),)] if step == "grid" else []
+    return [*source_jobs(plan, model, benchmark), *answers, (file,)]
 
 
 def source_jobs(plan: Plan, model: str, benchmark: str) -> list[Job]:

@@ -1,0 +1,234 @@
+"""Panels drawn by matplotlib: SVG, PDF and PNG, from equal numbers equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from cycler import cycler
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from himap.figures._base import Style
+from himap.figures._labels import COLORS, LAYER, look
+from himap.figures._panels import Curves, Dot, Dots, Key, Panel, Scatter, groups, legend, spans
+from himap.files import replacing
+
+ROW = 0.34  # inches for a row of a dot chart
+AROUND = 0.75  # inches for a dot chart's title and axis
+LETTERS = 15  # of a title in an inch
+BLACK, GRAY = "#1c2024", "#868e96"
+HALO = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+
+
+def draw(panels: Sequence[Panel], style: Mapping[str, Any], path: str) -> None:
+    """Draw panels in a style of the config and write them as `path` with the endings svg, pdf and png."""
+    look_of_all = Style(**style)
+    with styled(look_of_all):
+        save(drawing(panels, look_of_all), path, look_of_all)
+
+
+@contextmanager
+def styled(style: Style) -> Iterator[None]:
+    """Yield with seaborn's look, as matplotlib carries it, for the figures drawn inside."""
+    sheets = [f"seaborn-v0_8-{style.style}"]
+    settings: dict[str, Any] = {
+        "svg.hashsalt": "himap",
+        "text.parse_math": False,  # a $ in a title of the config is a $
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 3.5,
+        "figure.dpi": style.dpi,
+    }
+    if style.palette == "report":
+        settings["axes.prop_cycle"] = cycler(color=[color for color, _ in COLORS])
+    else:
+        sheets.append(f"seaborn-v0_8-{style.palette}")
+    with plt.style.context([*sheets, settings]):
+        yield
+
+
+def save(figure: Figure, path: str, style: Style) -> None:
+    """Write SVG, PDF and PNG, each atomically and without a date."""
+    if style.note:
+        figure.suptitle(style.note, fontsize=9, fontweight="bold", color="#8a3200")
+    for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        with replacing(Path(f"{path}.{ending}")) as temporary:
+            figure.savefig(temporary, format=ending, dpi=style.dpi, metadata=metadata)
+    plt.close(figure)
+
+
+# ---- the whole drawing
+
+
+def drawing(panels: Sequence[Panel], style: Style) -> Figure:
+    """Return the figure: groups below each other, each with its heading, and one legend for all."""
+    if not panels:
+        return empty(style)
+    below = groups(panels)
+    columns = max(min(style.columns, len(members)) for members in below.values())
+    heights = [
+        [max(height_of(panel, style) for panel in row) for row in rows(members, columns)] for members in below.values()
+    ]
+    keys = legend(panels)
+    total = sum(map(sum, heights)) + 0.25 * len(below) + 0.2 * ceil(len(keys) / 3)
+    figure = plt.figure(figsize=(style.width, total), layout="constrained")
+    parts = figure.subfigures(len(below), 1, squeeze=False, height_ratios=[sum(group) for group in heights])
+    for part, heading, members, ratios in zip(parts[:, 0], below, below.values(), heights, strict=True):
+        draw_group(part, heading, members, columns, ratios)
+    if keys:
+        figure.legend(
+            [handle(key) for key in keys],
+            [key.label for key in keys],
+            loc="outside lower center",
+            ncols=min(3, len(keys)),
+            frameon=False,
+        )
+    return figure
+
+
+def empty(style: Style) -> Figure:
+    """Return a drawing that says that there is nothing to show."""
+    figure = plt.figure(figsize=(style.width, style.height))
+    figure.text(0.5, 0.5, "nothing to show: none of the numbers is defined", ha="center", color=GRAY)
+    return figure
+
+
+def rows(members: Sequence[Panel], columns: int) -> list[Sequence[Panel]]:
+    """Return panels cut into rows."""
+    return [members[start : start + columns] for start in range(0, len(members), columns)]
+
+
+def height_of(panel: Panel, style: Style) -> float:
+    """Return the inches that a panel needs."""
+    return AROUND + ROW * len(panel.dots) if isinstance(panel, Dots) else style.height
+
+
+def draw_group(part: SubFigure, heading: str, members: Sequence[Panel], columns: int, ratios: Sequence[float]) -> None:
+    """Draw the panels below one heading."""
+    if heading:
+        part.suptitle(heading, fontsize=9, fontweight="bold", x=0.01, ha="left")
+    axes = part.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios)
+    letters = int(LETTERS * (part.figure.get_figwidth() / columns - 0.4))
+    for number, ax in enumerate(axes.flat):
+        if number < len(members):
+            draw_panel(ax, members[number], letters)
+        else:
+            ax.set_axis_off()
+
+
+def draw_panel(ax: Axes, panel: Panel, letters: int) -> None:
+    """Draw one panel; its title has so many letters in a line."""
+    across, up = spans(panel)
+    ax.set(title=fill(panel.title, max(10, letters)), xlabel=panel.x_label, ylabel=panel.y_label)
+    ax.set_xlim(*widened(across) if isinstance(panel, Curves) else across)
+    ax.set_ylim(*up)
+    for line in panel.lines:
+        across_panel = ax.axvline if isinstance(panel, Dots) else ax.axhline
+        across_panel(
+            line.at, color=BLACK if line.label else GRAY, linewidth=0.9, linestyle=":" if line.label else "-", zorder=1
+        )
+    if isinstance(panel, Curves):
+        draw_curves(ax, panel)
+    elif isinstance(panel, Dots):
+        draw_dots(ax, panel)
+    elif isinstance(panel, Scatter):
+        draw_scatter(ax, panel)
+
+
+def widened(span: tuple[float, float]) -> tuple[float, float]:
+    """Return a range with room for markers on its edges."""
+    air = 0.02 * (span[1] - span[0]) or 0.5
+    return span[0] - air, span[1] + air
+
+
+# ---- the three kinds of panels
+
+
+def draw_curves(ax: Axes, panel: Curves) -> None:
+    """Draw curves; those of the paper come first and so lie behind."""
+    if panel.x_label == LAYER:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for curve in panel.curves:
+        xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]
+        style = line_style("paper" if curve.paper else "steps" if curve.step else "curve", curve.look)
+        ax.plot(xs, ys, drawstyle="steps-mid" if curve.step else "default", clip_on=False, **style)
+
+
+def draw_dots(ax: Axes, panel: Dots) -> None:
+    """Draw a row per dot from above to below, its label above it, as on the page."""
+    ax.set_yticks([])
+    ax.grid(True, axis="x")
+    for number, dot in enumerate(panel.dots):
+        draw_dot(ax, dot, y=len(panel.dots) - number - 0.65)
+
+
+def draw_dot(ax: Axes, dot: Dot, y: float) -> None:
+    """Draw one row."""
+    color = f"C{dot.look}"
+    left: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+    ax.annotate(dot.label, (0.01, y), (0, 5), va="bottom", fontsize=7, zorder=6, bbox=HALO, **left)
+    if dot.low is not None and dot.high is not None:
+        ax.plot([dot.low, dot.high], [y, y], color=color, linewidth=1.2, zorder=3)
+    if dot.ideal is not None:
+        ax.plot([dot.ideal], [y], "|", color=BLACK, markersize=11, markeredgewidth=1.4, zorder=4)
+    ax.plot([dot.value], [y], "o", color=color, markersize=5, zorder=5)
+    if dot.paper is not None:
+        ax.plot([dot.paper], [y], "D", markersize=5, markerfacecolor="white", markeredgecolor=BLACK, zorder=6)
+
+
+def draw_scatter(ax: Axes, panel: Scatter) -> None:
+    """Draw points; the best ones are larger and joined by steps."""
+    best = sorted((point for point in panel.points if point.best), key=lambda point: point.x)
+    rest = [point for point in panel.points if not point.best]
+    ax.plot([p.x for p in best], [p.y for p in best], drawstyle="steps-post", color="C1", linewidth=1, zorder=2)
+    ax.plot([p.x for p in rest], [p.y for p in rest], "o", color="C0", markersize=4, alpha=0.7, zorder=3)
+    ax.plot([p.x for p in best], [p.y for p in best], "o", color="C1", markersize=5, zorder=4)
+    middle = sum(ax.get_xlim()) / 2
+    for point in panel.points:
+        side, place = ("left", (4, 3)) if point.x < middle else ("right", (-4, 3))
+        ax.annotate(point.label, (point.x, point.y), place, textcoords="offset points", ha=side, fontsize=7)
+
+
+# ---- looks
+
+
+def line_style(kind: str, number: int) -> dict[str, Any]:
+    """Return how a curve is drawn, in its panel and in the legend."""
+    dashes = look(number).dashes
+    style: dict[str, Any] = {"color": f"C{number}", "linestyle": (0, dashes) if dashes else "-"}
+    if kind == "paper":
+        return style | {"linewidth": 0.8}
+    return style if kind == "steps" else style | {"marker": look(number).marker}
+
+
+def handle(key: Key) -> Artist:
+    """Return the legend's picture of an entry."""
+    if key.kind in ("curve", "steps", "paper"):
+        return Line2D([], [], **line_style(key.kind, key.look))
+    styles: dict[str, dict[str, Any]] = {
+        "line": {"color": BLACK, "linestyle": ":", "linewidth": 0.9},
+        "dot": {"color": "C0", "marker": "o", "markersize": 5, "linewidth": 1.2},
+        "ideal": {"color": BLACK, "marker": "|", "markersize": 9, "markeredgewidth": 1.4, "linestyle": ""},
+        "diamond": {"marker": "D", "markerfacecolor": "white", "markeredgecolor": BLACK, "markersize": 5, "linestyle": ""},
+        "point": {"color": "C0", "marker": "o", "markersize": 4, "alpha": 0.7, "linestyle": ""},
+        "stairs": {"color": "C1", "marker": "o", "markersize": 5, "linewidth": 1},
+    }  # fmt: skip
+    return Line2D([], [], **styles[key.kind])
