@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from himap.files import write_text
-from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.pruning.stage import Schedule
+from himap.workflow.jobs.model_script import model_arguments, open_model, parse_schedules, question, read_settings
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
+
+if TYPE_CHECKING:
+    from himap.experiments.answers import Question
+    from himap.models.model import Model
 
 SETTINGS = {"measured": 4}
 
@@ -20,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", required=True, metavar="JSON", help="resolved methods by name")
     arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
-    methods = parse_json("methods", arguments.methods)
+    schedules = parse_schedules(arguments.methods)
 
     with sole_writer(arguments.out):
         import pandas as pd
@@ -29,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        found = {name: costs(model, questions, method) for name, method in methods.items()}
-        full = costs(model, questions, {"stages": [], "image_grid": None})
+        by_method = {name: costs(model, questions, schedule) for name, schedule in schedules.items()}
+        full = costs(model, questions, Schedule())
         rows = [
             {
                 "method": name,
@@ -40,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "image_tokens": cost["image_tokens"],
                 "text_tokens": cost["text_tokens"],
             }
-            for name, cost in found.items()
+            for name, cost in by_method.items()
             for convention, value in cost.items()
             if convention not in ("image_tokens", "text_tokens")
         ]
@@ -48,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
 
 
-def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[str, float]:
-    """Mean cost over the questions under every convention, and the mean numbers of tokens."""
+def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> dict[str, float]:
+    """Return the mean cost over the questions under every convention, and the mean numbers of tokens."""
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
@@ -57,17 +62,17 @@ def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[
     from himap.experiments.answers import encode
     from himap.experiments.counted_flops import prefill_flops
 
-    prompts = [encode(model, [question], method.get("image_grid")) for question in questions]
+    prompts = [encode(model, [question], schedule.image_grid) for question in questions]
     image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
     text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
     cost = {
         convention: fmean(
-            flops(model.dims, method["stages"], convention, n_image=i, n_text=t)
+            flops(model.dims, schedule.stages, convention, n_image=i, n_text=t)
             for i, t in zip(image, text, strict=True)
         )
         for convention in CONVENTIONS
     }
-    cost["measured"] = fmean(prefill_flops(model, prompt, method["stages"]) for prompt in prompts)
+    cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts)
     return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from himap.files import write_jsonl
+from himap.pruning.stage import Schedule
 from himap.workflow.jobs.journal import Journal
 from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
 from himap.workflow.jobs.progress import progress
@@ -23,13 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=1, help="into how many parts they are cut")
     arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
-    method = {
-        "name": "unnamed",
-        "rerank": False,
-        "image_grid": None,
-        "stages": [],
-        **parse_json("method", arguments.method),
-    }
+    schedule = Schedule.from_json(parse_json("method", arguments.method))
     if not 0 <= arguments.shard < arguments.shards:
         raise ValueError(
             f"--shard: {arguments.shard} is no part of {arguments.shards}; allowed: 0 to {arguments.shards - 1}"
@@ -39,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.pruning.criteria import get as criterion_named
 
     benchmark = get(arguments.benchmark)
-    criteria = {criterion_named(stage.get("criterion")).score.__module__ for stage in method["stages"]}
+    criteria = {criterion_named(stage.criterion).score.__module__ for stage in schedule.stages}
     code = ("evaluate_method.py", f"himap.benchmarks.{arguments.benchmark}", *sorted(criteria))
     with sole_writer(arguments.out):
         journal = Journal(arguments.out, job_key(arguments, *code))
@@ -48,14 +43,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             missing = [sample for sample in samples if sample.sample_id not in journal.done]
             if missing or not provenance_file(arguments.out).is_file():
                 model = open_model(arguments, settings)
-                write_provenance(arguments.out, model, arguments, {**settings, "method": method})
-                _answer(model, benchmark, missing, method, settings, journal)
+                write_provenance(arguments.out, model, arguments, {**settings, "method": schedule.to_json()})
+                _answer(model, benchmark, missing, schedule, settings, journal)
             write_jsonl(arguments.out, [journal.done[sample.sample_id] for sample in samples])
         finally:
             journal.close()
 
 
-def _answer(model, benchmark, samples, method, settings, journal) -> None:  # type: ignore[no-untyped-def]
+def _answer(model, benchmark, samples, schedule, settings, journal) -> None:  # type: ignore[no-untyped-def]
     """Answer what is missing and keep each answer at once."""
     from himap.experiments.answers import answer_all
 
@@ -64,13 +59,13 @@ def _answer(model, benchmark, samples, method, settings, journal) -> None:  # ty
     rows = answer_all(
         model,
         (question(sample, benchmark, model.family, protocol) for sample in samples),
-        method,
+        schedule,
         max_new_tokens=limit,
         min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
         batch_size=settings["batch_size"],
         seed=settings["seed"],
     )
-    for row in progress(rows, len(samples), f"{model.name} {benchmark.name} {method['name']}"):
+    for row in progress(rows, len(samples), f"{model.name} {benchmark.name} {schedule.name}"):
         journal.add(row)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from himap.models.loading import load
 
 __all__ = ["generate", "load"]
-_HOMES = {"load": "himap.models", "generate": "himap.inference"}
+_HOMES = {"load": "himap.models.loading", "generate": "himap.inference"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import flops, image_tokens_per_layer
 from himap.project import ROOT
 from himap.pruning.resolve import two_stages
+from himap.pruning.stage import Schedule
 from himap.workflow.plan.plan import Plan
 
 # Peak dense rate in bfloat16 (float16 on V100) and memory bandwidth, by the makers' data sheets.
@@ -120,11 +121,11 @@ class Estimator:
         else:
             stage.seconds += seconds
 
-    def prefill(self, model: str, kind: str, method: dict[str, Any] | None = None) -> float:
+    def prefill(self, model: str, kind: str, schedule: Schedule | None = None) -> float:
         """Seconds of a prefill, vision tower included, under a resolved method or of the model as it is."""
-        method = method or {"stages": [], "image_grid": None}
-        tokens = prod(method["image_grid"]) if method["image_grid"] else None
-        operations = flops(self.plan.dims(model), method["stages"], "prompt", n_image=tokens, n_text=TEXT_TOKENS[kind])
+        schedule = schedule or Schedule()
+        tokens = prod(schedule.image_grid) if schedule.image_grid else None
+        operations = flops(self.plan.dims(model), schedule.stages, "prompt", n_image=tokens, n_text=TEXT_TOKENS[kind])
         if model in self.speeds:
             return operations / self.speeds[model].rate
         return (operations + VISION) / self.rate
@@ -196,7 +197,7 @@ class Estimator:
             kind, shards = self.plan.kind(benchmark), self.plan.benchmark(benchmark).shards
             resolved = self.plan.method(model, benchmark, method)
             one = self.prefill(model, kind, resolved)
-            one *= 1 + (NEW_TOKENS[kind] if resolved["rerank"] else 0)
+            one *= 1 + (NEW_TOKENS[kind] if resolved.rerank else 0)
             one += self.decoding(model, NEW_TOKENS[kind])
             stage.rules += Counter(evaluate_method=shards, merge_predictions=1)
             self.spend(stage, model, self.samples(benchmark) * one + shards * self.loading(model))
@@ -271,7 +272,7 @@ class Estimator:
         for model in self.plan.config.models:
             dims = self.plan.dims(model)
             for benchmark in self.plan.known(part.benchmarks):
-                pairs = [deep for _, deep in two_stages(part.model_dump())]
+                pairs = [deep for _, deep in two_stages(part.k1, part.r1, part.k2, part.r2)]
                 full = sum(image_tokens_per_layer(dims, [], dims.tokens_per_image))
                 above = sum((dims.layers - k2) * r2 * dims.tokens_per_image for k2, r2 in pairs) / full
                 one = self.prefill(model, "qa") * (1 + above + 0.2 * len(part.k1) * len(part.r1))
@@ -330,7 +331,6 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
 
     logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    vanilla: dict[str, Any] = {"stages": []}
     load(folder)  # jobs are forked from a process that has imported the libraries
     begin = time.process_time()  # other users' load does not count
     model = load(folder)
@@ -344,7 +344,7 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
     seconds = {}
     for tokens in (1, 1, 9):  # the first round warms up
         begin = time.process_time()
-        answers = answer_batch(model, asked, vanilla, max_new_tokens=tokens, min_new_tokens=tokens)
+        answers = answer_batch(model, asked, Schedule(), max_new_tokens=tokens, min_new_tokens=tokens)
         seconds[tokens] = time.process_time() - begin
     text = sum(row["prompt_tokens"] - row["image_tokens"] for row in answers) // len(answers)
     operations = flops(model.dims, [], "prompt", n_text=text) * len(answers)

@@ -18,6 +18,7 @@ from himap.paper.published import published
 from himap.project import ROOT
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.resolve import resolve
+from himap.pruning.stage import Schedule
 from himap.workflow.config.model_sizes import dims_of
 from himap.workflow.config.schema import FIGURES, Benchmark, Config, Model, Table
 from himap.workflow.plan.code_hash import code_version
@@ -42,7 +43,7 @@ class Plan:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.out = str(Path(config.output))  # as a script that is told a file's name spells it
-        self._resolved: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._resolved: dict[tuple[str, str, str], Schedule] = {}
         self._methods = {name: method.model_dump(exclude_none=True) for name, method in config.methods.items()}
 
     # ---- models and benchmarks
@@ -97,7 +98,7 @@ class Plan:
 
     # ---- methods
 
-    def method(self, model: str, benchmark: str, method: str) -> dict[str, Any]:
+    def method(self, model: str, benchmark: str, method: str) -> Schedule:
         """A method resolved for a model and the benchmark's kind of task."""
         key = (model, self.kind(benchmark), method)
         if key not in self._resolved:
@@ -108,13 +109,13 @@ class Plan:
         """How tables call a method."""
         return self.config.methods[method].title or method
 
-    def draws(self, method: dict[str, Any]) -> bool:
+    def draws(self, schedule: Schedule) -> bool:
         """Whether a resolved method uses the seed."""
-        return any(stage["criterion"] == "random" for stage in method["stages"])
+        return any(stage.criterion == "random" for stage in schedule.stages)
 
     def method_json(self, model: str, benchmark: str, method: str) -> str:
         """A resolved method, as a script is told it."""
-        return as_json(self.method(model, benchmark, method))
+        return as_json(self.method(model, benchmark, method).to_json())
 
     # ---- slices of the settings, and arguments that say the same to a script
 
@@ -301,11 +302,11 @@ class Plan:
         """All methods whose FLOPs some table or figure needs for a kind of task, resolved."""
         benchmark = self.example_of(kind)
         names = sorted({method for _, task, method in self.evaluations(model) if self.kind(task) == kind})
-        return as_json({name: self.method(model, benchmark, name) for name in names})
+        return as_json({name: self.method(model, benchmark, name).to_json() for name in names})
 
     def timed_methods(self, model: str, benchmark: str) -> str:
         """The methods that are timed against each other, resolved."""
-        return as_json({name: self.method(model, benchmark, name) for name in self.config.latency.methods})
+        return as_json({name: self.method(model, benchmark, name).to_json() for name in self.config.latency.methods})
 
     def judge_settings(self) -> str:
         """Return what decides a result: the judging model, the runs, the unreadable share; never the key or the address."""
@@ -603,7 +604,8 @@ class Plan:
                     "image_tokens": self.dims(name).tokens_per_image,
                     "stages": {
                         kind: {
-                            method: self.method(name, task, method)["stages"] for method in self.config.latency.methods
+                            method: [stage.to_json() for stage in self.method(name, task, method).stages]
+                            for method in self.config.latency.methods
                         }
                         for kind, task in example.items()
                     },
@@ -624,8 +626,8 @@ class Plan:
 
     def evaluation_code(self, model: str, benchmark: str, method: str) -> str:
         """Version of the code that one evaluation runs."""
-        resolved = self.method(model, benchmark, method)
-        criteria = {criterion_named(stage["criterion"]).score.__module__ for stage in resolved["stages"]}
+        stages = self.method(model, benchmark, method).stages
+        criteria = {criterion_named(stage.criterion).score.__module__ for stage in stages}
         return self.model_code("evaluate_method.py", model, benchmark, *sorted(criteria))
 
     def model_code(self, script: str, model: str, benchmark: str, *others: str) -> str:
