@@ -34,6 +34,7 @@ from himap.evaluation import Question, answer_all
 from himap.mini import benchmarks as world
 from himap.models.vipllava import matches
 from himap.plan import Plan
+from himap.pruning.stage import Schedule, Stage
 
 import download_benchmark
 
@@ -62,7 +63,7 @@ def named(name):
     return plan.method("mini", "mine", name)
 
 def scored(by):
-    return {"stages": [{"layer": 3, "keep": 0.25, "criterion": by}], "image_grid": None, "rerank": False}
+    return Schedule((Stage(3, 0.25, by),))
 
 said["score"] = score(text(named("vanilla")))
 said["template method"] = [len(kept) for kept in himap.generate(model, folder / "picture.png", "What is it?", method="three_steps").kept]

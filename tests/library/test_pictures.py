@@ -19,7 +19,7 @@ def test_load_ask_look(model, tmp_path):
     image = tmp_path / "picture.png"
     checkpoint.picture(3).save(image)
     answer = himap.generate(model, image, "What is this?", method="himap", max_new_tokens=4)
-    assert [stage["layer"] for stage in answer.stages] == [2, 5]  # the checkpoint's own schedules.json
+    assert [stage.layer for stage in answer.stages] == [2, 5]  # the checkpoint's own schedules.json
     assert [len(kept) for kept in answer.kept] == [8, 4]
     assert set(answer.kept[1]) < set(answer.kept[0])
     assert str(answer) == answer.text
@@ -75,12 +75,12 @@ def test_a_schedule_of_ones_own_is_a_list_of_stages_or_a_definition(model):
         for method in (stages, {"stages": stages}, {"stages": {"qa": stages}}, {"name": "mine", "stages": stages})
     ]
     for answer in answers:
-        assert answer.stages == stages
+        assert [stage.to_json() for stage in answer.stages] == stages
         assert [len(kept) for kept in answer.kept] == [8, 3]
     resolved = himap.generate(
         model, checkpoint.picture(3), "What?", method={"like": "himap", "only": [0]}, max_new_tokens=1
     )
-    assert [stage["layer"] for stage in resolved.stages] == [2]
+    assert [stage.layer for stage in resolved.stages] == [2]
     for wrong, message in (
         ([{"layer": 1, "keep": 2.0, "criterion": "random"}], r"stages\[0\].keep: 2.0 is outside"),
         ({"stage": stages}, "unknown key in method '\\(own\\)' 'stage'"),

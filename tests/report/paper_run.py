@@ -16,6 +16,7 @@ from himap.costs import formulas
 from himap.files import write_json, write_parquet, write_text
 from himap.metrics.statistics import interval
 from himap.paper.published import table_value
+from himap.pruning.stage import Schedule
 from himap.tables.forms import as_csv
 from himap.tables.records import records
 from himap.workflow.config.load import load
@@ -103,9 +104,10 @@ def write_scores(plan: Plan, model: str, task: str, method: str, himap_wins: boo
 def write_costs(plan: Plan, model: str, kind: str) -> None:
     """Costs by formula."""
     dims, rows = plan.dims(model), []
-    for name, method in json.loads(plan.costed_methods(model, kind)).items():
+    for name, resolved in json.loads(plan.costed_methods(model, kind)).items():
+        stages = Schedule.from_json(resolved).stages
         for convention in formulas.CONVENTIONS:
-            value = formulas.flops(dims, method["stages"], convention, n_text=54)
+            value = formulas.flops(dims, stages, convention, n_text=54)
             full = formulas.flops(dims, [], convention, n_text=54)
             rows.append({"method": name, "convention": convention, "flops": value, "ratio": value / full})
     write_text(f"{plan.out}/flops/{model}/{kind}.csv", pd.DataFrame(rows).to_csv(index=False))
