@@ -76,7 +76,7 @@ def test_what_is_written_is_what_the_library_says(world):
         torch.testing.assert_close(logits[one["name"]], done.first_logits[0], rtol=1e-4, atol=1e-5)
         assert logits[one["name"]].dtype == torch.float32
         assert written[one["name"]]["generated"] == done.ids[0]
-        assert written[one["name"]]["kept"] == [pruning.kept[stage["layer"]][0] for stage in stages]
+        assert written[one["name"]]["kept"] == [pruning.kept[stage.layer][0] for stage in stages]
     assert "saliency" not in written["vanilla"]
     found = saliency(model, rows, 9)
     for layer, row in enumerate(written["salient"]["saliency"]):
