@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from himap.pruning.stage import read_stages
 from himap.tables import builtin
 from himap.workflow.config import documentation as generated
 from himap.workflow.config import schema as config_module
@@ -189,6 +190,16 @@ def test_a_mistake_is_said_once_and_not_of_every_method_that_follows_from_it(raw
     assert [line.split(":")[0] for line in problems(raw)] == ["methods.himap"]
     raw["methods"]["himap"]["stages"][1]["keep"] = 1.5
     assert [line.split(":")[0] for line in problems(raw)] == ["methods.himap.stages[1].keep"]
+
+
+@pytest.mark.parametrize("wrong", [{"layer": 30}, {"layer": 0}, {"criterion": "randm"}, {"keep": -0.5}, {"kep": 0.5}])
+def test_the_config_says_of_a_stage_what_the_library_says(raw: dict[str, Any], wrong: dict[str, Any]) -> None:
+    raw["methods"]["himap"]["stages"][0] |= wrong
+    with pytest.raises(ValueError) as caught:
+        read_stages(raw["methods"]["himap"]["stages"], layers=12)
+    key, message = str(caught.value).split(": ", 1)
+    lines = [line.replace("mini", "the model") for line in problems(raw) if line.startswith(f"methods.himap.{key}: ")]
+    assert [line.replace("-0.5: is", "-0.5 is") for line in lines] == [f"methods.himap.{key}: {message}"]
 
 
 def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:

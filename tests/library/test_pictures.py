@@ -7,6 +7,7 @@ import himap
 import numpy as np
 import pytest
 from himap.models.images import DIMMED, kept_mask, kept_picture, pad_to_square
+from himap.pruning.stage import Schedule, Stage
 from PIL import Image
 
 
@@ -77,6 +78,10 @@ def test_a_schedule_of_ones_own_is_a_list_of_stages_or_a_definition(model):
     for answer in answers:
         assert [stage.to_json() for stage in answer.stages] == stages
         assert [len(kept) for kept in answer.kept] == [8, 3]
+    schedule = Schedule(answers[0].stages)
+    for method in (schedule, schedule.to_json(), list(schedule.stages)):
+        again = himap.generate(model, checkpoint.picture(3), "What?", method=method, max_new_tokens=2)
+        assert (again.text, again.stages, again.kept) == (answers[0].text, answers[0].stages, answers[0].kept)
     resolved = himap.generate(
         model, checkpoint.picture(3), "What?", method={"like": "himap", "only": [0]}, max_new_tokens=1
     )
@@ -86,6 +91,7 @@ def test_a_schedule_of_ones_own_is_a_list_of_stages_or_a_definition(model):
         ({"stage": stages}, "unknown key in method '\\(own\\)' 'stage'"),
         ({}, "no form"),
         (7, "method: 7 is no method; give a name"),
+        (Schedule((Stage(50, 0.5, "random"),)), r"stages\[0\].layer: 50 is not below the last layer"),
     ):
         with pytest.raises(ValueError, match=message):
             himap.generate(model, checkpoint.picture(3), "What?", method=wrong)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from himap.decoder.cache import Cache
@@ -12,7 +14,7 @@ from himap.models.sizes import Dims
 from himap.pruning import criteria
 from himap.pruning.intervention import Pruning
 from himap.pruning.resolve import load_all, resolve
-from himap.pruning.stage import Stage, read_stages
+from himap.pruning.stage import Schedule, Stage, read_stages, stage_problems
 from tiny import SHAPES, STAGES, oracle, prompt, tiny_model
 
 CRITERIA = criteria.names()
@@ -283,6 +285,52 @@ def test_schedules_of_a_checkpoint_and_of_a_config_come_first():
     swapped = resolve("swapped", sizes, methods=extra, schedules=own).stages
     assert [stage.criterion for stage in swapped] == ["image_attention", "instruction_attention"]
     assert resolve("mine", sizes, methods=extra).stages == (stage(1, 9, "spatial_uniform"),)
+
+
+def test_a_schedule_reads_what_it_writes_and_writes_what_scripts_were_always_told():
+    sizes = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
+    for name in METHODS:
+        schedule = resolve(name, sizes)
+        assert Schedule.from_json(json.loads(json.dumps(schedule.to_json()))) == schedule
+    assert json.dumps(resolve("himap", sizes).to_json()) == (
+        '{"name": "himap", "stages": [{"layer": 2, "keep": 0.5, "criterion": "instruction_attention"}, '
+        '{"layer": 8, "keep": 0.125, "criterion": "image_attention"}], "rerank": false, "image_grid": null}'
+    )
+    assert json.dumps(resolve("downsample", sizes).to_json()["image_grid"]) == "[12, 12]"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"stagez": []}, ["key in a schedule", "stagez", "'stages'"]),
+        ({"rerank": "yes"}, ["rerank", "'yes'", "true"]),
+        ({"image_grid": [3]}, ["image_grid", "[3]", "[rows, columns]"]),
+        ({"image_grid": [3, 0]}, ["image_grid", "[3, 0]"]),
+        ({"stages": {"qa": []}}, ["stages", "no list"]),
+        ({"stages": [{"layer": 1, "keep": 0.5}]}, ["stages[0].criterion", "missing"]),
+        ({"name": 7}, ["name", "7"]),
+        ([], ["[] is no schedule"]),
+    ],
+)
+def test_a_bad_schedule_is_named(value, words):
+    with pytest.raises(ValueError) as caught:
+        Schedule.from_json(value)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_everything_wrong_with_a_list_of_stages_is_found_in_one_go():
+    stages = [
+        {"layer": 3, "keep": 0.5, "criterion": "randm", "shere": 1},
+        "himap",
+        {"layer": 3, "keep": 0.75},
+        {"layer": 4, "keep": True, "criterion": "random"},
+        {"layer": 31, "keep": 0.5, "criterion": "random"},
+    ]
+    problems = dict(stage_problems(stages, layers=32, model="llava"))
+    assert list(problems) == [
+        "[0].shere", "[0].criterion", "[1]", "[2].layer", "[2].keep", "[2].criterion", "[3].keep", "[4].layer",
+    ]  # fmt: skip
+    assert problems["[4].layer"] == "31 is not below the last layer of llava (allowed: 0 to 30)"
 
 
 GOOD = {"layer": 1, "keep": 0.5, "criterion": "random"}

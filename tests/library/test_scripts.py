@@ -260,6 +260,13 @@ def test_flops_rows(world, methods, tmp_path):
     assert found.loc[("downsample", "paper"), "image_tokens"] == 9
 
 
+def test_a_wrong_stage_of_one_of_several_methods_is_named_with_its_method(world, tmp_path):
+    methods = '{"vanilla": {"stages": []}, "mine": {"stages": [{"layer": 1, "keep": 1.5, "criterion": "random"}]}}'
+    for script in ("count_flops", "measure_latency"):
+        with pytest.raises(ValueError, match=r"--methods: mine: stages\[0\].keep: 1.5 is outside \(0, 1\]"):
+            call(script, *asking(world, tmp_path / "out.csv", methods=methods))
+
+
 def test_latency_rows(world, methods, tmp_path):
     settings = {"examples": 2, "rounds": 2, "max_new_tokens": 2}
     call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=as_json(methods)))
