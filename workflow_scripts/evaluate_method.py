@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from himap.files import write_jsonl
 from himap.pruning.stage import Schedule
@@ -13,6 +14,10 @@ from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import job_key, provenance_file, write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
+
+if TYPE_CHECKING:
+    from himap.benchmarks._base import Benchmark, Sample
+    from himap.models.model import Model
 
 SETTINGS = {"batch_size": "auto", "max_new_tokens": None}
 
@@ -50,8 +55,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             journal.close()
 
 
-def _answer(model, benchmark, samples, schedule, settings, journal) -> None:  # type: ignore[no-untyped-def]
-    """Answer what is missing and keep each answer at once."""
+def _answer(
+    model: Model,
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    schedule: Schedule,
+    settings: Mapping[str, Any],
+    journal: Journal,
+) -> None:
+    """Answer samples under a schedule; the journal keeps each answer at once, as a job may be killed at any time."""
     from himap.experiments.answers import answer_all
 
     protocol = settings["protocol"]

@@ -94,7 +94,7 @@ def stage_problems(
     image_tokens: int | None = None,
     model: str = "the model",
 ) -> Iterator[Problem]:
-    """Yield everything that is wrong with a list of stages; without `layers` and `image_tokens` what is wrong on any model."""
+    """Yield everything that is wrong with a list of stages on `model`, or on any model where no sizes are given."""
     below = -1  # the layer of the stage before
     kept: list[int | float] = []  # what earlier stages keep
     for index, value in enumerate(values):
@@ -119,7 +119,7 @@ def stage_problems(
 
 
 def keep_problem(keep: object) -> str | None:
-    """Return what is wrong with a stage's `keep` by itself, to be read after the value: neither a share nor a count."""
+    """Return why a stage's `keep` is neither a share nor a count, to be read after the value."""
     if isinstance(keep, bool) or not isinstance(keep, int | float):  # True is an int to Python
         return "is no number; give a share in (0, 1] or a count of image tokens"
     if isinstance(keep, float) and not 0 < keep <= 1:
@@ -134,7 +134,8 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 
 def _layer_problem(layer: object, below: int, layers: int | None, model: str) -> str | None:
-    """Return what is wrong with a stage's layer; the last layer is none to drop at, as nothing would run on what remains."""
+    """Return what is wrong with a stage's layer, if anything."""
+    # not the last layer: nothing would run on what remains
     allowed = "from 0 on" if layers is None else f"0 to {layers - 2}"
     if not _is_whole(layer) or layer < 0:
         return f"{layer!r} is no layer (allowed: {allowed})"
@@ -146,7 +147,7 @@ def _layer_problem(layer: object, below: int, layers: int | None, model: str) ->
 
 
 def _order_problem(keep: int | float, kept: Sequence[int | float], image_tokens: int | None) -> str | None:
-    """Return whether a stage would keep more than there is: shares and counts never grow from stage to stage."""
+    """Return what is wrong with a `keep` after those of earlier stages: it must not be more than what is left."""
     alike = [earlier for earlier in kept if isinstance(earlier, float) == isinstance(keep, float)]
     if isinstance(keep, float) and alike and keep > min(alike):
         return (
@@ -162,7 +163,7 @@ def _order_problem(keep: int | float, kept: Sequence[int | float], image_tokens:
 
 
 def _criterion_problem(criterion: object, layer: object) -> str | None:
-    """Return what is wrong with a stage's criterion: unknown, or blind at this layer."""
+    """Return what is wrong with a stage's criterion: unknown, or with no attention to look at."""
     known = criteria.names()
     if not isinstance(criterion, str) or criterion not in known:
         return f"unknown criterion {criterion!r}" + hint(criterion, known)
