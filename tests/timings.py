@@ -46,13 +46,13 @@ def answers() -> None:
     from himap import benchmarks as adapters
     from himap.experiments.answers import Question, answer_all
     from himap.mini import benchmarks
+    from himap.pruning.stage import Schedule
 
     model, benchmark = himap.load(str(MODEL)), adapters.get("scienceqa")
     held = [benchmark.sample(row, index) for index, row in enumerate(benchmarks.make("scienceqa", samples=200))]
     questions = [Question(one.sample_id, one.images, benchmark.prompt(one, "llava")) for one in held]
-    method = {"stages": [], "image_scale": 1.0, "rerank": False}
     longest = benchmark.max_new_tokens("llava")
-    found = list(answer_all(model, questions, method, max_new_tokens=longest, batch_size=32))
+    found = list(answer_all(model, questions, Schedule(), max_new_tokens=longest, batch_size=32))
     if len(found) != 200:
         raise SystemExit(f"{len(found)} of 200 questions were answered")
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from himap.files import write_text
+from himap.pruning.stage import Schedule
 from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
 
+if TYPE_CHECKING:
+    from himap.experiments.answers import Question
+    from himap.models.model import Model
+
 SETTINGS = {"measured": 4}
-UNPRUNED: dict[str, Any] = {"stages": [], "image_grid": None}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "image_grid"}')
     arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
-    method = {"name": "unnamed", "stages": [], "image_grid": None, **parse_json("method", arguments.method)}
+    schedule = Schedule.from_json(parse_json("method", arguments.method))
 
     with sole_writer(arguments.out):
         import pandas as pd
@@ -30,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        cost, full = (costs(model, questions, each) for each in (method, UNPRUNED))
+        cost, full = (costs(model, questions, each) for each in (schedule, Schedule()))
         rows = [
             {
-                "method": method["name"],
+                "method": schedule.name,
                 "convention": convention,
                 "flops": value,
                 "ratio": value / full[convention],
@@ -47,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
 
 
-def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[str, float]:
-    """Mean cost over the questions under every convention, and the mean numbers of tokens."""
+def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> dict[str, float]:
+    """Return the mean cost over the questions under every convention, and the mean numbers of tokens."""
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
@@ -56,17 +60,17 @@ def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[
     from himap.experiments.answers import encode
     from himap.experiments.counted_flops import prefill_flops
 
-    prompts = [encode(model, [question], method.get("image_grid")) for question in questions]
+    prompts = [encode(model, [question], schedule.image_grid) for question in questions]
     image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
     text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
     cost = {
         convention: fmean(
-            flops(model.dims, method["stages"], convention, n_image=i, n_text=t)
+            flops(model.dims, schedule.stages, convention, n_image=i, n_text=t)
             for i, t in zip(image, text, strict=True)
         )
         for convention in CONVENTIONS
     }
-    cost["measured"] = fmean(prefill_flops(model, prompt, method["stages"]) for prompt in prompts)
+    cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts)
     return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
 
 

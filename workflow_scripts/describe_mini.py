@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap import files
+from himap.pruning.stage import Schedule, Stage
 from himap.workflow.jobs import script
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ PARTS = ("test", "places", "schedules", "captions", "flow")
 CHOICES = ("scienceqa", "aokvqa")
 QUESTIONS = ("vqav2", "aokvqa", "scienceqa")
 PLACED = ("random", "instruction_attention", "image_attention", "last_token_attention")
-Stage = tuple[int, float, str]
 SHALLOW, DEEP, FASTV, RANDOM = "instruction_attention", "image_attention", "last_token_attention", "random"
 
 
@@ -29,10 +29,10 @@ def candidates() -> dict[str, list[Stage]]:
     found: dict[str, list[Stage]] = {"no pruning": []}
     for k1, k2 in ((2, 6), (3, 6), (3, 8), (4, 6), (4, 7), (4, 8), (5, 8), (6, 8), (6, 9)):
         for r1, r2 in ((0.5, 0.125), (0.25, 0.0625)):
-            found[f"himap {k1} {r1} {k2} {r2}"] = [(k1, r1, SHALLOW), (k2, r2, DEEP)]
+            found[f"himap {k1} {r1} {k2} {r2}"] = [Stage(k1, r1, SHALLOW), Stage(k2, r2, DEEP)]
     for first, second in ((DEEP, SHALLOW), (DEEP, DEEP), (SHALLOW, SHALLOW), (FASTV, FASTV), (RANDOM, RANDOM)):
-        found[f"himap 3 0.5 8 0.125 {first} {second}"] = [(3, 0.5, first), (8, 0.125, second)]
-    return found | {f"fastv {k} 0.5": [(k, 0.5, FASTV)] for k in (2, 3, 4, 5, 6, 7, 8, 9)}
+        found[f"himap 3 0.5 8 0.125 {first} {second}"] = [Stage(3, 0.5, first), Stage(8, 0.125, second)]
+    return found | {f"fastv {k} 0.5": [Stage(k, 0.5, FASTV)] for k in (2, 3, 4, 5, 6, 7, 8, 9)}
 
 
 def caption_candidates() -> dict[str, list[Stage]]:
@@ -40,8 +40,8 @@ def caption_candidates() -> dict[str, list[Stage]]:
     found: dict[str, list[Stage]] = {"no pruning": []}
     for k1, k2 in ((4, 8), (6, 8), (6, 9), (7, 9)):
         for r2 in (0.25, 0.125):
-            found[f"himap {k1} 0.5 {k2} {r2}"] = [(k1, 0.5, SHALLOW), (k2, r2, DEEP)]
-    return found | {f"fastv {k} 0.5": [(k, 0.5, FASTV)] for k in (2, 4, 6, 7, 8, 9)}
+            found[f"himap {k1} 0.5 {k2} {r2}"] = [Stage(k1, 0.5, SHALLOW), Stage(k2, r2, DEEP)]
+    return found | {f"fastv {k} 0.5": [Stage(k, 0.5, FASTV)] for k in (2, 4, 6, 7, 8, 9)}
 
 
 class Exam:
@@ -73,11 +73,9 @@ class Exam:
         one, samples = self.samples(name, split, number)
         family = self.model.family
         asked = [Question(s.sample_id, [grey()] if blind else s.images, one.prompt(s, family)) for s in samples]
-        method = {
-            "name": "exam",
-            "stages": [{"layer": layer, "keep": keep, "criterion": criterion} for layer, keep, criterion in stages],
-        }
-        rows = answer_all(self.model, asked, method, max_new_tokens=one.max_new_tokens(family), batch_size=32)
+        rows = answer_all(
+            self.model, asked, Schedule(tuple(stages)), max_new_tokens=one.max_new_tokens(family), batch_size=32
+        )
         return {row["sample_id"]: row["prediction"] for row in rows}
 
     def score(self, name: str, split: str, number: int | None, **run: Any) -> dict[str, Any]:
@@ -142,7 +140,7 @@ def places(exam: Exam) -> dict[str, Any]:
         cells = []
         for criterion in PLACED:
             both = [
-                exam.score(name, "validation", 120, stages=[(layer, 0.25, criterion)])["headline"]
+                exam.score(name, "validation", 120, stages=[Stage(layer, 0.25, criterion)])["headline"]
                 for name in ("vqav2", "aokvqa")
             ]
             found[f"{layer} {criterion}"] = both

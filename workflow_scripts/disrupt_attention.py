@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from himap.files import write_parquet
 from himap.workflow.jobs.model_script import model_arguments, open_model, question, read_settings
@@ -11,6 +11,10 @@ from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
+
+if TYPE_CHECKING:
+    from himap.benchmarks._base import Benchmark, Sample
+    from himap.models.model import Model
 
 SETTINGS: dict[str, Any] = {
     "flows": ["img2txt", "img2img", "random"],
@@ -41,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
         if layers[-1] >= len(model.layers):
             raise ValueError(f"--layers: {arguments.layers} goes beyond the model's last layer {len(model.layers) - 1}")
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         used = 0
         label = f"disruption {model.name} {benchmark.name} layers {arguments.layers}"
         for sample in progress(read_samples(arguments.samples), settings["limit"], label):
-            found = list(_of_sample(model, benchmark, sample, layers, settings))
-            used += bool(found)
-            rows += found
+            sample_rows = list(_of_sample(model, benchmark, sample, layers, settings))
+            used += bool(sample_rows)
+            rows += sample_rows
             if used == settings["limit"]:
                 break
         if not rows:
@@ -60,16 +64,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_layers(text: str) -> list[int]:
-    """A block of layers, written first-last or as a single number."""
+    """Read a block of layers, written first-last or as a single number."""
     first, _, last = text.partition("-")
     if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
         raise ValueError(f"--layers: {text!r} is no block of layers; write it as 0-3")
     return list(range(int(first), int(last or first) + 1))
 
 
-def _of_sample(model, benchmark, sample, layers: list[int], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
-    """All disturbed runs of one sample, further blocks on the first flow alone, unless the undisturbed model already gets it
-    wrong and only right ones count."""
+def _of_sample(
+    model: Model, benchmark: Benchmark, sample: Sample, layers: list[int], settings: Mapping[str, Any]
+) -> Iterator[dict[str, object]]:
+    """Yield the rows of one sample's disturbed runs, for further blocks on the first flow alone.
+
+    There are none where the undisturbed model is wrong and only samples that it answers right count.
+    """
     from himap.experiments.answers import encode, sample_seed
     from himap.experiments.disruption import run_undisturbed, sweep, top5_overlap
 

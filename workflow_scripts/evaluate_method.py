@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from himap.files import write_jsonl
+from himap.pruning.stage import Schedule
 from himap.workflow.jobs.journal import Journal
 from himap.workflow.jobs.model_script import (
     add_batch_size,
@@ -20,6 +22,10 @@ from himap.workflow.jobs.provenance import job_key, provenance_file, write_prove
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
 
+if TYPE_CHECKING:
+    from himap.benchmarks._base import Benchmark, Sample
+    from himap.models.model import Model
+
 SETTINGS = {"max_new_tokens": None}
 
 
@@ -31,13 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=1, help="into how many parts they are cut")
     arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
-    method = {
-        "name": "unnamed",
-        "rerank": False,
-        "image_grid": None,
-        "stages": [],
-        **parse_json("method", arguments.method),
-    }
+    schedule = Schedule.from_json(parse_json("method", arguments.method))
     if not 0 <= arguments.shard < arguments.shards:
         raise ValueError(
             f"--shard: {arguments.shard} is no part of {arguments.shards}; allowed: 0 to {arguments.shards - 1}"
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.pruning.criteria import get as criterion_named
 
     benchmark = get(arguments.benchmark)
-    criteria = {criterion_named(stage.get("criterion")).score.__module__ for stage in method["stages"]}
+    criteria = {criterion_named(stage.criterion).score.__module__ for stage in schedule.stages}
     code = ("evaluate_method.py", f"himap.benchmarks.{arguments.benchmark}", *sorted(criteria))
     with sole_writer(arguments.out):
         journal = Journal(arguments.out, job_key(arguments, *code, ignore=("device", "batch_size")))
@@ -56,17 +56,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             missing = [sample for sample in samples if sample.sample_id not in journal.done]
             if missing or not provenance_file(arguments.out).is_file():
                 model = open_model(arguments, settings)
-                write_provenance(
-                    arguments.out, model, arguments, {**settings, "batch_size": arguments.batch_size, "method": method}
-                )
-                _answer(model, benchmark, missing, method, settings, arguments.batch_size, journal)
+                told = {**settings, "batch_size": arguments.batch_size, "method": schedule.to_json()}
+                write_provenance(arguments.out, model, arguments, told)
+                _answer(model, benchmark, missing, schedule, settings, arguments.batch_size, journal)
             write_jsonl(arguments.out, [journal.done[sample.sample_id] for sample in samples])
         finally:
             journal.close()
 
 
-def _answer(model, benchmark, samples, method, settings, batch_size, journal) -> None:  # type: ignore[no-untyped-def]
-    """Answer what is missing and keep each answer at once."""
+def _answer(
+    model: Model,
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    schedule: Schedule,
+    settings: Mapping[str, Any],
+    batch_size: int | str,
+    journal: Journal,
+) -> None:
+    """Answer samples under a schedule; the journal keeps each answer at once, as a job may be killed at any time."""
     from himap.experiments.answers import answer_all
 
     protocol = settings["protocol"]
@@ -74,13 +81,13 @@ def _answer(model, benchmark, samples, method, settings, batch_size, journal) ->
     rows = answer_all(
         model,
         (question(sample, benchmark, model.family, protocol) for sample in samples),
-        method,
+        schedule,
         max_new_tokens=limit,
         min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
         batch_size=batch_size,
         seed=settings["seed"],
     )
-    for row in progress(rows, len(samples), f"{model.name} {benchmark.name} {method['name']}"):
+    for row in progress(rows, len(samples), f"{model.name} {benchmark.name} {schedule.name}"):
         journal.add(row)
 
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with sole_writer(arguments.out):
         from himap.benchmarks import get, read_samples
-        from himap.experiments.grid import answer_grid
+        from himap.experiments.grid import Grid, GridRow, answer_grid
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         protocol = settings["protocol"]
@@ -40,11 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         size = 8 if arguments.batch_size == "auto" else arguments.batch_size
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
         batches = [samples[begin : begin + size] for begin in range(0, len(samples), size)]
-        rows: list[dict[str, Any]] = []
+        grid = Grid(**{key: settings[key] for key in ("k1", "r1", "k2", "r2", "criteria")})
+        rows: list[GridRow] = []
         for batch in progress(batches, len(batches), f"grid {model.name} {benchmark.name}"):
             questions = [question(sample, benchmark, model.family, protocol) for sample in batch]
             limits = {"max_new_tokens": limit, "min_new_tokens": benchmark.min_new_tokens(model.family, **protocol)}
-            rows += answer_grid(model, questions, settings, seed=settings["seed"], **limits)
+            rows += answer_grid(model, questions, grid, seed=settings["seed"], **limits)
         write_provenance(arguments.out, model, arguments, settings)
         write_jsonl(arguments.out, rows)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from himap.files import write_parquet
 from himap.registry import unknown
@@ -13,6 +13,10 @@ from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
+
+if TYPE_CHECKING:
+    from himap.benchmarks._base import Benchmark, Sample
+    from himap.models.model import Model
 
 SETTINGS: dict[str, Any] = {
     "definitions": ["paper", "released"],
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
         model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         for weights in sorted(settings["weights"], key=["trained", "random"].index):
             if weights == "random":
                 redraw_weights(model, settings["seed"])
@@ -52,8 +56,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_parquet(arguments.out, pd.DataFrame(rows))
 
 
-def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
-    """One row per layer, definition and target (the control: the first target); the loss is that of the right answer's first token."""
+def _of_sample(
+    model: Model, benchmark: Benchmark, sample: Sample, weights: str, settings: Mapping[str, Any]
+) -> Iterator[dict[str, object]]:
+    """Yield a row per layer, definition and target; the loss is that of the right answer's first token.
+
+    The control, random weights, has the first target only.
+    """
     from himap.experiments.answers import encode
     from himap.experiments.saliency import saliency
 
@@ -63,8 +72,8 @@ def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any])
     for target in settings["targets"] if weights == "trained" else settings["targets"][:1]:
         answer = sample.references[0]
         token = model.answer_ids(answer)[0] if target == "emitted" else model.plain_id(answer)
-        found = saliency(model, prompt, token, tuple(settings["definitions"]))
-        for definition, blocks in found.blocks.items():
+        result = saliency(model, prompt, token, tuple(settings["definitions"]))
+        for definition, blocks in result.blocks.items():
             for layer, block in enumerate(blocks.tolist()):
                 yield {
                     "sample_id": sample.sample_id,
@@ -72,7 +81,7 @@ def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any])
                     "definition": definition,
                     "weights": weights,
                     "target": target,
-                    **{f"size_{name}": int(size) for name, size in zip(GROUPS, found.sizes.tolist(), strict=True)},
+                    **{f"size_{name}": int(size) for name, size in zip(GROUPS, result.sizes.tolist(), strict=True)},
                     **{
                         f"{query}_from_{key}": block[q][k]
                         for q, query in enumerate(GROUPS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from himap.files import write_text
-from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.workflow.jobs.model_script import model_arguments, open_model, parse_schedules, question, read_settings
 from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", required=True, metavar="JSON", help="resolved methods by name")
     arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
-    methods = parse_json("methods", arguments.methods)
+    schedules = parse_schedules(arguments.methods)
 
     with sole_writer(arguments.out):
         import pandas as pd
@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{arguments.samples}: no samples to time")
         limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
         rows = time_methods(
-            model, questions, methods, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"]
+            model, questions, schedules, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"]
         )
-        total = settings["rounds"] * len(questions) * len(methods)
+        total = settings["rounds"] * len(questions) * len(schedules)
         frame = pd.DataFrame(progress(rows, total, f"latency {model.name} {benchmark.name}"))
         frame["device"] = str(model.device)
         write_provenance(arguments.out, model, arguments, settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 from himap import benchmarks
 from himap.benchmarks import _base
-from himap.costs.formulas import flops, on_frontier, ratio
+from himap.costs.formulas import Drop, flops, on_frontier, ratio
 from himap.files import write_text
 from himap.models.sizes import Dims
 from himap.workflow.jobs.script import run
@@ -52,7 +52,7 @@ def scored(
 ) -> dict[str, Any]:
     """A schedule's score with its interval, and its cost in the paper's convention."""
     k1, r1, k2, r2 = schedule
-    stages = [{"layer": k1, "keep": float(r1)}, {"layer": k2, "keep": float(r2)}]
+    stages = [Drop(k1, float(r1)), Drop(k2, float(r2))]
     result = benchmarks.score(benchmark, samples, answers)
     if result.headline is None or result.interval is None:
         raise ValueError(f"{benchmark.name} is judged and cannot be searched over a grid; choose another benchmark")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from himap.pruning.stage import read_stages
 from himap.tables import builtin
 from himap.workflow.config import documentation as generated
 from himap.workflow.config import schema as config_module
@@ -74,10 +75,13 @@ WRONG: list[tuple[Edit, str]] = [
     (put("benchmarks/pope/source", "nowhere.parquet"), "benchmarks.pope.source: 'nowhere.parquet' is neither `hub` nor `mini` nor a file or folder that exists"),
     (put("methods/himap/stages/0/layr", 2), "methods.himap.stages[0].layr: unknown key (did you mean 'layer'?)"),
     (put("methods/himap/stages/0/layer", 11), "methods.himap.stages[0].layer: 11 is not below the last layer of mini (allowed: 0 to 10)"),
-    (put("methods/himap/stages/1/layer", 1), "methods.himap.stages[1].layer: 1 must be above the layer of the stage before (3)"),
-    (put("methods/himap/stages/1/keep", 0.75), "methods.himap.stages[1].keep: 0.75 must be below the 0.5 that the stage before keeps"),
-    (put("methods/himap/stages/0/keep", 1.5), "methods.himap.stages[0].keep: 1.5: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),
-    (put("methods/himap/stages/0/keep", True), "methods.himap.stages[0].keep: True: a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens"),
+    (put("methods/himap/stages/1/layer", 1), "methods.himap.stages[1].layer: 1 must be above the layer of the stage before (3); put stages in order of their layers"),
+    (put("methods/himap/stages/1/keep", 0.75), "methods.himap.stages[1].keep: 0.75 is more than the 0.5 that is left; shares are of the original image tokens and fall from stage to stage"),
+    (put("methods/himap/stages/0/keep", 1.5), "methods.himap.stages[0].keep: 1.5: is outside (0, 1]; give a share of the original image tokens, or a whole number as a count"),
+    (put("methods/himap/stages/0/keep", True), "methods.himap.stages[0].keep: True: is no number; give a share in (0, 1] or a count of image tokens"),
+    (put("methods/himap/stages/1/keep", 0.5), "methods.himap.stages[1].keep: 0.5 is what the stage before keeps, so nothing is dropped; shares are of the original image tokens"),
+    (put("methods/himap/stages/0/layer", 0), "methods.himap.stages[0].criterion: 'instruction_attention' looks at the layer below, and layer 0 has none; allowed there: embedding_norm, gradient, random, spatial_uniform"),
+    (put("methods/himap/stages", [{"layer": 3, "keep": 40, "criterion": "random"}, {"layer": 5, "keep": 41, "criterion": "random"}]), "methods.himap.stages[1].keep: 41 is more than the 40 that are left"),
     (put("methods/himap/stages/0/criterion", "imge_attention"), "methods.himap.stages[0].criterion: unknown criterion 'imge_attention' (did you mean 'image_attention'?)"),
     (put("methods/himap/stages/0/keep", 1), "methods.himap.stages[0].keep: 1: a count of one token, or all of them? write 1.0 for all; a tiny share keeps a single token"),
     (put("methods/himap/stages/0/keep", 500), "methods.himap: on mini (caption): stages[0].keep: 500 is 500 image tokens, but only 144 are left"),
@@ -186,6 +190,16 @@ def test_a_mistake_is_said_once_and_not_of_every_method_that_follows_from_it(raw
     assert [line.split(":")[0] for line in problems(raw)] == ["methods.himap"]
     raw["methods"]["himap"]["stages"][1]["keep"] = 1.5
     assert [line.split(":")[0] for line in problems(raw)] == ["methods.himap.stages[1].keep"]
+
+
+@pytest.mark.parametrize("wrong", [{"layer": 30}, {"layer": 0}, {"criterion": "randm"}, {"keep": -0.5}, {"kep": 0.5}])
+def test_the_config_says_of_a_stage_what_the_library_says(raw: dict[str, Any], wrong: dict[str, Any]) -> None:
+    raw["methods"]["himap"]["stages"][0] |= wrong
+    with pytest.raises(ValueError) as caught:
+        read_stages(raw["methods"]["himap"]["stages"], layers=12)
+    key, message = str(caught.value).split(": ", 1)
+    lines = [line.replace("mini", "the model") for line in problems(raw) if line.startswith(f"methods.himap.{key}: ")]
+    assert [line.replace("-0.5: is", "-0.5 is") for line in lines] == [f"methods.himap.{key}: {message}"]
 
 
 def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from himap.workflow.config.load import load
 from himap.experiments.answers import Question, answer_all
 from himap.mini import benchmarks as world
 from himap.models.families.vipllava import matches
+from himap.pruning.stage import Schedule, Stage
 from himap.workflow.plan.plan import Plan
 
 import download_benchmark
@@ -63,7 +64,7 @@ def named(name):
     return plan.method("mini", "mine", name)
 
 def scored(by):
-    return {"stages": [{"layer": 3, "keep": 0.25, "criterion": by}], "image_grid": None, "rerank": False}
+    return Schedule((Stage(3, 0.25, by),))
 
 said["score"] = score(text(named("vanilla")))
 said["template method"] = [len(kept) for kept in himap.generate(model, folder / "picture.png", "What is it?", method="three_steps").kept]

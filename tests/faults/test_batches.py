@@ -12,6 +12,7 @@ from himap.experiments import answers as evaluation
 from himap.experiments.answers import Question, answer_all
 from himap.models.loading import load
 from himap.models.prompts import Prompt
+from himap.pruning.stage import Schedule, read_stages
 from world import configuration
 
 COUNT = 19
@@ -37,13 +38,8 @@ def asked(questions: Path) -> list[Question]:
 
 def answers(model: Any, asked: list[Question], **options: Any) -> list[dict[str, Any]]:
     """What the model says under HiMAP's stages."""
-    method = {
-        "name": "himap",
-        "rerank": False,
-        "image_grid": None,
-        "stages": configuration()["methods"]["himap"]["stages"],
-    }
-    return list(answer_all(model, asked, method, max_new_tokens=3, **options))  # fmt: skip
+    schedule = Schedule(read_stages(configuration()["methods"]["himap"]["stages"]))
+    return list(answer_all(model, asked, schedule, max_new_tokens=3, **options))
 
 
 @pytest.fixture

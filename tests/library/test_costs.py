@@ -12,6 +12,7 @@ from himap.experiments.counted_flops import prefill_flops
 from himap.models.sizes import Dims
 from himap.paper.published import published
 from himap.pruning.criteria import names
+from himap.pruning.stage import Stage
 from tiny import STAGES, prompt, tiny_model
 
 SMALL = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
@@ -19,14 +20,11 @@ LARGE = Dims(40, 5120, 40, 40, 128, 13824, 32064, 576)
 
 
 def fastv(k):
-    return [{"layer": k, "keep": 0.5, "criterion": "last_token_attention"}]
+    return [Stage(k, 0.5, "last_token_attention")]
 
 
 def himap(k1, k2, last=0.125):
-    return [
-        {"layer": k1, "keep": 0.5, "criterion": "instruction_attention"},
-        {"layer": k2, "keep": last, "criterion": "image_attention"},
-    ]
+    return [Stage(k1, 0.5, "instruction_attention"), Stage(k2, last, "image_attention")]
 
 
 def printed(value):
@@ -191,7 +189,7 @@ def test_the_measured_count_is_the_formula_with_head_and_scoring(model, images, 
 
 def test_scoring_costs_what_it_looks_at(plain_model):
     rows = prompt(plain_model)
-    cost = {name: prefill_flops(plain_model, rows, [{"layer": 3, "keep": 0.5, "criterion": name}]) for name in names()}
+    cost = {name: prefill_flops(plain_model, rows, [Stage(3, 0.5, name)]) for name in names()}
     free = cost["random"]
     assert cost["spatial_uniform"] == cost["embedding_norm"] == free
     assert free < cost["last_token_attention"] < cost["instruction_attention"] < cost["image_attention"]

@@ -147,7 +147,7 @@ def test_number_formats_and_kernels(folder, dtype, attention):
     model = load(folder, dtype=dtype, attention=attention)
     assert str(model.dtype) == f"torch.{dtype}"
     answer = himap.generate(model, checkpoint.picture(1), "What?", method="vanilla", max_new_tokens=2)
-    assert answer.stages == []
+    assert answer.stages == ()
 
 
 @pytest.mark.parametrize(

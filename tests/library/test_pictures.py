@@ -7,6 +7,7 @@ import himap
 import numpy as np
 import pytest
 from himap.models.images import DIMMED, kept_mask, kept_picture, pad_to_square
+from himap.pruning.stage import Schedule, Stage
 from PIL import Image
 
 
@@ -19,7 +20,7 @@ def test_load_ask_look(model, tmp_path):
     image = tmp_path / "picture.png"
     checkpoint.picture(3).save(image)
     answer = himap.generate(model, image, "What is this?", method="himap", max_new_tokens=4)
-    assert [stage["layer"] for stage in answer.stages] == [2, 5]  # the checkpoint's own schedules.json
+    assert [stage.layer for stage in answer.stages] == [2, 5]  # the checkpoint's own schedules.json
     assert [len(kept) for kept in answer.kept] == [8, 4]
     assert set(answer.kept[1]) < set(answer.kept[0])
     assert str(answer) == answer.text
@@ -75,17 +76,22 @@ def test_a_schedule_of_ones_own_is_a_list_of_stages_or_a_definition(model):
         for method in (stages, {"stages": stages}, {"stages": {"qa": stages}}, {"name": "mine", "stages": stages})
     ]
     for answer in answers:
-        assert answer.stages == stages
+        assert [stage.to_json() for stage in answer.stages] == stages
         assert [len(kept) for kept in answer.kept] == [8, 3]
+    schedule = Schedule(answers[0].stages)
+    for method in (schedule, schedule.to_json(), list(schedule.stages)):
+        again = himap.generate(model, checkpoint.picture(3), "What?", method=method, max_new_tokens=2)
+        assert (again.text, again.stages, again.kept) == (answers[0].text, answers[0].stages, answers[0].kept)
     resolved = himap.generate(
         model, checkpoint.picture(3), "What?", method={"like": "himap", "only": [0]}, max_new_tokens=1
     )
-    assert [stage["layer"] for stage in resolved.stages] == [2]
+    assert [stage.layer for stage in resolved.stages] == [2]
     for wrong, message in (
         ([{"layer": 1, "keep": 2.0, "criterion": "random"}], r"stages\[0\].keep: 2.0 is outside"),
         ({"stage": stages}, "unknown key in method '\\(own\\)' 'stage'"),
         ({}, "no form"),
         (7, "method: 7 is no method; give a name"),
+        (Schedule((Stage(50, 0.5, "random"),)), r"stages\[0\].layer: 50 is not below the last layer"),
     ):
         with pytest.raises(ValueError, match=message):
             himap.generate(model, checkpoint.picture(3), "What?", method=wrong)

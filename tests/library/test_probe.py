@@ -13,6 +13,7 @@ from himap.decoder.generation import generate
 from himap.experiments.disruption import Disruption, make_cut
 from himap.experiments.saliency import saliency
 from himap.pruning.intervention import Pruning
+from himap.pruning.stage import read_stages
 from himap.tools import probe
 from safetensors.torch import load_file, save_file
 from tiny import STAGES, tiny_model
@@ -20,10 +21,10 @@ from tiny import STAGES, tiny_model
 CUT = {"flow": "img2txt", "layer": 1, "extent": "window", "window": 2, "block": "post"}
 RUNS = [
     {"name": "vanilla"},
-    {"name": "pruned", "stages": STAGES, "new_tokens": 3},
-    {"name": "anew", "stages": STAGES, "rerank": True, "new_tokens": 3},
+    {"name": "pruned", "stages": [stage.to_json() for stage in STAGES], "new_tokens": 3},
+    {"name": "anew", "stages": [stage.to_json() for stage in STAGES], "rerank": True, "new_tokens": 3},
     {"name": "cut", "disrupt": CUT, "new_tokens": 2},
-    {"name": "both", "stages": STAGES[:1], "disrupt": {"flow": "random", "layer": 3}, "seed": 4},
+    {"name": "both", "stages": [STAGES[0].to_json()], "disrupt": {"flow": "random", "layer": 3}, "seed": 4},
     {"name": "salient", "saliency": {"target": 9}, "stages": None, "rerank": None, "disrupt": None},
 ]
 
@@ -61,7 +62,7 @@ def test_what_is_written_is_what_the_library_says(world):
     assert list(written) == [one["name"] for one in RUNS]
     rows = model.embed([ids], [model.encode_images(pixels)])
     for one in RUNS:
-        stages, seed = one.get("stages") or [], one.get("seed", 0)
+        stages, seed = read_stages(one.get("stages") or []), one.get("seed", 0)
         pruning = Pruning(model, stages, rows, [seed])
         acts = [pruning]
         if one.get("disrupt"):
@@ -75,7 +76,7 @@ def test_what_is_written_is_what_the_library_says(world):
         torch.testing.assert_close(logits[one["name"]], done.first_logits[0], rtol=1e-4, atol=1e-5)
         assert logits[one["name"]].dtype == torch.float32
         assert written[one["name"]]["generated"] == done.ids[0]
-        assert written[one["name"]]["kept"] == [pruning.kept[stage["layer"]][0] for stage in stages]
+        assert written[one["name"]]["kept"] == [pruning.kept[stage.layer][0] for stage in stages]
     assert "saliency" not in written["vanilla"]
     found = saliency(model, rows, 9)
     for layer, row in enumerate(written["salient"]["saliency"]):
@@ -114,7 +115,7 @@ BAD_RUNS = [
     ([{"name": "a", "stages": [{"layer": 1, "keep": 2.0, "criterion": "random"}]}], ["'a'", "keep", "(0, 1]"]),
     ([{"name": "a", "stages": [{"layer": 1, "keep": 0.5, "criterion": "randm"}]}], ["'a'", "randm", "'random'"]),
     ([{"name": "a", "stages": {"layer": 1}}], ["'a'", "stages", "list"]),
-    ([{"name": "a", "stages": STAGES[::-1]}], ["'a'", "stages[1].layer", "order"]),
+    ([{"name": "a", "stages": [stage.to_json() for stage in STAGES[::-1]]}], ["'a'", "stages[1].layer", "order"]),
     ([{"name": "a", "disrupt": "img2txt"}], ["'a'", "disrupt", "object"]),
     ([{"name": "a", "disrupt": {"layer": 0}}], ["'a'", "disrupt.flow", "missing"]),
     ([{"name": "a", "disrupt": {"flow": "img2tx", "layer": 0}}], ["'a'", "img2tx", "'img2txt'"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from himap.decoder.cache import Cache
@@ -12,7 +14,7 @@ from himap.models.sizes import Dims
 from himap.pruning import criteria
 from himap.pruning.intervention import Pruning
 from himap.pruning.resolve import load_all, resolve
-from himap.pruning.stage import check_stages
+from himap.pruning.stage import Schedule, Stage, read_stages, stage_problems
 from tiny import SHAPES, STAGES, oracle, prompt, tiny_model
 
 CRITERIA = criteria.names()
@@ -31,7 +33,7 @@ def first_step(model, rows, *interventions):
 
 
 def stage(layer, keep, criterion):
-    return {"layer": layer, "keep": keep, "criterion": criterion}
+    return Stage(layer, keep, criterion)
 
 
 def reference_scores(model, rows, name, layer):
@@ -214,34 +216,34 @@ def test_spatial_uniform_spreads_any_number(model):
 @pytest.mark.parametrize("kind", ["qa", "caption", "open"])
 def test_every_method_answers_a_batch_as_one_by_one(deep, name, kind):
     method = resolve(name, deep.dims, kind=kind)
-    assert set(method) == {"name", "stages", "rerank", "image_grid"}
-    if method["image_grid"]:
-        assert method["stages"] == []
-        assert method["image_grid"][0] < deep.dims.grid[0]
+    assert (method.name, set(method.to_json())) == (name, {"name", "stages", "rerank", "image_grid"})
+    if method.image_grid:
+        assert method.stages == ()
+        assert method.image_grid[0] < deep.dims.grid[0]
         return
     rows = prompt(deep, *SHAPES)
-    together = generate(deep, rows, 3, [Pruning(deep, method["stages"], rows, [1, 2, 3])], rerank=method["rerank"])
+    together = generate(deep, rows, 3, [Pruning(deep, method.stages, rows, [1, 2, 3])], rerank=method.rerank)
     for b, shape in enumerate(SHAPES):
         alone = prompt(deep, shape)
-        pruning = Pruning(deep, method["stages"], alone, [b + 1])
-        single = generate(deep, alone, 3, [pruning], rerank=method["rerank"])
+        pruning = Pruning(deep, method.stages, alone, [b + 1])
+        single = generate(deep, alone, 3, [pruning], rerank=method.rerank)
         torch.testing.assert_close(together.first_logits[b], single.first_logits[0], rtol=1e-3, atol=1e-4)
         assert together.ids[b] == single.ids[0]
 
 
 def test_the_papers_schedules():
     sizes = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
-    assert resolve("vanilla", sizes)["stages"] == []
-    assert resolve("fastv", sizes)["stages"] == [stage(2, 0.5, "last_token_attention")]
-    assert resolve("fastv", sizes, model="llava-1.5-13b")["stages"] == [stage(3, 0.5, "last_token_attention")]
+    assert resolve("vanilla", sizes).stages == ()
+    assert resolve("fastv", sizes).stages == (stage(2, 0.5, "last_token_attention"),)
+    assert resolve("fastv", sizes, model="llava-1.5-13b").stages == (stage(3, 0.5, "last_token_attention"),)
     shallow = stage(2, 0.5, "instruction_attention")
-    assert resolve("himap", sizes)["stages"] == [shallow, stage(8, 0.125, "image_attention")]
+    assert resolve("himap", sizes).stages == (shallow, stage(8, 0.125, "image_attention"))
     for kind in ("caption", "open"):
-        assert resolve("himap", sizes, kind=kind)["stages"] == [shallow, stage(15, 0.125, "image_attention")]
+        assert resolve("himap", sizes, kind=kind).stages == (shallow, stage(15, 0.125, "image_attention"))
     released = resolve("himap_released", sizes)
-    assert released["rerank"]
-    assert released["stages"] == resolve("himap", sizes)["stages"]
-    assert {s["criterion"] for s in resolve("random", sizes)["stages"]} == {"random"}
+    assert released.rerank
+    assert released.stages == resolve("himap", sizes).stages
+    assert {stage.criterion for stage in resolve("random", sizes).stages} == {"random"}
 
 
 @pytest.mark.parametrize("name", ["uniform", "random_per_layer", "encoder_output"])
@@ -250,18 +252,18 @@ def test_methods_of_equal_cost_cost_as_much(name, kind):
     from himap.costs.formulas import ratio
 
     sizes = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
-    wanted = ratio(sizes, resolve("himap", sizes, kind=kind)["stages"])
+    wanted = ratio(sizes, resolve("himap", sizes, kind=kind).stages)
     method = resolve(name, sizes, kind=kind)
-    assert ratio(sizes, method["stages"]) == pytest.approx(wanted, abs=0.005)
-    assert len(method["stages"]) == (1 if name == "encoder_output" else 30)
+    assert ratio(sizes, method.stages) == pytest.approx(wanted, abs=0.005)
+    assert len(method.stages) == (1 if name == "encoder_output" else 30)
 
 
 def test_a_smaller_image_costs_about_as_much():
     from himap.costs.formulas import flops
 
     sizes = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
-    rows, columns = resolve("downsample", sizes)["image_grid"]
-    wanted = flops(sizes, resolve("himap", sizes)["stages"])
+    rows, columns = resolve("downsample", sizes).image_grid
+    wanted = flops(sizes, resolve("himap", sizes).stages)
     assert abs(flops(sizes, [], n_image=rows * columns) - wanted) <= abs(
         flops(sizes, [], n_image=(rows + 1) ** 2) - wanted
     )
@@ -270,18 +272,65 @@ def test_a_smaller_image_costs_about_as_much():
 
 def test_schedules_of_a_checkpoint_and_of_a_config_come_first():
     sizes = Dims(8, 64, 4, 4, 16, 128, 97, 64)
-    own = {"himap": {"qa": [stage(1, 0.5, "instruction_attention"), stage(3, 0.25, "image_attention")]}}
-    assert resolve("himap", sizes, schedules=own)["stages"] == own["himap"]["qa"]
-    assert resolve("himap_released", sizes, schedules=own)["stages"] == own["himap"]["qa"]
+    chosen = (stage(1, 0.5, "instruction_attention"), stage(3, 0.25, "image_attention"))
+    own = {"himap": {"qa": [stage.to_json() for stage in chosen]}}
+    assert resolve("himap", sizes, schedules=own).stages == chosen
+    assert resolve("himap_released", sizes, schedules=own).stages == chosen
     extra = {
         "deep_only": {"like": "himap", "only": [1]},
         "swapped": {"like": "himap", "criteria": ["image_attention", "instruction_attention"]},
-        "mine": {"stages": [stage(1, 9, "spatial_uniform")]},
+        "mine": {"stages": [stage(1, 9, "spatial_uniform").to_json()]},
     }
-    assert resolve("deep_only", sizes, methods=extra, schedules=own)["stages"] == [stage(3, 0.25, "image_attention")]
-    swapped = resolve("swapped", sizes, methods=extra, schedules=own)["stages"]
-    assert [s["criterion"] for s in swapped] == ["image_attention", "instruction_attention"]
-    assert resolve("mine", sizes, methods=extra)["stages"] == [stage(1, 9, "spatial_uniform")]
+    assert resolve("deep_only", sizes, methods=extra, schedules=own).stages == (stage(3, 0.25, "image_attention"),)
+    swapped = resolve("swapped", sizes, methods=extra, schedules=own).stages
+    assert [stage.criterion for stage in swapped] == ["image_attention", "instruction_attention"]
+    assert resolve("mine", sizes, methods=extra).stages == (stage(1, 9, "spatial_uniform"),)
+
+
+def test_a_schedule_reads_what_it_writes_and_writes_what_scripts_were_always_told():
+    sizes = Dims(32, 4096, 32, 32, 128, 11008, 32064, 576)
+    for name in METHODS:
+        schedule = resolve(name, sizes)
+        assert Schedule.from_json(json.loads(json.dumps(schedule.to_json()))) == schedule
+    assert json.dumps(resolve("himap", sizes).to_json()) == (
+        '{"name": "himap", "stages": [{"layer": 2, "keep": 0.5, "criterion": "instruction_attention"}, '
+        '{"layer": 8, "keep": 0.125, "criterion": "image_attention"}], "rerank": false, "image_grid": null}'
+    )
+    assert json.dumps(resolve("downsample", sizes).to_json()["image_grid"]) == "[12, 12]"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"stagez": []}, ["key in a schedule", "stagez", "'stages'"]),
+        ({"rerank": "yes"}, ["rerank", "'yes'", "true"]),
+        ({"image_grid": [3]}, ["image_grid", "[3]", "[rows, columns]"]),
+        ({"image_grid": [3, 0]}, ["image_grid", "[3, 0]"]),
+        ({"stages": {"qa": []}}, ["stages", "no list"]),
+        ({"stages": [{"layer": 1, "keep": 0.5}]}, ["stages[0].criterion", "missing"]),
+        ({"name": 7}, ["name", "7"]),
+        ([], ["[] is no schedule"]),
+    ],
+)
+def test_a_bad_schedule_is_named(value, words):
+    with pytest.raises(ValueError) as caught:
+        Schedule.from_json(value)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_everything_wrong_with_a_list_of_stages_is_found_in_one_go():
+    stages = [
+        {"layer": 3, "keep": 0.5, "criterion": "randm", "shere": 1},
+        "himap",
+        {"layer": 3, "keep": 0.75},
+        {"layer": 4, "keep": True, "criterion": "random"},
+        {"layer": 31, "keep": 0.5, "criterion": "random"},
+    ]
+    problems = dict(stage_problems(stages, layers=32, model="llava"))
+    assert list(problems) == [
+        "[0].shere", "[0].criterion", "[1]", "[2].layer", "[2].keep", "[2].criterion", "[3].keep", "[4].layer",
+    ]  # fmt: skip
+    assert problems["[4].layer"] == "31 is not below the last layer of llava (allowed: 0 to 30)"
 
 
 GOOD = {"layer": 1, "keep": 0.5, "criterion": "random"}
@@ -317,7 +366,7 @@ GOOD = {"layer": 1, "keep": 0.5, "criterion": "random"}
 )  # fmt: skip
 def test_bad_stages_are_named(stages, words):
     with pytest.raises(ValueError) as caught:
-        check_stages(stages, 6, 16)
+        read_stages(stages, layers=6, image_tokens=16)
     for word in words:
         assert word in str(caught.value)
 
@@ -331,7 +380,7 @@ def test_bad_stages_are_named(stages, words):
         ("mine", {"mine": {"stagez": []}}, ["mine", "stagez", "'stages'"]),
         ("mine", {"mine": {"downsample": True}}, ["mine", "flops_of"]),
         ("mine", {"mine": {"like": "himap", "criteria": ["random"]}}, ["mine", "1 criteria for 2"]),
-        ("mine", {"mine": {"stages": [stage(30, 0.5, "random")]}}, ["stages[0].layer", "30"]),
+        ("mine", {"mine": {"stages": [stage(30, 0.5, "random").to_json()]}}, ["stages[0].layer", "30"]),
         ("mine", {"mine": {"stages": {"caption": []}}}, ["mine", "qa", "caption"]),
     ],
 )

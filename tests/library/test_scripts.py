@@ -19,6 +19,7 @@ from himap.experiments.disruption import Disruption, make_cut
 from himap.models.loading import load
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
+from himap.pruning.stage import Schedule, Stage
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 COUNT = 7
@@ -43,6 +44,11 @@ def methods(model):
     return {name: resolve(name, model.dims, schedules=model.extras["schedules"]) for name in names}
 
 
+def as_json(methods):
+    """Resolved methods by name, as the workflow hands them to a script."""
+    return json.dumps({name: schedule.to_json() for name, schedule in methods.items()})
+
+
 def call(script: str, *arguments: object) -> None:
     """A script's main, in this process."""
     importlib.import_module(script).main([str(argument) for argument in arguments])
@@ -63,7 +69,7 @@ def rows_of(path):
 
 def test_shards_make_the_whole(world, methods, tmp_path):
     settings = {"max_new_tokens": 4}
-    how = {"method": json.dumps(methods["himap"]), "batch-size": 2}
+    how = {"method": json.dumps(methods["himap"].to_json()), "batch-size": 2}
     call("evaluate_method", *asking(world, tmp_path / "whole.jsonl", settings, **how))
     for shard in range(3):
         out = tmp_path / f"shard-{shard}.jsonl"
@@ -99,7 +105,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(world, methods, tmp_path, monk
     from himap.experiments import answers
 
     samples = checkpoint.write_samples(tmp_path / "many.parquet", 24)
-    how = {"method": json.dumps(methods["himap_released"]), "samples": samples}
+    how = {"method": json.dumps(methods["himap_released"].to_json()), "samples": samples}
     arguments = asking(world, tmp_path / "out.jsonl", {"max_new_tokens": 16}, **how, **{"batch-size": 1})
     journal = tmp_path / "out.jsonl.journal"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -245,7 +251,8 @@ def test_bad_layers_are_named(world, tmp_path, layers, words):
 
 def test_flops_rows(world, methods, tmp_path):
     for name, method in methods.items():
-        call("count_flops", *asking(world, tmp_path / f"{name}.csv", {"measured": 2}, method=json.dumps(method)))
+        told = json.dumps(method.to_json())
+        call("count_flops", *asking(world, tmp_path / f"{name}.csv", {"measured": 2}, method=told))
     costs = [pd.read_csv(tmp_path / f"{name}.csv") for name in methods]
     found = pd.concat(costs).set_index(["method", "convention"])
     assert set(found.index) == {(m, c) for m in methods for c in ("paper", "gated", "prompt", "measured")}
@@ -254,9 +261,16 @@ def test_flops_rows(world, methods, tmp_path):
     assert found.loc[("downsample", "paper"), "image_tokens"] == 9
 
 
+def test_a_wrong_stage_of_one_of_several_methods_is_named_with_its_method(world, tmp_path):
+    methods = '{"vanilla": {"stages": []}, "mine": {"stages": [{"layer": 1, "keep": 1.5, "criterion": "random"}]}}'
+    for script in ("count_flops", "measure_latency"):
+        with pytest.raises(ValueError, match=r"--methods: mine: stages\[0\].keep: 1.5 is outside \(0, 1\]"):
+            call(script, *asking(world, tmp_path / "out.csv", methods=methods))
+
+
 def test_latency_rows(world, methods, tmp_path):
     settings = {"examples": 2, "rounds": 2, "max_new_tokens": 2}
-    call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=json.dumps(methods)))
+    call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=as_json(methods)))
     found = pd.read_csv(tmp_path / "latency.csv")
     assert found["method"].tolist() == list(methods) * 4  # in turns
     assert (found.filter(like="seconds") > 0).all(axis=None)
@@ -283,11 +297,8 @@ def test_a_grid_equals_separate_runs(world, model, tmp_path):
         samples = list(read_samples(world / "samples.parquet"))[:3]
         questions = [question(sample, get("scienceqa"), "llava", {}) for sample in samples]
         for k1, r1, k2, r2 in schedules:
-            stages = [
-                {"layer": k1, "keep": r1, "criterion": first},
-                {"layer": k2, "keep": r2, "criterion": criteria[1]},
-            ]
-            direct = answer_all(model, questions, {"stages": stages}, max_new_tokens=3)
+            schedule = Schedule((Stage(k1, r1, first), Stage(k2, r2, criteria[1])))
+            direct = answer_all(model, questions, schedule, max_new_tokens=3)
             ours = {
                 row["sample_id"]: row["prediction"]
                 for row in found
@@ -323,7 +334,7 @@ def test_a_manifest(world, tmp_path):
             ["stages[0].layer", "9", "0 to 8"],
         ),
         ({"method": '{"stages": [{"layer": 1, "keep": 0.5, "criterion": "rnd"}]}'}, ["rnd", "'random'"]),
-        ({"method": '{"stages": [{"layer": 1, "keep": 0.5}]}'}, ["criterion", "None"]),
+        ({"method": '{"stages": [{"layer": 1, "keep": 0.5}]}'}, ["stages[0].criterion", "missing"]),
         ({"method": "himap"}, ["--method", "not valid JSON"]),
         ({"shard": "3", "shards": "2"}, ["--shard", "3", "0 to 1"]),
         ({"benchmark": "sciencqa"}, ["sciencqa", "scienceqa"]),
@@ -339,7 +350,7 @@ def test_bad_arguments_are_named(world, tmp_path, more, words):
 
 
 def test_samples_without_an_image_or_with_a_broken_one_are_named(model):
-    method = {"stages": []}
+    method = Schedule()
     with pytest.raises(ValueError, match=r"'bare' has no image"):
         answer_batch(model, [Question("bare", [], Prompt("What?"))], method, max_new_tokens=1)
     with pytest.raises(ValueError, match=r"'torn'.*image cannot be read"):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from himap import benchmarks as adapters
 from himap.mini import benchmarks
+from himap.pruning.stage import Schedule, Stage, read_stages
 from PIL import Image
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "mini"
-VANILLA: dict = {"name": "vanilla", "stages": []}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def model() -> object:
     return himap.load(str(MODEL))
 
 
-def accuracy(model, name: str, samples: int, blind: bool = False, stages: list | None = None) -> float:
+def accuracy(model, name: str, samples: int, blind: bool = False, stages: Sequence[Stage] = ()) -> float:
     """The benchmark's own headline on drawn test rows, with the pictures or with grey ones."""
     from himap.benchmarks._scoring import score
     from himap.experiments.answers import Question, answer_all
@@ -36,8 +37,8 @@ def accuracy(model, name: str, samples: int, blind: bool = False, stages: list |
         Question(one.sample_id, [grey.getvalue()] if blind else one.images, benchmark.prompt(one, "llava"))
         for one in held
     ]
-    method = {**VANILLA, "stages": stages or []}
-    rows = answer_all(model, questions, method, max_new_tokens=benchmark.max_new_tokens("llava"), batch_size=32)
+    longest = benchmark.max_new_tokens("llava")
+    rows = answer_all(model, questions, Schedule(tuple(stages)), max_new_tokens=longest, batch_size=32)
     headline = score(benchmark, held, {row["sample_id"]: row["prediction"] for row in rows}).headline
     assert headline is not None
     return headline
@@ -69,15 +70,13 @@ def test_it_captions_what_it_sees(model) -> None:
 
 @pytest.mark.slow
 def test_dropping_the_image_at_the_first_layer_hurts(model) -> None:
-    stages = [{"layer": 1, "keep": 0.05, "criterion": "random"}]
+    stages = [Stage(1, 0.05, "random")]
     assert accuracy(model, "vqav2", 60, stages=stages) < accuracy(model, "vqav2", 60) - 10
 
 
 def test_its_schedules_are_valid_for_its_layers() -> None:
-    from himap.pruning.stage import check_stages
-
     schedules = json.loads((MODEL / "schedules.json").read_text())
     assert {"himap", "fastv"} <= set(schedules)
     for kinds in schedules.values():
         for stages in kinds.values():
-            check_stages(stages, 12, 144)
+            read_stages(stages, layers=12, image_tokens=144)

@@ -22,6 +22,7 @@ from himap.models.loading import redraw_weights
 from himap.models.prompts import Prompt
 from himap.pruning.intervention import Pruning
 from himap.pruning.resolve import resolve
+from himap.pruning.stage import Stage, read_stages
 
 pytestmark = pytest.mark.slow
 
@@ -74,13 +75,12 @@ def test_every_method_runs_and_keeps_what_it_says(name: str, method: str, loaded
     resolved = resolve(method, model.dims, methods=SCHEDULE)
     rows = answer_batch(model, ASKED, resolved, max_new_tokens=3)
     for row in rows:
-        grid = resolved["image_grid"]
+        grid = resolved.image_grid
         assert row["image_tokens"] == (grid[0] * grid[1] if grid else model.dims.tokens_per_image)
         assert 1 <= row["generated_tokens"] <= 3
         kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
         assert [len(k) for k in kept] == [
-            stage["keep"] if stage["keep"] >= 1 else round(stage["keep"] * row["image_tokens"])
-            for stage in resolved["stages"]
+            stage.keep if stage.keep >= 1 else round(stage.keep * row["image_tokens"]) for stage in resolved.stages
         ]
         assert all(k == sorted(k) for k in kept)
         assert all(set(later) <= set(earlier) for earlier, later in itertools.pairwise(kept))
@@ -89,9 +89,9 @@ def test_every_method_runs_and_keeps_what_it_says(name: str, method: str, loaded
 @families
 def test_matched_methods_cost_what_himap_costs(name: str, loaded: Any) -> None:
     model = loaded(name)
-    budget = flops(model.dims, resolve("himap", model.dims, methods=SCHEDULE)["stages"])
+    budget = flops(model.dims, resolve("himap", model.dims, methods=SCHEDULE).stages)
     for method in ("uniform", "encoder_output"):
-        stages = resolve(method, model.dims, methods=SCHEDULE)["stages"]
+        stages = resolve(method, model.dims, methods=SCHEDULE).stages
         assert flops(model.dims, stages) == pytest.approx(budget, rel=1 / model.dims.tokens_per_image**0.5)
 
 
@@ -101,7 +101,7 @@ def test_keeping_everything_is_vanilla(name: str, loaded: Any) -> None:
     prompt = encode(model, ASKED)
     plain = generate(model, prompt, 4)
     for criterion in ("instruction_attention", "image_attention", "last_token_attention", "random", "gradient"):
-        all_kept = Pruning(model, [{"layer": 1, "keep": 1.0, "criterion": criterion}], prompt, [0, 1, 2])
+        all_kept = Pruning(model, [Stage(1, 1.0, criterion)], prompt, [0, 1, 2])
         same = generate(model, prompt, 4, [all_kept])
         assert torch.allclose(same.first_logits, plain.first_logits, atol=1e-5)
         assert same.ids == plain.ids
@@ -111,7 +111,7 @@ def test_keeping_everything_is_vanilla(name: str, loaded: Any) -> None:
 def test_dropping_tokens_is_hiding_them(name: str, loaded: Any) -> None:
     model = loaded(name)
     prompt = encode(model, ASKED[:1])
-    stages = SCHEDULE["himap"]["stages"]
+    stages = read_stages(SCHEDULE["himap"]["stages"])
     pruning = Pruning(model, stages, prompt, [0])
     dropped = generate(model, prompt, 1, [pruning]).first_logits
     everything = set(range(model.dims.tokens_per_image))
@@ -140,7 +140,7 @@ def test_with_a_cache_is_without(name: str, loaded: Any) -> None:
 @families
 def test_kernels_agree(name: str, loaded: Any) -> None:
     model, eager = loaded(name), loaded(name, attention="eager")
-    stages = SCHEDULE["himap"]["stages"]
+    stages = read_stages(SCHEDULE["himap"]["stages"])
     one, other = (
         generate(m, p, 3, [Pruning(m, stages, p, [0, 1, 2])]) for m in (model, eager) for p in [encode(m, ASKED)]
     )
@@ -166,7 +166,7 @@ def test_spans_come_from_the_ids(name: str, loaded: Any) -> None:
 def test_each_layer_caches_what_it_kept(name: str, loaded: Any) -> None:
     model = loaded(name)
     prompt = encode(model, ASKED[:1])
-    pruning = Pruning(model, SCHEDULE["himap"]["stages"], prompt, [0])
+    pruning = Pruning(model, read_stages(SCHEDULE["himap"]["stages"]), prompt, [0])
     cache = Cache()
     forward(model, prompt, cache, [pruning])
     text = prompt.positions.shape[1] - model.dims.tokens_per_image

@@ -12,6 +12,7 @@ from himap.decoder.generation import generate
 from himap.experiments.answers import Question, answer_batch
 from himap.models.model import Model
 from himap.models.prompts import Prompt
+from himap.pruning.stage import Schedule
 
 TOLERANCE = 1e-4
 ALL = [*originals.FAMILIES, "qwen-long"]
@@ -121,7 +122,7 @@ def test_choices_have_the_losses_of_the_original(name: str, loaded: Any, recorde
     data = io.BytesIO()
     originals.image(0).save(data, "PNG")
     asked = Question("q", [data.getvalue()], Prompt(text, style="raw", choices=(" A", " B", " C")))
-    row = answer_batch(model, [asked], {"stages": []}, max_new_tokens=1)[0]
+    row = answer_batch(model, [asked], Schedule(), max_new_tokens=1)[0]
     assert row["prediction"] == "ABC"[int(np.argmin(recorded[name]["choice_losses"]))]
 
 

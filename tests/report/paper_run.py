@@ -106,7 +106,7 @@ def write_costs(plan: Plan, model: str, kind: str) -> None:
     """Costs by formula."""
     dims = plan.dims(model)
     for name in plan.costed_methods(model, kind):
-        stages, rows = plan.method(model, plan.example_of(kind), name)["stages"], []
+        stages, rows = plan.method(model, plan.example_of(kind), name).stages, []
         for convention in formulas.CONVENTIONS:
             value = formulas.flops(dims, stages, convention, n_text=54)
             full = formulas.flops(dims, [], convention, n_text=54)

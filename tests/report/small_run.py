@@ -18,6 +18,7 @@ from himap.benchmarks._scoring import summed_up
 from himap.costs import formulas
 from himap.decoder.bitmaps import to_bitmap
 from himap.files import write_json, write_jsonl, write_parquet, write_text
+from himap.pruning.stage import Schedule
 from himap.tables.forms import forms
 from himap.tables.records import records
 from himap.workflow.config.load import load
@@ -142,13 +143,13 @@ def evaluate(plan: Plan, task: str, method: str, random: np.random.Generator) ->
     write_parquet(folder / "per_sample.parquet", scores.per_sample)
 
 
-def prediction(name: str, answer: str, method: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
+def prediction(name: str, answer: str, method: Schedule, random: np.random.Generator) -> dict[str, Any]:
     """One line of predictions: tokens kept at random, those of image attention near the top."""
-    total = GRID * GRID if method["image_grid"] is None else int(np.prod(method["image_grid"]))
+    total = GRID * GRID if method.image_grid is None else int(np.prod(method.image_grid))
     kept, left = [], np.arange(total)
-    for stage in method["stages"]:
-        weight = np.exp(-left / 40.0) if stage["criterion"] == "image_attention" else np.ones(len(left))
-        count = min(len(left), formulas.keep_count(stage["keep"], total))
+    for stage in method.stages:
+        weight = np.exp(-left / 40.0) if stage.criterion == "image_attention" else np.ones(len(left))
+        count = min(len(left), formulas.keep_count(stage.keep, total))
         left = np.sort(random.choice(left, count, replace=False, p=weight / weight.sum()))
         kept.append(to_bitmap(left.tolist(), total))
     return {
@@ -156,9 +157,9 @@ def prediction(name: str, answer: str, method: dict[str, Any], random: np.random
     }  # fmt: skip
 
 
-def sidecar(method: dict[str, Any] | None = None) -> dict[str, Any]:
+def sidecar(method: Schedule | None = None) -> dict[str, Any]:
     """Provenance as the scripts write it."""
-    settings = {"dtype": "float32", "attention": "sdpa", "seed": 0} | ({"method": method} if method else {})
+    settings = {"dtype": "float32", "attention": "sdpa", "seed": 0} | ({"method": method.to_json()} if method else {})
     model = {"name": "mini", "source": "models/mini", "revision": None}
     return {
         "script": "evaluate_method.py",
@@ -181,10 +182,10 @@ def write_flops(plan: Plan, kind: str) -> None:
     dims = plan.dims("mini")
     for name in plan.costed_methods("mini", kind):
         method, rows = plan.method("mini", plan.example_of(kind), name), []
-        tokens = GRID * GRID if method["image_grid"] is None else int(np.prod(method["image_grid"]))
+        tokens = GRID * GRID if method.image_grid is None else int(np.prod(method.image_grid))
         for convention in (*formulas.CONVENTIONS, "measured"):
             formula = "prompt" if convention == "measured" else convention
-            value = formulas.flops(dims, method["stages"], formula, n_image=tokens, n_text=54)
+            value = formulas.flops(dims, method.stages, formula, n_image=tokens, n_text=54)
             full = formulas.flops(dims, [], formula, n_text=54)
             rows.append({"method": name, "convention": convention, "flops": value, "ratio": value / full})
         write_text(plan.paths.flops("mini", kind, name), pd.DataFrame(rows).to_csv(index=False))
@@ -264,7 +265,7 @@ def write_grid(plan: Plan, random: np.random.Generator) -> None:
     """Scores of every schedule of the grid."""
     grid, dims, rows = plan.config.grid, plan.dims("mini"), []
     for k1, r1, k2, r2 in [(a, b, c, d) for a in grid.k1 for b in grid.r1 for c in grid.k2 for d in grid.r2]:
-        stages = [{"layer": k1, "keep": r1}, {"layer": k2, "keep": r2}]
+        stages = [formulas.Drop(k1, r1), formulas.Drop(k2, r2)]
         score = 60 + 20 * formulas.ratio(dims, stages) + 6 * random.random()
         sizes = {"tflops": formulas.flops(dims, stages) / 1e12, "ratio": formulas.ratio(dims, stages)}
         rows.append(

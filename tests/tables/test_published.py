@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from himap import benchmarks
-from himap.costs.formulas import flops, ratio
+from himap.costs.formulas import Drop, flops, ratio
 from himap.models.sizes import Dims
 from himap.paper.published import figure_values, inconsistencies, published, table_value
 from himap.tables.builtin import TABLES
@@ -77,7 +77,7 @@ def test_the_printed_tflops_follow_from_the_formula() -> None:
     for dims, model in ((SEVEN, "LLaVA-7B"), (THIRTEEN, "LLaVA-13B")):
         printed = table_value("table1", model, "vanilla", "tflops")
         assert printed == int(flops(dims, []) / 1e10) / 100
-    stages = [{"layer": 2, "keep": 0.5}, {"layer": 8, "keep": 0.125}]
+    stages = [Drop(2, 0.5), Drop(8, 0.125)]
     assert int(flops(SEVEN, stages) / 1e10) / 100 == table_value("table1", "LLaVA-7B", "himap", "tflops")
     assert int(100 * ratio(SEVEN, stages)) == table_value("table1", "LLaVA-7B", "himap", "ratio")
 

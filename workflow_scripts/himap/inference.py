@@ -1,4 +1,8 @@
-"""One image, one question, one line: for notebooks and first looks."""
+"""One image, one question, one line: for notebooks and first looks.
+
+answer = generate(load("models/mini"), "picture.png", "How many circles are there?", method="himap")
+answer.picture()  # kept image tokens lit, dropped ones dimmed
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,14 @@ from himap.experiments.answers import Question, answer_all
 from himap.models.images import kept_picture
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
-from himap.pruning.stage import check_stages
+from himap.pruning.stage import Schedule, Stage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from himap.models.model import Model
+
+    Method = str | Schedule | Mapping[str, object] | Sequence[Stage | Mapping[str, object]]
 
 
 @dataclass
@@ -26,13 +32,13 @@ class Answer:
     """What the model said, and which image tokens each stage kept."""
 
     text: str
-    stages: list[dict[str, Any]]
-    kept: list[list[int]]
+    stages: tuple[Stage, ...]
+    kept: list[list[int]]  # per stage: indices of image tokens, row by row over the grid
     image: Image
-    grid: tuple[int, int]
+    grid: tuple[int, int]  # rows and columns of image tokens
 
     def picture(self, stage: int = -1) -> Image:
-        """The image with the tokens lit that were left after a stage (the last one, unless said otherwise)."""
+        """Return the image with the tokens lit that were left after a stage, the last one by default."""
         everything = list(range(self.grid[0] * self.grid[1]))
         return kept_picture(self.image, self.kept[stage] if self.kept else everything, self.grid)
 
@@ -44,48 +50,48 @@ def generate(
     model: Model,
     image: Any,
     question: str,
-    method: str | Mapping[str, Any] | Sequence[Mapping[str, Any]] = "himap",
+    method: Method = "himap",
     *,
     max_new_tokens: int = 64,
     seed: int = 0,
 ) -> Answer:
-    """Ask one question about one picture under a method: its name, its definition, or a list of stages.
+    """Ask one question about one picture under a method: its name, its definition, a list of stages, or a schedule.
 
-    The picture is a file, a PIL image or a NumPy array [H, W, 3] of uint8. A checkpoint's own schedules.json is honoured.
+    The picture is a file, a PIL image or a NumPy array [H, W, 3] of uint8. A checkpoint's own schedules.json is used.
     """
     picture = open_picture(image)
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # the same path as a benchmark's samples, whose images are bytes of a file
     picture.convert("RGB").save(buffer, format="PNG")
-    resolved = schedule(model, method)
-    asked = Question("notebook", [buffer.getvalue()], Prompt(question))
-    row = next(answer_all(model, [asked], resolved, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
+    schedule = schedule_of(model, method)
+    prompt = Question("notebook", [buffer.getvalue()], Prompt(question))
+    row = next(answer_all(model, [prompt], schedule, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
-    return Answer(
-        row["prediction"], resolved["stages"], kept, picture, tuple(resolved["image_grid"] or model.dims.grid)
-    )
+    return Answer(row["prediction"], schedule.stages, kept, picture, schedule.image_grid or model.dims.grid)
 
 
-def schedule(model: Model, method: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a method's stages for a model; raise ValueError that names what is wrong with them."""
+def schedule_of(model: Model, method: Method) -> Schedule:
+    """Return a method's schedule for a model; raise ValueError that names what is wrong with it."""
     schedules = model.extras.get("schedules")
     if isinstance(method, str):
         return resolve(method, model.dims, model=model.name, schedules=schedules)
+    if isinstance(method, Mapping) and "image_grid" in method:  # a schedule as JSON; no definition has this key
+        method = Schedule.from_json(method)
+    if isinstance(method, Schedule):
+        method.check(model.dims)
+        return method
     if isinstance(method, Mapping):
-        if "image_grid" in method:  # what `resolve` returned
-            check_stages(method["stages"], model.dims.layers, model.dims.tokens_per_image)
-            return dict(method)
-        own = {key: value for key, value in method.items() if key != "name"}
+        definition = {key: value for key, value in method.items() if key != "name"}
     elif isinstance(method, Sequence):
-        own = {"stages": list(method)}
+        definition = {"stages": list(method)}
     else:
         raise ValueError(
             f"method: {method!r} is no method; give a name, a definition such as {{'stages': [...]}}, or a list of stages"
         )
-    return resolve("(own)", model.dims, methods={"(own)": own}, schedules=schedules)
+    return resolve("(own)", model.dims, methods={"(own)": definition}, schedules=schedules)
 
 
 def open_picture(image: Any) -> Image:
-    """Return a picture as a PIL image; raise ValueError for what is none."""
+    """Return a picture as a PIL image; raise ValueError for anything that is none."""
     import numpy as np
     from PIL import Image as images
 

@@ -1,1 +1,1 @@
-"""What a schedule costs."""
+"""What a schedule costs: FLOPs by formula under several conventions, and the paper's figures that no formula gives."""

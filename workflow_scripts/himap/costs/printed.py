@@ -1,17 +1,21 @@
-"""FLOPs that the paper prints and that no formula here gives."""
+"""FLOPs that the paper prints and that its own formula does not give.
+
+Each of them is paired with the nearest setting that gives the printed figure, or comes closest to it: other layers for
+the stages, or another number of image tokens. Notes under the tables and the list of divergences show the pairs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
-from himap.costs.formulas import flops, ratio
+from himap.costs.formulas import Drop, flops, ratio
 from himap.models.sizes import Dims
 
-# ---------------------------------------------------------------- what the paper prints
+STAGES = {"vanilla": 0, "fastv": 1}  # how many of a caption's two stages a method uses; all others use both
 
 
 @dataclass(frozen=True)
@@ -28,26 +32,34 @@ class Unexplained:
     there: float  # what the nearest setting gives
 
 
+class Setting(NamedTuple):
+    """A setting that may be behind a printed cost."""
+
+    shift: float  # how far its layers are from the stated ones
+    about: str
+    cost: float
+
+
 def prints(value: float, printed: float, places: int) -> bool:
-    """Whether a value appears in print as that figure, rounded or cut off."""
+    """Return whether a value appears in print as that figure, rounded or cut off: the paper does both."""
     scale = 10**places
     return round(printed * scale) in (round(value * scale), math.floor(value * scale))
 
 
 @cache
 def unexplained() -> tuple[Unexplained, ...]:
-    """The TFLOPs and ratios of the paper's tables that its formula does not give, each with the nearest setting.
+    """Return the TFLOPs and ratios of the paper's tables that its formula does not give, each with the nearest setting.
 
-    Looked at are the layers of the stages and, where not even the unpruned cost is explained, the number of image
-    tokens. Of several settings that give the printed figure the nearest has the smallest shift of layers, K1's first.
+    Settings differ in the layers of the stages and, where not even the unpruned cost is explained, in the number of
+    image tokens. Of several that give the printed figure, the nearest has the smallest shift of layers, K1's first.
     """
     from himap.paper.published import published
 
-    found = []
+    rows = []
     for table, entry in published()["tables"].items():
         common, elsewhere = entry.get("stages_in_caption") or {}, entry.get("stages_elsewhere", {})
         if None in (common.get("k1"), common.get("k2")):
-            continue
+            continue  # the caption names no layers, so there is nothing to compute
         for model, methods in entry["cells"].items():
             dims = Dims(**published()["decoders"][model])
             vanilla = methods["vanilla"].get("tflops")
@@ -56,42 +68,46 @@ def unexplained() -> tuple[Unexplained, ...]:
                 caption = common | elsewhere.get(model, {}).get(method, {})
                 for quantity, places in (("tflops", 2), ("ratio", 0)):
                     if (printed := cells.get(quantity)) is not None:
+                        # a ratio hardly depends on the number of image tokens: it cannot tell which one was used
                         tokens = open_tokens and quantity == "tflops"
                         settings = list(_settings(dims, method, caption, quantity, tokens))
-                        if not prints(settings[0][2], printed, places):
-                            _, nearest, there = min(settings, key=lambda one: _distance(one, printed, places))
-                            stated = settings[0][2]
-                            found.append(Unexplained(table, model, method, quantity, printed, stated, nearest, there))
-    return tuple(found)
+                        stated = settings[0].cost
+                        if not prints(stated, printed, places):
+                            nearest = min(settings, key=lambda setting: _distance(setting, printed, places))
+                            rows.append(
+                                Unexplained(
+                                    table, model, method, quantity, printed, stated, nearest.about, nearest.cost
+                                )
+                            )
+    return tuple(rows)
 
 
-def _settings(
-    dims: Dims, method: str, caption: dict[str, Any], quantity: str, tokens: bool
-) -> Iterator[tuple[float, str, float]]:
-    """Shift, description and cost of settings around the stated one, which comes first."""
+def _settings(dims: Dims, method: str, caption: Mapping[str, int], quantity: str, tokens: bool) -> Iterator[Setting]:
+    """Yield settings around the stated one, which comes first; `caption` holds layers k1, k2 and dropped percent r1, r2."""
     keep = 1 - caption["r1"] / 100
-    last = keep * (1 - caption["r2"] / 100)
+    last = keep * (1 - caption["r2"] / 100)  # the caption's r2 is a share of what the first stage left
 
     def cost(layers: Sequence[int], n_image: int) -> float:
-        kept = [{"layer": layer, "keep": share} for layer, share in zip(layers, (keep, last), strict=False)]
+        stages = [Drop(layer, share) for layer, share in zip(layers, (keep, last), strict=False)]
         if quantity == "tflops":
-            return flops(dims, kept, n_image=n_image) / 1e12
-        return 100 * ratio(dims, kept, n_image=n_image)
+            return flops(dims, stages, n_image=n_image) / 1e12
+        return 100 * ratio(dims, stages, n_image=n_image)
 
-    stated = [caption["k1"], caption["k2"]][: {"vanilla": 0, "fastv": 1}.get(method, 2)]
+    stated = [caption["k1"], caption["k2"]][: STAGES.get(method, 2)]
     documented = dims.tokens_per_image
-    yield 0, "as stated", cost(stated, documented)
+    yield Setting(0, "as stated", cost(stated, documented))
     for n_image in range(64, 1101) if tokens else ():
-        yield 0, f"{n_image} image tokens", cost(stated, n_image)
+        yield Setting(0, f"{n_image} image tokens", cost(stated, n_image))
     for first in range(1, 7) if stated and not tokens else ():
         for second in range(first + 1, dims.layers - 1) if len(stated) > 1 else (0,):
             layers = [first, second][: len(stated)]
+            # 1.01: of two equally long shifts the one that leaves K2 alone is nearer
             shift = sum(weight * abs(a - b) for weight, a, b in zip((1, 1.01), layers, stated, strict=False))
-            yield shift, ", ".join(f"K{n} = {k}" for n, k in enumerate(layers, start=1)), cost(layers, documented)
+            about = ", ".join(f"K{number} = {layer}" for number, layer in enumerate(layers, start=1))
+            yield Setting(shift, about, cost(layers, documented))
 
 
-def _distance(setting: tuple[float, str, float], printed: float, places: int) -> tuple[bool, float, float]:
-    """Order of nearness: first what gives the printed figure, by its shift; then what comes closest."""
-    shift, _, value = setting
-    off = abs(value - printed)
-    return (False, shift, off) if prints(value, printed, places) else (True, off, shift)
+def _distance(setting: Setting, printed: float, places: int) -> tuple[bool, float, float]:
+    """Return a sort key: first what gives the printed figure, by its shift of layers; then what comes closest to it."""
+    off = abs(setting.cost - printed)
+    return (False, setting.shift, off) if prints(setting.cost, printed, places) else (True, off, setting.shift)

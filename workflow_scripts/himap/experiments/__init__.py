@@ -1,1 +1,1 @@
-"""One module per kind of measurement; each is an intervention on the decoder loop."""
+"""Measurements on a model, one module per kind: each runs the decoder loop with an intervention, or beside a clock."""

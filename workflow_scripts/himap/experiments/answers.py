@@ -1,4 +1,10 @@
-"""Answers of a model under a method, in batches: what the evaluation job and the notebook share."""
+"""Answers of a model under a schedule, in batches: what the evaluation job and a notebook share.
+
+    rows = answer_all(model, questions, resolve("himap", model.dims), max_new_tokens=16)
+
+A row depends on its question alone: not on the batch, its size or the order, so that a run may be cut into parts,
+resumed, and repeated on another device.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import Tensor
@@ -18,7 +24,7 @@ from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
 from himap.pruning.intervention import Pruning
-from himap.pruning.stage import check_stages
+from himap.pruning.stage import Schedule
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,8 +32,8 @@ if TYPE_CHECKING:
     from himap.models.model import Model
     from himap.models.prompts import Prompt
 
-CPU_BATCH = 16
-FIRST_CUDA_BATCH = 8
+CPU_BATCH = 16  # larger batches gain nothing on a processor
+FIRST_CUDA_BATCH = 8  # `auto` starts here and doubles
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,23 @@ class Question:
 
     @property
     def where(self) -> str:
-        """How messages name it."""
+        """Return how messages name the question."""
         return f"sample {self.sample_id!r}" + (f" of benchmark {self.benchmark}" if self.benchmark else "")
 
 
+class AnswerRow(TypedDict):
+    """A line of an evaluation's result file."""
+
+    sample_id: str
+    prediction: str
+    prompt_tokens: int  # image tokens included, before any is dropped
+    image_tokens: int
+    generated_tokens: int  # the end token included
+    kept: list[str]  # per stage: a bitmap of the image tokens that stayed
+
+
 def open_image(data: bytes, where: str) -> Image:
-    """Decode an image's bytes; a broken or monstrous one is named."""
+    """Decode an image's bytes; raise ValueError that names a broken or oversized one."""
     from PIL import Image, UnidentifiedImageError
 
     from himap.benchmarks.samples.images import MAX_PIXELS
@@ -55,14 +72,15 @@ def open_image(data: bytes, where: str) -> Image:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
             raise OSError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS} that are accepted")
-        image.load()
+        image.load()  # decodes here, where an error can still name the sample
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{where}: the image cannot be read ({error}); make the sample file again") from error
     return image
 
 
 def sample_seed(seed: int, sample_id: str) -> int:
-    """A seed of the sample's own, so that what is drawn does not depend on batches or order."""
+    """Return the sample's own seed, so that what is drawn does not depend on batches or order."""
+    # not hash(), which differs from process to process; 7 bytes fit a generator's signed 64 bits
     digest = hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
@@ -84,13 +102,13 @@ def prompt_ids(model: Model, question: Question, tokens_per_image: int) -> list[
 
 @torch.no_grad()
 def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Rows:
-    """Prompts and pictures of a batch, embedded; the vision tower runs once for all pictures."""
+    """Embed the prompts and pictures of a batch; the vision tower runs once for all pictures."""
     pictures: list[Image] = []
     for question in questions:
         if not question.images:
             raise ValueError(f"{question.where} has no image")
         pictures += [open_image(data, question.where) for data in question.images]
-    pixels = model.preprocess(pictures, grid=grid)
+    pixels = model.preprocess(pictures, grid=grid)  # [N, 3, H, W]
     features = model.encode_images(pixels.to(model.device))  # [N, n, D]
     counts = [len(question.images) for question in questions]
     ids = [prompt_ids(model, q, features.shape[1]) for q in questions]
@@ -101,20 +119,28 @@ def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | No
 def answer_batch(
     model: Model,
     questions: Sequence[Question],
-    method: dict[str, Any],
+    schedule: Schedule,
     *,
     max_new_tokens: int,
     min_new_tokens: int = 0,
     seed: int = 0,
-) -> list[dict[str, Any]]:
-    """One row per question: the answer, the token counts, and which image tokens each stage kept."""
-    prompt = encode(model, questions, method.get("image_grid"))
-    pruning = Pruning(model, method["stages"], prompt, [sample_seed(seed, q.sample_id) for q in questions])
+) -> list[AnswerRow]:
+    """Return one row per question: the answer, the token counts, and which image tokens each stage kept."""
+    prompt = encode(model, questions, schedule.image_grid)
+    pruning = Pruning(model, schedule.stages, prompt, [sample_seed(seed, q.sample_id) for q in questions])
     cache = Cache(reserve=min(max_new_tokens, STEP))
-    logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
-    kept = {layer: list(rows) for layer, rows in pruning.kept.items()}
-    limits = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens, "rerank": bool(method.get("rerank"))}
-    answers = conclude(model, questions, prompt, cache, logits, pruning, **limits)
+    logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))  # [B, vocabulary]
+    answers = conclude(
+        model,
+        questions,
+        prompt,
+        cache,
+        logits,
+        pruning,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+        rerank=schedule.rerank,
+    )
     totals = (prompt.positions >= 0).sum(dim=1).tolist()
     image_tokens = (prompt.groups == IMAGE).sum(dim=1).tolist()
     return [
@@ -124,7 +150,7 @@ def answer_batch(
             "prompt_tokens": totals[b],
             "image_tokens": image_tokens[b],
             "generated_tokens": len(answers[b][1]),
-            "kept": [to_bitmap(rows[b], image_tokens[b]) for _, rows in sorted(kept.items())],
+            "kept": [to_bitmap(kept[b], image_tokens[b]) for _, kept in sorted(pruning.kept.items())],
         }
         for b, question in enumerate(questions)
     ]
@@ -137,40 +163,48 @@ def conclude(
     cache: Cache,
     logits: Tensor,
     pruning: Pruning,
-    **limits: Any,
+    *,
+    max_new_tokens: int,
+    min_new_tokens: int = 0,
+    rerank: bool = False,
 ) -> list[tuple[str, list[int]]]:
-    """Text and ids of a prefilled batch's answers: the likeliest choice where a prompt has choices, greedy tokens otherwise."""
+    """Return text and ids of a prefilled batch's answers: the likeliest choice where prompts have choices, else greedy tokens."""
     choices = [question.prompt.choices for question in questions]
     if any(choices):
         texts = [_likeliest(model, prompt, cache, logits, choices, b) for b in range(len(questions))]
         return [(text, model.answer_ids(text)) for text in texts]
-    done = continue_greedily(model, prompt, cache, logits, interventions=[pruning], **limits)
+    done = continue_greedily(
+        model, prompt, cache, logits, max_new_tokens, [pruning], rerank=rerank, min_new_tokens=min_new_tokens
+    )
     return [(model.detokenize(ids), ids) for ids in done.ids]
 
 
 def _likeliest(
     model: Model, prompt: Rows, cache: Cache, logits: Tensor, choices: Sequence[Sequence[str]], b: int
 ) -> str:
-    """The choice of question `b` with the lowest mean token loss after its prompt."""
+    """Return the choice of question `b` with the lowest mean token loss after its prompt: a sum would favor short ones."""
     losses = {choice: _choice_loss(model, prompt, cache, logits, b, choice) for choice in choices[b]}
     return min(losses, key=losses.__getitem__).strip()
 
 
 def _choice_loss(model: Model, prompt: Rows, cache: Cache, logits: Tensor, b: int, choice: str) -> float:
-    """Mean loss of a choice's tokens, the first from the prompt's logits, the others from running it after the cache."""
+    """Return the mean loss of a choice's tokens: the first from the prompt's logits, the others from a run after the cache."""
     ids = torch.tensor(model.answer_ids(choice.strip()), device=logits.device)
-    losses = -logits[b].log_softmax(-1)[ids[:1]]
+    losses = -logits[b].log_softmax(-1)[ids[:1]]  # [1]
     if len(ids) > 1:
+        # a cache of its own per choice: running one choice must leave the prompt's cache to the next
         alone = Cache(reserve=len(ids), layers={n: _row(held, b) for n, held in cache.layers.items()})
         positions = prompt.positions[b : b + 1, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
-        rows = new_rows(model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype), positions)
-        after = model.head(model.norm(forward(model, rows, alone).hidden[0])).float().log_softmax(-1)
+        rows = new_rows(model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype), positions)  # 1 sample, n-1 tokens
+        after = (
+            model.head(model.norm(forward(model, rows, alone).hidden[0])).float().log_softmax(-1)
+        )  # [n-1, vocabulary]
         losses = torch.cat([losses, -after.gather(1, ids[1:, None])[:, 0]])
     return float(losses.mean())
 
 
 def _row(held: LayerCache, b: int) -> LayerCache:
-    """One sample's part of a layer's cache."""
+    """Return one sample's part of a layer's cache."""
     keys, values, positions, groups = (part[b : b + 1] for part in held.view())
     return LayerCache(keys, values, positions, groups, held.length, held.dense)
 
@@ -178,15 +212,15 @@ def _row(held: LayerCache, b: int) -> LayerCache:
 def answer_all(
     model: Model,
     questions: Iterable[Question],
-    method: dict[str, Any],
+    schedule: Schedule,
     *,
     max_new_tokens: int,
     min_new_tokens: int = 0,
     batch_size: int | str = "auto",
     seed: int = 0,
-) -> Iterator[dict[str, Any]]:
-    """Answer question after question. `auto` grows the batch while memory allows; out of memory halves it and goes on."""
-    check_stages(method["stages"], model.dims.layers, model.dims.tokens_per_image)
+) -> Iterator[AnswerRow]:
+    """Yield the questions' rows. `auto` grows the batch while memory allows; out of memory halves it and goes on."""
+    schedule.check(model.dims)
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens: {max_new_tokens} is no length of an answer; at least 1")
     if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
@@ -200,14 +234,14 @@ def answer_all(
             return
         try:
             rows = answer_batch(
-                model, waiting[:size], method, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens, seed=seed
+                model, waiting[:size], schedule, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens, seed=seed
             )
         except torch.OutOfMemoryError:
             if size == 1:
                 raise ValueError(
                     "out of memory with a batch of one; use dtype bfloat16, a smaller model or a larger device"
                 ) from None
-            size = ceiling = max(1, size // 2)
+            size = ceiling = max(1, size // 2)  # a ceiling: what has failed once is not tried again
             torch.cuda.empty_cache()
             continue
         yield from rows
@@ -223,7 +257,7 @@ def _first_size(model: Model, batch_size: int | str) -> int:
 
 
 def _has_room(model: Model) -> bool:
-    """Whether twice the last batch would fit: what it took beyond the weights is at most a third of what is free."""
+    """Return whether twice the last batch would fit: what it took beyond the weights is under a third of what is free."""
     if model.device.type != "cuda":
         return False
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())

@@ -1,9 +1,13 @@
-"""Floating-point operations as counted on a real prefill, the cost of scoring image tokens included."""
+"""Floating-point operations, counted on a real prefill instead of computed by formula.
+
+The count includes what formulas leave out: the head, and the scoring of image tokens (for the criterion `gradient` a
+whole backward pass).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,12 +20,13 @@ from himap.pruning.intervention import Pruning
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
     from himap.models.model import Model
+    from himap.pruning.stage import Stage
 
 
-def prefill_flops(model: Model, prompt: Rows, stages: Sequence[dict[str, Any]]) -> float:
-    """Operations of one prefill, decoder and head; attention is run in its plain form, which every counter knows."""
-    kind, model.attention = model.attention, "eager"
-    pruning = Pruning(model, stages, prompt, [0] * prompt.positions.shape[0])
+def prefill_flops(model: Model, prompt: Rows, stages: Sequence[Stage]) -> float:
+    """Return the operations of one prefill, decoder and head."""
+    kind, model.attention = model.attention, "eager"  # the counter sees no multiplication inside a fused kernel
+    pruning = Pruning(model, stages, prompt, [0] * prompt.positions.shape[0])  # a seed changes no count
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             next_token_logits(model, forward(model, prompt, Cache(), [pruning]))

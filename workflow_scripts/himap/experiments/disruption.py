@@ -1,10 +1,15 @@
-"""Cutting attention paths at chosen layers, and the sweep over all layers that shares what a cut cannot change.
+"""Cutting attention paths at chosen layers: what an answer loses with a path is what flowed through it.
+
+    clean = run_undisturbed(model, prompt, new_tokens=8)
+    for outcome in sweep(model, clean, range(32), ["img2txt", "random"], ["single", "suffix"]): ...
 
 Flows: `img2txt` (instruction tokens see no image token), `img2img` (image tokens see no image token, themselves
 included), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
 `random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
 instruction tokens, which cuts about half as many pairs). Extents: `single` (that layer), `suffix` (that layer and all
 after it: what the released code does), `window` (that layer and the next ones).
+
+A sweep runs each cut from the layer and the row on that it can change; all before that is shared with the clean run.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
 FLOWS = ("img2txt", "img2img", "random", "random_img2img", "random_unmatched")
 EXTENTS = ("single", "suffix", "window")
-BLOCKS = ("pre", "post")
+BLOCKS = ("pre", "post")  # before the softmax, so that the rest renormalizes, or after it (A = 0)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Cut:
 
 
 def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -> Cut:
-    """A cut from its names, checked against the model's depth."""
+    """Return the cut that these names describe; raise ValueError for an unknown name or a layer the model does not have."""
     if flow not in FLOWS:
         raise unknown("flow", flow, FLOWS)
     if extent not in EXTENTS:
@@ -64,12 +69,14 @@ class Disruption(Intervention):
             raise unknown("block", block, BLOCKS)
         self.cuts = list(cuts)
         self.after_softmax = block == "post"
+        # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
         self.drawn = [
             _draw(prompt.groups[b], prompt.positions[b], cut, seed)
             for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))
         ]
 
     def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
+        """Return the pairs [B, Tq, Tk] that the batch's cuts block in this layer."""
         if not any(cut.first <= layer <= cut.last for cut in self.cuts):
             return None
         pairs = torch.zeros(*rows.groups.shape, key_groups.shape[1], dtype=torch.bool, device=key_groups.device)
@@ -79,29 +86,31 @@ class Disruption(Intervention):
         return pairs
 
     def _pairs(self, b: int, flow: str, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
-        """The pairs [Tq, Tk] that one sample's flow blocks among these rows and keys."""
+        """Return the pairs [Tq, Tk] that one sample's flow blocks among these rows and keys."""
         if flow in ("img2txt", "img2img"):
             receiver = INSTRUCTION if flow == "img2txt" else IMAGE
             return (rows.groups[b] == receiver)[:, None] & (key_groups == IMAGE)[None, :]
         drawn = self.drawn[b]
         assert drawn is not None
-        known = rows.positions[b] < drawn.shape[0]  # a generated token was not there when rows were drawn
-        asked = rows.positions[b].clamp(0, drawn.shape[0] - 1)
-        held = key_positions.clamp(0, drawn.shape[1] - 1)
-        real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]
-        return drawn[asked][:, held] & known[:, None] & real
+        # pairs are drawn by position, since the rows of a resumed run or a decoding step are only some of the prompt's
+        in_prompt = rows.positions[b] < drawn.shape[0]  # [Tq]; a generated token was not there when pairs were drawn
+        queries = rows.positions[b].clamp(0, drawn.shape[0] - 1)
+        keys = key_positions.clamp(0, drawn.shape[1] - 1)
+        real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]  # [Tq, Tk]
+        return drawn[queries][:, keys] & in_prompt[:, None] & real
 
 
 def _draw(groups: Tensor, positions: Tensor, cut: Cut, seed: int) -> Tensor | None:
-    """The random pairs [P, P] of a control, by position in the prompt; None for the flows that draw nothing."""
+    """Draw the random pairs [P, P] of a control, by position in the prompt; None for the flows that draw nothing."""
     if not cut.flow.startswith("random"):
         return None
     kinds = groups[positions >= 0].cpu()  # [P]
+    # on the processor, so that every device draws the same; a prime keeps seeds and layers from falling together
     generator = torch.Generator().manual_seed((seed * 1_000_003 + cut.first) % (1 << 63))
-    is_image, is_instruction = kinds == IMAGE, kinds == INSTRUCTION
+    is_image, is_instruction = kinds == IMAGE, kinds == INSTRUCTION  # [P]
     first = int(is_image.nonzero()[0])
-    sees = torch.ones(len(kinds), len(kinds), dtype=torch.bool).tril() & is_image[None, :]
-    order = torch.randperm(len(kinds) - first, generator=generator) + first
+    sees = torch.ones(len(kinds), len(kinds), dtype=torch.bool).tril() & is_image[None, :]  # [P, P] causal, image keys
+    order = torch.randperm(len(kinds) - first, generator=generator) + first  # rows before an image see none of it
     if cut.flow == "random_unmatched":
         chosen = torch.zeros_like(is_image)
         chosen[order[: int(is_instruction.sum())]] = True
@@ -111,8 +120,8 @@ def _draw(groups: Tensor, positions: Tensor, cut: Cut, seed: int) -> Tensor | No
 
 
 def _matched(sees: Tensor, order: Tensor, target: int, generator: torch.Generator) -> Tensor:
-    """Whole rows in a random order until `target` pairs are cut; of the last row only as many as are missing."""
-    counts = sees.sum(dim=1)[order]
+    """Return pairs [P, P]: whole rows in a random order up to `target` pairs, and of the last row only the missing ones."""
+    counts = sees.sum(dim=1)[order]  # pairs of each row
     whole = int((counts.cumsum(0) <= target).sum())
     pairs = torch.zeros_like(sees)
     pairs[order[:whole]] = sees[order[:whole]]
@@ -137,10 +146,10 @@ class _Recorder(Intervention):
 
 @dataclass
 class Undisturbed:
-    """A clean run of one prompt, with all that a disturbed one can take over from it."""
+    """A clean run of one prompt, with everything that a disturbed run takes over from it."""
 
     prompt: Rows  # of one sample
-    entering: dict[int, Rows]
+    entering: dict[int, Rows]  # by layer: the rows as they enter it
     cache: Cache
     logits: Tensor  # [1, vocabulary]
     ids: list[int]
@@ -148,20 +157,21 @@ class Undisturbed:
 
 @torch.no_grad()
 def run_undisturbed(model: Model, prompt: Rows, new_tokens: int) -> Undisturbed:
-    """The clean run that a sweep starts from."""
+    """Run one prompt without a cut and keep what a sweep starts from."""
     if prompt.positions.shape[0] != 1 or not prompt.dense:
         raise ValueError("a sweep takes one prompt at a time; its variants are the batch")
     recorder, cache = _Recorder(), Cache()
     logits = next_token_logits(model, forward(model, prompt, cache, [recorder]))
     length = prompt.positions.shape[1]
-    answering = Cache(new_tokens, {n: held.prefix(length, 1) for n, held in cache.layers.items()})
+    # the answer extends copies: the prompt's own cache is shared by all disturbed runs
+    answering = Cache(new_tokens, {index: layer.prefix(length, 1) for index, layer in cache.layers.items()})
     ids = continue_greedily(model, prompt, answering, logits, new_tokens).ids[0]
     return Undisturbed(prompt, recorder.entering, cache, logits, ids)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one disturbed run."""
+    """The answer of one disturbed run."""
 
     layer: int
     flow: str
@@ -183,7 +193,7 @@ def sweep(
     new_tokens: int = 2,
     seed: int = 0,
 ) -> Iterator[Outcome]:
-    """Disturbed runs of one prompt at every layer, flow and extent.
+    """Yield the outcomes of one prompt with a cut at every layer, for every flow and extent.
 
     A cut at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a run
     starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
@@ -196,13 +206,13 @@ def sweep(
         for number, cut in enumerate(cuts):
             groups.setdefault(_first_column(clean.prompt, cut), []).append(number)
         for column, members in groups.items():
-            found = _resume(model, clean, layer, column, [cuts[n] for n in members], block, new_tokens, seed)
-            for number, (logits, ids) in zip(members, found, strict=True):
+            answers = _resume(model, clean, layer, column, [cuts[n] for n in members], block, new_tokens, seed)
+            for number, (logits, ids) in zip(members, answers, strict=True):
                 yield Outcome(layer, *named[number], logits, ids)
 
 
 def _first_column(prompt: Rows, cut: Cut) -> int:
-    """The first token whose state a cut can change."""
+    """Return the first token whose state a cut can change: the first that is cut off from an image token."""
     group = INSTRUCTION if cut.flow == "img2txt" else IMAGE
     return int((prompt.groups[0] == group).nonzero()[0])
 
@@ -210,16 +220,16 @@ def _first_column(prompt: Rows, cut: Cut) -> int:
 def _resume(
     model: Model, clean: Undisturbed, layer: int, column: int, cuts: list[Cut], block: str, new_tokens: int, seed: int
 ) -> list[tuple[Tensor, list[int]]]:
-    """Run a batch of cuts from `layer` and `column` on; first logits and answer of each."""
+    """Run a batch of cuts from `layer` and `column` on; return first logits and answer of each."""
     times, length = len(cuts), clean.prompt.positions.shape[1]
     prompt = clean.prompt.repeated(times)
     disruption = Disruption(cuts, prompt, [seed] * times, block)
     cache = Cache(new_tokens)
-    for index in range(layer, len(model.layers)):
+    for index in range(layer, len(model.layers)):  # what no cut can reach: the columns before the first one changed
         cache.layers[index] = clean.cache.layers[index].prefix(column, times)
     rows = forward(model, clean.entering[layer].after(column).repeated(times), cache, [disruption], start=layer)
     logits = next_token_logits(model, rows)
-    if new_tokens > 1:
+    if new_tokens > 1:  # later tokens also attend to the prompt in the layers below, where nothing was cut
         for index in range(layer):
             cache.layers[index] = clean.cache.layers[index].prefix(length, times)
     answers = continue_greedily(model, rows, cache, logits, new_tokens, [disruption])
@@ -227,6 +237,6 @@ def _resume(
 
 
 def top5_overlap(first: Tensor, second: Tensor) -> float:
-    """Score consistency: Jaccard overlap of the five likeliest next tokens of two runs."""
-    one, other = set(first.topk(5).indices.tolist()), set(second.topk(5).indices.tolist())
-    return len(one & other) / len(one | other)
+    """Return the score consistency of two runs: Jaccard overlap of their five likeliest next tokens."""
+    tokens, others = set(first.topk(5).indices.tolist()), set(second.topk(5).indices.tolist())
+    return len(tokens & others) / len(tokens | others)

@@ -1,4 +1,7 @@
-"""The timing protocol: one example at a time, methods in turns, the device waited for at both ends of every interval.
+"""How seconds per example are measured.
+
+One example at a time, methods in turns, and the device is waited for at both ends of every interval: turns, since a
+machine's speed drifts, and waiting, since a GPU's calls return before its work is done.
 
 An example is timed from its decoded pixels on: vision tower and projector, prefill, answer. Each method is run once
 untimed on the first example before anything counts. Ratios between methods of one run are what can be compared.
@@ -7,8 +10,8 @@ untimed on the first example before anything counts. Ratios between methods of o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
@@ -21,37 +24,56 @@ from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
     from himap.models.model import Model
+    from himap.pruning.stage import Schedule
+
+
+class Timing(TypedDict):
+    """Seconds of an example's parts, and what they were spent on."""
+
+    seconds_vision: float  # vision tower and projector
+    seconds_prefill: float
+    seconds_answer: float
+    seconds_total: float
+    generated_tokens: int
+    image_tokens: int  # that enter the decoder
+    text_tokens: int
+    ideal_speedup: float  # of the prefill, if time grew with tokens
+
+
+class TimingRow(Timing):
+    """A line of a latency file."""
+
+    sample_id: str
+    method: str
+    round: int
 
 
 def now(device: torch.device) -> float:
-    """Seconds, once the device has done all it was given."""
+    """Return the time in seconds once the device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 @torch.no_grad()
-def time_example(
-    model: Model, question: Question, method: dict[str, Any], max_new_tokens: int, seed: int = 0
-) -> dict[str, Any]:
-    """Seconds of one example's parts, and how many tokens it had."""
+def time_example(model: Model, question: Question, schedule: Schedule, max_new_tokens: int, seed: int = 0) -> Timing:
+    """Time one example under a schedule; decoding its image files is not part of it."""
     pictures = [open_image(data, question.where) for data in question.images]
-    pixels = model.preprocess(pictures, grid=method.get("image_grid")).to(model.device)
+    pixels = model.preprocess(pictures, grid=schedule.image_grid).to(model.device)
     begin = now(model.device)
-    features = model.encode_images(pixels)
+    features = model.encode_images(pixels)  # [N, n, D]
     encoded = now(model.device)
     ids = prompt_ids(model, question, features.shape[1])
     prompt = model.embed([ids], [features])
-    pruning = Pruning(model, method["stages"], prompt, [sample_seed(seed, question.sample_id)])
+    pruning = Pruning(model, schedule.stages, prompt, [sample_seed(seed, question.sample_id)])
     cache = Cache(reserve=min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
     prefilled = now(model.device)
-    rerank = bool(method.get("rerank"))
-    answer = continue_greedily(model, prompt, cache, logits, max_new_tokens, [pruning], rerank=rerank)
+    answer = continue_greedily(model, prompt, cache, logits, max_new_tokens, [pruning], rerank=schedule.rerank)
     done = now(model.device)
     n_image, n_all = features.shape[0] * features.shape[1], prompt.positions.shape[1]
     n_text, n_full = n_all - n_image, features.shape[0] * model.dims.tokens_per_image
-    ideal = ideal_speedup(model.dims, method["stages"], n_image=n_image, n_text=n_text)
+    ideal = ideal_speedup(model.dims, schedule.stages, n_image=n_image, n_text=n_text)
     return {
         "seconds_vision": encoded - begin,
         "seconds_prefill": prefilled - encoded,
@@ -67,17 +89,17 @@ def time_example(
 def time_methods(
     model: Model,
     questions: Sequence[Question],
-    methods: dict[str, dict[str, Any]],
+    schedules: Mapping[str, Schedule],
     *,
     max_new_tokens: int,
     rounds: int,
     seed: int = 0,
-) -> Iterator[dict[str, Any]]:
-    """One row per round, example and method; the methods take turns within an example."""
-    for method in methods.values():
-        time_example(model, questions[0], method, max_new_tokens, seed)
+) -> Iterator[TimingRow]:
+    """Yield one row per round, example and method; the methods take turns within an example."""
+    for schedule in schedules.values():  # the first run compiles kernels and fills caches; it does not count
+        time_example(model, questions[0], schedule, max_new_tokens, seed)
     for number in range(rounds):
         for question in questions:
-            for name, method in methods.items():
-                measured = time_example(model, question, method, max_new_tokens, seed)
+            for name, schedule in schedules.items():
+                measured = time_example(model, question, schedule, max_new_tokens, seed)
                 yield {"sample_id": question.sample_id, "method": name, "round": number, **measured}

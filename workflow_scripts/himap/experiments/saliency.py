@@ -6,7 +6,11 @@ over the nine blocks (query group x key group), from which every share of the pa
 cross-entropy of the next token against a target id.
 
 The backward pass goes layer by layer from stored layer inputs, all in fp32: one layer's map is in memory at a time,
-a few heads of it at once, and no gradient of a weight is ever made.
+a few heads of it at once, and no gradient of a weight is ever made. Autograd over the whole model would hold
+the maps [heads, T, T] of all layers at once.
+
+    found = saliency(model, prompt, target)  # prompt: Rows of one sample, target: a token id
+    found.block("paper", "instruction", "image")  # [layers], how much image tokens tell the instruction
 """
 
 from __future__ import annotations
@@ -34,28 +38,28 @@ MAP_ELEMENTS = 1 << 22  # weights of a layer's map in memory at a time: 16 MB in
 
 @dataclass
 class Saliency:
-    """Block sums of one prompt: {definition: [layers, 3 query groups, 3 key groups]} in the order system, image, instruction."""
+    """Sums over the blocks of one prompt's maps; groups are in the order system, image, instruction."""
 
-    blocks: dict[str, Tensor]
+    blocks: dict[str, Tensor]  # by definition: [layers, 3 query groups, 3 key groups]
     sizes: Tensor  # [3] tokens per group
     target: int
 
     def rows(self, definition: str) -> Tensor:
-        """Flow into each group [layers, 3], per token of the group: the released code's modality shares."""
+        """Return the flow into each group [layers, 3], per token of the group: the released code's modality shares."""
         return self.blocks[definition].sum(dim=2) / self.sizes.clamp(min=1)
 
     def columns(self, definition: str) -> Tensor:
-        """Flow out of each group [layers, 3], per token of the group: the paper's Eqs. 2 to 4."""
+        """Return the flow out of each group [layers, 3], per token of the group: the paper's Eqs. 2 to 4."""
         return self.blocks[definition].sum(dim=1) / self.sizes.clamp(min=1)
 
     def block(self, definition: str, query: str, key: str) -> Tensor:
-        """Raw sum [layers] of one block, e.g. S_vv = block('paper', 'image', 'image')."""
+        """Return the sum [layers] of one block, e.g. S_vv = block('paper', 'image', 'image')."""
         names = list(GROUPS)
         return self.blocks[definition][:, names.index(query), names.index(key)]
 
 
 class _Inputs(Intervention):
-    """Keeps each layer's input, detached; a detached input stands for the layers below it."""
+    """Keeps each layer's input [1, T, D]; from it a layer can be run again without the layers below it."""
 
     def __init__(self) -> None:
         self.hidden: list[Tensor] = []
@@ -66,7 +70,7 @@ class _Inputs(Intervention):
 
 
 def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ...] = DEFINITIONS) -> Saliency:
-    """Saliency of one prompt for one next token."""
+    """Return the saliency of one prompt for one next token."""
     if prompt.positions.shape[0] != 1 or not prompt.dense:
         raise ValueError("saliency takes one prompt at a time")
     vocabulary = model.head.weight.shape[0]
@@ -75,7 +79,7 @@ def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ..
     inputs = _Inputs()
     with torch.no_grad():
         out = forward(model, prompt, Cache(), [inputs])
-    gradient = _output_gradient(model, out.hidden, target)
+    gradient = _output_gradient(model, out.hidden, target)  # [1, T, D]
     groups = torch.stack([prompt.groups[0] == kind for kind in (SYSTEM, IMAGE, INSTRUCTION)]).float()  # [3, T]
     sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
     cos, sin = (part.float() for part in model.rotary(prompt.hidden, prompt.positions))
@@ -83,18 +87,18 @@ def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ..
         layer = in_fp32(model.layers[index])
         gradient, maps = _layer_backward(model, layer, inputs.hidden.pop().float(), gradient, (cos, sin), definitions)
         for name in definitions:
-            sums[name].append(groups @ maps.pop(name) @ groups.T)
-    blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}
+            sums[name].append(groups @ maps.pop(name) @ groups.T)  # [3, T] [T, T] [T, 3]
+    blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}  # layers came last to first
     return Saliency(blocks, groups.sum(dim=1).cpu(), target)
 
 
 def in_fp32(layer: Any) -> Any:
-    """The layer itself if it is fp32 already, else a copy of this one layer."""
+    """Return the layer itself if it is fp32 already, else a copy of this one layer: products of gradients need the precision."""
     return layer if next(layer.parameters()).dtype == torch.float32 else copy.deepcopy(layer).float()
 
 
 def _output_gradient(model: Model, hidden: Tensor, target: int) -> Tensor:
-    """dL/dh [1, T, D] at the last layer's output: only the last token's row is not zero."""
+    """Return dL/dh [1, T, D] at the last layer's output: only the last token's row is not zero."""
     last = hidden[:, -1:].detach().float().requires_grad_()
     with torch.enable_grad():
         logits = in_fp32(model.head)(in_fp32(model.norm)(last))[:, 0]
@@ -112,12 +116,12 @@ def _layer_backward(
     rotary: tuple[Tensor, Tensor],
     definitions: tuple[str, ...],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gradient at a layer's input from that at its output, and the layer's saliency maps [T, T] on the way."""
+    """Return the gradient at a layer's input from that at its output, and the layer's saliency maps [T, T]."""
     scale = layer.self_attn.scaling
     with torch.enable_grad():
         hidden = hidden.detach().requires_grad_()
         queries, keys, values = project(layer, layer.input_layernorm(hidden), rotary)
-        kind = "sdpa" if model.attention == "flash" else model.attention
+        kind = "sdpa" if model.attention == "flash" else model.attention  # flash knows no fp32
         attended = attend(queries, keys, values, scale=scale, mask=None, causal=True, kind=kind)
         output = finish(layer, hidden, attended)
         below, upstream = torch.autograd.grad(output, (hidden, attended), gradient)
@@ -129,7 +133,7 @@ def _layer_backward(
 def _maps(
     queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, definitions: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """Saliency maps [T, T] of one layer, a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
+    """Return one layer's saliency maps [T, T], a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
     heads, length = queries.shape[1], queries.shape[2]
     keys, values = share_heads(keys, heads), share_heads(values, heads)
     seen = torch.ones(1, length, length, dtype=torch.bool, device=queries.device).tril()
@@ -138,13 +142,14 @@ def _maps(
     for begin in range(0, heads, step):
         part = slice(begin, begin + step)
         weights = attention_weights(queries[:, part], keys[:, part], scale, seen)[0]  # [h, T, T]
+        # in place from here on: a second buffer of this size would halve the heads that fit
         product = (upstream[0, part] @ values[0, part].transpose(-1, -2)).mul_(weights)  # A * dL/dA
         if "paper" in definitions:
             total["paper"] += product.sum(dim=0)
         if "released" in definitions:
             total["released"] += product.mul_(weights).abs_().sum(dim=0)
     if "paper" in definitions:
-        total["paper"].abs_()
+        total["paper"].abs_()  # only now, over the sum of all heads: Eq. 1 takes the absolute value outside
     if "released" in definitions:
         total["released"] /= heads
     return total

@@ -33,7 +33,8 @@ def schedules(run: Run, model: str, methods: list[str]) -> dict[str, Any]:
     """Return a model's image tokens, and each method's stages by kind of benchmark."""
     examples = {kind: run.example_of(kind) for kind in run.kinds(model)}
     stages = {
-        kind: {name: run.method(model, task, name)["stages"] for name in methods} for kind, task in examples.items()
+        kind: {name: [stage.to_json() for stage in run.method(model, task, name).stages] for name in methods}
+        for kind, task in examples.items()
     }
     return {"image_tokens": run.dims(model).tokens_per_image, "stages": stages}
 

@@ -1,1 +1,1 @@
-"""Dropping image tokens: criteria say which matter, stages where and how many, methods are named lists of stages."""
+"""Dropping image tokens: criteria score them, stages say where and how many stay, methods are named lists of stages."""

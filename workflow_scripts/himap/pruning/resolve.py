@@ -1,176 +1,204 @@
-"""Read methods and resolve them: from a name to the stages on one model.
+"""Methods, and how a method becomes a schedule for one model.
 
-A method takes one of these forms:
+A method is what a YAML file in `methods/` or a config's entry defines, in one of these forms:
 
-* `stages`: a list of {layer, keep, criterion}, or one list per task kind (`qa`, `caption`, `open`);
+* `stages`: a list of {layer, keep, criterion}, or one list per kind of task (`qa`, `caption`, `open`);
 * `like: other`, with `criterion` or `criteria` (one per stage) put in its place, and `only: [0]` to use some stages;
 * `every_layer: {criterion}` and `flops_of: other`: the same share dropped at every layer, at the other's cost;
 * `before_decoder: {criterion}` and `flops_of: other`: dropped once, before the first layer;
 * `downsample: true` and `flops_of: other`: a smaller image instead.
 
-`rerank: true` ranks anew at every generated token without a cache, as the released code does. `models` holds
-schedules of single models: {model: {stages: ...}}. `resolve` turns all of it into a plain description for one model.
+`rerank: true` ranks anew at every generated token without a cache, as the released code does. `models` holds stages of
+single models: {model: {stages: ...}}. What depends on a model's sizes is computed here, by the paper's cost formula:
+
+    resolve("uniform", dims, kind="caption")  # a Schedule with a stage at every layer but the last
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
-from himap.costs.formulas import flops, keep_count
+from himap.costs.formulas import Drop, flops, keep_count
 from himap.models.sizes import Dims
-from himap.pruning.stage import check_stages
+from himap.pruning.stage import Schedule, Stage, read_stages
 from himap.registry import unknown
 from himap.yaml_files import read_mapping
 
-KEYS = (
-    "title", "about", "stages", "like", "criterion", "criteria", "only", "every_layer", "before_decoder", "downsample",
-    "flops_of", "rerank", "models",
-)  # fmt: skip
 FORMS = ("stages", "like", "every_layer", "before_decoder", "downsample")
-KINDS = ("qa", "caption", "open")
+MATCHED = ("every_layer", "before_decoder", "downsample")  # forms that meet another method's cost
+Point = tuple[int, float]  # layer and share of one stage of a grid
 
 
-def load_all() -> dict[str, dict[str, Any]]:
-    """The methods that come with the library, by name."""
+class Scored(TypedDict):
+    """Tokens chosen by a score, as many as a cost allows."""
+
+    criterion: str
+
+
+class Method(TypedDict, total=False):
+    """A method's definition, as YAML and configs hold it; exactly one of FORMS is there."""
+
+    title: str
+    about: str
+    stages: object  # a list of stages, or {kind: list}; read by `read_stages`
+    like: str
+    criterion: str
+    criteria: list[str]
+    only: list[int]
+    every_layer: Scored
+    before_decoder: Scored
+    downsample: bool
+    flops_of: str
+    rerank: bool
+    models: dict[str, Method]  # of which only `stages` counts
+
+
+def load_all() -> dict[str, Method]:
+    """Return the methods that come with the library, by name."""
     return deepcopy(_read_all())
 
 
 @cache
-def _read_all() -> dict[str, dict[str, Any]]:
+def _read_all() -> dict[str, Method]:
     folder = Path(__file__).parent / "methods"
-    return {path.stem: read_mapping(path) for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: cast(Method, read_mapping(path)) for path in sorted(folder.glob("*.yaml"))}
 
 
 def resolve(
     name: str,
     dims: Dims,
     *,
-    methods: Mapping[str, Mapping[str, Any]] | None = None,
+    methods: Mapping[str, Mapping[str, object]] | None = None,
     kind: str = "qa",
     model: str | None = None,
-    schedules: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """One method for one model and task kind: {"name", "stages", "rerank", "image_grid"}, checked against the model's depth.
+    schedules: Mapping[str, object] | None = None,
+) -> Schedule:
+    """Return a method's schedule for one model and kind of task, checked against the model's sizes.
 
-    `schedules` are the model's own stages by method and kind, as the file beside a checkpoint holds them; they come
-    before the method's.
+    `methods` are laid over the built-in ones. `schedules` are the model's own stages by method and kind, as the file
+    beside a checkpoint holds them; they come before the method's.
     """
     known = {**_read_all(), **(methods or {})}
     if name not in known:
         raise unknown("method", name, known)
-    method = known[name]
-    forms = check_form(name, method)
-    resolved: dict[str, Any] = {
-        "name": name,
-        "stages": [],
-        "rerank": bool(method.get("rerank", False)),
-        "image_grid": None,
-    }
+    method = check_form(name, known[name])
+
+    def other(reference: str) -> tuple[Stage, ...]:
+        return resolve(reference, dims, methods=methods, kind=kind, model=model, schedules=schedules).stages
+
+    schedule = Schedule(name=name, rerank=bool(method.get("rerank", False)))
     if schedules and name in schedules:
-        resolved["stages"] = _for_kind(schedules[name], kind, name)
+        schedule = replace(schedule, stages=_for_kind(schedules[name], kind, name))
     elif model and model in method.get("models", {}):
-        resolved["stages"] = _for_kind(method["models"][model]["stages"], kind, name)
-    elif "like" in forms:
-        other = resolve(method["like"], dims, methods=methods, kind=kind, model=model, schedules=schedules)
-        resolved["stages"] = _replaced(name, method, other["stages"])
-    elif "stages" in forms:
-        resolved["stages"] = _for_kind(method["stages"], kind, name)
+        schedule = replace(schedule, stages=_for_kind(method["models"][model]["stages"], kind, name))
+    elif "like" in method:
+        schedule = replace(schedule, stages=_replaced(name, method, other(method["like"])))
+    elif "stages" in method:
+        schedule = replace(schedule, stages=_for_kind(method["stages"], kind, name))
     else:
-        other = resolve(method["flops_of"], dims, methods=methods, kind=kind, model=model, schedules=schedules)
-        resolved.update(_matched(method, dims, flops(dims, other["stages"])))
-    check_stages(resolved["stages"], dims.layers, dims.tokens_per_image)
-    return resolved
+        schedule = _matched(schedule, method, dims, flops(dims, other(method["flops_of"])))
+    schedule.check(dims)
+    return schedule
 
 
-def check_form(name: str, method: Mapping[str, Any]) -> list[str]:
-    """The form of a method; unknown keys, no form and two forms at once are refused."""
+def check_form(name: str, method: Mapping[str, object]) -> Method:
+    """Return a definition that has one form; raise ValueError for an unknown key, no form, or two forms at once."""
     for key in method:
-        if key not in KEYS:
-            raise unknown(f"key in method {name!r}", key, KEYS)
+        if key not in Method.__annotations__:
+            raise unknown(f"key in method {name!r}", key, Method.__annotations__)
     forms = [form for form in FORMS if form in method]
     if len(forms) != 1:
         raise ValueError(
             f"method {name!r} has {' and '.join(forms) or 'no form'}; give exactly one of {', '.join(FORMS)}"
         )
-    if forms[0] in ("every_layer", "before_decoder", "downsample") and "flops_of" not in method:
+    if forms[0] in MATCHED and "flops_of" not in method:
         raise ValueError(f"method {name!r}: {forms[0]} needs flops_of, the method whose cost it is to match")
-    return forms
+    return cast(Method, method)
 
 
-def two_stages(grid: Mapping[str, Any]) -> list[tuple[tuple[int, float], tuple[int, float]]]:
-    """The stages (k1, r1), (k2, r2) of a grid's schedules: the deep one comes later and keeps no more."""
-    points = product(grid["k1"], grid["r1"], grid["k2"], grid["r2"])
-    return [((k1, r1), (k2, r2)) for k1, r1, k2, r2 in points if k2 > k1 and r2 <= r1]
+def two_stages(
+    k1: Sequence[int], r1: Sequence[float], k2: Sequence[int], r2: Sequence[float]
+) -> list[tuple[Point, Point]]:
+    """Return the schedules ((k1, r1), (k2, r2)) of a grid: the deep stage comes later and keeps no more."""
+    points = product(k1, r1, k2, r2)
+    return [((shallow, more), (deep, less)) for shallow, more, deep, less in points if deep > shallow and less <= more]
 
 
-def kind_taken(stages: Mapping[str, Any], kind: str) -> str | None:
-    """The kind whose stages a task kind takes: its own, else open questions those of captions, as in the paper, else those of `qa`."""
+def kind_taken(stages: Mapping[str, object], kind: str) -> str | None:
+    """Return the kind whose stages a kind of task takes: its own; else open questions those of captions; else `qa`."""
     choices = (kind, "caption" if kind == "open" else kind, "qa")
     return next((choice for choice in choices if stages.get(choice) is not None), None)
 
 
-def _for_kind(stages: Any, kind: str, name: str) -> list[dict[str, Any]]:
-    """The stages of a task kind."""
+def _for_kind(stages: object, kind: str, name: str) -> tuple[Stage, ...]:
+    """Return the stages of a kind of task, from one list for all of them or a list per kind."""
     if isinstance(stages, Mapping):
         taken = kind_taken(stages, kind)
         if taken is None:
             raise ValueError(f"method {name!r} has no stages for {kind!r}; it has {', '.join(stages)}")
         stages = stages[taken]
-    return [dict(stage) for stage in stages]
+    return read_stages(stages)
 
 
-def _replaced(name: str, method: Mapping[str, Any], stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Another method's stages with other criteria, or only some of them."""
+def _replaced(name: str, method: Method, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return another method's stages with other criteria, or only some of them."""
     for index in method.get("only", []):
         if index >= len(stages):
             raise ValueError(f"method {name!r}: only: {index} is beyond the {len(stages)} stages of {method['like']!r}")
-    chosen = [stages[i] for i in method["only"]] if "only" in method else stages
-    criteria = method.get("criteria") or [method.get("criterion")] * len(chosen)
+    chosen = [stages[index] for index in method["only"]] if "only" in method else list(stages)
+    criteria = method.get("criteria") or len(chosen) * [method.get("criterion", "")]
     if len(criteria) != len(chosen):
         raise ValueError(f"method {name!r}: {len(criteria)} criteria for {len(chosen)} stages of {method['like']!r}")
-    return [{**stage, "criterion": c or stage["criterion"]} for stage, c in zip(chosen, criteria, strict=True)]
+    return tuple(
+        replace(stage, criterion=criterion or stage.criterion)
+        for stage, criterion in zip(chosen, criteria, strict=True)
+    )
 
 
-def _matched(method: Mapping[str, Any], dims: Dims, budget: float) -> dict[str, Any]:
-    """Stages, or the smaller grid of image tokens, whose cost comes nearest to `budget`."""
+def _matched(schedule: Schedule, method: Method, dims: Dims, budget: float) -> Schedule:
+    """Return the schedule with stages, or a smaller grid of image tokens, whose cost comes nearest to `budget`."""
     if "downsample" in method:
-        rows, columns = dims.grid
-        sides = range(1, rows + 1)
-        grids = [(side, max(1, round(columns * side / rows))) for side in sides]
-        cost = {grid: abs(flops(dims, [], n_image=grid[0] * grid[1]) - budget) for grid in grids}
-        nearest = sorted(grids, key=lambda grid: cost[grid])[0]
-        return {"image_grid": list(nearest)}
+        return replace(schedule, image_grid=_nearest_grid(dims, budget))
     if "before_decoder" in method:
-        criterion = method["before_decoder"]["criterion"]
-        return {"stages": [{"layer": 0, "keep": _count_before(dims, budget), "criterion": criterion}]}
+        stage = Stage(0, _count_before(dims, budget), method["before_decoder"]["criterion"])
+        return replace(schedule, stages=(stage,))
     criterion = method["every_layer"]["criterion"]
-    share = _share_per_layer(dims, budget)
-    return {"stages": [{**stage, "criterion": criterion} for stage in _geometric(dims, share)]}
+    drops = _geometric(dims, _share_per_layer(dims, budget))
+    return replace(schedule, stages=tuple(Stage(drop.layer, drop.keep, criterion) for drop in drops))
+
+
+@cache
+def _nearest_grid(dims: Dims, budget: float) -> tuple[int, int]:
+    """Return the smaller grid of image tokens, in the proportions of the model's own, whose cost is nearest to the budget."""
+    rows, columns = dims.grid
+    grids = [(side, max(1, round(columns * side / rows))) for side in range(1, rows + 1)]
+    return min(grids, key=lambda grid: abs(flops(dims, [], n_image=grid[0] * grid[1]) - budget))
 
 
 @cache
 def _count_before(dims: Dims, budget: float) -> int:
-    """The count of tokens that enters the decoder at a cost nearest to the budget."""
+    """Return the count of tokens that enters the decoder at a cost nearest to the budget."""
     counts = range(1, dims.tokens_per_image + 1)
-    return min(counts, key=lambda n: abs(flops(dims, [{"layer": 0, "keep": n}]) - budget))
+    return min(counts, key=lambda count: abs(flops(dims, [Drop(0, count)]) - budget))
 
 
-def _geometric(dims: Dims, share: float) -> list[dict[str, Any]]:
-    """The same share kept at every layer after the first, as counts of the original tokens that fall."""
+def _geometric(dims: Dims, share: float) -> list[Drop]:
+    """Return stages that keep, at every layer after the first, the same share of what the layer before had."""
     counts = [keep_count(share**layer, dims.tokens_per_image) for layer in range(1, dims.layers - 1)]
-    return [{"layer": layer, "keep": count} for layer, count in enumerate(counts, start=1)]
+    return [Drop(layer, count) for layer, count in enumerate(counts, start=1)]
 
 
 @cache
 def _share_per_layer(dims: Dims, budget: float) -> float:
-    """The share, kept at every layer, that spends the budget: by bisection."""
+    """Return the share, kept at every layer, that spends the budget; cost grows with the share, so bisection finds it."""
     low, high = 0.0, 1.0
-    for _ in range(50):
+    for _ in range(50):  # to the precision of a double
         middle = (low + high) / 2
         if flops(dims, _geometric(dims, middle)) > budget:
             high = middle

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from himap.costs.formulas import ideal_speedup, keep_count
 from himap.files import write_json
 from himap.models.sizes import Dims
+from himap.pruning.stage import Stage
 from himap.workflow.jobs.script import run
 
 if TYPE_CHECKING:
@@ -99,13 +100,10 @@ class Bench:
         self.ids = [*text[:SYSTEM_TOKENS], self.model.image_token_id, *text[SYSTEM_TOKENS:]]
         self.prompt = self.embed()
         deep = max(3, min(8, sizes.layers * 2 // 3))
-        self.methods: dict[str, list[dict[str, Any]]] = {
+        self.methods: dict[str, list[Stage]] = {
             "vanilla": [],
-            "fastv": [{"layer": 2, "keep": 0.5, "criterion": "last_token_attention"}],
-            "himap": [
-                {"layer": 2, "keep": 0.5, "criterion": "instruction_attention"},
-                {"layer": deep, "keep": 0.125, "criterion": "image_attention"},
-            ],
+            "fastv": [Stage(2, 0.5, "last_token_attention")],
+            "himap": [Stage(2, 0.5, "instruction_attention"), Stage(deep, 0.125, "image_attention")],
         }
         self.n_image, self.n_text = sizes.tokens_per_image, n_text
 
@@ -126,7 +124,7 @@ class Bench:
         from himap.decoder.loop import forward
         from himap.pruning.intervention import Pruning
 
-        def arm(stages: list[dict[str, Any]]) -> Callable[[], Any]:
+        def arm(stages: list[Stage]) -> Callable[[], Any]:
             def call() -> Any:
                 with torch.no_grad():
                     pruning = Pruning(self.model, stages, self.prompt, [0])
@@ -147,14 +145,14 @@ class Bench:
         from himap.pruning.intervention import Pruning
         from himap.tools import release_baseline
 
-        def ours(stages: list[dict[str, Any]]) -> Callable[[], Any]:
+        def ours(stages: list[Stage]) -> Callable[[], Any]:
             def call() -> Any:
                 prompt = self.embed()
                 return generate(self.model, prompt, self.new_tokens, [Pruning(self.model, stages, prompt, [0])])
 
             return call
 
-        ranks = [(stage["layer"], keep_count(stage["keep"], self.n_image)) for stage in self.methods["himap"]]
+        ranks = [(stage.layer, keep_count(stage.keep, self.n_image)) for stage in self.methods["himap"]]
         arms = {name: ours(stages) for name, stages in self.methods.items()}
         for name, stages_of in (("naive vanilla", []), ("naive himap", ranks)):
             arms[name] = lambda ranks=stages_of: release_baseline.answer(  # type: ignore[misc]

@@ -85,7 +85,7 @@ def read_runs(path: str) -> list[dict[str, Any]]:
 def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int) -> None:
     """Refuse what cannot be run, before any forward pass."""
     from himap.experiments.disruption import BLOCKS
-    from himap.pruning.stage import check_stages
+    from himap.pruning.stage import read_stages
 
     where = f"runs[{number}] ({one['name']!r})"
     try:
@@ -95,7 +95,7 @@ def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int)
         for key, kind in (("stages", list), ("rerank", bool), ("disrupt", dict), ("saliency", dict), ("seed", int)):
             if one.get(key) is not None and not isinstance(one[key], kind):
                 raise ValueError(f"{key}: {one[key]!r} is no {KINDS[kind]}")
-        check_stages(one.get("stages") or [], model.dims.layers, image_tokens)
+        read_stages(one.get("stages") or [], layers=model.dims.layers, image_tokens=image_tokens)
         disrupt = one.get("disrupt")
         if disrupt is not None:
             for key in disrupt:
@@ -163,18 +163,17 @@ def look(model: Model, prompt: Rows, one: dict[str, Any]) -> tuple[dict[str, Any
     from himap.decoder.loop import Intervention
     from himap.experiments.disruption import Disruption
     from himap.pruning.intervention import Pruning
-    from himap.pruning.stage import check_stages
+    from himap.pruning.stage import read_stages
 
-    stages, seed = one.get("stages") or [], one.get("seed") or 0
+    stages, seed = read_stages(one.get("stages") or []), one.get("seed") or 0
     pruning = Pruning(model, stages, prompt, [seed])
-    check_stages(stages, model.dims.layers, pruning.image_tokens[0])
     interventions: list[Intervention] = [pruning]
     if disrupt := one.get("disrupt"):
         interventions.append(Disruption([_cut(disrupt, model)], prompt, [seed], disrupt.get("block", "pre")))
     done = generate(model, prompt, one.get("new_tokens", 1), interventions, rerank=bool(one.get("rerank")))
     result: dict[str, Any] = {
         "generated": done.ids[0],
-        "kept": [pruning.kept[stage["layer"]][0] for stage in stages],
+        "kept": [pruning.kept[stage.layer][0] for stage in stages],
     }
     if one.get("saliency") is not None:
         result["saliency"] = describe_saliency(model, prompt, one["saliency"]["target"])

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import flops, image_tokens_per_layer
 from himap.pruning.resolve import two_stages
+from himap.pruning.stage import Schedule
 from himap.workflow.plan import targets
 from himap.workflow.plan.plan import Plan
 from himap.workflow.sample_counts import sample_count
@@ -93,11 +93,11 @@ class Estimator:
         else:
             stage.seconds += seconds
 
-    def prefill(self, model: str, kind: str, method: dict[str, Any] | None = None) -> float:
-        """Return the seconds of a prefill, vision tower included, under a resolved method or of the model as it is."""
-        method = method or {"stages": [], "image_grid": None}
-        tokens = prod(method["image_grid"]) if method["image_grid"] else None
-        operations = flops(self.plan.dims(model), method["stages"], "prompt", n_image=tokens, n_text=TEXT_TOKENS[kind])
+    def prefill(self, model: str, kind: str, schedule: Schedule | None = None) -> float:
+        """Return the seconds of a prefill, vision tower included, under a schedule or of the model as it is."""
+        schedule = schedule or Schedule()
+        tokens = prod(schedule.image_grid) if schedule.image_grid else None
+        operations = flops(self.plan.dims(model), schedule.stages, "prompt", n_image=tokens, n_text=TEXT_TOKENS[kind])
         if model in self.speeds:
             return operations / self.speeds[model].rate
         return (operations + VISION) / self.rate
@@ -161,7 +161,7 @@ class Estimator:
             kind, shards = self.plan.kind(benchmark), self.plan.benchmark(benchmark).shards
             resolved = self.plan.method(model, benchmark, method)
             answer = self.prefill(model, kind, resolved)
-            answer *= 1 + (NEW_TOKENS[kind] if resolved["rerank"] else 0)
+            answer *= 1 + (NEW_TOKENS[kind] if resolved.rerank else 0)
             answer += self.decoding(model, NEW_TOKENS[kind])
             stage.rules += Counter(evaluate_method=shards, merge_predictions=int(shards > 1))
             self.spend(stage, model, self.samples(benchmark) * answer + shards * self.loading(model))
@@ -236,7 +236,7 @@ class Estimator:
         for model in self.plan.config.models:
             dims = self.plan.dims(model)
             for benchmark in self.plan.known(part.benchmarks):
-                pairs = [deep for _, deep in two_stages(part.model_dump())]
+                pairs = [deep for _, deep in two_stages(part.k1, part.r1, part.k2, part.r2)]
                 full = sum(image_tokens_per_layer(dims, [], dims.tokens_per_image))
                 above = sum((dims.layers - k2) * r2 * dims.tokens_per_image for k2, r2 in pairs) / full
                 example = self.prefill(model, "qa") * (1 + above + 0.2 * len(part.k1) * len(part.r1))

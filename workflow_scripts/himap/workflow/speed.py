@@ -10,11 +10,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import flops
 from himap.project import ROOT
+from himap.pruning.stage import Schedule
 from himap.workflow.plan.plan import Plan
 
 TRIED = 1e9  # parameters up to which a model is measured on this machine
@@ -66,7 +66,6 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
 
     logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    vanilla: dict[str, Any] = {"stages": []}
     load(folder)  # untimed, because jobs are forked from a process that has imported the libraries
     begin = time.process_time()  # other users' load does not count
     model = load(folder)
@@ -86,7 +85,7 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
     seconds = {}
     for tokens in (1, 1, 9):  # the first round warms up
         begin = time.process_time()
-        answers = answer_batch(model, asked, vanilla, max_new_tokens=tokens, min_new_tokens=tokens)
+        answers = answer_batch(model, asked, Schedule(), max_new_tokens=tokens, min_new_tokens=tokens)
         seconds[tokens] = time.process_time() - begin
     text = sum(row["prompt_tokens"] - row["image_tokens"] for row in answers) // len(answers)
     operations = flops(model.dims, [], "prompt", n_text=text) * len(answers)

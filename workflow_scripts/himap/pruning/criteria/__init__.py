@@ -1,7 +1,8 @@
-"""Criteria: functions that give every image token a score; the highest scores are kept.
+"""Criteria: functions that give every image token a score; tokens with the highest scores stay.
 
 A new criterion is a new file here with a function decorated by `@criterion(...)`; it is then known by its name in
-every config. Modules import torch inside the function if they need it, so that names can be checked without torch.
+every config. docs/templates/criterion.py is one to copy. Scores of tokens that are no image tokens are ignored. Modules
+import torch inside the function if they need it, so that names can be checked without torch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class View:
-    """What a criterion may look at when image tokens are to be dropped before `layer`."""
+    """What a criterion may look at when image tokens are dropped before `layer`; B samples, T rows that are left."""
 
     layer: int
     rows: Rows  # the tokens that are left, with their hidden states entering `layer`
@@ -36,7 +37,7 @@ class View:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A scoring function and whether it needs the attention of the layer below."""
+    """A scoring function, and whether it needs the attention of the layer below: computing that costs time."""
 
     name: str
     score: Callable[[View], Tensor]
@@ -48,7 +49,7 @@ _KNOWN: dict[str, Criterion] = {}
 
 
 def criterion(*, needs_attention: bool) -> Callable[[Callable[[View], Tensor]], Callable[[View], Tensor]]:
-    """Register a function of a View that returns scores [B, T]; its name is the criterion's, its docstring the doc."""
+    """Register a function of a View that returns scores [B, T], under its name and with its docstring as explanation."""
 
     def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
         about = (function.__doc__ or "").strip()
@@ -59,13 +60,13 @@ def criterion(*, needs_attention: bool) -> Callable[[Callable[[View], Tensor]], 
 
 
 def names() -> list[str]:
-    """All known criteria."""
+    """Return the names of all known criteria."""
     import_all(__name__)
     return sorted(_KNOWN)
 
 
 def get(name: str) -> Criterion:
-    """One criterion by name."""
+    """Return a criterion by name; raise ValueError with the nearest name for an unknown one."""
     if name not in names():
         raise unknown("criterion", name, _KNOWN)
     return _KNOWN[name]

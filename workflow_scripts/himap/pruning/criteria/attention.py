@@ -1,4 +1,8 @@
-"""Criteria on the head-mean attention of the layer below."""
+"""Criteria on the attention of the layer below, averaged over its heads.
+
+What a token *receives* is the sum of its column over some query rows, what it *gives* the sum of its row over some
+keys. Only those query rows are ever recomputed. The function's docstring says where in the paper a score comes from.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,14 @@ if TYPE_CHECKING:
 
 
 def _map(view: View) -> LayerAttention:
+    """Return the attention of the layer below; raise ValueError before the first layer."""
     if view.attention is None:
         raise ValueError(f"a stage at layer {view.layer} has no layer below it whose attention could be looked at")
     return view.attention
 
 
 def _real(view: View) -> Tensor:
+    """Return where a row is a token and no padding [B, T]."""
     return view.rows.positions >= 0
 
 
@@ -42,8 +48,9 @@ def image_attention_rows(view: View) -> Tensor:
 
 @criterion(needs_attention=True)
 def image_attention_debiased(view: View) -> Tensor:
-    """Attention received from image tokens, per image token that can see it: the causal mask favours none."""
-    seen_by = view.is_image.flip(1).cumsum(1).flip(1)  # image tokens at or after each column
+    """Attention received from image tokens, per image token that can see it: the causal mask favors none."""
+    # under the causal mask an early token is seen by all later ones, so plain sums grow toward the picture's top
+    seen_by = view.is_image.flip(1).cumsum(1).flip(1)  # [B, T] image tokens at or after each column
     return _map(view).received(view.is_image) / seen_by.clamp(min=1)
 
 
@@ -51,14 +58,14 @@ def image_attention_debiased(view: View) -> Tensor:
 def last_token_attention(view: View) -> Tensor:
     """Attention received from the last token of the prompt: FastV as its code does it."""
     last = view.is_image.new_zeros(view.is_image.shape)
-    last[:, -1] = True
+    last[:, -1] = True  # batches are padded on the left, so every prompt ends in the last column
     return _map(view).received(last)
 
 
 @criterion(needs_attention=True)
 def mean_attention(view: View) -> Tensor:
     """Mean attention received from all other tokens: FastV as its paper words it."""
-    others = _real(view).sum(dim=1, keepdim=True) - 1
+    others = _real(view).sum(dim=1, keepdim=True) - 1  # [B, 1]
     return _map(view).received(_real(view), itself=False) / others.clamp(min=1)
 
 

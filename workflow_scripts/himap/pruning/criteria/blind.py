@@ -1,4 +1,4 @@
-"""Criteria that do not look at the content: the baselines that humble many methods."""
+"""Criteria that do not look at the content of a token: the baselines that any other criterion has to beat."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ if TYPE_CHECKING:
 
 @criterion(needs_attention=False)
 def random(view: View) -> Tensor:
-    """A random order of the sample's image tokens, drawn anew for each stage, the same in every batch."""
+    """A random order of the sample's image tokens, drawn anew for each stage and the same in every batch."""
     import torch
 
-    scores = torch.zeros(view.is_image.shape)
-    index = view.rows.image_index.cpu()
+    scores = torch.zeros(view.is_image.shape)  # [B, T], on the processor: its generator is the same on every machine
+    index = view.rows.image_index.cpu()  # [B, T]
     for b, (seed, total) in enumerate(zip(view.seeds, view.image_tokens, strict=True)):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + view.layer) % (1 << 63))
-        drawn = torch.rand(total, generator=generator)
+        drawn = torch.rand(total, generator=generator)  # for all original tokens, so that earlier drops shift no draw
         scores[b] = drawn[index[b].clamp(min=0)]
     return scores.to(view.is_image.device)
 
 
 @criterion(needs_attention=False)
 def spatial_uniform(view: View) -> Tensor:
-    """A regular grid over the picture: the order of an ordered dither, so that any number of tokens lies evenly."""
+    """A regular grid over the picture, in the order of an ordered dither, so that any number of tokens is spread evenly."""
     import torch
 
     rows, columns = view.grid
     rank = torch.tensor([[_dither(y, x) for x in range(columns)] for y in range(rows)], dtype=torch.float32).flatten()
-    place = view.rows.image_index.clamp(min=0) % (rows * columns)
+    place = view.rows.image_index.clamp(min=0) % (
+        rows * columns
+    )  # [B, T] cell within its image; a prompt may have several
     return -rank.to(view.is_image.device)[place]
 
 
 def _dither(y: int, x: int) -> float:
-    """Rank of a cell in a Bayer matrix as large as any picture: the bits of y xor x and of y, interleaved and reversed."""
+    """Return a cell's rank in a Bayer matrix: the bits of y xor x and of y, interleaved and reversed."""
     rank, weight = 0.0, 1.0
-    for bit in range(12):
+    for bit in range(12):  # 4096 cells a side, more than any picture has
         weight /= 4
         rank += weight * (2 * (((x ^ y) >> bit) & 1) + ((y >> bit) & 1))
     return rank

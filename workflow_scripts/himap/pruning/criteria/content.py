@@ -1,4 +1,4 @@
-"""Criteria on the hidden states that enter the layer."""
+"""Criteria on what a token holds: the hidden states that enter the layer."""
 
 from __future__ import annotations
 
@@ -18,5 +18,6 @@ def embedding_norm(view: View) -> Tensor:
 
 @criterion(needs_attention=False)
 def gradient(view: View) -> Tensor:
-    """First-order change of the model's own next-token loss if the token were zero: |h · dL/dh|, at the price of a backward pass."""
+    """First-order change of the model's own next-token loss if the token were zero: |h · dL/dh|; costs a backward pass."""
+    # in fp32: products of small gradients vanish in half precision
     return (view.rows.hidden.float() * view.loss_gradient().float()).sum(dim=-1).abs()

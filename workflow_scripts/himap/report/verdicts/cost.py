@@ -35,13 +35,18 @@ def sizes_of(book: Any, model: str) -> Dims:
     return Dims(**book["sizes"][model])
 
 
+def stages_of(book: Any, schedule: str) -> list[formulas.Drop]:
+    """Return a schedule that a claim states."""
+    return [formulas.Drop(**stage) for stage in book["schedules"][schedule]]
+
+
 def formula(
     results: Results, book: Any, table: str, quantity: str, tolerance: float, cells: list[list[str]]
 ) -> Verdict:
     """What the formula gives for stated schedules, against what is printed."""
     verdict, found = Verdict(basis="arithmetic"), []
     for model, method, schedule in cells:
-        dims, stages = sizes_of(book, model), book["schedules"][schedule]
+        dims, stages = sizes_of(book, model), stages_of(book, schedule)
         value = formulas.flops(dims, stages) / 1e12 if quantity == "tflops" else 100 * formulas.ratio(dims, stages)
         printed = table_value(table, model, method, quantity)
         name = results.facts["methods"].get(method, {}).get("title", method)
@@ -63,7 +68,7 @@ def flops_cut(
     target = published()["quoted"][quoted]["value"]
     verdict, found = Verdict(basis="arithmetic", paper=[f"about {target} %"]), []
     for model in models:
-        cut = 100 * (1 - formulas.ratio(sizes_of(book, model), book["schedules"][schedule]))
+        cut = 100 * (1 - formulas.ratio(sizes_of(book, model), stages_of(book, schedule)))
         verdict.ours.append(f"{model} by formula: {number(cut)} %")
         found.append(HOLDS if abs(cut - target) <= tolerance else FAILS)
     names = {"paper": "image tokens", "prompt": "whole prompt", "measured": "as counted on a run, scoring included"}

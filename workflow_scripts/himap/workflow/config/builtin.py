@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from himap.pruning.resolve import load_all as library_methods
 from himap.tables.builtin import METHODS
 
 
-def builtin_methods() -> dict[str, dict[str, Any]]:
+def builtin_methods() -> dict[str, Mapping[str, Any]]:
     """The library's methods and those that only the tables need."""
     return {**library_methods(), **METHODS}

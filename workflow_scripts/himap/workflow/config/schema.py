@@ -29,6 +29,7 @@ from himap.figures import Figure
 from himap.figures import registry as known_figures
 from himap.figures._base import Style
 from himap.project import ROOT
+from himap.pruning.stage import keep_problem
 
 OWN_FOLDERS = (
     "docs",
@@ -46,12 +47,11 @@ LARGEST_SEED = 2**63 - 1  # what random generators take
 
 
 def check_keep(value: Any) -> int | float:
-    """A share above 0 and up to 1, or a whole number of tokens; a bare 1 could mean either and is refused."""
-    counts = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if counts and value == 1:
+    """Return a share or a count of tokens as the library takes it; a bare 1 could mean either and is refused."""
+    if problem := keep_problem(value):
+        raise ValueError(problem)
+    if isinstance(value, int) and value == 1:
         raise ValueError("a count of one token, or all of them? write 1.0 for all; a tiny share keeps a single token")
-    if not counts and not (isinstance(value, float) and 0 < value <= 1):
-        raise ValueError("a share above 0 and at most 1.0 of the original image tokens, or a whole number of tokens")
     return value
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from himap.benchmarks._base import Sample
     from himap.experiments.answers import Question
     from himap.models.model import Model
+    from himap.pruning.stage import Schedule
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pillow")  # their versions can move a result
 KINDS = (".json", ".safetensors", ".bin", ".jinja", ".model", ".tiktoken")  # a checkpoint's files that decide results
@@ -73,6 +74,22 @@ def parse_json(name: str, text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"--{name}: not valid JSON ({error}): {text[:80]!r}") from error
+
+
+def parse_schedules(text: str) -> dict[str, Schedule]:
+    """Read resolved methods by name from `--methods`; raise ValueError that names the method and what is wrong."""
+    from himap.pruning.stage import Schedule
+
+    values = parse_json("methods", text)
+    if not isinstance(values, dict):
+        raise ValueError(f"--methods: one JSON object is needed, not {text[:80]!r}")
+    schedules = {}
+    for name, value in values.items():
+        try:
+            schedules[name] = Schedule.from_json(value)
+        except ValueError as error:
+            raise ValueError(f"--methods: {name}: {error}") from error
+    return schedules
 
 
 def read_settings(text: str, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,12 +55,12 @@ def batch_size(plan: Plan) -> list[str]:
 
 def method(plan: Plan, model: str, benchmark: str, method: str) -> str:
     """Return a method resolved for a model and a benchmark."""
-    return as_json(plan.method(model, benchmark, method))
+    return as_json(plan.method(model, benchmark, method).to_json())
 
 
 def timed_methods(plan: Plan, model: str, benchmark: str) -> str:
     """Return the methods that are timed against each other, resolved."""
-    return as_json({method: plan.method(model, benchmark, method) for method in plan.config.latency.methods})
+    return as_json({method: plan.method(model, benchmark, method).to_json() for method in plan.config.latency.methods})
 
 
 def sizes(plan: Plan, model: str) -> str:

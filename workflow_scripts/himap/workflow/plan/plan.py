@@ -12,6 +12,7 @@ from typing import Any
 from himap.benchmarks import get as benchmark_named
 from himap.models.sizes import Dims
 from himap.pruning.resolve import resolve
+from himap.pruning.stage import Schedule
 from himap.results import Paths
 from himap.workflow.config.model_sizes import dims_of
 from himap.workflow.config.schema import Benchmark, Config, Model, Table
@@ -26,7 +27,7 @@ class Plan:
         self.config = config
         self.paths = Paths(config.output)
         self._methods = {name: method.model_dump(exclude_none=True) for name, method in config.methods.items()}
-        self._resolved: dict[Cell, dict[str, Any]] = {}
+        self._resolved: dict[Cell, Schedule] = {}
         self._dims: dict[str, Dims] = {}
 
     @property
@@ -100,7 +101,7 @@ class Plan:
 
     # ---- methods
 
-    def method(self, model: str, benchmark: str, method: str) -> dict[str, Any]:
+    def method(self, model: str, benchmark: str, method: str) -> Schedule:
         """Return a method resolved for a model and a benchmark's kind."""
         key = (model, self.kind(benchmark), method)
         if key not in self._resolved:

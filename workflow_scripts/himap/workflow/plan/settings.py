@@ -60,8 +60,7 @@ def answering(plan: Plan, benchmark: str) -> dict[str, Any]:
 def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
     """Return precision, protocol and, if the method draws at random, the seed."""
     settings = loading(plan, model) | answering(plan, benchmark)
-    stages = plan.method(model, benchmark, method)["stages"]
-    if any(stage["criterion"] == "random" for stage in stages):
+    if any(stage.criterion == "random" for stage in plan.method(model, benchmark, method).stages):
         settings["seed"] = plan.config.seed
     return as_json(settings)
 

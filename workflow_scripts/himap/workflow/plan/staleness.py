@@ -49,8 +49,8 @@ def asking(plan: Plan, script: str, model: str, benchmark: str, *others: str) ->
 
 def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
     """Hash the code of one evaluation: beside that of asking, the criteria that its method ranks tokens by."""
-    stages = plan.method(model, benchmark, method)["stages"]
-    criteria = {criterion_named(stage["criterion"]).score.__module__ for stage in stages}
+    stages = plan.method(model, benchmark, method).stages
+    criteria = {criterion_named(stage.criterion).score.__module__ for stage in stages}
     return asking(plan, "evaluate_method.py", model, benchmark, *sorted(criteria))
 
 
