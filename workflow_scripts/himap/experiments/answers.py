@@ -15,7 +15,7 @@ from torch import Tensor
 from himap.decoder.bitmaps import to_bitmap
 from himap.decoder.cache import STEP, Cache, LayerCache
 from himap.decoder.generation import continue_greedily, next_token_logits
-from himap.decoder.loop import forward
+from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import check_stages
@@ -38,6 +38,7 @@ class Question:
     images: Sequence[bytes]
     prompt: Prompt
     benchmark: str = ""
+    image_mode: str | None = None  # how its pictures become squares, if the model does not decide
 
     @property
     def where(self) -> str:
@@ -82,15 +83,18 @@ def prompt_ids(model: Model, question: Question, tokens_per_image: int) -> list[
     return ids
 
 
+def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = None) -> Tensor:
+    """Return the pixels [images, 3, H, W] of a question's pictures."""
+    if not question.images:
+        raise ValueError(f"{question.where} has no image")
+    pictures = [open_image(data, question.where) for data in question.images]
+    return model.preprocess(pictures, grid=grid, mode=question.image_mode)
+
+
 @torch.no_grad()
 def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Rows:
     """Prompts and pictures of a batch, embedded; the vision tower runs once for all pictures."""
-    pictures: list[Image] = []
-    for question in questions:
-        if not question.images:
-            raise ValueError(f"{question.where} has no image")
-        pictures += [open_image(data, question.where) for data in question.images]
-    pixels = model.preprocess(pictures, grid=grid)
+    pixels = torch.cat([pixels_of(model, question, grid) for question in questions])
     features = model.encode_images(pixels.to(model.device))  # [N, n, D]
     counts = [len(question.images) for question in questions]
     ids = [prompt_ids(model, q, features.shape[1]) for q in questions]
@@ -142,21 +146,35 @@ def conclude(
     """Text and ids of a prefilled batch's answers: the likeliest choice where a prompt has choices, greedy tokens otherwise."""
     choices = [question.prompt.choices for question in questions]
     if any(choices):
-        texts = [_likeliest(model, prompt, cache, logits, choices, b) for b in range(len(questions))]
+        texts = [likeliest(model, prompt, cache, logits, choices[b], b) for b in range(len(questions))]
         return [(text, model.answer_ids(text)) for text in texts]
     done = continue_greedily(model, prompt, cache, logits, interventions=[pruning], **limits)
     return [(model.detokenize(ids), ids) for ids in done.ids]
 
 
-def _likeliest(
-    model: Model, prompt: Rows, cache: Cache, logits: Tensor, choices: Sequence[Sequence[str]], b: int
+def likeliest(
+    model: Model,
+    prompt: Rows,
+    cache: Cache,
+    logits: Tensor,
+    choices: Sequence[str],
+    b: int,
+    interventions: Sequence[Intervention] = (),
 ) -> str:
-    """The choice of question `b` with the lowest mean token loss after its prompt."""
-    losses = {choice: _choice_loss(model, prompt, cache, logits, b, choice) for choice in choices[b]}
+    """Return the choice with the lowest mean token loss after prompt `b` of a batch; interventions are on its rows alone."""
+    losses = {choice: _choice_loss(model, prompt, cache, logits, b, choice, interventions) for choice in choices}
     return min(losses, key=losses.__getitem__).strip()
 
 
-def _choice_loss(model: Model, prompt: Rows, cache: Cache, logits: Tensor, b: int, choice: str) -> float:
+def _choice_loss(
+    model: Model,
+    prompt: Rows,
+    cache: Cache,
+    logits: Tensor,
+    b: int,
+    choice: str,
+    interventions: Sequence[Intervention],
+) -> float:
     """Mean loss of a choice's tokens, the first from the prompt's logits, the others from running it after the cache."""
     ids = torch.tensor(model.answer_ids(choice.strip()), device=logits.device)
     losses = -logits[b].log_softmax(-1)[ids[:1]]
@@ -164,7 +182,7 @@ def _choice_loss(model: Model, prompt: Rows, cache: Cache, logits: Tensor, b: in
         alone = Cache(reserve=len(ids), layers={n: _row(held, b) for n, held in cache.layers.items()})
         positions = prompt.positions[b : b + 1, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
         rows = new_rows(model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype), positions)
-        after = model.head(model.norm(forward(model, rows, alone).hidden[0])).float().log_softmax(-1)
+        after = model.head(model.norm(forward(model, rows, alone, interventions).hidden[0])).float().log_softmax(-1)
         losses = torch.cat([losses, -after.gather(1, ids[1:, None])[:, 0]])
     return float(losses.mean())
 

@@ -16,7 +16,7 @@ from himap.costs.formulas import ideal_speedup
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
-from himap.experiments.answers import Question, open_image, prompt_ids, sample_seed
+from himap.experiments.answers import Question, pixels_of, prompt_ids, sample_seed
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
@@ -32,11 +32,16 @@ def now(device: torch.device) -> float:
 
 @torch.no_grad()
 def time_example(
-    model: Model, question: Question, method: dict[str, Any], max_new_tokens: int, seed: int = 0
+    model: Model,
+    question: Question,
+    method: dict[str, Any],
+    max_new_tokens: int,
+    seed: int = 0,
+    *,
+    min_new_tokens: int = 0,
 ) -> dict[str, Any]:
     """Seconds of one example's parts, and how many tokens it had."""
-    pictures = [open_image(data, question.where) for data in question.images]
-    pixels = model.preprocess(pictures, grid=method.get("image_grid")).to(model.device)
+    pixels = pixels_of(model, question, method.get("image_grid")).to(model.device)
     begin = now(model.device)
     features = model.encode_images(pixels)
     encoded = now(model.device)
@@ -46,8 +51,10 @@ def time_example(
     cache = Cache(reserve=min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
     prefilled = now(model.device)
-    rerank = bool(method.get("rerank"))
-    answer = continue_greedily(model, prompt, cache, logits, max_new_tokens, [pruning], rerank=rerank)
+    answer = continue_greedily(
+        model, prompt, cache, logits, max_new_tokens, [pruning],
+        rerank=bool(method.get("rerank")), min_new_tokens=min_new_tokens,
+    )  # fmt: skip
     done = now(model.device)
     n_image, n_all = features.shape[0] * features.shape[1], prompt.positions.shape[1]
     n_text, n_full = n_all - n_image, features.shape[0] * model.dims.tokens_per_image
@@ -72,12 +79,13 @@ def time_methods(
     max_new_tokens: int,
     rounds: int,
     seed: int = 0,
+    min_new_tokens: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """One row per round, example and method; the methods take turns within an example."""
     for method in methods.values():
-        time_example(model, questions[0], method, max_new_tokens, seed)
+        time_example(model, questions[0], method, max_new_tokens, seed, min_new_tokens=min_new_tokens)
     for number in range(rounds):
         for question in questions:
             for name, method in methods.items():
-                measured = time_example(model, question, method, max_new_tokens, seed)
+                measured = time_example(model, question, method, max_new_tokens, seed, min_new_tokens=min_new_tokens)
                 yield {"sample_id": question.sample_id, "method": name, "round": number, **measured}

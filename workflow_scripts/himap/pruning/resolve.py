@@ -3,7 +3,8 @@
 A method takes one of these forms:
 
 * `stages`: a list of {layer, keep, criterion}, or one list per task kind (`qa`, `caption`, `open`);
-* `like: other`, with `criterion` or `criteria` (one per stage) put in its place, and `only: [0]` to use some stages;
+* `like: other`, with `criterion` or `criteria` (one per stage) put in its place, and `only: [0]` to use some stages
+  (`relative: true`: each keeps its share of what the other's stages before it left, instead of the same tokens);
 * `every_layer: {criterion}` and `flops_of: other`: the same share dropped at every layer, at the other's cost;
 * `before_decoder: {criterion}` and `flops_of: other`: dropped once, before the first layer;
 * `downsample: true` and `flops_of: other`: a smaller image instead.
@@ -28,8 +29,8 @@ from himap.registry import unknown
 from himap.yaml_files import read_mapping
 
 KEYS = (
-    "title", "about", "stages", "like", "criterion", "criteria", "only", "every_layer", "before_decoder", "downsample",
-    "flops_of", "rerank", "models",
+    "title", "about", "stages", "like", "criterion", "criteria", "only", "relative", "every_layer", "before_decoder",
+    "downsample", "flops_of", "rerank", "protocol", "dtype", "models",
 )  # fmt: skip
 FORMS = ("stages", "like", "every_layer", "before_decoder", "downsample")
 KINDS = ("qa", "caption", "open")
@@ -77,7 +78,7 @@ def resolve(
         resolved["stages"] = _for_kind(method["models"][model]["stages"], kind, name)
     elif "like" in forms:
         other = resolve(method["like"], dims, methods=methods, kind=kind, model=model, schedules=schedules)
-        resolved["stages"] = _replaced(name, method, other["stages"])
+        resolved["stages"] = _replaced(name, method, other["stages"], dims)
     elif "stages" in forms:
         resolved["stages"] = _for_kind(method["stages"], kind, name)
     else:
@@ -124,11 +125,17 @@ def _for_kind(stages: Any, kind: str, name: str) -> list[dict[str, Any]]:
     return [dict(stage) for stage in stages]
 
 
-def _replaced(name: str, method: Mapping[str, Any], stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _replaced(name: str, method: Mapping[str, Any], stages: list[dict[str, Any]], dims: Dims) -> list[dict[str, Any]]:
     """Another method's stages with other criteria, or only some of them."""
     for index in method.get("only", []):
         if index >= len(stages):
             raise ValueError(f"method {name!r}: only: {index} is beyond the {len(stages)} stages of {method['like']!r}")
+    shares = [
+        stage["keep"] if isinstance(stage["keep"], float) else stage["keep"] / dims.tokens_per_image for stage in stages
+    ]
+    if method.get("relative"):
+        before = [1.0, *shares[:-1]]
+        stages = [{**stage, "keep": share / left} for stage, share, left in zip(stages, shares, before, strict=True)]
     chosen = [stages[i] for i in method["only"]] if "only" in method else stages
     criteria = method.get("criteria") or [method.get("criterion")] * len(chosen)
     if len(criteria) != len(chosen):

@@ -33,7 +33,7 @@ def p_value(value: float, least: float = 0.0) -> str:
 
 def size(n: float, pictures: float) -> str:
     """Return how many samples there are, and on how many pictures where several share one."""
-    return f"n = {int(n)}" + (f" on {int(pictures)} picture{'s' * (pictures > 1)}" if pictures < n else "")
+    return f"n = {int(n)}" + (f" on {int(pictures)} picture{'s' if pictures > 1 else ''}" if pictures < n else "")
 
 
 def significant(value: float, digits: int = 3) -> str:

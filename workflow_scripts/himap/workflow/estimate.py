@@ -184,8 +184,10 @@ class Estimator:
             n = self.samples(name)
             stage.disk_gb += n * SAMPLE_MB / 1000 if entry.source != "mini" else 0
             if entry.source == "hub":
-                rows = benchmark_named(name).source.rows or n
-                stage.download_gb += DOWNLOADS.get(name, rows * SAMPLE_MB / 1000)
+                declared = benchmark_named(name)
+                source = declared.source_of(entry.protocol)
+                known = DOWNLOADS.get(name) if source.hub_id == declared.source.hub_id else None
+                stage.download_gb += (source.rows or n) * SAMPLE_MB / 1000 if known is None else known
         stage.disk_gb += stage.download_gb
         return stage
 
@@ -290,14 +292,15 @@ class Estimator:
 def source_rows(plan: Plan, name: str) -> int:
     """Return how many samples a benchmark's source has: counted in local files, as published for the hub."""
     entry, benchmark = plan.benchmark(name), benchmark_named(name)
+    published = benchmark.source_of(entry.protocol)
     if entry.source == "mini":
         from himap.mini.benchmarks import SAMPLES
 
         return SAMPLES[name] * (2 if benchmark.group else 1)
     if entry.source == "hub":
-        if benchmark.source.rows is None:
+        if published.rows is None:
             raise ValueError(f"benchmarks.{name}: the size of the published set is not known; set a `limit`")
-        return benchmark.source.rows
+        return published.rows
     from himap.benchmarks.samples.source import from_path, row_count, rows_of
 
     given: dict[str, Any] = {
@@ -306,11 +309,12 @@ def source_rows(plan: Plan, name: str) -> int:
         "split": entry.split,
         "revision": entry.revision,
     }
-    source = replace(benchmark.source, **{key: value for key, value in given.items() if value is not None})
+    source = replace(published, **{key: value for key, value in given.items() if value is not None})
     files = from_path(ROOT / entry.source, source)
     if benchmark.keep is None:
         return sum(map(row_count, files.files))
-    return sum(benchmark.keep(row) for _, _, row in rows_of(files, source))
+    options = benchmark.protocol(entry.protocol)
+    return sum(benchmark.keep(row, options) for _, _, row in rows_of(files, source))
 
 
 def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:

@@ -90,10 +90,28 @@ class Plan:
         """What decides whether a result compares with a published one: the split, and how the questions are put."""
         entry, declared = self.benchmark(benchmark), benchmark_named(benchmark)
         return {
-            "split": entry.split or declared.source.split,
-            "protocol": declared.protocol(entry.protocol),
-            "defaults": declared.protocol({}),
+            "split": entry.split or declared.source_of(entry.protocol).split,
+            "protocol": declared.protocol(entry.protocol) | {"images": declared.image_mode("llava", **entry.protocol)},
+            "defaults": declared.protocol({}) | {"images": declared.image_mode("llava")},
+            "own_form": list(declared.own_form),
         }
+
+    def protocol(self, benchmark: str, method: str) -> dict[str, Any]:
+        """Return how a benchmark is asked under a method: as its entry says, or the other way where that is contested."""
+        given = self.benchmark(benchmark).protocol
+        other = self.config.methods[method].protocol == "other"
+        return benchmark_named(benchmark).other_protocol(given) if other else given
+
+    def image_mode(self, model: str, benchmark: str) -> str | None:
+        """Return how a model's pictures of a benchmark become squares; None where the family stretches them."""
+        entry = self.model(model)
+        declared = benchmark_named(benchmark).image_mode(entry.family, **self.benchmark(benchmark).protocol)
+        return entry.image_mode or declared
+
+    def row_options(self, benchmark: str) -> dict[str, Any]:
+        """Return the options of a benchmark's protocol that decide which rows it has."""
+        given = self.benchmark(benchmark).protocol
+        return {name: given[name] for name in benchmark_named(benchmark).row_options if name in given}
 
     # ---- methods
 
@@ -224,7 +242,8 @@ class Plan:
                 arguments += [f"--{key}", getattr(entry, key)]
         if entry.limit is not None and entry.source != "mini":
             arguments += ["--limit", str(entry.limit), "--seed", str(self.config.seed)]
-        return arguments
+        options = self.row_options(benchmark)
+        return arguments + (["--protocol", as_json(options)] if options else [])
 
     def fetch_settings(self, model: str) -> str:
         """What identifies a model: its id and revision, or the contents of its folder."""
@@ -240,16 +259,18 @@ class Plan:
         settings = {key: getattr(entry, key) for key in keys if getattr(entry, key) is not None}
         if entry.limit is not None and entry.source != "mini":
             settings["seed"] = self.config.seed
-        return as_json(settings)
+        return as_json(settings | self.row_options(benchmark))
 
     def evaluation_settings(self, model: str, benchmark: str, method: str) -> str:
         """Precision, protocol and, if the method draws at random, the seed."""
         entry, task = self.model(model), self.benchmark(benchmark)
         settings = self.loading(entry) | {
             "batch_size": self.config.execution.batch_size,
-            "protocol": task.protocol,
+            "protocol": self.protocol(benchmark, method),
             "max_new_tokens": task.max_new_tokens,
         }
+        if dtype := self.config.methods[method].dtype:
+            settings["dtype"] = dtype
         if self.draws(self.method(model, benchmark, method)):
             settings["seed"] = self.config.seed
         return as_json(settings)
@@ -553,7 +574,11 @@ class Plan:
         """What a table is told: its rows and columns, their names, and what it is compared with."""
         entry = self.config.tables[table]
         models = {
-            name: {"published": self.model(name).published, "kinds": self.table_kinds(table)}
+            name: {
+                "published": self.model(name).published,
+                "family": self.model(name).family,
+                "kinds": self.table_kinds(table),
+            }
             for name in self.table_models(table)
         }
         benchmarks = {
