@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -226,6 +227,12 @@ def answer_all(
                     "out of memory with a batch of one; use dtype bfloat16, a smaller model or a larger device"
                 ) from None
             size = ceiling = max(1, size // 2)
+            if batch_size != "auto":
+                print(
+                    f"a batch of {batch_size} does not fit in memory; going on with {size}. In half precision some answers depend "
+                    "on the batch: set execution.batch_size to that and run again where methods are to be compared",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
             torch.cuda.empty_cache()
             continue
         yield from rows

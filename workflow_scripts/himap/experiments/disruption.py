@@ -4,8 +4,8 @@ Flows: `img2txt` (instruction tokens see no image token), `img2img` (image token
 included), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
 `random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
 instruction tokens, which cuts about half as many pairs). A generated token is a row of its own: img2txt takes all image
-tokens from it, so `random` does too, `random_unmatched` as often as from any other row. Extents: `single` (that layer), `suffix` (that layer and all
-after it: what the released code does), `window` (that layer and the next ones).
+tokens from it, so `random` does too, `random_unmatched` as often as from any other row. Extents: `single` (that layer),
+`suffix` (that layer and all after it: what the released code does), `window` (that layer and the next ones).
 """
 
 from __future__ import annotations

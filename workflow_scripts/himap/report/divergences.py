@@ -93,7 +93,7 @@ def code_divergences(results: Results, maps: list[dict[str, Any]]) -> list[dict[
         ),
         one(
             "The random control of generated tokens",
-            "Over the whole answer. The control takes all image tokens from a generated token, since only that cuts as many pairs as the disruption.",
+            "Over the whole answer. The control takes all image tokens from a generated token, as only that cuts as many pairs.",
             "The first token alone, before any token is generated, so that no such pair has to be matched.",
             control_lines(results, "same_answer"), control_lines(results, "same_first_token"), "./reproduce figure5",
             names=("Whole answer", "First token"),
@@ -133,7 +133,7 @@ def protocol_divergences(results: Results) -> list[dict[str, Any]]:
     found = [
         one(
             "Pictures that are not square: cut or padded",
-            "HiMAP's release, and LLaVA's and InternVL's scripts of 2023 for ScienceQA, MM-Vet and LLaVA-Bench, cut the sides off: the default here.",
+            "HiMAP's release, and LLaVA's and InternVL's scripts of 2023 for ScienceQA, MM-Vet and LLaVA-Bench, cut the sides off.",
             "LLaVA's paper and all its other scripts pad to a square."
             + (" The pictures of the embedded world are square, so that both are the same there." if is_mini(results) else ""),
             asked_lines(results, "images", "crop"), asked_lines(results, "images", "pad"), way,
@@ -155,8 +155,8 @@ def protocol_divergences(results: Results) -> list[dict[str, Any]]:
         ),
         one(
             "POPE's questions",
-            "As LLaVA had them: 2,910 random questions instead of 3,000, and the typo \"imange\" after \"an\". The F1 of LLaVA's questions is named where "
-            "more were asked.",
+            "As LLaVA had them: 2,910 random questions instead of 3,000, and the typo \"imange\" after \"an\". The F1 of these "
+            "questions is named too where more were asked.",
             "As they are today: three times 3,000, without the typo.",
             asked_lines(results, "version", "llava"), asked_lines(results, "version", "hub"), way,
             between=asked_between(results, "version", "llava"), names=("Of 2023", "Today's"),
@@ -168,7 +168,8 @@ def protocol_divergences(results: Results) -> list[dict[str, Any]]:
             one(
                 "Flickr30k's pictures",
                 "Karpathy's 1,000, as most papers on captions take them (Qwen-VL-Chat: 81.0).",
-                "All 31,783, as lmms-eval takes them (LLaVA-v1.5-7B: 74.9). CIDEr depends on the number of pictures, so that the two may not be compared.",
+                "All 31,783, as lmms-eval takes them (LLaVA-v1.5-7B: 74.9). CIDEr depends on that number, so the two may not be "
+                "compared.",
                 asked_lines(results, "corpus", "karpathy"), asked_lines(results, "corpus", "all"),
                 "benchmarks.flickr30k.protocol.corpus in a config with an output folder of its own", names=("Karpathy's", "All"),
             )

@@ -31,7 +31,7 @@ def load(
     template: str = "vicuna_v1",
     image_mode: str | None = None,
 ) -> Model:
-    """Load a converted checkpoint; `image_mode` as for LLaVA; layers of the tower above the feature layer are never run, so they are not kept."""
+    """Load a converted checkpoint, `image_mode` as for LLaVA; the tower's layers above the feature layer are not kept."""
     if template not in llava.SYSTEM:
         raise unknown("template", template, llava.SYSTEM)
     if image_mode is not None and image_mode not in IMAGE_MODES:
