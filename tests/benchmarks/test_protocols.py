@@ -108,4 +108,3 @@ def test_qwen_forms_of_pope_and_aokvqa_are_ours_and_not_compared_with_the_paper(
     column = {"source": "hub", "asked": plan.asked("aokvqa")}
     assert "this project's" in reason({"published": "QwenVL-7B", "family": "qwen_vl"}, "aokvqa", column, 1145)
     assert reason({"published": "LLaVA-7B", "family": "llava"}, "aokvqa", column, 1145) == ""
-

@@ -266,7 +266,9 @@ def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
     model.end_ids = frozenset(range(model.dims.vocab - 1))  # nearly every token ends the answer
     try:
         counts = [
-            next(time_methods(model, [sample], method, max_new_tokens=9, rounds=1, min_new_tokens=least))["generated_tokens"]
+            next(time_methods(model, [sample], method, max_new_tokens=9, rounds=1, min_new_tokens=least))[
+                "generated_tokens"
+            ]
             for least in (0, 6)
         ]
     finally:
