@@ -201,7 +201,8 @@ def asked_lines(results: Results, option: str, value: str) -> list[str]:
                 continue
             benchmark = benchmarks.get(task)
             headline = numbers.number(score["headline"], benchmark.digits)
-            edges = numbers.interval(*score["interval"], benchmark.digits)
+            low, high = score["interval"]
+            edges = numbers.interval(low, high, benchmark.digits)
             line = f"{model}, {benchmark.title}: {headline} [{edges}], {numbers.size(score['n'], score['pictures'])}"
             if value == "llava" and "as_llava_f1" in score["scores"]:
                 line += f"; of LLaVA's questions {numbers.number(score['scores']['as_llava_f1'], benchmark.digits)}"
