@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
 }
 COLUMNS = (
     "sample_id", "layer", "flow", "extent", "block", "answer", "clean_answer", "reference", "same_answer",
-    "reference_in_answer", "jaccard",
+    "same_first_token", "reference_in_answer", "jaccard",
 )  # fmt: skip
 
 
@@ -81,8 +81,8 @@ def _of_sample(
     from himap.experiments.answers import encode, sample_seed
     from himap.experiments.disruption import run_undisturbed, sweep, top5_overlap
 
-    prompt = encode(model, [question(sample, benchmark, model.family, settings["protocol"])])
-    clean = run_undisturbed(model, prompt, settings["new_tokens"])
+    asked = question(sample, benchmark, model.family, settings["protocol"])
+    clean = run_undisturbed(model, encode(model, [asked]), settings["new_tokens"], asked.prompt.choices)
     clean_answer = model.detokenize(clean.ids)
     if settings["only_correct"] and not benchmark.rows([sample], [clean_answer])[0]["score"]:
         return
@@ -103,6 +103,7 @@ def _of_sample(
                 "clean_answer": clean_answer,
                 "reference": reference,
                 "same_answer": answer == clean_answer,
+                "same_first_token": outcome.ids[:1] == clean.ids[:1],
                 "reference_in_answer": reference in answer,
                 "jaccard": top5_overlap(outcome.logits, clean.logits[0]),
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--revision", help="commit, tag or branch, if not the declared one")
     options.add_argument("--limit", type=int, help="take this many samples (images for MME), by --seed")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument(
+        "--protocol", default="{}", metavar="JSON", help='options that decide the rows, e.g. {"version": "llava"}'
+    )
     options.add_argument("--out", type=Path, required=True, help="samples.parquet")
     options.add_argument("--manifest", type=Path, required=True, help="manifest.json")
     return options
@@ -48,9 +52,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "split": arguments.split,
         "revision": arguments.revision,
     }
-    source = replace(benchmark.source, **{name: value for name, value in given.items() if value is not None})
+    protocol = json.loads(arguments.protocol)
+    source = replace(
+        benchmark.source_of(protocol), **{name: value for name, value in given.items() if value is not None}
+    )
     found = from_hub(source) if arguments.from_hub else from_path(arguments.from_path, source)
-    facts = prepare(benchmark, source, found, arguments.out, arguments.manifest, arguments.limit, arguments.seed)
+    facts = prepare(
+        benchmark, source, found, arguments.out, arguments.manifest, arguments.limit, arguments.seed, protocol
+    )
     print(
         f"{benchmark.name}: {facts['rows']} of {facts['subset']['n_total']} samples "
         f"with {facts['images']} images in {arguments.out}"

@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{arguments.samples}: no samples to time")
         limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
         rows = time_methods(
-            model, questions, schedules, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"]
-        )
+            model, questions, schedules, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"],
+            min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
+        )  # fmt: skip
         total = settings["rounds"] * len(questions) * len(schedules)
         frame = pd.DataFrame(progress(rows, total, f"latency {model.name} {benchmark.name}"))
         frame["device"] = str(model.device)

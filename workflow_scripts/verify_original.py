@@ -102,7 +102,8 @@ def ask_ours(arguments: argparse.Namespace) -> None:
 
     benchmark = get(arguments.benchmark)
     device = device_of(arguments.device)
-    model = load(arguments.model, revision=arguments.revision, device=device, dtype=arguments.dtype)
+    # The package llava pads every picture, whatever its scripts of 2023 did with a benchmark's.
+    model = load(arguments.model, revision=arguments.revision, device=device, dtype=arguments.dtype, image_mode="pad")
     if model.family != "llava":
         raise ValueError(f"{arguments.model}: family {model.family!r}; the package llava runs LLaVA-v1.5 alone")
     rows = []

@@ -75,7 +75,7 @@ def test_internvl_is_asked_for_charts_in_one_line():
     [
         ("vqav2", 0, Prompt("What animal is it? Answer:", style="raw")),
         ("textvqa", 0, Prompt("What does the SIGN say? Answer:", style="raw")),
-        ("mme", 4, Prompt("Are there two?  Please answer yes or no.")),
+        ("mme", 4, Prompt("Are there two?  Please answer yes or no.", "chat_plain")),
         ("pope", 0, Prompt("Is there a snowboard in the image? Answer:", style="raw")),
         ("nocaps", 0, Prompt("Describe the image in English:", style="raw")),
         ("chartqa", 0, Prompt("What is value 0? Answer:", style="raw")),

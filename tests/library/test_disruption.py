@@ -7,7 +7,7 @@ import torch
 from himap.decoder.cache import Cache
 from himap.decoder.generation import generate, next_token_logits
 from himap.decoder.loop import forward
-from himap.decoder.tokens import IMAGE, INSTRUCTION
+from himap.decoder.tokens import IMAGE, INSTRUCTION, join_rows, new_rows
 from himap.experiments.disruption import (
     BLOCKS,
     EXTENTS,
@@ -149,6 +149,45 @@ def test_generated_tokens_are_cut_off_from_the_image_too(model, flow):
     cached = generate(model, rows, 5, [Disruption([cut], rows, [0])])
     anew = generate(model, rows, 5, [Disruption([cut], rows, [0])], rerank=True)
     assert cached.ids == anew.ids
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_matched_control_takes_as_many_pairs_from_a_generated_token(plain_model, seed):
+    """img2txt cuts a generated token off from every image token, so its control does too; the released one sometimes."""
+    rows = prompt(plain_model, SHAPES[0])
+    cut = {flow: Disruption([make_cut(flow, 2, "suffix", 6)], rows, [seed]) for flow in FLOWS}
+    taken = dict.fromkeys(FLOWS, 0)
+    for step in range(1, 41):
+        token = new_rows(torch.zeros(1, 1, 32), rows.positions[:, -1:] + step)
+        for flow in FLOWS:
+            taken[flow] += int(cut[flow].cut(3, token, rows.positions, rows.groups).sum())
+    assert taken["random"] == taken["img2txt"] == 40 * 16
+    assert taken["random_img2img"] == taken["img2img"] == 0
+    assert 0 < taken["random_unmatched"] < taken["random"]
+
+
+@pytest.mark.parametrize("texts", [("A", "B", "C"), ("AB", "AC", "BA")], ids=["one token", "two tokens"])
+def test_a_question_with_choices_is_measured_by_its_likeliest_choice_as_the_evaluation_does(model, texts, monkeypatch):
+    rows = prompt(model, SHAPES[0])
+    monkeypatch.setattr(model, "answer_ids", lambda text: [10 + ord(letter) - ord("A") for letter in text])
+    clean = run_undisturbed(model, rows, 3, choices=texts)
+    assert clean.ids in [model.answer_ids(text) for text in texts]
+    outcomes = list(sweep(model, clean, [1, 4], ["img2txt", "random"], ["suffix"], new_tokens=3, seed=5))
+    for outcome in outcomes:
+        cut = Disruption([make_cut(outcome.flow, outcome.layer, "suffix", 6)], rows, [5])
+        losses = {text: choice_loss(model, rows, model.answer_ids(text), cut) for text in texts}
+        assert outcome.ids == model.answer_ids(min(losses, key=losses.__getitem__)), losses
+
+
+def choice_loss(model, rows, ids, cut):
+    """Mean loss of some tokens after a prompt, all in one pass without a cache."""
+    end = int(rows.positions[0, -1])
+    positions = torch.arange(end + 1, end + len(ids))[None]
+    text = join_rows(rows, new_rows(model.embed_tokens(torch.tensor([ids[:-1]])), positions)) if len(ids) > 1 else rows
+    with torch.no_grad():
+        hidden = forward(model, text, Cache(), [cut]).hidden[0, -len(ids) :]
+        logits = model.head(model.norm(hidden)).float().log_softmax(-1)
+    return float(-logits.gather(1, torch.tensor(ids)[:, None]).mean())
 
 
 def test_top5_overlap():

@@ -10,6 +10,7 @@ from himap.decoder.cache import Cache
 from himap.decoder.generation import generate, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, join_rows, new_rows
+from himap.experiments.disruption import Disruption, make_cut
 from himap.models.sizes import Dims
 from himap.pruning import criteria
 from himap.pruning.intervention import Pruning
@@ -331,6 +332,40 @@ def test_everything_wrong_with_a_list_of_stages_is_found_in_one_go():
         "[0].shere", "[0].criterion", "[1]", "[2].layer", "[2].keep", "[2].criterion", "[3].keep", "[4].layer",
     ]  # fmt: skip
     assert problems["[4].layer"] == "31 is not below the last layer of llava (allowed: 0 to 30)"
+
+
+@pytest.mark.parametrize("shallow", [0.5, 32])  # a share, or a count of the 64 tokens
+def test_the_deep_module_alone_has_both_readings_of_r2(shallow):
+    from himap.tables.builtin import METHODS as BUILTIN
+
+    sizes = Dims(16, 64, 4, 4, 16, 128, 97, 64)
+    both = [stage(2, shallow, "instruction_attention"), stage(8, 0.125, "image_attention")]
+    known = {**BUILTIN, "himap": {"stages": both}}
+    found = {name: resolve(name, sizes, methods=known)["stages"] for name in ("deep_only", "deep_only_relative")}
+    assert found["deep_only"] == [stage(8, 0.125, "image_attention")]  # as many as both modules leave
+    assert found["deep_only_relative"] == [stage(8, 0.25, "image_attention")]  # three quarters of all dropped
+
+
+def test_a_cut_after_the_softmax_is_seen_by_the_criterion_above_it(plain_model):
+    """What img2txt sets to zero gives no image token a score by the attention of instruction tokens."""
+    rows = prompt(plain_model, SHAPES[0])
+    scores = {}
+    for block in (None, "post"):
+        seen = []
+
+        class Look(Intervention):
+            def wants_attention(self, layer):
+                return layer == 2
+
+            def choose(self, layer, rows, below, seen=seen):
+                if below is not None:
+                    seen.append(below.received(rows.groups == INSTRUCTION)[rows.groups == IMAGE])
+
+        cut = [Disruption([make_cut("img2txt", 1, "single", 6)], rows, [0], block)] if block else []
+        first_step(plain_model, rows, *cut, Look())
+        scores[block] = seen[0]
+    assert float(scores[None].min()) > 0
+    assert float(scores["post"].abs().max()) == 0
 
 
 GOOD = {"layer": 1, "keep": 0.5, "criterion": "random"}

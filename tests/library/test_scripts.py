@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import checkpoint
 import pandas as pd
 import pytest
+import torch
 from himap.experiments.answers import Question, answer_all, answer_batch, encode, sample_seed
 from himap.experiments.disruption import Disruption, make_cut
 from himap.models.loading import load
@@ -263,9 +266,46 @@ def test_flops_rows(world, methods, tmp_path):
 
 def test_a_wrong_stage_of_one_of_several_methods_is_named_with_its_method(world, tmp_path):
     methods = '{"vanilla": {"stages": []}, "mine": {"stages": [{"layer": 1, "keep": 1.5, "criterion": "random"}]}}'
-    for script in ("count_flops", "measure_latency"):
-        with pytest.raises(ValueError, match=r"--methods: mine: stages\[0\].keep: 1.5 is outside \(0, 1\]"):
-            call(script, *asking(world, tmp_path / "out.csv", methods=methods))
+    with pytest.raises(ValueError, match=r"--methods: mine: stages\[0\].keep: 1.5 is outside \(0, 1\]"):
+        call("measure_latency", *asking(world, tmp_path / "out.csv", methods=methods))
+
+
+def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
+    from himap.experiments.latency import time_methods
+
+    sample = Question("s", [checkpoint.encoded(1)], Prompt("Describe it."))
+    method = {"vanilla": Schedule()}
+    before = model.end_ids
+    model.end_ids = frozenset(range(model.dims.vocab - 1))  # nearly every token ends the answer
+    try:
+        counts = [
+            next(time_methods(model, [sample], method, max_new_tokens=9, rounds=1, min_new_tokens=least))[
+                "generated_tokens"
+            ]
+            for least in (0, 6)
+        ]
+    finally:
+        model.end_ids = before
+    assert counts[0] == 1
+    assert counts[1] >= 6
+
+
+def test_evaluation_saliency_and_disruption_cut_scienceqas_pictures_and_pad_others(model):
+    """All of them ask by `question` and `encode`; a wide picture's sides are gone only where its authors cut them."""
+    from himap.benchmarks import Sample, get
+    from himap.experiments.answers import pixels_of
+    from himap.workflow.jobs.model_script import question
+
+    stream = io.BytesIO()
+    checkpoint.picture(1, (100, 40)).save(stream, "PNG")
+    sample = Sample("s", "What?", ["one", "two"], ["A"], [stream.getvalue()])
+    bars = {
+        name: float(pixels_of(model, question(sample, get(name), "llava", protocol))[0, :, 0].std(dim=1).max()) < 0.01
+        for name, protocol in (("scienceqa", {}), ("vqav2", {}), ("mmvet", {}), ("llavabench", {}), ("chartqa", {}))
+    }
+    assert bars == {"scienceqa": False, "vqav2": True, "mmvet": False, "llavabench": False, "chartqa": True}
+    padded = question(sample, get("scienceqa"), "llava", {"images": "pad"})
+    assert not torch.equal(encode(model, [padded]).hidden, encode(model, [replace(padded, image_mode="crop")]).hidden)
 
 
 def test_latency_rows(world, methods, tmp_path):

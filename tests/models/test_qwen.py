@@ -70,6 +70,15 @@ def test_templates_differ_in_how_they_announce_a_picture(template: str, announce
     assert f"user\n{announced}<img>" in text_of(model, model.tokenize(Prompt("Why?"), [256]))
 
 
+def test_mme_is_asked_without_a_label_before_the_picture_whatever_the_template(loaded: Any) -> None:
+    from himap import benchmarks
+
+    mme = benchmarks.get("mme")
+    prompt = mme.prompt(benchmarks.Sample("s", "Is it red? Please answer yes or no."), "qwen_vl")
+    said = text_of(loaded("qwen"), loaded("qwen").tokenize(prompt, [256]))
+    assert "user\n<img><imgpad></img>\nIs it red? Please answer yes or no.<|im_end|>" in said
+
+
 def test_a_raw_prompt_is_the_picture_and_the_text(loaded: Any) -> None:
     model = loaded("qwen")
     assert (

@@ -234,7 +234,7 @@ def write_disruption(plan: Plan, task: str, random: np.random.Generator) -> None
                     rows.append(
                         {
                             "sample_id": str(sample), "layer": layer, "flow": flow, "extent": extent, "block": block, "answer": "A" if same else "B",
-                            "clean_answer": "A", "reference": "A", "same_answer": same, "reference_in_answer": same, "jaccard": 0.5 + 0.5 * same,
+                            "clean_answer": "A", "reference": "A", "same_answer": same, "same_first_token": keeps > 0.5, "reference_in_answer": same, "jaccard": 0.5 + 0.5 * same,
                         }
                     )  # fmt: skip
     path = f"{plan.out}/disruption/mini/{task}/layers-0-{LAYERS - 1}.parquet"

@@ -19,7 +19,13 @@ N = 2017  # ScienceQA's test, as in the paper
 def asked(benchmark: str) -> dict[str, Any]:
     """A benchmark's own split and protocol, as the plan gives them for a config that changes neither."""
     declared = benchmarks.get(benchmark)
-    return {"split": declared.source.split, "protocol": declared.protocol({}), "defaults": declared.protocol({})}
+    protocol = declared.protocol({}) | {"images": declared.image_mode("llava")}
+    return {
+        "split": declared.source.split,
+        "protocol": protocol,
+        "defaults": protocol,
+        "own_form": list(declared.own_form),
+    }
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def settings() -> dict[str, Any]:
     return {
         "name": "table1",
         "title": "Table 1: a test & more",
-        "models": {"llava": {"published": "LLaVA-7B", "kinds": ["qa"]}},
+        "models": {"llava": {"published": "LLaVA-7B", "family": "llava", "kinds": ["qa"]}},
         "benchmarks": {"scienceqa": {"source": "hub", "asked": asked("scienceqa"), "kind": "qa", "scored": True}},
         "benchmark_order": ["scienceqa"],
         "methods": [{"name": "vanilla", "title": "Vanilla"}, {"name": "himap", "title": "HiMAP <50%>"}],

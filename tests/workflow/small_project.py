@@ -32,7 +32,7 @@ def small_config() -> dict[str, Any]:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     config["benchmarks"] = {name: {"source": "mini", "limit": 5} for name in ("vqav2", "scienceqa")}
     config["methods"]["himap"]["stages"] = config["methods"]["himap"]["stages"]["qa"]
-    names = ("table2", "table3", "table4", "table5", "table8", "table9", "divergence")
+    names = ("table2", "table3", "table4", "table5", "table8", "table9", "divergence", "protocols")
     names += ("ablation_stages", "ablation_criteria", "ablation_hierarchy")
     config["tables"] = {name: {"benchmarks": []} for name in names}
     config["tables"]["table1"] = {"methods": ["vanilla", "fastv", "himap", "random"]}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from himap.models.prompts import Prompt
+from himap.models.prompts import IMAGE_MODES, STYLES, Prompt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,9 @@ FAMILIES = ("llava", "qwen_vl", "internvl")
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 OPTION_LETTER = "Answer with the option's letter from the given choices directly."
 ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
+# LLaVA's and InternVL's scripts for ScienceQA, MM-Vet and LLaVA-Bench called CLIP's processor on the picture as it is, which
+# cuts the sides off; all their other scripts padded it to a square first. Qwen stretches every picture.
+CENTER_CROP = {"llava": "crop", "internvl": "crop"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,10 @@ class Benchmark:
     is balanced over the values of `stratum`, with the same `unit`s (images) in each where possible. Where an id names
     several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops rows that are not of the split. `picture` names the
     metadata that say which picture a sample is about, since answers about one picture are alike and their results are
-    not independent: empty where its bytes have to say so, None where each sample has a picture of its own.
+    not independent: empty where its bytes have to say so, None where each sample has a picture of its own. `image_modes`
+    names the families whose authors did not pad this benchmark's pictures, `own_form` those whose authors published no
+    form of asking it, so that the one here is this project's. `contested` is the option whose two values the report compares.
+    `sources` and `keep` follow the protocol options named in `row_options`, which decide what rows there are.
     """
 
     name: str
@@ -116,7 +122,12 @@ class Benchmark:
     unit: Callable[[Sample], str] | None = None
     picture: tuple[str, ...] | None = ()
     rows_per_id: int = 1
-    keep: Callable[[dict[str, Any]], bool] | None = None
+    keep: Callable[[dict[str, Any], Mapping[str, Any]], bool] | None = None
+    image_modes: Mapping[str, str] = field(default_factory=dict)
+    own_form: tuple[str, ...] = ()
+    contested: str = ""
+    row_options: tuple[str, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     def knows_picture(self, sample: Sample) -> bool:
         """Return whether a sample's metadata say which picture it is about."""
@@ -139,7 +150,7 @@ class Benchmark:
 
     def protocol(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The protocol options, defaults filled in; an unknown option or value is an error that names the choices."""
-        choices = {**self.options, "style": (None, "chat", "raw", "fastv")}
+        choices = {**self.options, "style": (None, *STYLES), "images": (None, *IMAGE_MODES)}
         chosen = {name: values[0] for name, values in choices.items()} | {"template": None}
         for name, value in given.items():
             if name not in chosen:
@@ -161,6 +172,29 @@ class Benchmark:
             return Prompt(fill_template(options["template"], sample, self.name), style=options["style"] or "chat")
         made = self.make_prompt(sample, family, options)
         return replace(made, style=options["style"]) if options["style"] else made
+
+    def image_mode(self, family: str, **protocol: Any) -> str | None:
+        """Return how a family's pictures are brought to a square, the authors' way unless the protocol says otherwise."""
+        check_family(family)
+        if family == "qwen_vl":  # it neither pads nor cuts
+            return None
+        return self.protocol(protocol)["images"] or self.image_modes.get(family, "pad")
+
+    def other_protocol(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a protocol with the contested option turned to its other value; without such an option, the same."""
+        if not self.contested:
+            return dict(given)
+        if self.contested == "images":
+            now, values = self.image_mode("llava", **given), IMAGE_MODES
+        else:
+            now, values = self.protocol(given)[self.contested], self.options[self.contested]
+        return {**given, self.contested: next(value for value in values if value != now)}
+
+    def source_of(self, protocol: Mapping[str, Any]) -> Source:
+        """Return where the rows are that a protocol asks for."""
+        options = self.protocol(protocol)
+        named = (f"{name}={options[name]}" for name in self.row_options)
+        return next((self.sources[name] for name in named if name in self.sources), self.source)
 
     def token_limits(self, family: str, **protocol: Any) -> Limits:
         """Shortest and longest answer for this family, which a protocol option may narrow."""

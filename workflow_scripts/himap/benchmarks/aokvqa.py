@@ -81,7 +81,7 @@ def fastv_prompt(one: Sample, family: str) -> Prompt:
 
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """By protocol; in LLaVA's, Qwen uses its own multiple-choice prompt."""
+    """Return the prompt by protocol; in LLaVA's, Qwen is asked in the form of its own ScienceQA script."""
     if options["protocol"] == "fastv":
         return fastv_prompt(one, family)
     return qwen_choice(one) if family == "qwen_vl" else ask_for_letter(one)
@@ -139,6 +139,8 @@ BENCHMARK = Benchmark(
     sample=sample,
     make_prompt=make_prompt,
     options={"protocol": ("llava", "fastv")},
+    contested="protocol",
+    own_form=("qwen_vl",),
     limits=every_family(Limits(16), qwen_vl=Limits(1)),
     short_limits={"protocol=fastv": every_family(Limits(1), qwen_vl=Limits(16))},
     rows=rows,

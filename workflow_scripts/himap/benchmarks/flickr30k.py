@@ -1,7 +1,11 @@
-"""Flickr30k captions: by default the whole set of 31,783 images, of which the Karpathy test split is 1,000."""
+"""Flickr30k captions: by default all 31,783 pictures, with `corpus: karpathy` the 1,000 of Karpathy's test split.
+
+CIDEr weighs words by how many of the scored pictures mention them, so the two are different scales.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from himap.benchmarks._base import Benchmark, Limits, Sample, Source, caption_prompt, image_bytes, scalars
@@ -23,6 +27,8 @@ SOURCE = Source(
         "filename": "string?",
     },
 )
+# The same columns and `split`; of its three splits only the test split is downloaded.
+KARPATHY = replace(SOURCE, hub_id="umaru97/flickr30k_train_val_test", revision="d775c63", rows=1_000)
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
@@ -50,6 +56,9 @@ BENCHMARK = Benchmark(
     rows=caption_rows,
     headline=caption_headline,
     details=lambda frame: {"images": float(len(frame))},
-    keep=lambda row: row.get("split") in (None, "test"),
+    options={"corpus": ("all", "karpathy")},
+    row_options=("corpus",),
+    sources={"corpus=karpathy": KARPATHY},
+    keep=lambda row, options: row.get("split") in (None, "test"),
     picture=None,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from himap.benchmarks._base import (
+    CENTER_CROP,
     Benchmark,
     JudgeProtocol,
     Limits,
@@ -128,6 +129,8 @@ BENCHMARK = Benchmark(
     sample=sample,
     make_prompt=bare_question,
     limits=every_family(Limits(1024)),
+    image_modes=CENTER_CROP,
+    contested="images",
     rows=rows,
     headline=judged.relative_estimate,
     details=details,

@@ -51,8 +51,8 @@ def pair(one: Sample) -> str:
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
     """LLaVA replaces the question's ending by its own suffix; Qwen keeps the question, InternVL's script keeps both."""
-    if family == "qwen_vl":
-        return Prompt(one.question)
+    if family == "qwen_vl":  # its script writes the picture and the question, without the chat's "Picture 1: "
+        return Prompt(one.question, style="chat_plain")
     if one_line(family, options):
         return Prompt(f"{one.question} {SHORT_ANSWER}")
     return Prompt(f"{one.question.strip().removesuffix(ENDING).strip()}\n{SHORT_ANSWER}")

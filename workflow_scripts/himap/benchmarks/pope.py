@@ -1,7 +1,14 @@
-"""POPE: is an object in the image? Three settings that share images and positive questions."""
+"""POPE: is an object in the image? Three settings that share images and positive questions.
+
+LLaVA's scores are on the questions of 2023: 90 fewer negative ones in the random setting, and "imange" for "image" after
+"an". `version: llava` asks them; whichever is asked, `as_llava_f1` counts these questions alone.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from himap.benchmarks._base import (
@@ -17,8 +24,44 @@ from himap.benchmarks._base import (
 )
 from himap.metrics.detection import confusion, f1, rates
 from himap.metrics.yes_no import pope_answer, pope_answer_lmms
+from himap.models.prompts import Prompt
 
 SETTINGS = ("random", "popular", "adversarial")
+
+# Questions of the random setting that came after 2023: the number of the COCO picture and the objects that are not in it
+ADDED = """
+1171 spoon; 8749 horse; 23731 surfboard; 31773 vase; 34773 frisbee; 44993 pizza; 63953 zebra; 69189 zebra; 69863 stop sign;
+88507 bicycle; 91954 backpack; 108189 umbrella; 120648 sandwich; 120792 microwave, surfboard; 121959 kite; 125572 sandwich;
+131115 suitcase; 157084 bear; 159969 zebra; 172342 vase, pizza; 183965 frisbee; 188958 couch; 189694 bird; 190788 broccoli;
+191964 truck; 199764 knife; 199940 orange; 205729 chair, bottle; 209755 cell phone; 217397 tv; 226097 dining table;
+227227 laptop; 233426 bowl; 236370 stop sign, car; 239444 clock; 245642 bed; 259755 cat; 263594 tv; 265719 bird;
+273450 carrot; 283168 traffic light; 288639 horse; 294475 handbag; 303534 wine glass; 307262 backpack; 312406 stop sign;
+313162 bench; 314992 toothbrush; 316237 spoon; 318209 knife; 336872 car; 353096 train; 353180 wine glass, suitcase;
+354088 handbag; 354976 giraffe; 356424 laptop; 379404 bird; 383185 tennis racket; 388237 fork; 390184 snowboard;
+394535 bench; 397705 bottle; 405740 skis; 415727 cup; 429109 tennis racket; 442809 orange; 456178 couch;
+465346 traffic light; 478736 clock; 489728 tie; 498100 bear; 500473 pizza; 511341 tie; 526368 microwave;
+538054 stop sign, hot dog; 549390 oven; 550514 potted plant; 551908 bus; 553992 motorcycle; 555538 chair; 572075 cow;
+574692 bear; 575755 bowl; 579415 boat
+"""
+QUESTION = re.compile(r"is there an? (.+) in the imange\?|is there an? (.+) in the image\?", re.IGNORECASE)
+
+
+def read_added() -> frozenset[tuple[int, str]]:
+    """Return (picture, object) of every question in `ADDED`."""
+    entries = (entry.strip().split(" ", 1) for entry in ADDED.split(";"))
+    return frozenset((int(number), thing) for number, things in entries for thing in things.split(", "))
+
+
+QUESTIONS_ADDED = read_added()
+
+
+def was_added(category: str, picture: str, question: str) -> bool:
+    """Return whether a question is missing from the files of 2023 that LLaVA's scores were measured on."""
+    asked, number = QUESTION.fullmatch(question.strip()), re.search(r"(\d+)(?:\.jpg)?$", picture)
+    if category != "random" or asked is None or number is None:
+        return False
+    return (int(number[1]), (asked[1] or asked[2]).lower()) in QUESTIONS_ADDED
+
 
 SOURCE = Source(
     hub_id="lmms-lab/POPE",
@@ -50,7 +93,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """What was said by the official rule and by lmms-eval's, and whether it is right."""
+    """Return what was said by the official rule and by lmms-eval's, whether it is right, whether LLaVA's files have it."""
     scored = []
     for one, prediction in zip(samples, predictions, strict=True):
         truth, category = one.references[0].strip().lower(), one.metadata["category"]
@@ -68,6 +111,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
                 "truth": truth,
                 "category": category,
                 "image": one.metadata["image_source"],
+                "in_llava": not was_added(category, one.metadata["image_source"], one.question),
             }
         )
     return scored
@@ -90,7 +134,7 @@ def headline(frame: Any) -> Any:
 
 
 def details(frame: Any) -> dict[str, float]:
-    """Five measures per setting, their mean, over all rows together, and the latter by lmms-eval's reading."""
+    """Return five measures per setting, their mean, over all rows together, the latter by lmms-eval's reading; LLaVA's F1."""
     counts = confusion(frame["said"], frame["truth"])
     present = [name for name in SETTINGS if (frame["category"] == name).any()]
     measured = {name: rates(counts[(frame["category"] == name).to_numpy()].sum(0)) for name in present}
@@ -99,7 +143,20 @@ def details(frame: Any) -> dict[str, float]:
     }
     measured["pooled"] = rates(counts.sum(0))
     measured["lmms_eval_pooled"] = rates(confusion(frame["said_lmms_eval"], frame["truth"]).sum(0))
-    return {f"{name}_{key}": value for name, values in measured.items() for key, value in values.items()}
+    numbers = {f"{name}_{key}": value for name, values in measured.items() for key, value in values.items()}
+    return numbers | {"as_llava_f1": headline(frame[frame["in_llava"]]).point()}
+
+
+def keep(row: dict[str, Any], options: Mapping[str, Any]) -> bool:
+    """Return whether a row belongs to the version that is asked."""
+    return options["version"] != "llava" or not was_added(row["category"], row["image_source"], row["question"])
+
+
+def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """Return the short-answer prompt, of LLaVA's version with the typo that every question with "an" had."""
+    if options["version"] == "llava" and " an " in one.question:
+        one = replace(one, question=one.question.replace(" in the image?", " in the imange?"))
+    return question_then(SHORT_ANSWER)(one, family, options)
 
 
 BENCHMARK = Benchmark(
@@ -112,8 +169,13 @@ BENCHMARK = Benchmark(
     rank=3,
     source=SOURCE,
     sample=sample,
-    make_prompt=question_then(SHORT_ANSWER),
-    options={"scripts": ("llava", "internvl")},
+    make_prompt=make_prompt,
+    options={"scripts": ("llava", "internvl"), "version": ("hub", "llava")},
+    row_options=("version",),
+    sources={"version=llava": replace(SOURCE, rows=8_910)},
+    contested="version",
+    own_form=("qwen_vl",),
+    keep=keep,
     limits=every_family(Limits(128), qwen_vl=Limits(10, 1)),
     short_limits={"scripts=internvl": {"internvl": Limits(100)}},
     rows=rows,

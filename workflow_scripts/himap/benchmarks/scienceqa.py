@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from himap.benchmarks._base import (
+    CENTER_CROP,
     Benchmark,
     Limits,
     Sample,
@@ -121,6 +122,8 @@ BENCHMARK = Benchmark(
     sample=sample,
     make_prompt=make_prompt,
     limits=every_family(Limits(1024), qwen_vl=Limits(1)),
+    image_modes=CENTER_CROP,
+    contested="images",
     rows=rows,
     headline=headline,
     details=details,

@@ -51,7 +51,11 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Soft accuracy with both sides always normalised, and as the official script does it."""
+    """Return soft accuracy with both sides always normalized, and as the official script compares to the letter.
+
+    That script leaves both sides raw where all ten annotators agree, so that "Yes" misses "yes"; papers and lmms-eval report
+    answers that were normalized before, and so does the headline.
+    """
     return [
         {
             "score": vqa.soft_accuracy(prediction, one.references, vqa.vqa_normalise),
@@ -70,7 +74,7 @@ def headline(frame: Any) -> Any:
 
 
 def details(frame: Any) -> dict[str, float]:
-    """Per answer type, and what the official script's conditional normalising gives."""
+    """Return the score per answer type, and what the official script's comparison to the letter gives."""
     return {**by_group(frame, "answer_type"), "official_script": total(frame, "official_script")}
 
 

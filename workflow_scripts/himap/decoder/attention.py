@@ -73,7 +73,8 @@ class LayerAttention:
     keys: Tensor  # [B, Hkv, T, d]
     scale: float
     rows: Rows  # the tokens that asked and were asked
-    cut: Tensor | None = None  # [B, T, T] pairs that an intervention blocked before the softmax
+    cut: Tensor | None = None  # [B, T, T] pairs that an intervention blocked
+    after_softmax: bool = False  # whether they lost their weight after the softmax, so that the others kept theirs
 
     def head_mean(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For the query rows in `chosen` [B, T]: blocks of (row index [B, r] or -1 where absent, weights [B, r, T])."""
@@ -94,10 +95,13 @@ class LayerAttention:
         asked = self.queries.gather(2, safe[:, None, :, None].expand(-1, keys.shape[1], -1, keys.shape[3]))
         positions = self.rows.positions.gather(1, safe)
         seen = (positions[:, :, None] >= self.rows.positions[:, None, :]) & (self.rows.groups != PADDING)[:, None, :]
-        if self.cut is not None:
-            seen &= ~self.cut.gather(1, safe[:, :, None].expand(-1, -1, self.cut.shape[2]))
+        cut = None if self.cut is None else self.cut.gather(1, safe[:, :, None].expand(-1, -1, self.cut.shape[2]))
+        if cut is not None and not self.after_softmax:
+            seen &= ~cut
         seen |= (index < 0)[:, :, None]
         weights = attention_weights(asked, keys, self.scale, seen).mean(dim=1)  # [B, r, T]
+        if cut is not None and self.after_softmax:
+            weights = weights.masked_fill(cut, 0.0)
         return weights.masked_fill((index < 0)[:, :, None], 0.0)
 
     def received(self, chosen: Tensor, *, itself: bool = True) -> Tensor:

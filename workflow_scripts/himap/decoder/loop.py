@@ -89,7 +89,7 @@ def forward(
         cut, after_softmax = _pairs_cut(interventions, index, rows, held)
         attended = _attend(model, layer, queries, held, rows, cut, after_softmax)
         if any(intervention.wants_attention(index + 1) for intervention in interventions):
-            below = LayerAttention(queries, keys, layer.self_attn.scaling, rows, None if after_softmax else cut)
+            below = LayerAttention(queries, keys, layer.self_attn.scaling, rows, cut, after_softmax)
         else:
             below = None
         rows = rows.with_hidden(finish(layer, rows.hidden, attended))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +22,7 @@ from torch import Tensor
 from himap.decoder.bitmaps import to_bitmap
 from himap.decoder.cache import STEP, Cache, LayerCache
 from himap.decoder.generation import continue_greedily, next_token_logits
-from himap.decoder.loop import forward
+from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import Schedule
@@ -44,6 +45,7 @@ class Question:
     images: Sequence[bytes]
     prompt: Prompt
     benchmark: str = ""
+    image_mode: str | None = None  # how its pictures become squares, if the model does not decide
 
     @property
     def where(self) -> str:
@@ -100,15 +102,18 @@ def prompt_ids(model: Model, question: Question, tokens_per_image: int) -> list[
     return ids
 
 
+def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = None) -> Tensor:
+    """Return the pixels [images, 3, H, W] of a question's pictures."""
+    if not question.images:
+        raise ValueError(f"{question.where} has no image")
+    pictures = [open_image(data, question.where) for data in question.images]
+    return model.preprocess(pictures, grid=grid, mode=question.image_mode)
+
+
 @torch.no_grad()
 def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Rows:
     """Embed the prompts and pictures of a batch; the vision tower runs once for all pictures."""
-    pictures: list[Image] = []
-    for question in questions:
-        if not question.images:
-            raise ValueError(f"{question.where} has no image")
-        pictures += [open_image(data, question.where) for data in question.images]
-    pixels = model.preprocess(pictures, grid=grid)  # [N, 3, H, W]
+    pixels = torch.cat([pixels_of(model, question, grid) for question in questions])  # [N, 3, H, W]
     features = model.encode_images(pixels.to(model.device))  # [N, n, D]
     counts = [len(question.images) for question in questions]
     ids = [prompt_ids(model, q, features.shape[1]) for q in questions]
@@ -171,7 +176,7 @@ def conclude(
     """Return text and ids of a prefilled batch's answers: the likeliest choice where prompts have choices, else greedy tokens."""
     choices = [question.prompt.choices for question in questions]
     if any(choices):
-        texts = [_likeliest(model, prompt, cache, logits, choices, b) for b in range(len(questions))]
+        texts = [likeliest(model, prompt, cache, logits, choices[b], b) for b in range(len(questions))]
         return [(text, model.answer_ids(text)) for text in texts]
     done = continue_greedily(
         model, prompt, cache, logits, max_new_tokens, [pruning], rerank=rerank, min_new_tokens=min_new_tokens
@@ -179,15 +184,32 @@ def conclude(
     return [(model.detokenize(ids), ids) for ids in done.ids]
 
 
-def _likeliest(
-    model: Model, prompt: Rows, cache: Cache, logits: Tensor, choices: Sequence[Sequence[str]], b: int
+def likeliest(
+    model: Model,
+    prompt: Rows,
+    cache: Cache,
+    logits: Tensor,
+    choices: Sequence[str],
+    b: int,
+    interventions: Sequence[Intervention] = (),
 ) -> str:
-    """Return the choice of question `b` with the lowest mean token loss after its prompt: a sum would favor short ones."""
-    losses = {choice: _choice_loss(model, prompt, cache, logits, b, choice) for choice in choices[b]}
+    """Return the choice with the lowest mean token loss after prompt `b` of a batch: a sum would favor short ones.
+
+    Interventions are on this prompt's rows alone.
+    """
+    losses = {choice: _choice_loss(model, prompt, cache, logits, b, choice, interventions) for choice in choices}
     return min(losses, key=losses.__getitem__).strip()
 
 
-def _choice_loss(model: Model, prompt: Rows, cache: Cache, logits: Tensor, b: int, choice: str) -> float:
+def _choice_loss(
+    model: Model,
+    prompt: Rows,
+    cache: Cache,
+    logits: Tensor,
+    b: int,
+    choice: str,
+    interventions: Sequence[Intervention],
+) -> float:
     """Return the mean loss of a choice's tokens: the first from the prompt's logits, the others from a run after the cache."""
     ids = torch.tensor(model.answer_ids(choice.strip()), device=logits.device)
     losses = -logits[b].log_softmax(-1)[ids[:1]]  # [1]
@@ -196,9 +218,8 @@ def _choice_loss(model: Model, prompt: Rows, cache: Cache, logits: Tensor, b: in
         alone = Cache(reserve=len(ids), layers={n: _row(held, b) for n, held in cache.layers.items()})
         positions = prompt.positions[b : b + 1, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
         rows = new_rows(model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype), positions)  # 1 sample, n-1 tokens
-        after = (
-            model.head(model.norm(forward(model, rows, alone).hidden[0])).float().log_softmax(-1)
-        )  # [n-1, vocabulary]
+        hidden = forward(model, rows, alone, interventions).hidden[0]
+        after = model.head(model.norm(hidden)).float().log_softmax(-1)  # [n-1, vocabulary]
         losses = torch.cat([losses, -after.gather(1, ids[1:, None])[:, 0]])
     return float(losses.mean())
 
@@ -242,6 +263,12 @@ def answer_all(
                     "out of memory with a batch of one; use dtype bfloat16, a smaller model or a larger device"
                 ) from None
             size = ceiling = max(1, size // 2)  # a ceiling: what has failed once is not tried again
+            if batch_size != "auto":
+                print(
+                    f"a batch of {batch_size} does not fit in memory; going on with {size}. In half precision some answers depend "
+                    "on the batch: set execution.batch_size to that and run again where methods are to be compared",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
             torch.cuda.empty_cache()
             continue
         yield from rows

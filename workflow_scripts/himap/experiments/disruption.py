@@ -6,8 +6,9 @@
 Flows: `img2txt` (instruction tokens see no image token), `img2img` (image tokens see no image token, themselves
 included), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
 `random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
-instruction tokens, which cuts about half as many pairs). Extents: `single` (that layer), `suffix` (that layer and all
-after it: what the released code does), `window` (that layer and the next ones).
+instruction tokens, which cuts about half as many pairs). A generated token is a row of its own: img2txt takes all image
+tokens from it, so `random` does too, `random_unmatched` as often as from any other row. Extents: `single` (that layer),
+`suffix` (that layer and all after it: what the released code does), `window` (that layer and the next ones).
 
 A sweep runs each cut from the layer and the row on that it can change; all before that is shared with the clean run.
 """
@@ -26,6 +27,7 @@ from himap.decoder.cache import Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, PADDING, Rows
+from himap.experiments.answers import likeliest
 from himap.registry import unknown
 
 if TYPE_CHECKING:
@@ -67,8 +69,9 @@ class Disruption(Intervention):
     def __init__(self, cuts: Sequence[Cut], prompt: Rows, seeds: Sequence[int], block: str = "pre"):
         if block not in BLOCKS:
             raise unknown("block", block, BLOCKS)
-        self.cuts = list(cuts)
+        self.cuts, self.seeds = list(cuts), list(seeds)
         self.after_softmax = block == "post"
+        self.chances = [_share_of_rows(groups) for groups in prompt.groups]
         # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
         self.drawn = [
             _draw(prompt.groups[b], prompt.positions[b], cut, seed)
@@ -94,10 +97,35 @@ class Disruption(Intervention):
         assert drawn is not None
         # pairs are drawn by position, since the rows of a resumed run or a decoding step are only some of the prompt's
         in_prompt = rows.positions[b] < drawn.shape[0]  # [Tq]; a generated token was not there when pairs were drawn
+        if flow != "random_img2img":  # img2img leaves generated tokens alone, since none of them is an image token
+            later = self._later(b, flow, rows.positions[b])[:, None] & (key_groups == IMAGE)[None, :]
+        else:
+            later = torch.zeros_like(in_prompt)[:, None]
         queries = rows.positions[b].clamp(0, drawn.shape[0] - 1)
         keys = key_positions.clamp(0, drawn.shape[1] - 1)
         real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]  # [Tq, Tk]
-        return drawn[queries][:, keys] & in_prompt[:, None] & real
+        return ((drawn[queries][:, keys] & in_prompt[:, None]) | (later & ~in_prompt[:, None])) & real
+
+    def _later(self, b: int, flow: str, positions: Tensor) -> Tensor:
+        """Return which rows [Tq] are cut off from the image if they were generated: all that a matched control must take."""
+        if flow == "random":  # a row sees every image token, so only all of them are as many as img2txt cuts
+            return torch.ones_like(positions, dtype=torch.bool)
+        chance = self.chances[b]
+        return torch.tensor(
+            [_drawn_later(self.seeds[b], p, chance) for p in positions.tolist()], device=positions.device
+        )
+
+
+def _share_of_rows(groups: Tensor) -> float:
+    """Return the share of the rows from the first image token on that `random_unmatched` draws."""
+    instruction, image = int((groups == INSTRUCTION).sum()), int((groups == IMAGE).sum())
+    return instruction / max(1, instruction + image)
+
+
+def _drawn_later(seed: int, position: int, chance: float) -> bool:
+    """Return whether a generated token at a position is drawn; the same in every batch and at every layer."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + 7_919 * max(0, position)) % (1 << 63))
+    return bool(torch.rand(1, generator=generator) < chance)
 
 
 def _draw(groups: Tensor, positions: Tensor, cut: Cut, seed: int) -> Tensor | None:
@@ -153,11 +181,12 @@ class Undisturbed:
     cache: Cache
     logits: Tensor  # [1, vocabulary]
     ids: list[int]
+    choices: Sequence[str] = ()  # whose likeliest is the answer; without any, tokens are generated
 
 
 @torch.no_grad()
-def run_undisturbed(model: Model, prompt: Rows, new_tokens: int) -> Undisturbed:
-    """Run one prompt without a cut and keep what a sweep starts from."""
+def run_undisturbed(model: Model, prompt: Rows, new_tokens: int, choices: Sequence[str] = ()) -> Undisturbed:
+    """Run one prompt without a cut and keep what a sweep starts from; its answer is of the kind that the evaluation measures."""
     if prompt.positions.shape[0] != 1 or not prompt.dense:
         raise ValueError("a sweep takes one prompt at a time; its variants are the batch")
     recorder, cache = _Recorder(), Cache()
@@ -165,8 +194,11 @@ def run_undisturbed(model: Model, prompt: Rows, new_tokens: int) -> Undisturbed:
     length = prompt.positions.shape[1]
     # the answer extends copies: the prompt's own cache is shared by all disturbed runs
     answering = Cache(new_tokens, {index: layer.prefix(length, 1) for index, layer in cache.layers.items()})
-    ids = continue_greedily(model, prompt, answering, logits, new_tokens).ids[0]
-    return Undisturbed(prompt, recorder.entering, cache, logits, ids)
+    if choices:
+        ids = model.answer_ids(likeliest(model, prompt, answering, logits, choices, 0))
+    else:
+        ids = continue_greedily(model, prompt, answering, logits, new_tokens).ids[0]
+    return Undisturbed(prompt, recorder.entering, cache, logits, ids, choices)
 
 
 @dataclass(frozen=True)
@@ -229,9 +261,14 @@ def _resume(
         cache.layers[index] = clean.cache.layers[index].prefix(column, times)
     rows = forward(model, clean.entering[layer].after(column).repeated(times), cache, [disruption], start=layer)
     logits = next_token_logits(model, rows)
-    if new_tokens > 1:  # later tokens also attend to the prompt in the layers below, where nothing was cut
+    # later tokens also attend to the prompt in the layers below, where nothing was cut
+    if new_tokens > 1 or clean.choices:
         for index in range(layer):
             cache.layers[index] = clean.cache.layers[index].prefix(length, times)
+    if clean.choices:
+        alone = [[Disruption([cut], clean.prompt, [seed], block)] for cut in cuts]
+        texts = [likeliest(model, rows, cache, logits, clean.choices, b, alone[b]) for b in range(times)]
+        return list(zip(logits, map(model.answer_ids, texts), strict=True))
     answers = continue_greedily(model, rows, cache, logits, new_tokens, [disruption])
     return list(zip(logits, answers.ids, strict=True))
 

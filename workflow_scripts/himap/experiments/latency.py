@@ -19,7 +19,7 @@ from himap.costs.formulas import ideal_speedup
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
-from himap.experiments.answers import Question, open_image, prompt_ids, sample_seed
+from himap.experiments.answers import Question, pixels_of, prompt_ids, sample_seed
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
@@ -56,10 +56,17 @@ def now(device: torch.device) -> float:
 
 
 @torch.no_grad()
-def time_example(model: Model, question: Question, schedule: Schedule, max_new_tokens: int, seed: int = 0) -> Timing:
+def time_example(
+    model: Model,
+    question: Question,
+    schedule: Schedule,
+    max_new_tokens: int,
+    seed: int = 0,
+    *,
+    min_new_tokens: int = 0,
+) -> Timing:
     """Time one example under a schedule; decoding its image files is not part of it."""
-    pictures = [open_image(data, question.where) for data in question.images]
-    pixels = model.preprocess(pictures, grid=schedule.image_grid).to(model.device)
+    pixels = pixels_of(model, question, schedule.image_grid).to(model.device)
     begin = now(model.device)
     features = model.encode_images(pixels)  # [N, n, D]
     encoded = now(model.device)
@@ -69,7 +76,10 @@ def time_example(model: Model, question: Question, schedule: Schedule, max_new_t
     cache = Cache(reserve=min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
     prefilled = now(model.device)
-    answer = continue_greedily(model, prompt, cache, logits, max_new_tokens, [pruning], rerank=schedule.rerank)
+    answer = continue_greedily(
+        model, prompt, cache, logits, max_new_tokens, [pruning],
+        rerank=schedule.rerank, min_new_tokens=min_new_tokens,
+    )  # fmt: skip
     done = now(model.device)
     n_image, n_all = features.shape[0] * features.shape[1], prompt.positions.shape[1]
     n_text, n_full = n_all - n_image, features.shape[0] * model.dims.tokens_per_image
@@ -94,12 +104,13 @@ def time_methods(
     max_new_tokens: int,
     rounds: int,
     seed: int = 0,
+    min_new_tokens: int = 0,
 ) -> Iterator[TimingRow]:
     """Yield one row per round, example and method; the methods take turns within an example."""
     for schedule in schedules.values():  # the first run compiles kernels and fills caches; it does not count
-        time_example(model, questions[0], schedule, max_new_tokens, seed)
+        time_example(model, questions[0], schedule, max_new_tokens, seed, min_new_tokens=min_new_tokens)
     for number in range(rounds):
         for question in questions:
             for name, schedule in schedules.items():
-                measured = time_example(model, question, schedule, max_new_tokens, seed)
+                measured = time_example(model, question, schedule, max_new_tokens, seed, min_new_tokens=min_new_tokens)
                 yield {"sample_id": question.sample_id, "method": name, "round": number, **measured}

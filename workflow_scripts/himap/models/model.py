@@ -37,7 +37,9 @@ class Model:
     end_ids: frozenset[int]
     encode_images: Callable[[Tensor], Tensor]  # pixels [N, 3, H, W] -> decoder inputs [N, n, D]
     attention: str = "sdpa"
-    preprocess: Callable[..., Tensor] = _no_processor  # (images, grid=None) -> pixels; `grid` asks for a smaller image
+    preprocess: Callable[..., Tensor] = (
+        _no_processor  # (images, grid=None, mode=None) -> pixels; `grid`: a smaller image
+    )
     tokenize: Callable[[Prompt, Sequence[int]], list[int]] = _no_processor  # (prompt, tokens per image) -> ids
     detokenize: Callable[[Sequence[int]], str] = _no_processor
     answer_ids: Callable[[str], list[int]] = _no_processor  # ids of a text as the model emits it at the answer's start

@@ -3,7 +3,8 @@
 A method is what a YAML file in `methods/` or a config's entry defines, in one of these forms:
 
 * `stages`: a list of {layer, keep, criterion}, or one list per kind of task (`qa`, `caption`, `open`);
-* `like: other`, with `criterion` or `criteria` (one per stage) put in its place, and `only: [0]` to use some stages;
+* `like: other`, with `criterion` or `criteria` (one per stage) put in its place, and `only: [0]` to use some stages
+  (`relative: true`: each keeps its share of what the other's stages before it left, instead of the same tokens);
 * `every_layer: {criterion}` and `flops_of: other`: the same share dropped at every layer, at the other's cost;
 * `before_decoder: {criterion}` and `flops_of: other`: dropped once, before the first layer;
 * `downsample: true` and `flops_of: other`: a smaller image instead.
@@ -51,11 +52,14 @@ class Method(TypedDict, total=False):
     criterion: str
     criteria: list[str]
     only: list[int]
+    relative: bool
     every_layer: Scored
     before_decoder: Scored
     downsample: bool
     flops_of: str
     rerank: bool
+    protocol: str  # "other": a benchmark is asked its other way, where that is contested
+    dtype: str
     models: dict[str, Method]  # of which only `stages` counts
 
 
@@ -98,7 +102,7 @@ def resolve(
     elif model and model in method.get("models", {}):
         schedule = replace(schedule, stages=_for_kind(method["models"][model]["stages"], kind, name))
     elif "like" in method:
-        schedule = replace(schedule, stages=_replaced(name, method, other(method["like"])))
+        schedule = replace(schedule, stages=_replaced(name, method, other(method["like"]), dims))
     elif "stages" in method:
         schedule = replace(schedule, stages=_for_kind(method["stages"], kind, name))
     else:
@@ -146,11 +150,19 @@ def _for_kind(stages: object, kind: str, name: str) -> tuple[Stage, ...]:
     return read_stages(stages)
 
 
-def _replaced(name: str, method: Method, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+def _replaced(name: str, method: Method, stages: tuple[Stage, ...], dims: Dims) -> tuple[Stage, ...]:
     """Return another method's stages with other criteria, or only some of them."""
     for index in method.get("only", []):
         if index >= len(stages):
             raise ValueError(f"method {name!r}: only: {index} is beyond the {len(stages)} stages of {method['like']!r}")
+    if method.get("relative"):
+        shares = [
+            stage.keep if isinstance(stage.keep, float) else stage.keep / dims.tokens_per_image for stage in stages
+        ]
+        before = [1.0, *shares[:-1]]
+        stages = tuple(
+            replace(stage, keep=share / left) for stage, share, left in zip(stages, shares, before, strict=True)
+        )
     chosen = [stages[index] for index in method["only"]] if "only" in method else list(stages)
     criteria = method.get("criteria") or len(chosen) * [method.get("criterion", "")]
     if len(criteria) != len(chosen):

@@ -23,6 +23,11 @@ MIDDLE = (0.22, 0.5)  # layers 7 to 15 of 32, as shares of the depth
 def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
     """Each divergence as two columns of results; an empty column says what would fill it."""
     maps = histograms(results) if maps is None else maps
+    return [*code_divergences(results, maps), *protocol_divergences(results)]
+
+
+def code_divergences(results: Results, maps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return where the released code computes something else than the paper says, or the paper leaves a choice."""
     return [
         one(
             "Ranking with or without a cache",
@@ -86,6 +91,13 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
             "disruption.flows with random_unmatched in the config",
         ),
         one(
+            "The random control of generated tokens",
+            "Over the whole answer. The control takes all image tokens from a generated token, as only that cuts as many pairs.",
+            "The first token alone, before any token is generated, so that no such pair has to be matched.",
+            control_lines(results, "same_answer"), control_lines(results, "same_first_token"), "./reproduce figure5",
+            names=("Whole answer", "First token"),
+        ),
+        one(
             "Label consistency",
             "The same answer before and after the disruption.",
             "The right letter occurs somewhere in the answer.",
@@ -99,6 +111,13 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
             block_lines(results, "post"), block_lines(results, "pre"), "disruption.blocks: [pre, post] in the config",
         ),
         one(
+            "R2 of the deep module alone",
+            "75 % of what is left is dropped. Without the shallow module all tokens are left, so 25 % stay.",
+            "As many tokens stay as after both modules, 12.5 % in the paper's schedule. Neither paper nor code says which was run.",
+            scored(results, "table9", "deep_only_relative"), scored(results, "table9", "deep_only"), "./reproduce table9",
+            between=differences(results, "deep_only_relative", "deep_only", "table9"), names=("R2 of all", "As many as HiMAP leaves"),
+        ),
+        one(
             "What counts as FLOPs",
             "Image tokens alone, with two feed-forward matrices: the only count that gives the printed TFLOPs.",
             "The decoders have three matrices, the prompt holds more tokens, and scoring costs too. No code for FLOPs was released.",
@@ -107,22 +126,146 @@ def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> l
     ]  # fmt: skip
 
 
+def protocol_divergences(results: Results) -> list[dict[str, Any]]:
+    """Return where a benchmark can be asked in two ways that move its score, each with its result on the same samples."""
+    way = "./reproduce protocols"
+    found = [
+        one(
+            "Pictures that are not square: cut or padded",
+            "HiMAP's release, and LLaVA's and InternVL's scripts of 2023 for ScienceQA, MM-Vet and LLaVA-Bench, cut the sides off.",
+            "LLaVA's paper and all its other scripts pad to a square."
+            + (" The pictures of the embedded world are square, so that both are the same there." if is_mini(results) else ""),
+            asked_lines(results, "images", "crop"), asked_lines(results, "images", "pad"), way,
+            between=asked_between(results, "images", "crop"), names=("Cut", "Padded"),
+        ),
+        one(
+            "Precision",
+            "LLaVA and InternVL are published, and were evaluated, in float16.",
+            "In bfloat16, which rounds eight times as coarsely: a mean error of a logit of 0.015 instead of 0.0017.",
+            precision_lines(results, "float16"), precision_lines(results, "bfloat16"), way,
+            between=precision_between(results), names=("float16", "bfloat16"),
+        ),
+        one(
+            "A-OKVQA's form",
+            "FastV's wording, options on one line, one token: the paper's scores of LLaVA lie on those that FastV reports.",
+            "LLaVA's multiple-choice form, a lettered option a line.",
+            asked_lines(results, "protocol", "fastv"), asked_lines(results, "protocol", "llava"), way,
+            between=asked_between(results, "protocol", "fastv"), names=("FastV's", "LLaVA's"),
+        ),
+        one(
+            "POPE's questions",
+            "As LLaVA had them: 2,910 random questions instead of 3,000, and the typo \"imange\" after \"an\". The F1 of these "
+            "questions is named too where more were asked.",
+            "As they are today: three times 3,000, without the typo.",
+            asked_lines(results, "version", "llava"), asked_lines(results, "version", "hub"), way,
+            between=asked_between(results, "version", "llava"), names=("Of 2023", "Today's"),
+        ),
+    ]  # fmt: skip
+    flickr = results.facts["benchmarks"].get("flickr30k")
+    if flickr and flickr["comparable"]:
+        found.append(
+            one(
+                "Flickr30k's pictures",
+                "Karpathy's 1,000, as most papers on captions take them (Qwen-VL-Chat: 81.0).",
+                "All 31,783, as lmms-eval takes them (LLaVA-v1.5-7B: 74.9). CIDEr depends on that number, so the two may not be "
+                "compared.",
+                asked_lines(results, "corpus", "karpathy"), asked_lines(results, "corpus", "all"),
+                "benchmarks.flickr30k.protocol.corpus in a config with an output folder of its own", names=("Karpathy's", "All"),
+            )
+        )  # fmt: skip
+    return found
+
+
+def is_mini(results: Results) -> bool:
+    """Return whether a benchmark is drawn by the embedded world."""
+    return any(facts["source"] == "mini" for facts in results.facts["benchmarks"].values())
+
+
+def asked_methods(results: Results, option: str, value: str) -> dict[str, str]:
+    """Return, per benchmark whose contested option this is, the run of the unpruned model in which it had this value."""
+    return {
+        task: "vanilla" if facts["asked"][option] == value else "asked_otherwise"
+        for task, facts in results.facts["benchmarks"].items()
+        if (benchmarks.get(task).contested or "corpus") == option and option in facts["asked"]
+    }
+
+
+def asked_lines(results: Results, option: str, value: str) -> list[str]:
+    """Return the unpruned model's scores with a protocol option at one value."""
+    lines = []
+    for model in results.facts["models"]:
+        for task, method in asked_methods(results, option, value).items():
+            score = results.score(model, task, method)
+            if score is None:
+                continue
+            benchmark = benchmarks.get(task)
+            headline = numbers.number(score["headline"], benchmark.digits)
+            low, high = score["interval"]
+            edges = numbers.interval(low, high, benchmark.digits)
+            line = f"{model}, {benchmark.title}: {headline} [{edges}], {numbers.size(score['n'], score['pictures'])}"
+            if value == "llava" and "as_llava_f1" in score["scores"]:
+                line += f"; of LLaVA's questions {numbers.number(score['scores']['as_llava_f1'], benchmark.digits)}"
+            lines.append(line)
+    return lines
+
+
+def asked_between(results: Results, option: str, value: str) -> list[str]:
+    """Return the second value of a protocol option minus the first, on the same samples."""
+    lines = []
+    for task, first in asked_methods(results, option, value).items():
+        second = "asked_otherwise" if first == "vanilla" else "vanilla"
+        lines += differences(results, first, second, "protocols", [task])
+    return lines
+
+
+def precision_methods(results: Results, model: str) -> tuple[str, str]:
+    """Return the runs of the unpruned model in float16 and in bfloat16; the model's own precision needs no second run."""
+    own = results.facts["models"][model]["dtype"]
+    first, second = ("vanilla" if own == dtype else f"in_{dtype}" for dtype in ("float16", "bfloat16"))
+    return first, second
+
+
+def precision_lines(results: Results, dtype: str) -> list[str]:
+    """Return the unpruned model's scores in one precision."""
+    lines = []
+    for model in results.facts["models"]:
+        method = precision_methods(results, model)[dtype == "bfloat16"]
+        lines += scored(results, "protocols", method, model)
+    return lines
+
+
+def precision_between(results: Results) -> list[str]:
+    """Return bfloat16 minus float16 on the same samples."""
+    lines = []
+    for model in results.facts["models"]:
+        lines += differences(results, *precision_methods(results, model), "protocols", models=[model])
+    return lines
+
+
 def one(
     title: str, paper: str, released: str, paper_lines: list[str], released_lines: list[str], way: str,
-    extra: dict[str, Any] | None = None, between: list[str] | None = None,
+    extra: dict[str, Any] | None = None, between: list[str] | None = None, names: tuple[str, str] = ("Paper", "Released code"),
 ) -> dict[str, Any]:  # fmt: skip
-    """One divergence."""
-    sides = [{"says": paper, "lines": paper_lines}, {"says": released, "lines": released_lines}]
+    """Return one divergence: two sides with what each says and its results, and the way to those that are missing."""
+    sides = [
+        {"name": names[0], "says": paper, "lines": paper_lines},
+        {"name": names[1], "says": released, "lines": released_lines},
+    ]
     return {"title": title, "sides": sides, "way": way, "extra": extra, "between": between or []}
 
 
-def differences(results: Results, first: str, second: str) -> list[str]:
-    """Second minus first on the same samples, per model and column of the table."""
-    frame = results.table("divergence")
+def differences(
+    results: Results, first: str, second: str, table: str = "divergence",
+    tasks: list[str] | None = None, models: list[str] | None = None,
+) -> list[str]:  # fmt: skip
+    """Return second minus first on the same samples, per model and column of a table."""
+    frame = results.table(table)
     if frame is None:
         return []
     lines = []
     for model, task in frame[["model", "benchmark"]].drop_duplicates().itertuples(index=False, name=None):
+        if (tasks is not None and task not in tasks) or (models is not None and model not in models):
+            continue
         found = results.compare(model, task, first, second)
         if found is not None:
             benchmark = benchmarks.get(task)
@@ -135,11 +278,12 @@ def differences(results: Results, first: str, second: str) -> list[str]:
     return lines
 
 
-def scored(results: Results, table: str, method: str) -> list[str]:
-    """A method's cells of a table."""
+def scored(results: Results, table: str, method: str, model: str | None = None) -> list[str]:
+    """Return a method's cells of a table, of one model or of all."""
     frame = results.table(table)
     if frame is None:
         return []
+    frame = frame if model is None else frame[frame["model"] == model]
     lines = []
     for row in records_of(frame[(frame["method"] == method) & frame["ours"].notna()]):
         benchmark = benchmarks.get(row.benchmark)
@@ -293,6 +437,24 @@ def block_lines(results: Results, block: str) -> list[str]:
                     for name, key in (("of the answers kept", "same_answer"), ("top five tokens", "jaccard"))
                 ]
                 lines.append(f"{model}, {facts['title']}: {', '.join(shown)}, mean over layers (n = {len(each)})")
+    return lines
+
+
+def control_lines(results: Results, measure: str) -> list[str]:
+    """Return how often the disruption and its matched control leave the answer, or its first token, as it was."""
+    lines = []
+    for model in results.facts["models"]:
+        for task, facts in results.facts["benchmarks"].items():
+            whole = results.disruption(model, task)
+            if whole is None:
+                continue
+            own = whole[(whole["block"] == whole["block"].iloc[0]) & (whole["extent"] == whole["extent"].iloc[0])]
+            means = own.groupby("flow")[measure].mean()
+            if {"img2txt", "random"} <= set(means.index):
+                shares = f"image to instruction {numbers.number(means['img2txt'], 3)}, control {numbers.number(means['random'], 3)}"
+                lines.append(
+                    f"{model}, {facts['title']}: {shares}, mean over layers (n = {own['sample_id'].nunique()})"
+                )
     return lines
 
 

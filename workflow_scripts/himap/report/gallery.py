@@ -138,7 +138,7 @@ def sample_part(
         "question": row["question"] or "(describe the image)",
         "options": list(row["options"] or []),
         "references": list(dict.fromkeys(row["references"] or [])),
-        "picture": picture(row["images"][0], facts),
+        "picture": picture(row["images"][0], facts["image_modes"][task]),
         "grid": facts["grid"],
         "images": len(row["images"]),
         "main": [one for one in methods if one["main"]],
@@ -146,20 +146,20 @@ def sample_part(
     }
 
 
-def picture(data: bytes, facts: dict[str, Any]) -> str:
+def picture(data: bytes, mode: str | None) -> str:
     """The image as the model sees it, as a data address."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    square = fitted(image, facts).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    square = fitted(image, mode).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     packed = io.BytesIO()
     square.save(packed, "WEBP", quality=78, method=4)
     return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
-def fitted(image: Image.Image, facts: dict[str, Any]) -> Image.Image:
-    """Brought to a square in the model's way: padded or cut (LLaVA), or stretched (the other families)."""
-    if facts["family"] != "llava":
+def fitted(image: Image.Image, mode: str | None) -> Image.Image:
+    """Return the image as it becomes a square: padded, cut to its center, or as it is where the model stretches it."""
+    if mode is None:
         return image
-    if facts["image_mode"] != "crop":
+    if mode == "pad":
         return pad_to_square(image, PADDING)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2

@@ -116,14 +116,14 @@ def origin(manifest: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 def sidecar_rows(results: Results) -> dict[str, list[str]]:
-    """Devices, versions and precisions that the results name."""
+    """Return the devices, versions, precisions and batch sizes that the results name."""
     found: dict[str, set[str]] = {}
     for one in results.sidecars.values():
         if "device" in one:
             found.setdefault("device", set()).add(str(one["device"]))
         for name, version in one.get("versions", {}).items():
             found.setdefault(name, set()).add(str(version))
-        for key in ("dtype", "attention", "seed"):
+        for key in ("dtype", "attention", "batch_size", "seed"):
             if key in one.get("settings", {}):
                 found.setdefault(key, set()).add(str(one["settings"][key]))
     return {key: sorted(values) for key, values in found.items()}

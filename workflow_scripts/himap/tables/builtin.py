@@ -8,7 +8,14 @@ METHODS: dict[str, dict[str, Any]] = {  # beside those of himap/pruning/methods
     # Criteria of the two modules (Table 4), each module alone
     "shallow_only": {"title": "Shallow: instruction, deep: none", "like": "himap", "only": [0]},
     "shallow_image": {"title": "Shallow: image, deep: none", "like": "shallow_only", "criterion": "image_attention"},
-    "deep_only": {"title": "Shallow: none, deep: image", "like": "himap", "only": [1]},
+    # "R2 = 75 %" alone may leave as many tokens as HiMAP does in the end, or 25 % of all: the paper does not say
+    "deep_only": {"title": "Shallow: none, deep: image, as many left as by HiMAP", "like": "himap", "only": [1]},
+    "deep_only_relative": {
+        "title": "Shallow: none, deep: image, R2 of all tokens dropped",
+        "like": "himap",
+        "only": [1],
+        "relative": True,
+    },
     "instruction_twice": {
         "title": "Shallow and deep: instruction",
         "like": "himap",
@@ -34,6 +41,9 @@ METHODS: dict[str, dict[str, Any]] = {  # beside those of himap/pruning/methods
         "like": "himap",
         "criteria": ["instruction_attention", "image_attention_debiased"],
     },
+    "asked_otherwise": {"title": "Baseline, asked the other way", "like": "vanilla", "protocol": "other"},
+    "in_float16": {"title": "Baseline in float16", "like": "vanilla", "dtype": "float16"},
+    "in_bfloat16": {"title": "Baseline in bfloat16", "like": "vanilla", "dtype": "bfloat16"},
     # The supplement's aggressive captioning: K2 = 8, R2 = 87.5 %
     "himap_aggressive": {
         "title": "HiMAP, aggressive",
@@ -73,12 +83,12 @@ TABLES: dict[str, dict[str, Any]] = {
     "table9": {
         "title": "Table 9 (supplement): each module alone",
         "benchmarks": ["scienceqa", "aokvqa"],
-        "methods": ["vanilla", "shallow_only", "deep_only", "himap"],
+        "methods": ["vanilla", "shallow_only", "deep_only", "deep_only_relative", "himap"],
     },
     "ablation_stages": {
         "title": "Ablation: contribution of the stages",
         "benchmarks": ABLATED_ON,
-        "methods": ["vanilla", "himap", "shallow_only", "deep_only"],
+        "methods": ["vanilla", "himap", "shallow_only", "deep_only", "deep_only_relative"],
         "judged": False,
     },
     "ablation_criteria": {
@@ -105,5 +115,11 @@ TABLES: dict[str, dict[str, Any]] = {
             "fastv",
             "fastv_as_written",
         ],
+    },
+    "protocols": {
+        "title": "Where protocols differ",
+        "benchmarks": ["scienceqa", "aokvqa", "pope", "llavabench", "mmvet"],
+        "methods": ["vanilla", "asked_otherwise", "in_float16", "in_bfloat16"],
+        "judged": False,
     },
 }

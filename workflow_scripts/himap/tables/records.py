@@ -44,7 +44,7 @@ def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
                 row |= cost_of(costs[column["kind"]], method["name"])
                 row |= paper_of(settings["name"], facts["published"], method["name"], name)
                 row |= score_of(paths, model, method["name"], column["scored"], benchmarks.get(name))
-                row["why"] = reason(facts["published"], name, column, row["n"])
+                row["why"] = reason(facts, name, column, row["n"])
                 if not row["why"] and row["ours"] is not None and row["paper"] is not None:
                     row["difference"] = row["ours"] - row["paper"]
                 row["status"] = row.get("status") or (REFERENCE if row["why"] else "compared")
@@ -52,11 +52,15 @@ def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
-def reason(published: str | None, benchmark: str, column: dict[str, Any], n: int) -> str:
+def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int) -> str:
     """Return why a cell is not compared with the paper's; empty where it is."""
     if column["source"] == "mini":
         return MINI
-    return unlike(benchmark, column["asked"], n) if published else OTHER_MODEL
+    if not facts["published"]:
+        return OTHER_MODEL
+    if facts["family"] in column["asked"]["own_form"]:
+        return f"{facts['published']}'s authors published no way of asking it, and the one here is this project's"
+    return unlike(benchmark, column["asked"], n)
 
 
 def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:

@@ -149,8 +149,10 @@ class Estimator:
             n = self.samples(name)
             stage.disk_gb += n * SAMPLE_MB / 1000 if entry.source != "mini" else 0
             if entry.source == "hub":
-                rows = benchmark_named(name).source.rows or n
-                stage.download_gb += DOWNLOADS.get(name, rows * SAMPLE_MB / 1000)
+                declared = benchmark_named(name)
+                source = declared.source_of(entry.protocol)
+                known = DOWNLOADS.get(name) if source.hub_id == declared.source.hub_id else None
+                stage.download_gb += (source.rows or n) * SAMPLE_MB / 1000 if known is None else known
         stage.disk_gb += stage.download_gb
         return stage
 

@@ -23,14 +23,15 @@ def sample_count(plan: Plan, benchmark: str) -> int:
 def source_rows(plan: Plan, name: str) -> int:
     """Return how many samples a benchmark's source has: counted in local files, as published for the hub."""
     entry, benchmark = plan.benchmark(name), benchmark_named(name)
+    published = benchmark.source_of(entry.protocol)
     if entry.source == "mini":
         from himap.mini.benchmarks import get as mini_named
 
         return mini_named(name).samples * (2 if benchmark.group else 1)
     if entry.source == "hub":
-        if benchmark.source.rows is None:
+        if published.rows is None:
             raise ValueError(f"benchmarks.{name}: the size of the published set is not known; set a `limit`")
-        return benchmark.source.rows
+        return published.rows
     from himap.benchmarks.samples.source import from_path, row_count, rows_of
 
     given: dict[str, Any] = {
@@ -39,8 +40,9 @@ def source_rows(plan: Plan, name: str) -> int:
         "split": entry.split,
         "revision": entry.revision,
     }
-    source = replace(benchmark.source, **{key: value for key, value in given.items() if value is not None})
+    source = replace(published, **{key: value for key, value in given.items() if value is not None})
     files = from_path(ROOT / entry.source, source)
     if benchmark.keep is None:
         return sum(map(row_count, files.files))
-    return sum(benchmark.keep(row) for _, _, row in rows_of(files, source))
+    options = benchmark.protocol(entry.protocol)
+    return sum(benchmark.keep(row, options) for _, _, row in rows_of(files, source))

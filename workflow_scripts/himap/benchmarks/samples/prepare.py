@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ def prepare(
     manifest: Path,
     limit: int | None = None,
     seed: int = 0,
+    protocol: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the samples and the manifest (which is returned); on any error neither is touched."""
-    listing = list(list_rows(benchmark, source, found))
+    listing = list(list_rows(benchmark, source, found, benchmark.protocol(protocol or {})))
     if not listing:
         raise ValueError(f"{found.files[0]}: holds no row of {benchmark.name}, split '{source.split}'")
     places = range(len(listing)) if limit is None else choose([entry.key for entry in listing], limit, seed)
@@ -58,12 +59,12 @@ class Entry:
     key: Key
 
 
-def list_rows(benchmark: Benchmark, source: Source, found: Found) -> Iterator[Entry]:
+def list_rows(benchmark: Benchmark, source: Source, found: Found, protocol: Mapping[str, Any]) -> Iterator[Entry]:
     """Every row of the split, read without its images; ids are made unique and checked."""
     seen: dict[str, tuple[int, str]] = {}
     index = 0
     for position, where, row in rows_of(found, source):
-        if benchmark.keep is None or benchmark.keep(row):
+        if benchmark.keep is None or benchmark.keep(row, protocol):
             sample = named(benchmark, made(benchmark, row, index, where), where, seen)
             index += 1
             yield Entry(position, key_of(benchmark, sample))

@@ -11,6 +11,7 @@ from torch import Tensor
 from himap.models.families import llava
 from himap.models.families._decoder_check import check_decoder
 from himap.models.model import Model
+from himap.models.prompts import IMAGE_MODES
 from himap.models.sizes import checkpoint_dims as dims
 from himap.registry import unknown
 
@@ -28,13 +29,13 @@ def load(
     device: str,
     dtype: torch.dtype,
     template: str = "vicuna_v1",
-    image_mode: str = "pad",
+    image_mode: str | None = None,
 ) -> Model:
-    """Load a converted checkpoint; layers of the tower above the feature layer are never run, so they are not kept."""
+    """Load a converted checkpoint, `image_mode` as for LLaVA; the tower's layers above the feature layer are not kept."""
     if template not in llava.SYSTEM:
         raise unknown("template", template, llava.SYSTEM)
-    if image_mode not in llava.IMAGE_MODES:
-        raise unknown("image_mode", image_mode, llava.IMAGE_MODES)
+    if image_mode is not None and image_mode not in IMAGE_MODES:
+        raise unknown("image_mode", image_mode, IMAGE_MODES)
     module = llava.read_module(directory, dtype).to(device)
     vision = module.config.vision_config
     vision.image_size, vision.patch_size = config["vision_config"]["image_size"], config["vision_config"]["patch_size"]

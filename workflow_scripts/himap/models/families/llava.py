@@ -17,7 +17,7 @@ from himap.models.checkpoints import Faults, is_finite, weight_files
 from himap.models.families._decoder_check import check_config, check_decoder
 from himap.models.images import pad_to_square
 from himap.models.model import Model
-from himap.models.prompts import Prompt
+from himap.models.prompts import IMAGE_MODES, Prompt
 from himap.models.sizes import Dims
 from himap.models.sizes import checkpoint_dims as dims
 from himap.registry import unknown
@@ -30,7 +30,6 @@ CHAT = (
     "The assistant gives helpful, detailed, and polite answers to the {0}'s questions. "
 )
 SYSTEM = {"vicuna_v1": CHAT.format("user"), "llava_v1": CHAT.format("human"), "user": ""}
-IMAGE_MODES = ("pad", "crop")
 
 
 def matches(config: dict[str, Any]) -> bool:
@@ -45,12 +44,15 @@ def load(
     device: str,
     dtype: torch.dtype,
     template: str = "vicuna_v1",
-    image_mode: str = "pad",
+    image_mode: str | None = None,
 ) -> Model:
-    """Load weights from safetensors, and tokenizer and image processor where they lie beside them."""
+    """Load weights from safetensors, and tokenizer and image processor where they lie beside them.
+
+    An `image_mode` holds for all pictures; without one each question says how its picture becomes a square, else it is padded.
+    """
     if template not in SYSTEM:
         raise unknown("template", template, SYSTEM)
-    if image_mode not in IMAGE_MODES:
+    if image_mode is not None and image_mode not in IMAGE_MODES:
         raise unknown("image_mode", image_mode, IMAGE_MODES)
     module = read_module(directory, dtype).to(device)
     model = from_module(module, name=directory.name)
@@ -170,7 +172,7 @@ def _encode(module: Any, pixels: Tensor) -> Tensor:
     return torch.stack(list(features.pooler_output))
 
 
-def _attach_processor(model: Model, directory: Path, config: Any, template: str, image_mode: str) -> None:
+def _attach_processor(model: Model, directory: Path, config: Any, template: str, image_mode: str | None) -> None:
     """Give the model its tokenizer and image side."""
     from transformers import AutoTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -190,8 +192,8 @@ def _attach_processor(model: Model, directory: Path, config: Any, template: str,
         ids = plain(text, split_special_tokens=True)["input_ids"]
         return [config.image_token_id if token == mark_id else token for token in ids]
 
-    def preprocess(images: Sequence[Image], grid: Sequence[int] | None = None) -> Tensor:
-        return _pixels(images, processor, image_mode, grid, config.vision_config.patch_size)
+    def preprocess(images: Sequence[Image], grid: Sequence[int] | None = None, mode: str | None = None) -> Tensor:
+        return _pixels(images, processor, image_mode or mode or "pad", grid, config.vision_config.patch_size)
 
     def answer_ids(text: str) -> list[int]:
         options = {"add_special_tokens": False, "split_special_tokens": True}

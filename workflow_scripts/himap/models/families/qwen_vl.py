@@ -134,7 +134,7 @@ def load(
     if (directory / "qwen.tiktoken").is_file():
         _attach_vocabulary(model, read_vocabulary(directory / "qwen.tiktoken", config), TEMPLATES[template])
     visual = config["visual"]
-    model.preprocess = lambda images, grid=None: _pixels(images, visual["image_size"], model.dims.grid, grid)
+    model.preprocess = lambda images, grid=None, mode=None: _pixels(images, visual["image_size"], model.dims.grid, grid)
     return model
 
 
@@ -192,8 +192,9 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
         if prompt.style == "raw":
             return [token for count in image_tokens for token in picture(count)] + encode(prompt.text)
         said, text = [], ""
+        label = "" if prompt.style == "chat_plain" else announce
         for number, count in enumerate(image_tokens, start=1):
-            said += encode(text + announce.format(number)) + picture(count)
+            said += encode(text + label.format(number)) + picture(count)
             text = "\n"
         said += encode(text + prompt.text.lstrip("\n"))
         close = [special["<|im_end|>"], *encode("\n")]

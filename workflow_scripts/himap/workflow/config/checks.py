@@ -187,12 +187,15 @@ def check_methods(raw: Mapping[str, Any], used: set[Use]) -> Iterator[Problem]:
     yield from check_cycles(methods)
 
 
+ALTERED = ("rerank", "protocol", "dtype")  # what makes another run of a method without stages
+
+
 def check_vanilla(method: Mapping[str, Any]) -> Iterator[Problem]:
     """The method that all others are compared with drops nothing."""
     entries = [method, *(section(method, "models", model) for model in section(method, "models"))]
     stages = [entry.get("stages") for entry in entries]
     lists = [one for each in stages for one in (each.values() if isinstance(each, Mapping) else [each])]
-    if any(lists) or any(method.get(form) for form in FORMS if form != "stages") or method.get("rerank"):
+    if any(lists) or any(method.get(form) for form in FORMS if form != "stages") or any(map(method.get, ALTERED)):
         yield (
             "methods.vanilla",
             "must stay the model as it is (`stages: []`), as all others are compared with it; give this method another name",
@@ -211,7 +214,7 @@ def check_method(raw: Mapping[str, Any], name: str, used: set[Use]) -> Iterator[
             yield f"{at}.{key}", f"unknown method {other!r}" + hint(other, methods)
     if any(method.get(key) for key in ("every_layer", "before_decoder", "downsample")) and not method.get("flops_of"):
         yield f"{at}.flops_of", "is required: the method whose FLOPs are to be met"
-    for key in ("criterion", "criteria", "only"):
+    for key in ("criterion", "criteria", "only", "relative"):
         if method.get(key) is not None and not method.get("like"):
             yield f"{at}.{key}", "is only allowed together with `like`"
     yield from check_criteria(method, at)

@@ -168,7 +168,7 @@ class Model(Section):
     template: str | None = None
     """Chat template, if not the family's own (LLaVA: vicuna_v1, llava_v1, user)."""
     image_mode: Literal["pad", "crop"] | None = None
-    """How an image is brought to the tower's shape, if not the family's own way."""
+    """How every picture is brought to a square, whatever its benchmark's authors did; by benchmark (`protocol`) if left out."""
     dims: Dims | None = None
     """Sizes of the decoder; needed with `id`."""
     published: Literal["LLaVA-7B", "LLaVA-13B", "QwenVL-7B", "InternVL-7B"] | None = None
@@ -273,8 +273,14 @@ class Method(Section):
     """The image is made smaller before the model sees it; needs `flops_of`."""
     flops_of: str | None = None
     """The method whose FLOPs are met."""
+    relative: bool | None = None
+    """With `only`: a stage keeps its share of what the stages before it left (the paper's R), not of the original tokens."""
     rerank: bool | None = None
     """The released code's way: no cache, the tokens are ranked anew for each generated token."""
+    protocol: Literal["other"] | None = None
+    """Asks the other way where a benchmark's form is contested: pictures padded or cropped, A-OKVQA's wording, POPE's version."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """Another precision than the model's, for the answers of this method."""
     models: dict[Name, ModelStages] | None = None
     """Other stages on single models."""
 
@@ -406,10 +412,11 @@ class Judge(Section):
 
 
 class Execution(Section):
-    """How work is cut into jobs; no result depends on it."""
+    """How work is cut into jobs; results depend on `batch_size` alone, and that in half precision."""
 
     batch_size: Count | Literal["auto"] = "auto"
-    """Samples per forward pass; `auto` grows to what the memory holds."""
+    """Samples per forward pass. `auto` grows to what the memory holds; a number keeps rounding the same for all methods, since in
+    half precision some answers depend on the batch."""
     threads: Count = 1
     """Processor threads of a model job."""
     runtime_minutes: Count = 240

@@ -129,7 +129,13 @@ def question(sample: Sample, benchmark: Any, family: str, protocol: Mapping[str,
     """A sample as this model family is asked it."""
     from himap.experiments.answers import Question
 
-    return Question(sample.sample_id, sample.images, benchmark.prompt(sample, family, **protocol), benchmark.name)
+    return Question(
+        sample.sample_id,
+        sample.images,
+        benchmark.prompt(sample, family, **protocol),
+        benchmark.name,
+        benchmark.image_mode(family, **protocol),
+    )
 
 
 def library_versions() -> dict[str, str]:

@@ -37,7 +37,8 @@ def samples(plan: Plan, benchmark: str) -> list[str]:
             arguments += [f"--{key}", getattr(entry, key)]
     if entry.limit is not None and entry.source != "mini":  # the embedded world draws only as many as are asked for
         arguments += ["--limit", str(entry.limit), "--seed", str(plan.config.seed)]
-    return arguments
+    options = plan.row_options(benchmark)
+    return arguments + (["--protocol", as_json(options)] if options else [])
 
 
 def part(name: str) -> list[str]:

@@ -90,10 +90,28 @@ class Plan:
         """Return what decides whether a result compares with a published one: the split, and how the questions are put."""
         entry, declared = self.benchmark(benchmark), benchmark_named(benchmark)
         return {
-            "split": entry.split or declared.source.split,
-            "protocol": declared.protocol(entry.protocol),
-            "defaults": declared.protocol({}),
+            "split": entry.split or declared.source_of(entry.protocol).split,
+            "protocol": declared.protocol(entry.protocol) | {"images": declared.image_mode("llava", **entry.protocol)},
+            "defaults": declared.protocol({}) | {"images": declared.image_mode("llava")},
+            "own_form": list(declared.own_form),
         }
+
+    def protocol(self, benchmark: str, method: str) -> dict[str, Any]:
+        """Return how a benchmark is asked under a method: as its entry says, or the other way where that is contested."""
+        given = self.benchmark(benchmark).protocol
+        other = self.config.methods[method].protocol == "other"
+        return benchmark_named(benchmark).other_protocol(given) if other else given
+
+    def image_mode(self, model: str, benchmark: str) -> str | None:
+        """Return how a model's pictures of a benchmark become squares; None where the family stretches them."""
+        entry = self.model(model)
+        declared = benchmark_named(benchmark).image_mode(entry.family, **self.benchmark(benchmark).protocol)
+        return entry.image_mode or declared
+
+    def row_options(self, benchmark: str) -> dict[str, Any]:
+        """Return the options of a benchmark's protocol that decide which rows it has."""
+        given = self.benchmark(benchmark).protocol
+        return {name: given[name] for name in benchmark_named(benchmark).row_options if name in given}
 
     def example_of(self, kind: str) -> str:
         """Return the benchmark on which a kind's FLOPs are counted: the first, so that one added at the end changes nothing."""

@@ -34,6 +34,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
                 "comparable": entry.source != "mini",
                 "kind": plan.kind(name),
                 "scored": plan.scored(name),
+                "asked": plan.asked(name)["protocol"],
             }
             for name, entry in sorted(config.benchmarks.items(), key=lambda one: benchmarks.get(one[0]).rank)
         },
@@ -46,6 +47,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
         "evaluated": [list(cell) for cell in plan.evaluations()],
         "main_methods": next((table.methods for table in plan.tables().values()), []),
         "edge": config.disruption.edge,
+        "batch_size": config.execution.batch_size,
         "config": yaml.safe_dump(
             json.loads(config.model_dump_json(exclude_none=True, exclude_defaults=True)), sort_keys=False
         ),
@@ -63,7 +65,7 @@ def model_facts(plan: Plan, name: str) -> dict[str, Any]:
         "published": entry.published,
         "source": entry.path or f"{entry.id} at {entry.revision}",
         "family": entry.family,
-        "image_mode": entry.image_mode or "pad",
+        "image_modes": {benchmark: plan.image_mode(name, benchmark) for benchmark in plan.config.benchmarks},
         "dtype": entry.dtype,
         "gpus": entry.gpus,
         "layers": dims.layers,

@@ -35,7 +35,7 @@ def samples(plan: Plan, benchmark: str) -> str:
     settings = {key: getattr(entry, key) for key in keys if getattr(entry, key) is not None}
     if entry.limit is not None and entry.source != "mini":
         settings["seed"] = plan.config.seed
-    return as_json(settings)
+    return as_json(settings | plan.row_options(benchmark))
 
 
 def loading(plan: Plan, model: str) -> dict[str, Any]:
@@ -59,7 +59,9 @@ def answering(plan: Plan, benchmark: str) -> dict[str, Any]:
 
 def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
     """Return precision, protocol and, if the method draws at random, the seed."""
-    settings = loading(plan, model) | answering(plan, benchmark)
+    settings = loading(plan, model) | answering(plan, benchmark) | {"protocol": plan.protocol(benchmark, method)}
+    if dtype := plan.config.methods[method].dtype:
+        settings["dtype"] = dtype
     if any(stage.criterion == "random" for stage in plan.method(model, benchmark, method).stages):
         settings["seed"] = plan.config.seed
     return as_json(settings)
@@ -113,7 +115,11 @@ def table(plan: Plan, name: str) -> str:
     """Return a table's rows and columns, their titles, and what it is compared with."""
     entry = plan.config.tables[name]
     models = {
-        model: {"published": plan.model(model).published, "kinds": plan.table_kinds(name)}
+        model: {
+            "published": plan.model(model).published,
+            "family": plan.model(model).family,
+            "kinds": plan.table_kinds(name),
+        }
         for model in plan.table_models(name)
     }
     benchmarks = {

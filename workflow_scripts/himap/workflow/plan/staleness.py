@@ -13,9 +13,11 @@ from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.targets import figures
 
-SCORES = ("rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture")
-PROMPTS = ("make_prompt", "limits", "short_limits")
-DATA = ("source", "sample", "stratum", "unit")
+SCORES = (
+    "rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture", "own_form",
+)  # fmt: skip
+PROMPTS = ("make_prompt", "limits", "short_limits", "image_modes")
+DATA = ("source", "sources", "sample", "stratum", "unit", "keep")
 SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
 
 # What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
