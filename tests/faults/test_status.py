@@ -418,7 +418,7 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     _, _, named = told.stdout.partition("failed:\n")
     assert re.findall(r"^  (\w+) -> ", named, re.MULTILINE).count("evaluate_method") == 3
     assert "  count_flops -> results/flops/mini/qa.csv" in named
-    assert named.count("    | error: models/mini: its weights are not whole safetensors files") == 4
+    assert named.count("    | error: models/mini: its weights are not complete safetensors files") == 4
 
 
 def row(text: str, name: str) -> list[int]:

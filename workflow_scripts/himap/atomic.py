@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def renamed(path: Path, private: bool = False) -> Iterator[Path]:
+def replace_atomically(path: Path, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends without an error it is flushed and renamed onto `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

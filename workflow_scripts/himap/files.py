@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from himap.atomic import renamed
+from himap.atomic import replace_atomically
 from himap.notes import is_being_made, note_written
 
 
@@ -21,7 +21,7 @@ def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
     checksum is recorded.
     """
     path = Path(path)
-    with renamed(path, private) as temporary:
+    with replace_atomically(path, private) as temporary:
         yield temporary
         digest = sha256(temporary) if is_being_made(path) else None  # before the rename: nobody can change it yet
     if digest is not None:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def held(path: str | Path, waiting: str | None = None) -> Iterator[None]:
+def locked(path: str | Path, waiting: str | None = None) -> Iterator[None]:
     """Hold a lock beside a file for the length of a block; print `waiting` if another process has it.
 
     The system frees the lock however the process ends.

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from himap.atomic import renamed
+from himap.atomic import replace_atomically
 
 STATE = Path(".snakemake")  # jobs run in the folder in which Snakemake runs
 METADATA, INCOMPLETE, CHECKSUMS = "metadata", "incomplete", "checksums"
@@ -65,7 +65,7 @@ def read_checksum(output: str | Path, state: Path = STATE) -> Checksum | None:
 
 def write_checksum(output: str | Path, checksum: Checksum, state: Path = STATE) -> None:
     """Record the checksum of an output."""
-    with renamed(note_path(state / CHECKSUMS, output)) as temporary:
+    with replace_atomically(note_path(state / CHECKSUMS, output)) as temporary:
         temporary.write_text(json.dumps(asdict(checksum)), encoding="utf-8")
 
 

@@ -54,7 +54,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     """Soft accuracy with both sides always normalised, and as the official script does it."""
     return [
         {
-            "score": vqa.soft_accuracy(prediction, one.references, vqa.vqa_normalise),
+            "score": vqa.soft_accuracy(prediction, one.references, vqa.vqa_normalize),
             "official_script": vqa.vqa_script_accuracy(prediction, one.references),
             "answer_type": one.metadata.get("answer_type") or "unknown",
         }

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def unpacked(bitmaps: list[str], total: int) -> np.ndarray:
-    """Return bitmaps of `to_bitmap` as rows of booleans [n, total]."""
+    """Return several bitmaps of `to_bitmap` as rows of booleans [n, total]."""
     # Four image tokens per digit, eight per byte: an odd number of digits needs one more to fill its last byte.
     raw = bytes.fromhex("".join(bitmap + "0" * (len(bitmap) % 2) for bitmap in bitmaps))
     bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8)).reshape(len(bitmaps), -1)

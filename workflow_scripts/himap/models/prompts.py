@@ -1,4 +1,4 @@
-"""What is asked of a model, before any model family has put its template and image marks around it."""
+"""A question to a model, before a model family adds its template and image marks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Prompt:
-    """A user's text without image marks; `style` chooses the template, `choices` replaces generation by the likeliest choice."""
+    """A user's text without image marks."""
 
     text: str
-    style: Literal["chat", "raw", "fastv"] = "chat"
-    choices: tuple[str, ...] = ()
+    style: Literal["chat", "raw", "fastv"] = "chat"  # which template the family puts around it; raw: none
+    choices: tuple[str, ...] = ()  # if given, the answer is the likeliest of these and nothing is generated

@@ -1,4 +1,4 @@
-"""Qwen-VL-Chat from its published layout: ViT with a resampler, Qwen-7B as Qwen2 layers, tiktoken vocabulary, ChatML."""
+"""Qwen-VL-Chat in its published layout: ViT with a resampler, Qwen-7B as Qwen2 layers, tiktoken vocabulary, ChatML."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import tiktoken
     from PIL.Image import Image
 
-# How an image is announced in a chat: as the current code does, as that of 2023 did, or not at all
+# The text before an image in a chat: as in the authors' current code, as in that of 2023, or none.
 TEMPLATES = {"chatml": "Picture {}: ", "chatml_2023": "Picture {}:", "chatml_plain": ""}
 SYSTEM = "You are a helpful assistant."
 MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-WORDS = (  # how text is split before bytes are merged; every digit stands alone
+WORDS = (  # how text is split before bytes are merged; every digit is a piece of its own
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SPECIAL = (
@@ -35,18 +35,18 @@ SPECIAL = (
     "<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>",
 )  # fmt: skip
 
-# Marks of places in a picture, which a question may use: the authors' chat code reads them in a user's text too. It also
-# reads `<img>`; here that is text, since a picture's place is decided by the prompt's structure.
+# Marks of places in a picture. Questions may use them: the authors' chat code reads them in a user's text too. It also
+# reads `<img>` there, which is plain text here, since only the prompt's structure says where a picture goes.
 GROUNDING = frozenset({"<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"})
 
 
 def matches(config: dict[str, Any]) -> bool:
-    """Whether a config.json is Qwen-VL's."""
+    """Return whether a config.json is that of a Qwen-VL."""
     return config.get("model_type") == "qwen" and "visual" in config
 
 
 class QwenVL(nn.Module):
-    """All weights: Qwen2 decoder layers around what is Qwen-VL's own."""
+    """All weights of a Qwen-VL: decoder layers of transformers' Qwen2, and Qwen-VL's own vision and rotary parts."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def load(
     template: str = "chatml",
     image_mode: str = "resize",
 ) -> Model:
-    """Load the published weights, file by file, and the vocabulary beside them; no code of the checkpoint runs."""
+    """Load the published weights, file by file, and the vocabulary beside them; the checkpoint's own code never runs."""
     if template not in TEMPLATES:
         raise unknown("template", template, TEMPLATES)
     if image_mode != "resize":
@@ -139,25 +139,25 @@ def load(
 
 
 def _check(directory: Path, config: dict[str, Any]) -> None:
-    """Refuse what this reading of the layout does not cover."""
+    """Raise ValueError for a config with values that this family does not support."""
     required = {"no_bias": True, "rotary_pct": 1.0, "scale_attn_weights": True, "tie_word_embeddings": False}
     for key, value in required.items():
         if config.get(key, value) != value:
             raise ValueError(
-                f"{directory}/config.json: {key} = {config[key]!r} is not Qwen-VL's layout (it has {value!r})"
+                f"{directory}/config.json: {key} = {config[key]!r} is not supported; Qwen-VL's layout has {value!r}"
             )
     if "quantization_config" in config:
-        raise ValueError(f"{directory}: quantized weights are not read; take the checkpoint in full precision")
+        raise ValueError(f"{directory}: quantized weights are not supported; take the checkpoint in full precision")
 
 
 def _special_ids(image_start: int) -> dict[str, int]:
-    """Ids of the marks: they follow the mergeable tokens in a fixed order, so one of them tells all."""
+    """Return the ids of all special marks; they follow each other in a fixed order, so the id of `<img>` gives the others."""
     first = image_start - SPECIAL.index("<img>")
-    return {mark: first + place for place, mark in enumerate(SPECIAL)}
+    return {mark: first + index for index, mark in enumerate(SPECIAL)}
 
 
 def read_vocabulary(path: Path, config: dict[str, Any]) -> tiktoken.Encoding:
-    """The tiktoken vocabulary, checked against the ids that the config expects."""
+    """Return the tiktoken vocabulary. Raise ValueError if it does not fit the ids in the config."""
     import tiktoken
 
     try:
@@ -175,11 +175,11 @@ def read_vocabulary(path: Path, config: dict[str, Any]) -> tiktoken.Encoding:
 
 
 def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str) -> None:
-    """Give the model its text side."""
+    """Set the model's functions for texts."""
     special = {mark: encoding.encode_single_token(mark) for mark in SPECIAL}
 
     def encode(text: str) -> list[int]:
-        text = unicodedata.normalize("NFC", text)
+        text = unicodedata.normalize("NFC", text)  # as the authors' tokenizer does
         return encoding.encode(text, allowed_special=GROUNDING, disallowed_special=())
 
     def picture(count: int) -> list[int]:
@@ -191,27 +191,29 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
     def tokenize(prompt: Prompt, image_tokens: Sequence[int]) -> list[int]:
         if prompt.style == "raw":
             return [token for count in image_tokens for token in picture(count)] + encode(prompt.text)
-        said, text = [], ""
+        message, text = [], ""
         for number, count in enumerate(image_tokens, start=1):
-            said += encode(text + announce.format(number)) + picture(count)
-            text = "\n"
-        said += encode(text + prompt.text.lstrip("\n"))
+            message += encode(text + announce.format(number)) + picture(count)
+            text = "\n"  # encoded together with the text that follows, which it may merge with
+        message += encode(text + prompt.text.lstrip("\n"))
         close = [special["<|im_end|>"], *encode("\n")]
-        return turn("system", *encode(SYSTEM), *close) + turn("user", *said, *close) + turn("assistant")
+        return turn("system", *encode(SYSTEM), *close) + turn("user", *message, *close) + turn("assistant")
 
     def plain_id(entry: str) -> int:
         try:
             return special[entry] if entry in special else encoding.encode_single_token(entry)
         except KeyError:
-            raise ValueError(f"{entry!r} is no single entry of the model's vocabulary") from None
+            raise ValueError(f"{entry!r} is not a single entry of the model's vocabulary") from None
 
     model.tokenize, model.plain_id = tokenize, plain_id
-    model.answer_ids = lambda text: encode(f" {text}")  # its question-answering prompts are raw and end in a word
+    model.answer_ids = lambda text: encode(
+        f" {text}"
+    )  # its question prompts are raw and end in a word, so a space follows
     model.detokenize = lambda ids: encoding.decode([t for t in ids if t < special["<|endoftext|>"]]).strip()
 
 
 def _pixels(images: Sequence[Image], native: int, tokens: tuple[int, int], grid: Sequence[int] | None) -> Tensor:
-    """Pixels [N, 3, H, W]: resized without keeping the proportions, to the trained size or in proportion to a smaller grid."""
+    """Return pixels [N, 3, H, W], resized without keeping proportions to the trained size, or smaller in proportion to `grid`."""
     import numpy as np
     from PIL import Image as pictures
 
