@@ -1,4 +1,4 @@
-"""Draw the numbers of one figure together from the results, as one CSV."""
+"""Collect the numbers of one figure from the results into one CSV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Call the figure's function and write what it returns."""
+    """Call the figure's function and write the table that it returns."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figure", required=True, help="figure3 ... figure8, frontier, ablations")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What each method costs: by three formulas, and as counted on real prefills with scoring included."""
+"""Count each method's FLOPs: by three formulas, and on real prefills with scoring included."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SETTINGS = {"measured": 4}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Count every method on the same questions, and write one row per method and convention."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--methods", required=True, metavar="JSON", help="resolved methods by name")
     arguments = parser.parse_args(argv)
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        found = {name: costs(model, questions, method) for name, method in methods.items()}
+        costs_by_method = {name: costs(model, questions, method) for name, method in methods.items()}
         full = costs(model, questions, {"stages": [], "image_grid": None})
         rows = [
             {
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "image_tokens": cost["image_tokens"],
                 "text_tokens": cost["text_tokens"],
             }
-            for name, cost in found.items()
+            for name, cost in costs_by_method.items()
             for convention, value in cost.items()
             if convention not in ("image_tokens", "text_tokens")
         ]
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[str, float]:
-    """Mean cost over the questions under every convention, and the mean numbers of tokens."""
+    """Return the mean cost over the questions under every convention, and the mean numbers of tokens."""
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
@@ -58,17 +59,17 @@ def costs(model: Any, questions: Sequence[Any], method: dict[str, Any]) -> dict[
     from himap.experiments.counted_flops import prefill_flops
 
     prompts = [encode(model, [question], method.get("image_grid")) for question in questions]
-    image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
-    text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
+    image_tokens = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
+    text_tokens = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image_tokens, strict=True)]
     cost = {
         convention: fmean(
             flops(model.dims, method["stages"], convention, n_image=i, n_text=t)
-            for i, t in zip(image, text, strict=True)
+            for i, t in zip(image_tokens, text_tokens, strict=True)
         )
         for convention in CONVENTIONS
     }
     cost["measured"] = fmean(prefill_flops(model, prompt, method["stages"]) for prompt in prompts)
-    return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
+    return {**cost, "image_tokens": fmean(image_tokens), "text_tokens": fmean(text_tokens)}
 
 
 if __name__ == "__main__":

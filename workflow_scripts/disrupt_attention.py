@@ -1,4 +1,4 @@
-"""Answers while attention paths are cut, for a block of layers."""
+"""Answer questions while attention paths are cut, for a block of layers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ COLUMNS = (
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the sweep on each sample, and write one row per sample, layer, flow, extent and block."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--layers", required=True, metavar="A-B", help="first and last layer of the block, from 0")
     arguments = parser.parse_args(argv)
@@ -42,17 +43,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         if layers[-1] >= len(model.layers):
             raise ValueError(f"--layers: {arguments.layers} goes beyond the model's last layer {len(model.layers) - 1}")
         rows: list[dict[str, Any]] = []
-        used = 0
+        used = 0  # the limit counts samples that yield rows, not those that the undisturbed model gets wrong
         label = f"disruption {model.name} {benchmark.name} layers {arguments.layers}"
         for sample in progress(read_samples(arguments.samples), settings["limit"], label):
-            found = list(_of_sample(model, benchmark, sample, layers, settings))
-            used += bool(found)
-            rows += found
+            sample_rows = list(disrupt_sample(model, benchmark, sample, layers, settings))
+            used += bool(sample_rows)
+            rows += sample_rows
             if used == settings["limit"]:
                 break
         if not rows:
             raise ValueError(
-                f"{arguments.samples}: the undisturbed model answers no sample right, so there is nothing to disturb; "
+                f"{arguments.samples}: the undisturbed model answers no sample right, so there is nothing to disrupt; "
                 'use settings {"only_correct": false}'
             )
         write_provenance(arguments.out, model, arguments, settings)
@@ -60,16 +61,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_layers(text: str) -> list[int]:
-    """A block of layers, written first-last or as a single number."""
+    """Return a block of layers that is written as first-last or as a single number."""
     first, _, last = text.partition("-")
     if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
-        raise ValueError(f"--layers: {text!r} is no block of layers; write it as 0-3")
+        raise ValueError(f"--layers: {text!r} is not a block of layers; write it as 0-3")
     return list(range(int(first), int(last or first) + 1))
 
 
-def _of_sample(model, benchmark, sample, layers: list[int], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
-    """All disturbed runs of one sample, further blocks on the first flow alone, unless the undisturbed model already gets it
-    wrong and only right ones count."""
+def disrupt_sample(model, benchmark, sample, layers: list[int], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
+    """Yield the rows of one sample; none if the undisturbed model gets it wrong and only right answers count.
+
+    The first of `blocks` runs on all flows, further ones on the first flow only: they show what the choice of block
+    changes, and one flow is enough for that.
+    """
     from himap.experiments.answers import encode, sample_seed
     from himap.experiments.disruption import run_undisturbed, sweep, top5_overlap
 
@@ -79,11 +83,11 @@ def _of_sample(model, benchmark, sample, layers: list[int], settings: dict[str, 
     if settings["only_correct"] and not benchmark.rows([sample], [clean_answer])[0]["score"]:
         return
     reference = sample.references[0] if sample.references else ""
-    chosen = {key: settings[key] for key in ("window", "new_tokens")}
+    options = {key: settings[key] for key in ("window", "new_tokens")}
     seed = sample_seed(settings["seed"], sample.sample_id)
     for number, block in enumerate(settings["blocks"]):
         flows = settings["flows"] if number == 0 else settings["flows"][:1]
-        for outcome in sweep(model, clean, layers, flows, settings["extents"], block=block, seed=seed, **chosen):
+        for outcome in sweep(model, clean, layers, flows, settings["extents"], block=block, seed=seed, **options):
             answer = model.detokenize(outcome.ids)
             yield {
                 "sample_id": sample.sample_id,

@@ -1,4 +1,4 @@
-"""Bring one benchmark from the hub, or from a local copy, into samples.parquet and a manifest."""
+"""Convert one benchmark, from the hub or from a local copy, to samples.parquet and a manifest."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from himap.workflow.jobs import script
 
 
 def parser() -> argparse.ArgumentParser:
-    """Command-line options."""
+    """Return the parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--benchmark", required=True, choices=benchmarks.names())
     place = options.add_mutually_exclusive_group(required=True)
     place.add_argument(
         "--from-hub",
         action="store_true",
-        help="fetch from the Hugging Face hub (HF_HUB_OFFLINE=1: from its cache alone)",
+        help="download from the Hugging Face hub (HF_HUB_OFFLINE=1: use its cache only)",
     )
     place.add_argument(
         "--from-path", type=Path, help="a Parquet file, a folder of them, one made by save_to_disk, or a hub cache"
@@ -42,18 +42,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.benchmarks.samples.source import from_hub, from_path
 
     benchmark = benchmarks.get(arguments.benchmark)
-    given = {
+    overrides = {
         "hub_id": arguments.id,
         "config": arguments.config,
         "split": arguments.split,
         "revision": arguments.revision,
     }
-    source = replace(benchmark.source, **{name: value for name, value in given.items() if value is not None})
-    found = from_hub(source) if arguments.from_hub else from_path(arguments.from_path, source)
-    facts = prepare(benchmark, source, found, arguments.out, arguments.manifest, arguments.limit, arguments.seed)
+    source = replace(benchmark.source, **{name: value for name, value in overrides.items() if value is not None})
+    files = from_hub(source) if arguments.from_hub else from_path(arguments.from_path, source)
+    manifest = prepare(benchmark, source, files, arguments.out, arguments.manifest, arguments.limit, arguments.seed)
     print(
-        f"{benchmark.name}: {facts['rows']} of {facts['subset']['n_total']} samples "
-        f"with {facts['images']} images in {arguments.out}"
+        f"{benchmark.name}: {manifest['rows']} of {manifest['subset']['n_total']} samples "
+        f"with {manifest['images']} images in {arguments.out}"
     )
 
 

@@ -10,12 +10,12 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the CSV, draw, save the three forms."""
+    """Read the CSV, draw the figure, save it in three formats."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figure", required=True, help="figure3 ... figure8, frontier, ablations")
     parser.add_argument("--data", required=True, metavar="FILE", help="the figure's CSV")
     parser.add_argument("--style", default="{}", metavar="JSON", help="width, height, palette, style, dpi, note")
-    parser.add_argument("--out", required=True, metavar="PATH", help="the figure's path without its ending")
+    parser.add_argument("--out", required=True, metavar="PATH", help="the figure's path without a file extension")
     arguments = parser.parse_args(argv)
 
     import pandas as pd

@@ -17,10 +17,11 @@ SETTINGS = {"batch_size": "auto", "max_new_tokens": None}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Answer the samples of one shard that the journal does not have yet, and write all answers of the shard."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "rerank", "image_grid"}')
-    parser.add_argument("--shard", type=int, default=0, help="which part of the samples, from 0")
-    parser.add_argument("--shards", type=int, default=1, help="into how many parts they are cut")
+    parser.add_argument("--shard", type=int, default=0, help="which shard of the samples to answer, from 0")
+    parser.add_argument("--shards", type=int, default=1, help="number of shards")
     arguments = parser.parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
     method = {
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     if not 0 <= arguments.shard < arguments.shards:
         raise ValueError(
-            f"--shard: {arguments.shard} is no part of {arguments.shards}; allowed: 0 to {arguments.shards - 1}"
+            f"--shard: {arguments.shard} is not one of {arguments.shards} shards; allowed: 0 to {arguments.shards - 1}"
         )
 
     from himap.benchmarks import get, read_samples
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     benchmark = get(arguments.benchmark)
     criteria = {criterion_named(stage.get("criterion")).score.__module__ for stage in method["stages"]}
+    # Benchmark and criteria are imported by name, so the hash of this script's imports does not cover their code.
     code = ("evaluate_method.py", f"himap.benchmarks.{arguments.benchmark}", *sorted(criteria))
     with sole_writer(arguments.out):
         journal = Journal(arguments.out, job_key(arguments, *code))
@@ -49,14 +51,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             if missing or not provenance_file(arguments.out).is_file():
                 model = open_model(arguments, settings)
                 write_provenance(arguments.out, model, arguments, {**settings, "method": method})
-                _answer(model, benchmark, missing, method, settings, journal)
+                answer(model, benchmark, missing, method, settings, journal)
             write_jsonl(arguments.out, [journal.done[sample.sample_id] for sample in samples])
         finally:
             journal.close()
 
 
-def _answer(model, benchmark, samples, method, settings, journal) -> None:  # type: ignore[no-untyped-def]
-    """Answer what is missing and keep each answer at once."""
+def answer(model, benchmark, samples, method, settings, journal) -> None:  # type: ignore[no-untyped-def]
+    """Answer samples and add each answer to the journal at once, so that a killed job continues where it was."""
     from himap.experiments.answers import answer_all
 
     protocol = settings["protocol"]

@@ -1,4 +1,4 @@
-"""Answers over a grid of two-stage schedules, in one job that shares work between them."""
+"""Answer a benchmark's questions under a grid of two-stage schedules, in one job that shares work between them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Answer each batch under every schedule, and write one row per sample and schedule."""
     arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
 

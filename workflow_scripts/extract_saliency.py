@@ -1,4 +1,4 @@
-"""Saliency of attention between token groups, per layer and sample."""
+"""Measure the saliency of attention between token groups, per layer and sample."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ GROUPS = ("system", "image", "instruction")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Measure every sample, first with the trained weights and then with random ones."""
     arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
     for key, allowed in (
@@ -43,28 +44,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
         model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
         rows: list[dict[str, Any]] = []
-        for weights in sorted(settings["weights"], key=["trained", "random"].index):
+        for weights in sorted(
+            settings["weights"], key=["trained", "random"].index
+        ):  # random overwrites the trained ones
             if weights == "random":
                 redraw_weights(model, settings["seed"])
             for sample in progress(samples, len(samples), f"saliency {model.name} {benchmark.name} {weights}"):
-                rows += _of_sample(model, benchmark, sample, weights, settings)
+                rows += measure_sample(model, benchmark, sample, weights, settings)
         write_provenance(arguments.out, model, arguments, settings)
         write_parquet(arguments.out, pd.DataFrame(rows))
 
 
-def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
-    """One row per layer, definition and target (the control: the first target); the loss is that of the right answer's first token."""
+def measure_sample(model, benchmark, sample, weights: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:  # type: ignore[no-untyped-def]
+    """Yield one row per layer, definition and target; the random control runs on the first target only.
+
+    The loss is that of the right answer's first token.
+    """
     from himap.experiments.answers import encode
     from himap.experiments.saliency import saliency
 
     if not sample.references or not sample.references[0]:
-        raise ValueError(f"sample {sample.sample_id!r} has no reference answer: saliency needs one as its target")
+        raise ValueError(
+            f"sample {sample.sample_id!r} has no reference answer, which saliency needs as its target; "
+            "measure saliency on a benchmark with references"
+        )
     prompt = encode(model, [question(sample, benchmark, model.family, settings["protocol"])])
     for target in settings["targets"] if weights == "trained" else settings["targets"][:1]:
         answer = sample.references[0]
         token = model.answer_ids(answer)[0] if target == "emitted" else model.plain_id(answer)
-        found = saliency(model, prompt, token, tuple(settings["definitions"]))
-        for definition, blocks in found.blocks.items():
+        result = saliency(model, prompt, token, tuple(settings["definitions"]))
+        for definition, blocks in result.blocks.items():  # blocks: [layers, query group, key group]
             for layer, block in enumerate(blocks.tolist()):
                 yield {
                     "sample_id": sample.sample_id,
@@ -72,7 +81,7 @@ def _of_sample(model, benchmark, sample, weights: str, settings: dict[str, Any])
                     "definition": definition,
                     "weights": weights,
                     "target": target,
-                    **{f"size_{name}": int(size) for name, size in zip(GROUPS, found.sizes.tolist(), strict=True)},
+                    **{f"size_{name}": int(size) for name, size in zip(GROUPS, result.sizes.tolist(), strict=True)},
                     **{
                         f"{query}_from_{key}": block[q][k]
                         for q, query in enumerate(GROUPS)

@@ -109,7 +109,7 @@ def test_every_answer_is_read_back(loaded: Any) -> None:
 
 
 def test_a_word_that_is_no_entry_is_refused(loaded: Any) -> None:
-    with pytest.raises(ValueError, match="no single entry"):
+    with pytest.raises(ValueError, match="not a single entry"):
         loaded("qwen").plain_id("antidisestablishmentarianism")
 
 

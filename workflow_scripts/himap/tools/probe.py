@@ -1,17 +1,17 @@
-"""Look into one prompt from raw tensors, no processor needed: python -m himap.tools.probe --model DIR --inputs X --runs R --out OUT.
+"""Run one prompt from raw tensors, without a processor: python -m himap.tools.probe --model DIR --inputs X --runs R --out OUT.
 
 The inputs are safetensors with `input_ids` [n] (the image token's id once per image, or once per image token) and
-`pixel_values` [images, 3, H, W]. The runs are a JSON list of objects, every key but `name` optional:
+`pixel_values` [images, 3, H, W]. The runs are a JSON list of objects; every key except `name` is optional:
 
-  name        what the results are called
+  name        the key of this run's results
   stages      [{"layer", "keep", "criterion"}]
-  rerank      true: rank anew at every generated token, without a cache
+  rerank      true: rank again at every generated token, without a cache
   disrupt     {"flow", "layer", "extent": "single"|"suffix"|"window", "block": "pre"|"post", "window": n}
   saliency    {"target": token id}
-  new_tokens  how many tokens to generate (1)
-  seed        for what is drawn at random (0)
+  new_tokens  how many tokens to generate (default: 1)
+  seed        of random criteria and random cuts (default: 0)
 
-Written are OUT/logits.safetensors (next-token logits by name) and OUT/runs.json (generated ids, kept image tokens per
+It writes OUT/logits.safetensors (next-token logits by name) and OUT/runs.json (generated ids, kept image tokens per
 stage, saliency per layer).
 """
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap.files import read_json, replacing, write_json
 from himap.registry import unknown
-from himap.workflow.jobs.script import run
+from himap.workflow.jobs import script
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 
 KEYS = ("name", "stages", "rerank", "disrupt", "saliency", "new_tokens", "seed")
 DISRUPT_KEYS = ("flow", "layer", "extent", "block", "window")
-KINDS = {list: "list", bool: "true or false", dict: "object", int: "whole number"}
+TYPES = {list: "a list", bool: "true or false", dict: "an object", int: "a whole number"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Check all runs, then do them, and write both result files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, metavar="DIR", help="folder of a checkpoint, or a hub id")
     parser.add_argument("--inputs", required=True, metavar="FILE", help="safetensors with input_ids and pixel_values")
     parser.add_argument("--runs", required=True, metavar="FILE", help="JSON list of runs")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where logits.safetensors and runs.json go")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for logits.safetensors and runs.json")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--attention", default="sdpa", choices=("sdpa", "flash", "eager"))
@@ -56,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     model = load(arguments.model, device=arguments.device, dtype=arguments.dtype, attention=arguments.attention)
     ids, pixels = read_inputs(arguments.inputs, model)
-    for number, one in enumerate(runs):
-        check_run(one, number, model, pixels.shape[0] * model.dims.tokens_per_image)
+    for number, run in enumerate(runs):
+        check_run(run, number, model, pixels.shape[0] * model.dims.tokens_per_image)
     prompt = model.embed([ids], [model.encode_images(pixels.to(model.device))])
     results, logits = {}, {}
-    for one in runs:
-        results[one["name"]], logits[one["name"]] = look(model, prompt, one)
+    for run in runs:
+        results[run["name"]], logits[run["name"]] = do_run(model, prompt, run)
     out = Path(arguments.out)
     with replacing(out / "logits.safetensors") as temporary:
         save_file(logits, temporary)
@@ -69,34 +70,34 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_runs(path: str) -> list[dict[str, Any]]:
-    """The list of runs, each with a name of its own and no unknown key."""
+    """Return the list of runs. Raise ValueError unless each has a name of its own."""
     runs = read_json(path)
-    if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
         raise ValueError(f"{path}: a JSON list of objects is needed, one per run")
-    names = [one.get("name") for one in runs]
+    names = [run.get("name") for run in runs]
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name:
             raise ValueError(f"{path}: runs[{number}].name: missing; every run needs a name")
         if names.index(name) != number:
-            raise ValueError(f"{path}: runs[{number}].name: {name!r} is there twice")
+            raise ValueError(f"{path}: runs[{number}].name: {name!r} is used twice; rename one of the two")
     return runs
 
 
-def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int) -> None:
-    """Refuse what cannot be run, before any forward pass."""
+def check_run(run: dict[str, Any], number: int, model: Model, image_tokens: int) -> None:
+    """Raise ValueError for a run that the model cannot do, before any forward pass."""
     from himap.experiments.disruption import BLOCKS
     from himap.pruning.stage import check_stages
 
-    where = f"runs[{number}] ({one['name']!r})"
+    where = f"runs[{number}] ({run['name']!r})"
     try:
-        for key in one:
+        for key in run:
             if key not in KEYS:
                 raise unknown("key", key, KEYS)
-        for key, kind in (("stages", list), ("rerank", bool), ("disrupt", dict), ("saliency", dict), ("seed", int)):
-            if one.get(key) is not None and not isinstance(one[key], kind):
-                raise ValueError(f"{key}: {one[key]!r} is no {KINDS[kind]}")
-        check_stages(one.get("stages") or [], model.dims.layers, image_tokens)
-        disrupt = one.get("disrupt")
+        for key, type_ in (("stages", list), ("rerank", bool), ("disrupt", dict), ("saliency", dict), ("seed", int)):
+            if run.get(key) is not None and not isinstance(run[key], type_):
+                raise ValueError(f"{key}: {run[key]!r} is not {TYPES[type_]}")
+        check_stages(run.get("stages") or [], model.dims.layers, image_tokens)
+        disrupt = run.get("disrupt")
         if disrupt is not None:
             for key in disrupt:
                 if key not in DISRUPT_KEYS:
@@ -107,19 +108,19 @@ def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int)
             _cut(disrupt, model)
             if disrupt.get("block", "pre") not in BLOCKS:
                 raise unknown("block", disrupt["block"], BLOCKS)
-        if one.get("saliency") is not None:
-            target = one["saliency"].get("target")
+        if run.get("saliency") is not None:
+            target = run["saliency"].get("target")
             if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target < model.dims.vocab:
-                raise ValueError(f"saliency.target: {target!r} is no token id; allowed: 0 to {model.dims.vocab - 1}")
-        new = one.get("new_tokens", 1)
-        if not isinstance(new, int) or isinstance(new, bool) or new < 1:
-            raise ValueError(f"new_tokens: {new!r} is no number of tokens; at least 1")
+                raise ValueError(f"saliency.target: {target!r} is not a token id; allowed: 0 to {model.dims.vocab - 1}")
+        count = run.get("new_tokens", 1)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:  # to Python, true is the number 1
+            raise ValueError(f"new_tokens: {count!r} is not a number of tokens; allowed: 1 or more")
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
 
 def _cut(disrupt: dict[str, Any], model: Model) -> Cut:
-    """The cut that a run's `disrupt` describes."""
+    """Return the cut that a run's `disrupt` describes."""
     from himap.experiments.disruption import make_cut
 
     extent, window = disrupt.get("extent", "single"), disrupt.get("window", 5)
@@ -127,7 +128,7 @@ def _cut(disrupt: dict[str, Any], model: Model) -> Cut:
 
 
 def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
-    """The prompt's ids and pixels [images, 3, H, W], checked against the model and against each other."""
+    """Return the prompt's ids and pixels [images, 3, H, W]. Raise ValueError unless they fit the model and each other."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -139,7 +140,7 @@ def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
         raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
     for key, dimensions in (("input_ids", 1), ("pixel_values", 4)):
         if key not in tensors:
-            raise ValueError(f"{path}: no tensor {key!r}; it holds {', '.join(sorted(tensors)) or 'nothing'}")
+            raise ValueError(f"{path}: no tensor {key!r}; the file has {', '.join(sorted(tensors)) or 'none'}")
         if tensors[key].ndim != dimensions:
             raise ValueError(f"{path}: {key} has shape {list(tensors[key].shape)}; {dimensions} dimensions are needed")
     if tensors["pixel_values"].shape[1] != 3:
@@ -149,7 +150,7 @@ def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
     ids = tensors["input_ids"].tolist()
     beyond = [token for token in ids if not 0 <= token < model.dims.vocab]
     if beyond:
-        raise ValueError(f"{path}: input_ids holds {beyond[0]}; the vocabulary ends at {model.dims.vocab - 1}")
+        raise ValueError(f"{path}: input_ids has the id {beyond[0]}; the vocabulary ends at {model.dims.vocab - 1}")
     try:
         check_image_marks(ids, model.image_token_id, tensors["pixel_values"].shape[0], model.dims.tokens_per_image)
     except ValueError as error:
@@ -157,44 +158,44 @@ def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
     return ids, tensors["pixel_values"]
 
 
-def look(model: Model, prompt: Rows, one: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """One run: what is written of it, and its next-token logits."""
+def do_run(model: Model, prompt: Rows, run: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Do one run, and return its entry in runs.json and its next-token logits [vocabulary]."""
     from himap.decoder.generation import generate
     from himap.decoder.loop import Intervention
     from himap.experiments.disruption import Disruption
     from himap.pruning.intervention import Pruning
     from himap.pruning.stage import check_stages
 
-    stages, seed = one.get("stages") or [], one.get("seed") or 0
+    stages, seed = run.get("stages") or [], run.get("seed") or 0
     pruning = Pruning(model, stages, prompt, [seed])
     check_stages(stages, model.dims.layers, pruning.image_tokens[0])
     interventions: list[Intervention] = [pruning]
-    if disrupt := one.get("disrupt"):
+    if disrupt := run.get("disrupt"):
         interventions.append(Disruption([_cut(disrupt, model)], prompt, [seed], disrupt.get("block", "pre")))
-    done = generate(model, prompt, one.get("new_tokens", 1), interventions, rerank=bool(one.get("rerank")))
+    generation = generate(model, prompt, run.get("new_tokens", 1), interventions, rerank=bool(run.get("rerank")))
     result: dict[str, Any] = {
-        "generated": done.ids[0],
+        "generated": generation.ids[0],
         "kept": [pruning.kept[stage["layer"]][0] for stage in stages],
     }
-    if one.get("saliency") is not None:
-        result["saliency"] = describe_saliency(model, prompt, one["saliency"]["target"])
-    return result, done.first_logits[0].cpu().contiguous()
+    if run.get("saliency") is not None:
+        result["saliency"] = describe_saliency(model, prompt, run["saliency"]["target"])
+    return result, generation.first_logits[0].cpu().contiguous()
 
 
 def describe_saliency(model: Model, prompt: Rows, target: int) -> list[dict[str, Any]]:
-    """Per layer and definition: group shares by rows and by columns, and the raw sums of the two image blocks."""
+    """Return, per layer and definition, group shares by rows and by columns, and the raw sums of the two image blocks."""
     from himap.experiments.saliency import DEFINITIONS, saliency
 
-    found = saliency(model, prompt, target)
+    result = saliency(model, prompt, target)
     return [
         {
             "layer": layer,
             **{
                 name: {
-                    "rows": found.rows(name)[layer].tolist(),
-                    "columns": found.columns(name)[layer].tolist(),
-                    "img2img": float(found.block(name, "image", "image")[layer]),
-                    "img2txt": float(found.block(name, "instruction", "image")[layer]),
+                    "rows": result.rows(name)[layer].tolist(),
+                    "columns": result.columns(name)[layer].tolist(),
+                    "img2img": float(result.block(name, "image", "image")[layer]),
+                    "img2txt": float(result.block(name, "instruction", "image")[layer]),
                 }
                 for name in DEFINITIONS
             },
@@ -204,4 +205,4 @@ def describe_saliency(model: Model, prompt: Rows, target: int) -> list[dict[str,
 
 
 if __name__ == "__main__":
-    run(main)
+    script.run(main)
