@@ -21,7 +21,7 @@ PLACES = {  # where each template is copied to
     "criterion.py": "pruning/criteria/late_reading.py",
     "method.yaml": "pruning/methods/three_steps.yaml",
     "benchmark.py": "benchmarks/mine.py",
-    "family.py": "models/vipllava.py",
+    "family.py": "models/families/vipllava.py",
 }
 USER = """
 import json, sys
@@ -29,11 +29,11 @@ from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq, torch
 import himap
 from himap import benchmarks
-from himap.config import load
-from himap.evaluation import Question, answer_all
+from himap.workflow.config.load import load
+from himap.experiments.answers import Question, answer_all
 from himap.mini import benchmarks as world
-from himap.models.vipllava import matches
-from himap.plan import Plan
+from himap.models.families.vipllava import matches
+from himap.workflow.plan.plan import Plan
 
 import download_benchmark
 
@@ -169,7 +169,7 @@ def test_the_benchmark_template_reads_local_rows_and_scores_the_mini_model(said:
 
 def test_the_family_template_loads_a_checkpoint_and_prunes_it(said: dict[str, Any]) -> None:
     assert said["mini is not of the new family"]
-    assert said["family"][1:] == ["himap.models.vipllava", 144]
+    assert said["family"][1:] == ["himap.models.families.vipllava", 144]
     assert said["family keeps"] == said["template method"]
 
 
