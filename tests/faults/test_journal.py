@@ -86,7 +86,7 @@ def test_another_key_begins_anew(tmp_path: Path) -> None:
 
 def test_a_second_job_for_the_same_output_waits_and_then_finds_everything(tmp_path: Path) -> None:
     code = (
-        "import json, sys; from himap.workflow.jobs.journal import Journal, sole_writer\n"
+        "import json, sys; from himap.workflow.jobs.journal import Journal; from himap.workflow.jobs.sole_writer import sole_writer\n"
         "with sole_writer(sys.argv[1]): print(json.dumps(sorted(Journal(sys.argv[1], 'key').done)), flush=True)"
     )
     with sole_writer(tmp_path / "out"):
