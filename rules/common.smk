@@ -34,7 +34,7 @@ def uncompared(words):
     """Return a value of `params` that is handed to the job, but never makes a job stale.
 
     Snakemake takes a function that asks for `output` as derived from the job's files: it does not record its value, and
-    compares a shell command before values are filled in. What decides a result stands in another param, as `settings`.
+    compares a shell command before values are filled in. What decides a result is in another param, `settings`.
     """
     return lambda wildcards, output: words(wildcards)
 

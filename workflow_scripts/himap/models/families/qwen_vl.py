@@ -75,14 +75,14 @@ class QwenVL(nn.Module):
 
 
 def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
-    """A published tensor as ours: c_attn falls into three, w2 is the gate and w1 what it gates."""
+    """Return our names and tensors for a published tensor: c_attn becomes three, w2 is the gate, w1 is what it gates."""
     if name.startswith("transformer.visual."):
         return [(name.removeprefix("transformer."), tensor)]
     if name == "lm_head.weight":
         return [("head.weight", tensor)]
     name = name.removeprefix("transformer.")
     if name.endswith((".rotary_emb.inv_freq", ".attn.masked_bias")) or name == "rotary_emb.inv_freq":
-        return []
+        return []  # computed, not loaded
     for published, ours in (
         ("wte.", "embed_tokens."), ("ln_f.", "norm."), ("h.", "layers."), (".ln_1.", ".input_layernorm."),
         (".ln_2.", ".post_attention_layernorm."), (".attn.c_proj.", ".self_attn.o_proj."),
