@@ -1,13 +1,15 @@
-# Sourced by ./reproduce and ./run-tests: the project's own virtual environment, made once from the pinned requirements.
-# HIMAP_VENV=<folder> uses an environment that is kept elsewhere, as it is; PYTHON=<program> chooses the interpreter.
+# Sourced by ./reproduce and ./run-tests. Sets up the project's own virtual environment, once, from the pinned requirements.
+# HIMAP_VENV=<folder> uses another environment without changing it; PYTHON=<program> chooses the interpreter.
 
-environment_is_current() { # <requirements file>: true when this very file, the runtime pins and the package were installed
+# environment_is_current <requirements file>: return whether .venv was made from exactly these pins, in this folder.
+environment_is_current() {
     local requirements=$1 stamp
     stamp=.venv/installed-$(basename "$requirements")
     [[ -x .venv/bin/python && -f $stamp && "$(<"$stamp")" == "$(cat envs/requirements.txt "$requirements" pyproject.toml; pwd -P)" ]]
 }
 
-find_python() { # prints the first interpreter that is new enough
+# find_python: print the first interpreter that is new enough.
+find_python() {
     local candidate
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
         if command -v "$candidate" >/dev/null 2>&1 &&
@@ -17,41 +19,45 @@ find_python() { # prints the first interpreter that is new enough
         fi
     done
     echo "No Python 3.11 or newer with its venv module was found (on Debian: apt-get install python3 python3-venv)." >&2
-    echo "Name one with PYTHON=/path/to/python3 $0" >&2
+    echo "Install one, or give its path: PYTHON=/path/to/python3 $0" >&2
     return 1
 }
 
-ensure_environment() { # <requirements file>: makes or renews .venv when it is absent or its pins changed, then puts it on PATH
+# ensure_environment <requirements file>: make .venv, or renew it if its pins changed, and put it on PATH.
+ensure_environment() {
     local requirements=$1 python
     if [[ -n ${HIMAP_VENV:-} ]]; then
-        [[ -x $HIMAP_VENV/bin/python ]] || { echo "HIMAP_VENV=$HIMAP_VENV holds no bin/python" >&2; return 1; }
+        [[ -x $HIMAP_VENV/bin/python ]] || {
+            echo "HIMAP_VENV=$HIMAP_VENV has no bin/python; set it to the folder of a virtual environment, or unset it" >&2
+            return 1
+        }
         export PATH="$HIMAP_VENV/bin:$PATH"
         return
     fi
     if ! environment_is_current "$requirements"; then
         python=$(find_python) || return 1
-        # The lock lives in the folder that both starts share; the second one waits, sees the work done and goes on.
+        # Two starts at once share this folder, so a lock lets one of them install; the other waits and finds it done.
         "$python" - "$requirements" <<'PYTHON' || return 1
 import contextlib, fcntl, pathlib, subprocess, sys, venv
 
 requirements = sys.argv[1]
 home = pathlib.Path(".venv")
 with open(".venv.lock", "w") as lock:
-    with contextlib.suppress(OSError):  # a file system without locks is trusted to have one user
+    with contextlib.suppress(OSError):  # on a file system without locks nothing keeps two starts apart
         fcntl.flock(lock, fcntl.LOCK_EX)
     wanted = "".join(pathlib.Path(name).read_text() for name in ("envs/requirements.txt", requirements, "pyproject.toml"))
     wanted += str(pathlib.Path.cwd().resolve()) + "\n"
     stamp = home / f"installed-{pathlib.Path(requirements).name}"
     if stamp.exists() and stamp.read_text() == wanted and (home / "bin/python").exists():
         sys.exit(0)
-    print(f"Setting up .venv from {requirements}; this happens once and can take some minutes.", file=sys.stderr, flush=True)
+    print(f"Setting up .venv from {requirements}; this happens once and takes a few minutes.", file=sys.stderr, flush=True)
     if not (home / "bin/python").exists():
         venv.create(home, with_pip=True, clear=True)
     pip = [str(home / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     steps = [pip + ["-r", requirements], pip + ["--no-deps", "--no-build-isolation", "-e", "."]]
     for step in steps:
         if subprocess.run(step, stdout=sys.stderr).returncode:
-            sys.exit(f"Setting up failed at: {' '.join(step)}\nMend the cause (network, disk space) and start again.")
+            sys.exit(f"Setting up failed at: {' '.join(step)}\nFix the cause (often network or disk space) and run again.")
     stamp.write_text(wanted)
 PYTHON
     fi

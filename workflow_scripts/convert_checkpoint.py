@@ -1,7 +1,7 @@
-"""Rewrite a published checkpoint of LLaVA-v1.5, InternVL-Chat-V1.0 or Qwen-VL-Chat once, as safetensors without code.
+"""Convert a published checkpoint of LLaVA-v1.5, InternVL-Chat-V1.0 or Qwen-VL-Chat to safetensors; none of its code runs.
 
-The source is a folder or a hub id; for the Vicuna models so is the vision tower, which defaults to the one that the
-checkpoint's config names. A run that was killed is continued by the next one with the same arguments.
+The source is a folder or a hub id. So is the vision tower of the Vicuna models, by default the one that the checkpoint's
+config names. After a kill, run it again with the same arguments: it continues.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Find the checkpoint and its tower, convert them, and print the manifest's path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--source", required=True, metavar="DIR|ID", help="the checkpoint: a folder, or a hub id owner/name"
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--revision", help="commit of the source's hub repository")
     parser.add_argument("--tower", metavar="DIR|ID", help="the vision tower (default: the one that the config names)")
     parser.add_argument("--tower-revision", help="commit of the tower's hub repository")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; it appears when all is done")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; it appears once it is complete")
     arguments = parser.parse_args(argv)
 
     from himap.models.checkpoints import snapshot
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def fetch_tower(named: str, revision: str | None, *, carried: bool) -> Path:
-    """Return the folder of the named vision tower; its small files suffice where the checkpoint carries the weights."""
+    """Return the folder of the named vision tower, without weights if only the checkpoint has them."""
     from himap.models.checkpoints import snapshot
 
     try:
@@ -48,7 +49,7 @@ def fetch_tower(named: str, revision: str | None, *, carried: bool) -> Path:
     except ValueError as error:
         if not carried:
             raise
-        print(f"{error}; taking the vision tower that the checkpoint carries", file=sys.stderr)
+        print(f"{error}; using the vision tower among the checkpoint's own weights instead", file=sys.stderr)
         return snapshot(named, revision, weights=False)
 
 

@@ -21,6 +21,7 @@ SETTINGS = {"measured": 4}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Count every method on the same questions, and write one row per method and convention."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "image_grid"}')
     arguments = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Answers while attention paths are cut, for a block of layers."""
+"""Answer questions while attention paths are cut, for a block of layers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ COLUMNS = (
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the sweep on each sample, and write one row per sample, layer, flow, extent and block."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--layers", required=True, metavar="A-B", help="first and last layer of the block, from 0")
     arguments = parser.parse_args(argv)
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 break
         if not rows:
             raise ValueError(
-                f"{arguments.samples}: the undisturbed model answers no sample right, so there is nothing to disturb; "
+                f"{arguments.samples}: the undisturbed model answers no sample right, so there is nothing to disrupt; "
                 'use settings {"only_correct": false}'
             )
         write_provenance(arguments.out, model, arguments, settings)
@@ -67,7 +68,7 @@ def read_layers(text: str) -> list[int]:
     """Read a block of layers, written first-last or as a single number."""
     first, _, last = text.partition("-")
     if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
-        raise ValueError(f"--layers: {text!r} is no block of layers; write it as 0-3")
+        raise ValueError(f"--layers: {text!r} is not a block of layers; write it as 0-3")
     return list(range(int(first), int(last or first) + 1))
 
 
@@ -87,11 +88,11 @@ def _of_sample(
     if settings["only_correct"] and not benchmark.rows([sample], [clean_answer])[0]["score"]:
         return
     reference = sample.references[0] if sample.references else ""
-    chosen = {key: settings[key] for key in ("window", "new_tokens")}
+    options = {key: settings[key] for key in ("window", "new_tokens")}
     seed = sample_seed(settings["seed"], sample.sample_id)
     for number, block in enumerate(settings["blocks"]):
         flows = settings["flows"] if number == 0 else settings["flows"][:1]
-        for outcome in sweep(model, clean, layers, flows, settings["extents"], block=block, seed=seed, **chosen):
+        for outcome in sweep(model, clean, layers, flows, settings["extents"], block=block, seed=seed, **options):
             answer = model.detokenize(outcome.ids)
             yield {
                 "sample_id": sample.sample_id,

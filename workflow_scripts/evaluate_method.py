@@ -30,6 +30,7 @@ SETTINGS = {"max_new_tokens": None}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Answer the samples of one shard that the journal does not have yet, and write all answers of the shard."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "rerank", "image_grid"}')
     add_batch_size(parser)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     schedule = Schedule.from_json(parse_json("method", arguments.method))
     if not 0 <= arguments.shard < arguments.shards:
         raise ValueError(
-            f"--shard: {arguments.shard} is no part of {arguments.shards}; allowed: 0 to {arguments.shards - 1}"
+            f"--shard: {arguments.shard} is not one of {arguments.shards} shards; allowed: 0 to {arguments.shards - 1}"
         )
 
     from himap.benchmarks import get, read_samples

@@ -1,4 +1,4 @@
-"""Answers over a grid of two-stage schedules, in one job that shares work between them."""
+"""Answer a benchmark's questions under a grid of two-stage schedules, in one job that shares work between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Have a checkpoint on disk: check a local folder, or take a pinned revision from the hub; write what is there."""
+"""Check a checkpoint in a local folder, or download a pinned revision from the hub, and write a manifest of its files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ KINDS = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Find or download the checkpoint, check it, write its manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--path", metavar="DIR", help="folder of a checkpoint")
     source.add_argument("--id", metavar="OWNER/NAME", help="hub id")
     parser.add_argument("--revision", help="commit of the hub repository")
-    parser.add_argument("--cache-dir", metavar="DIR", help="where hub files are kept (default: the hub library's)")
+    parser.add_argument("--cache-dir", metavar="DIR", help="folder for downloads (default: the hub library's)")
     parser.add_argument("--out", required=True, metavar="FILE", help="manifest to write")
     arguments = parser.parse_args(argv)
     directory = Path(arguments.path) if arguments.path else download(arguments)
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def download(arguments: argparse.Namespace) -> Path:
-    """A snapshot at a revision; a lock lets one process download however many ask for it."""
+    """Return the folder of a snapshot at a revision; with a lock, since two jobs may need the same one."""
     from filelock import FileLock
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -42,13 +43,13 @@ def download(arguments: argparse.Namespace) -> Path:
     )
 
     if not arguments.revision:
-        raise ValueError(f"--revision: missing; a hub model is pinned to a commit of {arguments.id}")
+        raise ValueError(f"--revision: missing; give the commit of {arguments.id} to which the model is pinned")
     cache = Path(arguments.cache_dir or Path.home() / ".cache" / "himap")
     cache.mkdir(parents=True, exist_ok=True)
     patterns = [f"*{kind}" for kind in KINDS]
     try:
         with FileLock(cache / f"{arguments.id.replace('/', '--')}.lock"):
-            found = snapshot_download(
+            folder = snapshot_download(
                 arguments.id, revision=arguments.revision, cache_dir=arguments.cache_dir, allow_patterns=patterns
             )
     except GatedRepoError as error:
@@ -57,46 +58,50 @@ def download(arguments: argparse.Namespace) -> Path:
         raise ValueError(f"{arguments.id}: the hub knows no revision {arguments.revision!r} of it") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"{arguments.id} at {arguments.revision} cannot be had from the hub ({type(error).__name__}); check id, revision "
-            "and network, or put the checkpoint into a folder and give it as the model's path"
+            f"{arguments.id} at {arguments.revision} could not be downloaded from the hub ({type(error).__name__}); check "
+            "id, revision and network, or put the checkpoint into a folder and give it as the model's path"
         ) from error
-    return Path(found)
+    return Path(folder)
 
 
 def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every file of the checkpoint with its size and checksum, which must be the published one where that is known."""
+    """Return every file of the checkpoint with its size and checksum.
+
+    Raise ValueError if a checksum is not the one published on the hub or written at conversion, where either is known.
+    """
     config = read_config(directory)
     files = sorted(path for path in directory.iterdir() if path.suffix in KINDS)
     if not any(path.suffix in (".safetensors", ".bin") for path in files):
         raise ValueError(
             f"{directory}: no weights (.safetensors) here; the download was cut short or the folder is wrong"
         )
-    # Told here, before any job waits for a machine. What the files hold is checked when a model is loaded: only then
-    # are its layers and the number format known, and every value is read anyway.
+    # Missing files are reported here, before any job waits for a machine. The tensors in them are checked when the model
+    # is loaded: only then are its layers and the number format known, and every value is read anyway.
     weight_files(directory)
-    published, listed = sums_of_conversion(directory), []
+    recorded, entries = checksums_of_conversion(directory), []
     for path in files:
         print(f"checksum of {path.name}", file=sys.stderr)
-        found, blob = sha256(path), path.resolve()
+        checksum, blob = sha256(path), path.resolve()
+        # In the hub's cache a large file is a link to a blob whose name is the published SHA-256.
         hub = blob.name if blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name) else None
-        if found != (expected := hub or published.get(path.name, found)):
+        if checksum != (expected := hub or recorded.get(path.name, checksum)):
             where = f"on the hub; delete {blob}" if hub else f"when it was converted; delete {directory}"
-            raise ValueError(f"{path}: has the checksum {found}, not {expected} as {where} and start again")
-        listed.append({"name": path.name, "bytes": path.stat().st_size, "sha256": found})
+            raise ValueError(f"{path}: has the checksum {checksum}, not {expected} as {where} and start again")
+        entries.append({"name": path.name, "bytes": path.stat().st_size, "sha256": checksum})
     return {
         "directory": str(directory),
         "id": arguments.id,
         "revision": arguments.revision,
         "model_type": config.get("model_type"),
         "architectures": config.get("architectures"),
-        "files": listed,
+        "files": entries,
     }
 
 
-def sums_of_conversion(directory: Path) -> dict[str, str]:
-    """What convert_checkpoint.py noted of the files that it wrote; nothing for any other folder."""
-    noted = read_json(directory / "manifest.json") if (directory / "manifest.json").is_file() else {}
-    files = noted.get("files", []) if isinstance(noted, dict) and "layout" in noted else []
+def checksums_of_conversion(directory: Path) -> dict[str, str]:
+    """Return the checksums in the manifest of convert_checkpoint.py; empty for any other folder."""
+    content = read_json(directory / "manifest.json") if (directory / "manifest.json").is_file() else {}
+    files = content.get("files", []) if isinstance(content, dict) and "layout" in content else []
     return {entry["name"]: entry["sha256"] for entry in files}
 
 

@@ -1,4 +1,4 @@
-"""Have a language model grade the answers to a judged benchmark (LLaVA-Bench, MM-Vet)."""
+"""Grade the answers to a judged benchmark (LLaVA-Bench, MM-Vet) with a language model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from himap.workflow.jobs import script
 
 
 def parser() -> argparse.ArgumentParser:
-    """Command-line options."""
+    """Return the parser of the command line."""
     judged = [name for name in benchmarks.names() if benchmarks.get(name).judged]
     options = argparse.ArgumentParser(
         description=__doc__, epilog="The key is taken from HIMAP_JUDGE_API_KEY or OPENAI_API_KEY."
@@ -22,9 +22,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, required=True, help="judgements.jsonl")
     options.add_argument("--base-url", required=True, help="an OpenAI-compatible endpoint, with /v1")
     options.add_argument("--model", help="the judge's name there (default: the benchmark's official judge)")
-    options.add_argument("--runs", type=int, help="how often every answer is judged (default: as officially)")
-    options.add_argument("--concurrency", type=int, default=8, help="requests under way at once")
-    options.add_argument("--cache-dir", type=Path, required=True, help="where every answer is kept for good")
+    options.add_argument("--runs", type=int, help="how often every answer is judged (default: the official number)")
+    options.add_argument("--concurrency", type=int, default=8, help="requests in flight at once")
+    options.add_argument("--cache-dir", type=Path, required=True, help="folder in which every reply is kept")
     options.add_argument(
         "--unreadable",
         type=share,
@@ -36,14 +36,14 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--attempts", type=int, default=8, help="how often a failing request is sent")
     options.add_argument(
-        "--pause", type=float, default=1.0, help="seconds before the second attempt; doubles from then on"
+        "--pause", type=float, default=1.0, help="seconds before the second attempt; doubles with each further one"
     )
-    options.add_argument("--estimate-only", action="store_true", help="say what would be sent, and stop")
+    options.add_argument("--estimate-only", action="store_true", help="print how much would be sent, and stop")
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Say how much will be sent, send it, write the verdicts."""
+    """Print how much will be sent, send it, write the verdicts."""
     arguments = parser().parse_args(argv)
     from himap.benchmarks import _judge as judge
     from himap.benchmarks.samples.files import check_benchmark, disk_full, read_predictions
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_benchmark(arguments.samples, benchmark.name)
     samples = list(benchmarks.read_samples(arguments.samples, ["question", "references", "metadata"]))
     predictions = read_predictions(arguments.predictions)
-    if unknown := set(predictions) - {one.sample_id for one in samples}:
+    if unknown := set(predictions) - {sample.sample_id for sample in samples}:
         raise ValueError(f"{arguments.predictions}: '{sorted(unknown)[0]}' is not a sample of {arguments.samples}")
     print(
         f"{benchmark.name}, {settings.model}: {judge.workload(benchmark, samples, predictions, settings)}", flush=True
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def share(text: str) -> float:
-    """Return a share from 0 up to, but not, 1."""
+    """Return a share from 0 to below 1. Raise ArgumentTypeError for any other number."""
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a share: write a number from 0 to below 1")
@@ -93,9 +93,9 @@ def share(text: str) -> float:
 
 
 def positive(value: int, name: str) -> int:
-    """A count of at least one."""
+    """Return a count of at least 1. Raise ValueError for a smaller one."""
     if value < 1:
-        raise ValueError(f"{name} has to be at least 1, not {value}")
+        raise ValueError(f"{name} must be at least 1, not {value}")
     return value
 
 

@@ -11,7 +11,7 @@ from himap.workflow.jobs import script
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--out", type=Path, required=True, help="a folder for all files, or FILE.parquet for one benchmark"

@@ -11,21 +11,21 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Collect the records, write the four forms."""
+    """Collect the records, and write the table in four formats."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--settings", required=True, metavar="JSON", help="rows, columns and titles, as the plan gives them"
     )
     parser.add_argument("--results", required=True, metavar="DIR", help="folder of all results")
-    parser.add_argument("--out", required=True, metavar="PATH", help="the table's path without its ending")
+    parser.add_argument("--out", required=True, metavar="PATH", help="the table's path without a file extension")
     arguments = parser.parse_args(argv)
     settings = json.loads(arguments.settings)
 
     from himap.tables.forms import forms
     from himap.tables.records import records
 
-    for ending, text in forms(records(settings, arguments.results), settings).items():
-        write_text(f"{arguments.out}.{ending}", text)
+    for extension, text in forms(records(settings, arguments.results), settings).items():
+        write_text(f"{arguments.out}.{extension}", text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure how often the 95 % intervals of the tables hold the truth, and write the table of docs/statistics.md."""
+"""Measure how often the 95 % intervals of the tables contain the truth, and write the table of docs/statistics.md."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ if TYPE_CHECKING:
     from himap.metrics.statistics import Estimate
 
 PICTURES = (8, 20, 60, 100)
-QUESTIONS = 5  # on each picture, where pictures are shared
+QUESTIONS = 5  # on each picture, in simulations where questions share pictures
 ALIKE = 4.0  # Beta(ALIKE * share, ALIKE * (1 - share)) for each picture: a correlation of 0.2 between its questions
-NEAR = 0.02  # the share is drawn anew for each simulated set: at one share alone the coverage of a few right and wrong
-# answers jumps up and down with the last digit of the share
-SOFT = ((0.0, 0.3, 0.6, 0.9, 1.0), (0.25, 0.08, 0.07, 0.1, 0.5))  # soft accuracies as VQAv2 and TextVQA give them
+# Every simulated set draws its own share, this close to the named one. At a single share, the coverage of a few right and
+# wrong answers jumps up and down with the share's last digit.
+NEAR = 0.02
+SOFT = ((0.0, 0.3, 0.6, 0.9, 1.0), (0.25, 0.08, 0.07, 0.1, 0.5))  # soft accuracies like those of VQAv2 and TextVQA
 BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
 Simulated = tuple[list["Estimate"], float]  # one result, or the two of a pair, and the truth
 Draw = Callable[["np.random.Generator", int], Simulated]
 
 
 def share(near: float, questions: int = 1) -> Draw:
-    """Return a simulation of right and wrong answers, one or several to a picture."""
+    """Return a simulation of right and wrong answers, with one or several questions per picture."""
 
     def draw(generator: np.random.Generator, pictures: int) -> Simulated:
         truth = generator.uniform(near - NEAR, near + NEAR)
         if questions == 1:
             return [right_or_wrong(generator.random(pictures) < truth, pictures)], 100 * truth
         easy = generator.beta(ALIKE * truth, ALIKE * (1 - truth), pictures)
-        right = generator.random((pictures, questions)) < easy[:, None]
+        right = generator.random((pictures, questions)) < easy[:, None]  # [pictures, questions]
         return [right_or_wrong(right, pictures)], 100 * truth
 
     return draw
 
 
 def right_or_wrong(right: Any, pictures: int) -> Estimate:
-    """Return the accuracy of answers, equally many to a picture."""
+    """Return the accuracy of answers, with equally many questions per picture."""
     import numpy as np
     from himap.metrics.statistics import mean_of
 
@@ -64,19 +65,19 @@ def captions(generator: np.random.Generator, pictures: int) -> Simulated:
 
 
 def pair(losses: float, wins: float) -> Draw:
-    """Return a simulation of two methods, one question to a picture, that differ in these shares of the questions."""
+    """Return a simulation of two methods, one question per picture, of which these shares are lost and won."""
 
     def draw(generator: np.random.Generator, pictures: int) -> Simulated:
-        place = generator.random(pictures)
-        both = place > 0.6
-        first, second = (place < losses) | both, ((place >= losses) & (place < losses + wins)) | both
+        draw_of = generator.random(pictures)  # lowest values: lost, then won; above 0.6 both methods are right
+        both = draw_of > 0.6
+        first, second = (draw_of < losses) | both, ((draw_of >= losses) & (draw_of < losses + wins)) | both
         return [right_or_wrong(first, pictures), right_or_wrong(second, pictures)], 100 * (wins - losses)
 
     return draw
 
 
 def shared_pair(changed: float, gain: float = 0.03) -> Draw:
-    """Return a simulation of two methods with several questions to a picture: the second answers some of them anew."""
+    """Return a simulation of two methods, several questions per picture, where the second answers some of them again."""
 
     def draw(generator: np.random.Generator, pictures: int) -> Simulated:
         easy = generator.uniform(0.3, 0.9, pictures)[:, None]
@@ -90,7 +91,7 @@ def shared_pair(changed: float, gain: float = 0.03) -> Draw:
 
 
 def caption_pair(generator: np.random.Generator, pictures: int) -> Simulated:
-    """Draw two captions of each picture, of which six in ten differ."""
+    """Draw the scores of two captions per picture, of which six in ten differ."""
     from himap.metrics.statistics import mean_of
 
     first = generator.gamma(2, 0.4, pictures)
@@ -102,22 +103,22 @@ SIMULATIONS: dict[str, Draw] = {
     "share near 0.5": share(0.5),
     "share near 0.9": share(0.9),
     "share near 0.98": share(0.98),
-    f"share near 0.5, {QUESTIONS} questions a picture": share(0.5, QUESTIONS),
-    f"share near 0.9, {QUESTIONS} questions a picture": share(0.9, QUESTIONS),
-    f"share near 0.98, {QUESTIONS} questions a picture": share(0.98, QUESTIONS),
+    f"share near 0.5, {QUESTIONS} questions per picture": share(0.5, QUESTIONS),
+    f"share near 0.9, {QUESTIONS} questions per picture": share(0.9, QUESTIONS),
+    f"share near 0.98, {QUESTIONS} questions per picture": share(0.98, QUESTIONS),
     "soft accuracy": soft_scores,
     "captions (skewed)": captions,
     "pair: 10 % lost, 30 % won": pair(0.1, 0.3),
     "pair: 15 % lost, 15 % won": pair(0.15, 0.15),
     "pair: 2 % lost, 12 % won": pair(0.02, 0.12),
-    f"pair: 30 % answered anew, {QUESTIONS} questions a picture": shared_pair(0.3),
-    f"pair: all answered anew, {QUESTIONS} questions a picture": shared_pair(1.0),
+    f"pair: 30 % answered again, {QUESTIONS} questions per picture": shared_pair(0.3),
+    f"pair: all answered again, {QUESTIONS} questions per picture": shared_pair(1.0),
     "pair: captions": caption_pair,
 }
 
 
-def held(draw: Draw, pictures: int, sets: int, seed: int) -> float:
-    """Return the share of simulated sets whose interval holds the truth."""
+def measure(draw: Draw, pictures: int, sets: int, seed: int) -> float:
+    """Return the share of simulated sets whose interval contains the truth."""
     import numpy as np
     from himap.metrics.statistics import interval, paired_interval
 
@@ -134,7 +135,7 @@ def table(sets: int, seed: int) -> Iterator[str]:
     yield "| simulated | " + " | ".join(f"{n} pictures" for n in PICTURES) + " |"
     yield "|---|" + "---|" * len(PICTURES)
     for name, draw in SIMULATIONS.items():
-        yield f"| {name} | " + " | ".join(f"{held(draw, n, sets, seed):.3f}" for n in PICTURES) + " |"
+        yield f"| {name} | " + " | ".join(f"{measure(draw, n, sets, seed):.3f}" for n in PICTURES) + " |"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -149,7 +150,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.write:
         text = arguments.write.read_text(encoding="utf-8")
         if BEGIN not in text or END not in text:
-            raise ValueError(f"{arguments.write}: has no lines {BEGIN} and {END} for the table to go between")
+            raise ValueError(
+                f"{arguments.write}: lacks the lines {BEGIN} and {END}; add them where the table should go"
+            )
         before, after = text.split(BEGIN)[0], text.split(END)[1]
         write_text(arguments.write, f"{before}{BEGIN}\n{lines}\n{END}{after}")
 

@@ -1,4 +1,4 @@
-"""Seconds per example of several methods, measured in turns."""
+"""Measure the seconds per example of several methods, which take turns."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SETTINGS = {"examples": 100, "rounds": 3, "max_new_tokens": None}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Time all methods on the same questions, and write one row per round, question and method."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--methods", required=True, metavar="JSON", help="resolved methods by name")
     arguments = parser.parse_args(argv)
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = list(islice(read_samples(arguments.samples), settings["examples"]))
         questions = [question(sample, benchmark, model.family, protocol) for sample in samples]
         if not questions:
-            raise ValueError(f"{arguments.samples}: no samples to time")
+            raise ValueError(f"{arguments.samples}: no samples to time; set `examples` to at least 1")
         limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
         rows = time_methods(
             model, questions, schedules, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"],

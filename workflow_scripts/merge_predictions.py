@@ -1,4 +1,4 @@
-"""Put the shards of an evaluation together in the order of the samples; their journals end here."""
+"""Merge the shards of an evaluation in the order of the samples, and delete their journals."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Read all shards, check that no sample is in two of them, write the merged file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, metavar="FILE")
     parser.add_argument("shards", nargs="+", metavar="SHARD", help="in their order, 0 first")
     arguments = parser.parse_args(argv)
     parts = [read(Path(shard)) for shard in arguments.shards]
+    # Samples were dealt to the shards in turns, so taking one row from each in turns restores their order.
     rows = [row for turn in zip_longest(*parts) for row in turn if row is not None]
     seen: set[str] = set()
     for row in rows:
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """The rows of one shard; a broken line is named."""
+    """Return the rows of a shard. Raise ValueError with the line that is not JSON."""
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line:

@@ -1,11 +1,11 @@
-"""Run a script in a process that has already imported the large libraries: seconds saved on each of many short jobs.
+"""Run a script in a process that has already imported the large libraries, which saves seconds on each of many short jobs.
 
     python workflow_scripts/preloaded.py evaluate_method.py --model …     what the rules call
     python workflow_scripts/preloaded.py --serve SOCKET                   what ./reproduce starts on one machine
 
-The server imports third-party libraries once, at the first request, and forks a worker for each. It never imports this
-project's own modules, so that edits count at once. Where no server is, on a cluster's node for instance, the script is
-run as it would be anyway. A worker dies with its caller, and all of them with the workflow that started the server.
+The server imports third-party libraries once, at the first request, and forks a worker for each job. It never imports
+this project's own modules, so that an edit counts from the next job on. Without a server, for instance on a cluster's
+node, the script runs in a process of its own. A worker ends with its caller, and all workers end with the workflow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
-VARIABLE = "HIMAP_WARM"  # the server's socket, and after a colon the Python installation that it runs in
+VARIABLE = "HIMAP_WARM"  # holds the server's socket and, after a colon, the Python installation that it runs in
 LIBRARIES = (
     "json", "numpy", "pandas", "pyarrow.parquet", "PIL.Image", "tqdm", "yaml", "torch", "transformers.modeling_utils",
     "transformers.models.llava.modeling_llava", "transformers.models.clip.modeling_clip",
@@ -36,7 +36,7 @@ LIBRARIES = (
 
 
 def main(words: list[str]) -> int:
-    """Serve, or have a script run."""
+    """Serve, or run a script: in a worker of the server if one of the same Python runs, else in place of this process."""
     if not words or words[0] in ("-h", "--help"):
         print((__doc__ or "").strip())
         return 0
@@ -51,12 +51,13 @@ def main(words: list[str]) -> int:
 
 
 def ask(server: socket.socket, words: list[str]) -> int:
-    """Hand the job over with this process's files and environment; wait for its exit status."""
+    """Send a job to the server with this process's open files and environment, and return its exit status."""
     request = json.dumps({"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
     files = array.array("i", [0, 1, 2])
+    # Standard input, output and error travel as file descriptors, so the worker writes where this process would.
     server.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
     server.sendall(request)
-    for number in (signal.SIGTERM, signal.SIGINT):  # the closed connection ends the worker
+    for number in (signal.SIGTERM, signal.SIGINT):  # on exit the connection closes, and that ends the worker
         signal.signal(number, lambda received, _: os._exit(128 + received))
     answer = server.recv(4)
     return struct.unpack("!i", answer)[0] if len(answer) == 4 else 1
@@ -64,12 +65,12 @@ def ask(server: socket.socket, words: list[str]) -> int:
 
 def serve(place: str) -> int:
     """Wait for jobs until standard input, which the workflow holds open, is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the workflow decides what ends
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the keepers: nobody waits for them
     with socket.socket(socket.AF_UNIX) as listening:
         try:
             bind(listening, place)
-        except OSError as error:  # some network file systems know no sockets
+        except OSError as error:  # some network file systems have no sockets
             print(
                 f"jobs start without preloaded libraries, some seconds slower each: {place}: {error}", file=sys.stderr
             )
@@ -84,16 +85,16 @@ def serve(place: str) -> int:
             if not loaded:
                 load()
                 loaded = True
-            if os.fork() == 0:
+            if os.fork() == 0:  # a keeper for each job, so that the server is free for the next caller
                 listening.close()
                 keep(caller)
             caller.close()
 
 
 def bind(listening: socket.socket, place: str) -> None:
-    """Listen at a path, for this user alone; the socket that a killed server left there is replaced."""
+    """Listen at a path, for this user only, and replace the socket that a killed server left there."""
     Path(place).unlink(missing_ok=True)
-    before = os.umask(0o177)
+    before = os.umask(0o177)  # anyone who can connect can run code as this user
     try:
         listening.bind(place)
     finally:
@@ -102,16 +103,16 @@ def bind(listening: socket.socket, place: str) -> None:
 
 
 def load() -> None:
-    """Import what most scripts need; what is missing is left to the script that needs it."""
+    """Import the libraries that most scripts need; one that is missing is reported by the script that needs it."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # shared with all workers
+    gc.freeze()  # a worker's garbage collector would otherwise touch, and so copy, all memory shared with the server
 
 
 def keep(caller: socket.socket) -> NoReturn:
-    """Start one worker, tell the caller its exit status, and end it if caller or workflow are gone."""
+    """Start one worker, send the caller its exit status, and kill it if the caller or the workflow is gone."""
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -127,7 +128,7 @@ def keep(caller: socket.socket) -> NoReturn:
         if ended not in ready:
             os.kill(worker, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-        status = code if code >= 0 else 128 - code
+        status = code if code >= 0 else 128 - code  # as a shell reports a signal
         caller.sendall(struct.pack("!i", status))
     except OSError:
         pass
@@ -136,7 +137,7 @@ def keep(caller: socket.socket) -> NoReturn:
 
 
 def receive(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """A request and the caller's three standard files."""
+    """Return a request and the caller's three standard files."""
     head, control, _, _ = caller.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
     files = array.array("i")
     for level, kind, data in control:
@@ -153,7 +154,7 @@ def receive(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def work(request: dict[str, Any], files: list[int]) -> NoReturn:
-    """Become the script: its files, folder, environment, arguments, number of threads."""
+    """Run the script in this process with the caller's files, folder, environment, arguments and number of threads."""
     status = 1
     try:
         for number, file in enumerate(files):
@@ -168,7 +169,7 @@ def work(request: dict[str, Any], files: list[int]) -> NoReturn:
         script = str(HERE / request["words"][0])
         sys.argv = [script, *request["words"][1:]]
         sys.path[0] = str(HERE)
-        threads = os.environ.get("OMP_NUM_THREADS", "")
+        threads = os.environ.get("OMP_NUM_THREADS", "")  # torch read the server's value when it was imported
         if "torch" in sys.modules and threads.isdigit():
             sys.modules["torch"].set_num_threads(int(threads))
         runpy.run_path(script, run_name="__main__")

@@ -1,4 +1,4 @@
-"""Write the report page from what the results folder holds; parts that are missing say so."""
+"""Write the report page from the results folder; parts whose results are missing say so."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Take the facts of the run from the caller or from the config, and fill the template."""
+    """Take the facts of the run from the command line or from the config, and fill the template."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--settings", metavar="JSON", help="the facts of the run, as the workflow gives them; else from the config"
+        "--settings", metavar="JSON", help="the facts of the run, as the workflow gives them (default: from the config)"
     )
     parser.add_argument(
         "--configfile", "--configfiles", nargs="+", default=["config.yaml"], metavar="FILE", help="config of the run"
@@ -36,13 +36,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = arguments.out or f"{results}/report.html"
     write_text(out, render(facts, results))
     is_by_hand = arguments.settings is None and arguments.out is None and not is_being_made(out)
-    if is_by_hand:  # of what is there; the next run writes its own
+    if is_by_hand:  # it may be of a part of the results, so the next run of the workflow has to write it again
         mark_unfinished(STATE, str(Path(out)))
     print(f"{out} written")
 
 
 def facts_of(files: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """The facts of the run that some config files describe, and its folder of results."""
+    """Return the facts of the run that config files describe, and its folder of results."""
     from himap.workflow.config.load import load
     from himap.workflow.plan.plan import Plan
     from himap.workflow.plan.report_settings import report_facts

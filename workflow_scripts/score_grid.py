@@ -1,4 +1,4 @@
-"""Score the answers of a grid of schedules, each with its FLOPs by formula, and mark which are on the frontier."""
+"""Score the answers of a grid of schedules, add their FLOPs by formula, and mark those on the frontier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = ("k1", "r1", "k2", "r2")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Command-line options."""
+    """Return the parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--benchmark", required=True, choices=benchmarks.names())
     options.add_argument("--samples", type=Path, required=True, help="samples.parquet of the benchmark")
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """One row per schedule."""
+    """Score each schedule, and write one row for each."""
     arguments = parser().parse_args(argv)
     import pandas as pd
     from himap.benchmarks.samples.files import read_for_scoring, read_jsonl
@@ -39,18 +39,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     by_schedule: dict[tuple[Any, ...], dict[str, str]] = {}
     for _, row in read_jsonl(arguments.predictions):
         by_schedule.setdefault(tuple(row[key] for key in KEYS), {})[row["sample_id"]] = row["prediction"]
-    asked = set(next(iter(by_schedule.values()), {}))
-    samples = [one for one in read_for_scoring(arguments.samples, benchmark) if one.sample_id in asked]
-    rows = [scored(benchmark, samples, dims, schedule, answers) for schedule, answers in sorted(by_schedule.items())]
+    answered = set(next(iter(by_schedule.values()), {}))  # the grid may have run on a part of the samples
+    samples = [sample for sample in read_for_scoring(arguments.samples, benchmark) if sample.sample_id in answered]
+    rows = [score_row(benchmark, samples, dims, schedule, answers) for schedule, answers in sorted(by_schedule.items())]
     frame = pd.DataFrame(rows)
     frame["frontier"] = on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
     write_text(arguments.out, frame.to_csv(index=False))
 
 
-def scored(
+def score_row(
     benchmark: _base.Benchmark, samples: list[Any], dims: Dims, schedule: tuple[Any, ...], answers: dict[str, str]
 ) -> dict[str, Any]:
-    """A schedule's score with its interval, and its cost in the paper's convention."""
+    """Return a schedule's score with its interval, and its cost in the paper's convention."""
     k1, r1, k2, r2 = schedule
     stages = [Drop(k1, float(r1)), Drop(k2, float(r2))]
     result = benchmarks.score(benchmark, samples, answers)

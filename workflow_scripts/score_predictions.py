@@ -1,4 +1,4 @@
-"""Score a file of answers by a benchmark's official metric: headline, interval, sub-scores, one row per sample."""
+"""Score a file of answers with a benchmark's official metric: headline, interval, further scores, one row per sample."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from himap.workflow.jobs.journal import forget
 
 
 def parser() -> argparse.ArgumentParser:
-    """Command-line options."""
+    """Return the parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--benchmark", required=True, choices=benchmarks.names())
     options.add_argument("--samples", type=Path, required=True, help="samples.parquet of the benchmark")
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--allow-missing",
         action="store_true",
-        help="score the samples that have a prediction and say how many have none",
+        help="score only the samples that have a prediction, and print how many have none",
     )
     options.add_argument("--out", type=Path, required=True, help="score.json")
     options.add_argument(
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_verdicts(benchmark: _base.Benchmark, paths: Sequence[Path] | None) -> dict[str, list] | None:
-    """A judge's verdicts by sample id, for judged benchmarks."""
+    """Return a judge's verdicts by sample id, None if no file is given. Raise ValueError if the benchmark has no judge."""
     from himap.benchmarks._judge import read_judgements
 
     if paths and not benchmark.judged:
@@ -59,7 +59,7 @@ def read_verdicts(benchmark: _base.Benchmark, paths: Sequence[Path] | None) -> d
 
 
 def write(scores, out: Path, per_sample: Path) -> None:
-    """Both outputs; the table goes first so that a score never stands without it."""
+    """Write both outputs, the table first, so that no score exists without its table."""
     from himap.benchmarks.samples.files import disk_full
     from himap.files import write_json, write_parquet
 
@@ -70,7 +70,7 @@ def write(scores, out: Path, per_sample: Path) -> None:
 
 
 def describe(scores) -> str:
-    """One line for the log."""
+    """Return the result in one line, for the log."""
     left_out = f", {len(scores.missing)} samples without a prediction left out" if scores.missing else ""
     if scores.headline is None:
         return f"{scores.benchmark}: not judged (n = {scores.n}{left_out})"

@@ -1,4 +1,4 @@
-"""Train the mini model from nothing: tower, then decoder; a killed run goes on where it was saved when started again."""
+"""Train the mini model from scratch: tower, then decoder. After a kill, run it again: it continues from its last save."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from himap.workflow.jobs import script
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
-    parser.add_argument("--state", type=Path, help="folder of the running state and the log (default: OUT.training)")
+    parser.add_argument("--state", type=Path, help="folder for the training state and the log (default: OUT.training)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", default="", help="go on from this finished checkpoint instead of from nothing")
-    parser.add_argument("--rate", type=float, default=1.0, help="times the learning rates of the decoder")
+    parser.add_argument("--start", default="", help="start from this finished checkpoint instead of from scratch")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates of the decoder")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="train the decoder this long instead of a fixed number of steps")
     length.add_argument("--steps", type=int, help="steps of the decoder's training")
@@ -25,7 +25,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--no-compile", action="store_true", help="do not use torch.compile")
-    parser.add_argument("--quick", action="store_true", help="a few steps only: to see that everything works")
+    parser.add_argument("--quick", action="store_true", help="only a few steps, to see that everything works")
     return parser.parse_args(argv)
 
 

@@ -1,13 +1,13 @@
-"""Compare this project's LLaVA-v1.5 with the original implementation on the same weights and a handful of samples.
+"""Compare this project's LLaVA-v1.5 with the original implementation on the same weights and a few samples.
 
-Three steps, because the two implementations need different environments:
+There are three steps, because the two implementations need different environments:
 
   ours      asks the converted checkpoint here; writes the questions with prompts, ids, logits and answers
   original  asks the checkpoint as published, in the environment of envs/llava.yaml; imports the package llava
-  compare   puts both into a small table (CSV and HTML)
+  compare   writes a small table of both (CSV and HTML)
 
-That environment's torch 2.0.1 cannot open a pickle safely, not even with weights_only (CVE-2025-32434), so it opens
-none: `original` first has the project's own Python do a fourth step, which can also be done by hand:
+The torch 2.0.1 of that environment cannot open a pickle safely, not even with weights_only (CVE-2025-32434), so it never
+opens one: `original` first runs a fourth step with the project's own Python, which can also be run by hand:
 
   rewrite   writes the published checkpoint and its vision tower as safetensors, for `original --checkpoint`
 """
@@ -32,7 +32,7 @@ from typing import Any
 from himap.files import read_json, write_json, write_text
 from himap.workflow.jobs.script import run
 
-SENTINEL = -200  # how the original writes an image among ids
+SENTINEL = -200  # the original's id for an image
 COLUMNS = {
     "sample_id": "sample",
     "same_prompt": "same prompt",
@@ -46,6 +46,7 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run one of the steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
     ours = steps.add_parser("ours", help="ask the converted checkpoint")
@@ -60,11 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for step in (original, rewritten):
         step.add_argument("--checkpoint", required=True, metavar="DIR|ID", help="the checkpoint as published")
         step.add_argument("--revision", help="revision of a hub id")
-        step.add_argument(
-            "--tower", metavar="DIR|ID", help="its vision tower, if it is kept elsewhere than the config says"
-        )
+        step.add_argument("--tower", metavar="DIR|ID", help="its vision tower, if it is not where the config says")
     rewritten.add_argument("--out", required=True, metavar="DIR", help="folder to write")
-    original.add_argument("--ours", required=True, metavar="FILE", help="what the step `ours` wrote")
+    original.add_argument("--ours", required=True, metavar="FILE", help="the file that the step `ours` wrote")
     ours.add_argument("--dtype", default="float16", choices=["float16", "bfloat16", "float32"], help="used by both")
     for step in (ours, original):
         step.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
@@ -76,12 +75,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--out", required=True, metavar="FILE", help="file to write (compare: .csv, and .html beside it)"
         )
     arguments = parser.parse_args(argv)
-    work = {"ours": ask_ours, "original": original_in_its_folder, "compare": make_table, "rewrite": rewrite}
-    work[arguments.step](arguments)
+    functions = {"ours": ask_ours, "original": rewrite_and_ask_original, "compare": make_table, "rewrite": rewrite}
+    functions[arguments.step](arguments)
 
 
 def device_of(name: str) -> str:
-    """The device that is asked for, a GPU of its own if there is one."""
+    """Return the device with this name; `auto` and `cuda` take a GPU that no other job uses."""
     import torch
     from himap.workflow.jobs.gpus import claim
 
@@ -91,7 +90,7 @@ def device_of(name: str) -> str:
 
 
 def ask_ours(arguments: argparse.Namespace) -> None:
-    """Prompts, ids, logits after the prompt, and greedy answers of this project."""
+    """Write prompts, ids, logits after the prompt, and greedy answers of this project."""
     from itertools import islice
 
     from himap.benchmarks import get, read_samples
@@ -105,7 +104,9 @@ def ask_ours(arguments: argparse.Namespace) -> None:
     # The package llava pads every picture, whatever its scripts of 2023 did with a benchmark's.
     model = load(arguments.model, revision=arguments.revision, device=device, dtype=arguments.dtype, image_mode="pad")
     if model.family != "llava":
-        raise ValueError(f"{arguments.model}: family {model.family!r}; the package llava runs LLaVA-v1.5 alone")
+        raise ValueError(
+            f"{arguments.model}: family {model.family!r} cannot be compared; the package llava runs LLaVA-v1.5 only"
+        )
     rows = []
     for sample in islice(read_samples(arguments.samples), arguments.limit):
         prompt = benchmark.prompt(sample, model.family)
@@ -122,18 +123,18 @@ def ask_ours(arguments: argparse.Namespace) -> None:
                 "style": prompt.style,
                 "image": base64.b64encode(data.getvalue()).decode(),
                 "prompt": llava.prompt_text(prompt, "vicuna_v1", ["<image>"]),
-                "ids": folded(ids, model.image_token_id),
+                "ids": collapse_images(ids, model.image_token_id),
                 "logits": [round(value, 5) for value in answer.first_logits[0].tolist()],
-                "answer_ids": spoken(answer.ids[0]),
+                "answer_ids": without_special(answer.ids[0]),
                 "answer": model.detokenize(answer.ids[0]),
             }
         )
-    asked = {"dtype": arguments.dtype, "max_new_tokens": arguments.max_new_tokens}
-    write_json(arguments.out, asked | {"made_with": made_with(device), "rows": rows})
+    options = {"dtype": arguments.dtype, "max_new_tokens": arguments.max_new_tokens}
+    write_json(arguments.out, options | {"made_with": describe_software(device), "rows": rows})
 
 
-def made_with(device: str) -> str:
-    """Versions and device behind an answer."""
+def describe_software(device: str) -> str:
+    """Return the versions and the device behind an answer."""
     from importlib.metadata import version
 
     import torch
@@ -142,31 +143,31 @@ def made_with(device: str) -> str:
     return f"torch {version('torch')}, transformers {version('transformers')}, {where}"
 
 
-def folded(ids: Sequence[int], image_token: int) -> list[int]:
-    """Ids with a run of image tokens as one sentinel, which is how the original holds them."""
-    out: list[int] = []
+def collapse_images(ids: Sequence[int], image_token: int) -> list[int]:
+    """Return ids with each run of image tokens as one sentinel, as the original has them."""
+    collapsed: list[int] = []
     for token in ids:
         if token != image_token:
-            out.append(token)
-        elif not out or out[-1] != SENTINEL:
-            out.append(SENTINEL)
-    return out
+            collapsed.append(token)
+        elif not collapsed or collapsed[-1] != SENTINEL:
+            collapsed.append(SENTINEL)
+    return collapsed
 
 
-def spoken(ids: Sequence[int]) -> list[int]:
-    """An answer's ids without <unk>, <s> and </s>; the original begins an answer with <s>."""
+def without_special(ids: Sequence[int]) -> list[int]:
+    """Return an answer's ids without <unk>, <s> and </s>, because the original begins an answer with <s>."""
     return [token for token in ids if token > 2]
 
 
 def rewrite(arguments: argparse.Namespace) -> None:
-    """The published checkpoint and its tower in one folder as safetensors; refuses what holds more than tensors."""
+    """Write the published checkpoint and its tower as safetensors in one folder. Raise ValueError for more than tensors."""
     import torch
     from himap.models.checkpoints import snapshot
     from himap.models.conversion.layout import default_tower
 
-    if torch.__version__ < "2.6":  # compared as a version
+    if torch.__version__ < "2.6":  # torch compares this text as a version; 2.6 fixed CVE-2025-32434
         raise ValueError(
-            f"torch {torch.__version__} cannot open a pickle safely: rewrite with the project's own Python"
+            f"torch {torch.__version__} cannot open a pickle safely; run this step with the project's own Python"
         )
     directory = snapshot(arguments.checkpoint, arguments.revision)
     tower = arguments.tower or default_tower(directory)
@@ -177,7 +178,7 @@ def rewrite(arguments: argparse.Namespace) -> None:
 
 
 def write_safely(directory: Path, out: Path) -> None:
-    """A checkpoint's weights as safetensors under their own names, its configs and tokenizer beside them."""
+    """Write a checkpoint's weights as safetensors under their own names, and its configs and tokenizer beside them."""
     from himap.models.checkpoints import INDEXES, tensors, weight_files
     from himap.models.conversion.safetensors_writer import write_safetensors
 
@@ -193,12 +194,12 @@ def write_safely(directory: Path, out: Path) -> None:
             shutil.copyfile(file, out / file.name)
 
 
-def original_in_its_folder(arguments: argparse.Namespace) -> None:
-    """The step `original`, on what the step `rewrite` wrote: earlier, or now and for as long as it is needed."""
+def rewrite_and_ask_original(arguments: argparse.Namespace) -> None:
+    """Run the step `original` on a folder of the step `rewrite`, or else rewrite the checkpoint into a temporary one."""
     if importlib.util.find_spec("llava") is None:
         raise ValueError(
-            "the package llava is not here: use `--sdm conda`, or make a virtual environment from envs/requirements-llava.txt "
-            "and name its Python in HIMAP_LLAVA_PYTHON"
+            "the package llava is not installed here: use `--sdm conda`, or make a virtual environment from "
+            "envs/requirements-llava.txt and set HIMAP_LLAVA_PYTHON to its Python"
         )
     if (Path(arguments.checkpoint) / "tower").is_dir():
         return ask_original(arguments, Path(arguments.checkpoint))
@@ -206,41 +207,41 @@ def original_in_its_folder(arguments: argparse.Namespace) -> None:
         words = ["rewrite", "--checkpoint", arguments.checkpoint, "--out", folder]
         words += ["--revision", arguments.revision] if arguments.revision else []
         words += ["--tower", arguments.tower] if arguments.tower else []
-        if subprocess.run([own_python(), __file__, *words], check=False).returncode:
+        if subprocess.run([project_python(), __file__, *words], check=False).returncode:
             raise ValueError(
-                f"{arguments.checkpoint}: not rewritten as safetensors by {own_python()}; do it with the project's own Python "
-                "(verify_original.py rewrite) and give the folder as the model's `original`"
+                f"{arguments.checkpoint}: {project_python()} could not rewrite it as safetensors; run `verify_original.py "
+                "rewrite` with the project's own Python and set the model's `original` to the folder that it writes"
             )
         ask_original(arguments, Path(folder))
 
 
-def own_python() -> str:
-    """The first Python on PATH that is not the original's: the project's, which every other rule calls."""
+def project_python() -> str:
+    """Return the first Python on PATH that is not this one: that of the project, which every other rule calls."""
     here = Path(sys.executable).parent
-    found = (shutil.which("python", path=folder) for folder in os.get_exec_path() if Path(folder) != here)
-    return next(filter(None, found), sys.executable)
+    programs = (shutil.which("python", path=folder) for folder in os.get_exec_path() if Path(folder) != here)
+    return next(filter(None, programs), sys.executable)
 
 
-def no_pickle(*_: Any, **__: Any) -> Any:
-    """In torch.load's place."""
-    raise ValueError("a pickle is not opened by the original's torch; only safetensors are")
+def refuse_pickle(*_: Any, **__: Any) -> Any:
+    """Raise ValueError in place of torch.load."""
+    raise ValueError("the original's torch must not open a pickle; give it safetensors (verify_original.py rewrite)")
 
 
 def ask_original(arguments: argparse.Namespace, folder: Path) -> None:
-    """The same of the original implementation, on weights that are safetensors; nothing is unpickled."""
+    """Write prompts, ids, logits and answers of the original implementation, on weights that are safetensors."""
     from importlib.metadata import version
 
     import torch
 
-    torch.load = no_pickle
+    torch.load = refuse_pickle  # the package llava calls it in places that we do not control
     from llava.conversation import conv_templates
     from llava.mm_utils import process_images, tokenizer_image_token
     from llava.model.language_model.llava_llama import LlavaConfig, LlavaLlamaForCausalLM
     from PIL import Image
     from transformers import AutoTokenizer
 
-    asked, device = read_json(arguments.ours), device_of(arguments.device)
-    dtype = getattr(torch, asked["dtype"])
+    ours, device = read_json(arguments.ours), device_of(arguments.device)
+    dtype = getattr(torch, ours["dtype"])
     config = LlavaConfig.from_pretrained(str(folder))
     config.mm_vision_tower = str((folder / "tower").resolve())
     tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=False)
@@ -253,7 +254,7 @@ def ask_original(arguments: argparse.Namespace, folder: Path) -> None:
     model = model.to(device).eval()
     tower.to(device=device, dtype=dtype)
     rows = []
-    for row in asked["rows"]:
+    for row in ours["rows"]:
         chat = conv_templates["llava_v1" if row["style"] == "fastv" else "vicuna_v1"].copy()
         chat.append_message(chat.roles[0], f"<image>\n{row['text']}")
         chat.append_message(chat.roles[1], None)
@@ -263,77 +264,79 @@ def ask_original(arguments: argparse.Namespace, folder: Path) -> None:
         ids = tokenizer_image_token(prompt, tokenizer, SENTINEL, return_tensors="pt")[None].to(device)
         with torch.inference_mode():
             logits = model(input_ids=ids, images=pixels, use_cache=False).logits[0, -1].float()
-            said = model.generate(
-                ids, images=pixels, do_sample=False, num_beams=1, max_new_tokens=asked["max_new_tokens"]
+            answer = model.generate(
+                ids, images=pixels, do_sample=False, num_beams=1, max_new_tokens=ours["max_new_tokens"]
             )
-        said = said[0].tolist()
-        said = said[ids.shape[1] :] if said[: ids.shape[1]] == ids[0].tolist() else said
+        answer = answer[0].tolist()
+        # Whether `generate` repeats the prompt before the answer depends on the version of transformers.
+        answer = answer[ids.shape[1] :] if answer[: ids.shape[1]] == ids[0].tolist() else answer
         rows.append(
             {
                 "sample_id": row["sample_id"],
                 "prompt": prompt,
                 "ids": ids[0].tolist(),
                 "logits": [round(value, 5) for value in logits.tolist()],
-                "answer_ids": spoken(said),
-                "answer": str(tokenizer.decode(said, skip_special_tokens=True)).strip(),
+                "answer_ids": without_special(answer),
+                "answer": str(tokenizer.decode(answer, skip_special_tokens=True)).strip(),
             }
         )
-    made = f"llava-torch {version('llava-torch')}, {made_with(device)}"
-    write_json(arguments.out, {"made_with": made, "rows": rows})
+    software = f"llava-torch {version('llava-torch')}, {describe_software(device)}"
+    write_json(arguments.out, {"made_with": software, "rows": rows})
 
 
 def make_table(arguments: argparse.Namespace) -> None:
-    """One row per sample, and a last one that counts."""
-    asked, answered = read_json(arguments.ours), read_json(arguments.original)
-    ours, original = asked["rows"], answered["rows"]
-    if [row["sample_id"] for row in ours] != [row["sample_id"] for row in original]:
-        raise ValueError(f"{arguments.original}: not the samples of {arguments.ours}; ask the original again")
-    rows = [compared(one, other) for one, other in zip(ours, original, strict=True)]
-    whole: dict[str, Any] = {"sample_id": "all", "answer": "", "original_answer": ""}
+    """Write one row per sample, and a last one with counts."""
+    ours, original = read_json(arguments.ours), read_json(arguments.original)
+    if [row["sample_id"] for row in ours["rows"]] != [row["sample_id"] for row in original["rows"]]:
+        raise ValueError(f"{arguments.original}: not the samples of {arguments.ours}; run the step `original` again")
+    rows = [compare_rows(our_row, row) for our_row, row in zip(ours["rows"], original["rows"], strict=True)]
+    total: dict[str, Any] = {"sample_id": "all", "answer": "", "original_answer": ""}
     for key in COLUMNS:
         if key.startswith("same_"):
-            whole[key] = f"{sum(row[key] for row in rows)} of {len(rows)}"
-    whole["largest_logit_difference"] = max((row["largest_logit_difference"] for row in rows), default=0.0)
-    lines = [list(COLUMNS), *([row[key] for key in COLUMNS] for row in [*rows, whole])]
+            total[key] = f"{sum(row[key] for row in rows)} of {len(rows)}"
+    total["largest_logit_difference"] = max((row["largest_logit_difference"] for row in rows), default=0.0)
+    lines = [list(COLUMNS), *([row[key] for key in COLUMNS] for row in [*rows, total])]
     write_text(arguments.out, "".join(map(csv_line, lines)))
-    note = f"Here: {asked['made_with']}. The original: {answered['made_with']}. Both in {asked['dtype']}."
-    write_text(Path(arguments.out).with_suffix(".html"), page([*rows, whole], note))
+    note = f"Here: {ours['made_with']}. The original: {original['made_with']}. Both in {ours['dtype']}."
+    write_text(Path(arguments.out).with_suffix(".html"), page([*rows, total], note))
 
 
-def compared(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What is equal between two answers to the same question; added vocabulary entries are left out."""
-    shared = min(len(one["logits"]), len(other["logits"]))
-    first, second = one["logits"][:shared], other["logits"][:shared]
+def compare_rows(ours: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
+    """Return what is equal between two answers to the same question."""
+    shared = min(len(ours["logits"]), len(original["logits"]))  # the conversion adds vocabulary entries at the end
+    first, second = ours["logits"][:shared], original["logits"][:shared]
     return {
-        "sample_id": one["sample_id"],
-        "same_prompt": one["prompt"] == other["prompt"],
-        "same_ids": one["ids"] == other["ids"],
+        "sample_id": ours["sample_id"],
+        "same_prompt": ours["prompt"] == original["prompt"],
+        "same_ids": ours["ids"] == original["ids"],
         "largest_logit_difference": max(abs(a - b) for a, b in zip(first, second, strict=True)),
         "same_first_token": first.index(max(first)) == second.index(max(second)),
-        "same_answer": one["answer_ids"] == other["answer_ids"],
-        "answer": one["answer"],
-        "original_answer": other["answer"],
+        "same_answer": ours["answer_ids"] == original["answer_ids"],
+        "answer": ours["answer"],
+        "original_answer": original["answer"],
     }
 
 
-def shown(value: Any) -> str:
-    """A cell as text."""
+def format_cell(value: Any) -> str:
+    """Return a cell as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def csv_line(values: Sequence[Any]) -> str:
+    """Return one line of the CSV."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([shown(value) for value in values])
+    csv.writer(line, lineterminator="\n").writerow([format_cell(value) for value in values])
     return line.getvalue()
 
 
 def page(rows: Sequence[dict[str, Any]], note: str) -> str:
-    """A self-contained page with the table."""
+    """Return a self-contained HTML page with the table."""
     head = "".join(f"<th>{html.escape(title)}</th>" for title in COLUMNS.values())
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(shown(row[key]))}</td>" for key in COLUMNS) + "</tr>\n" for row in rows
+        "<tr>" + "".join(f"<td>{html.escape(format_cell(row[key]))}</td>" for key in COLUMNS) + "</tr>\n"
+        for row in rows
     )
     style = "table{border-collapse:collapse;font:14px sans-serif}th,td{border:1px solid #ccc;padding:4px 8px;text-align:left}"
     title = "LLaVA-v1.5 here and in its original implementation"

@@ -78,7 +78,7 @@ def test_an_environment_kept_elsewhere_is_used_as_it_is() -> None:
 def test_an_environment_that_is_not_there_is_named() -> None:
     said = bash("ensure_environment envs/requirements.txt", HIMAP_VENV="/nowhere")
     assert said.returncode == 1
-    assert "HIMAP_VENV=/nowhere holds no bin/python" in said.stderr
+    assert "HIMAP_VENV=/nowhere has no bin/python; set it to the folder of a virtual environment" in said.stderr
 
 
 def test_an_environment_is_set_up_once_and_again_when_its_pins_change(tmp_path: Path) -> None:

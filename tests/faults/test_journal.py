@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from himap.locks import held, try_lock
+from himap.locks import locked, try_lock
 from himap.workflow.jobs.journal import Journal, forget
 from himap.workflow.jobs.sole_writer import RUN, is_replaced, sole_writer
 
@@ -107,9 +107,9 @@ def test_a_second_job_for_the_same_output_waits_and_then_finds_everything(tmp_pa
 
 def test_many_writers_never_overlap(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time; from himap.locks import held\n"
+        "import os, sys, time; from himap.locks import locked\n"
         "for _ in range(20):\n"
-        "    with held(sys.argv[1]):\n"
+        "    with locked(sys.argv[1]):\n"
         "        os.mkdir(sys.argv[1]); time.sleep(0.001); os.rmdir(sys.argv[1])"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")]) for _ in range(4)]
@@ -133,7 +133,7 @@ def test_an_orphan_waits_for_the_newer_runs_job_and_leaves_its_output_alone(tmp_
     latest.write_text("7")
     words = ["--model", "none", "--benchmark", "pope", "--samples", "none", "--out", str(output), *SCRIPTS[script]]
     place = Path(__file__).resolve().parents[2] / "workflow_scripts" / script
-    with held(output):
+    with locked(output):
         orphan = subprocess.Popen(
             [sys.executable, place, *words], env={**os.environ, RUN: f"{latest}:7"}, stderr=subprocess.PIPE, text=True
         )
@@ -199,7 +199,7 @@ def test_another_refusal_of_a_lock_is_an_error(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="Input/output"), held(tmp_path / "out"):
+    with pytest.raises(OSError, match="Input/output"), locked(tmp_path / "out"):
         raise AssertionError("nothing is done")
 
 

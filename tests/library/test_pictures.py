@@ -102,10 +102,10 @@ def test_a_numpy_picture_is_answered_like_the_same_pil_one_and_others_are_refuse
     given = [himap.generate(model, image, "What?", max_new_tokens=3) for image in (array, checkpoint.picture(3))]
     assert (given[0].text, given[0].kept) == (given[1].text, given[1].kept)
     for wrong, message in (
-        (array.astype(float) / 255, r"an array of float64 \[44, 60, 3\] is no picture; give a file"),
+        (array.astype(float) / 255, r"an array of float64 \[44, 60, 3\] is not a picture; give a file"),
         (array.transpose(2, 0, 1), r"array of uint8 \[3, 44, 60\]"),
         (array[:0], r"array of uint8 \[0, 60, 3\]"),
-        (b"bytes", "a bytes is no picture"),
+        (b"bytes", "a bytes is not a picture"),
     ):
         with pytest.raises(ValueError, match=message) as refused:
             himap.generate(model, wrong, "What?")

@@ -22,14 +22,14 @@ def test_an_interval_of_a_mean_is_as_wide_as_theory_says():
 @pytest.mark.parametrize("simulated", measure_coverage.SIMULATIONS)
 @pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say(simulated: str, pictures: int):
-    coverage = measure_coverage.held(measure_coverage.SIMULATIONS[simulated], pictures, sets=1500, seed=1)
+    coverage = measure_coverage.measure(measure_coverage.SIMULATIONS[simulated], pictures, sets=1500, seed=1)
     least = 0.93 - 3 * (0.95 * 0.05 / 1500) ** 0.5
     few_differ = "pair" in simulated and pictures < 60  # then no test of whole numbers can be as sharp as 0.95
     assert least <= coverage <= (1.0 if few_differ or (pictures, simulated[:15]) == (8, "share near 0.98") else 0.985)
 
 
 def test_few_pictures_with_several_questions_each_are_not_taken_for_many():
-    coverage = measure_coverage.held(measure_coverage.share(0.5, 18), 8, sets=300, seed=2)
+    coverage = measure_coverage.measure(measure_coverage.share(0.5, 18), 8, sets=300, seed=2)
     assert coverage >= 0.92  # 0.87 by drawing eight pictures again and again
 
 

@@ -335,7 +335,7 @@ def test_the_script_ends_with_one_line(llava: Path, tmp_path: Path) -> None:
 def test_another_folders_contents_are_left_alone(llava: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("precious")
-    with pytest.raises(ValueError, match="something else here already"):
+    with pytest.raises(ValueError, match="the folder has other files in it already"):
         convert(llava / "chat", llava / "clip", tmp_path / "out")
     assert (tmp_path / "out" / "thesis.tex").read_text() == "precious"
 

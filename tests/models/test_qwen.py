@@ -11,7 +11,7 @@ import originals
 import pytest
 import torch
 from himap.models.families import qwen_vl
-from himap.models.families._qwen_parts import Rotary, stretched
+from himap.models.families._qwen_parts import Rotary, interpolate_positions
 from himap.models.loading import load
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
@@ -118,7 +118,7 @@ def test_every_answer_is_read_back(loaded: Any) -> None:
 
 
 def test_a_word_that_is_no_entry_is_refused(loaded: Any) -> None:
-    with pytest.raises(ValueError, match="no single entry"):
+    with pytest.raises(ValueError, match="not a single entry"):
         loaded("qwen").plain_id("antidisestablishmentarianism")
 
 
@@ -170,9 +170,9 @@ def test_queries_are_scaled_only_where_they_see_more_than_was_trained_on() -> No
 
 def test_positions_of_the_trained_size_are_not_touched() -> None:
     table = torch.randn(16, 3)
-    assert stretched(table, 4, 4) is table
-    assert stretched(table, 6, 2).shape == (12, 3)
-    assert torch.allclose(stretched(torch.ones(16, 3), 8, 8), torch.ones(64, 3))
+    assert interpolate_positions(table, 4, 4) is table
+    assert interpolate_positions(table, 6, 2).shape == (12, 3)
+    assert torch.allclose(interpolate_positions(torch.ones(16, 3), 8, 8), torch.ones(64, 3))
 
 
 # ---------------------------------------------------------------- bad input
@@ -214,7 +214,7 @@ def test_a_broken_vocabulary_is_refused(qwen: Path) -> None:
         ({"intermediate_size": 200}, "config.json makes it (100, 128)"),
         ({"no_bias": False}, "no_bias = False"),
         ({"rotary_pct": 0.5}, "rotary_pct = 0.5"),
-        ({"quantization_config": {"bits": 4}}, "quantized weights are not read"),
+        ({"quantization_config": {"bits": 4}}, "quantized weights are not supported"),
         ({"model_type": "qwen3"}, "belongs to no known family"),
     ],
 )

@@ -102,7 +102,7 @@ def test_answers_to_other_questions_are_refused(ours: Path, original: Path, tmp_
     original.write_text(json.dumps(rows))
     done = run_step("compare", "--ours", ours, "--original", original, "--out", tmp_path / "table.csv")
     assert done.returncode == 1
-    assert "ask the original again" in done.stderr
+    assert "run the step `original` again" in done.stderr
     assert not (tmp_path / "table.csv").exists()
 
 

@@ -320,7 +320,7 @@ def test_a_decoder_that_is_loaded_gives_the_logits_of_transformers(
         ("Mistral", {"sliding_window": 4}, "sliding_window = 4 (set it to null if no prompt is longer"),
         ("Qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}, "sliding_window = 4"),
         ("Gemma2", {}, "attn_logit_softcapping = 50.0, final_logit_softcapping = 30.0"),
-        ("Gemma3Text", {}, "rope_parameters of its own for each kind of layer"),
+        ("Gemma3Text", {}, "separate rope_parameters for each type of layer"),
         ("Granite", {"residual_multiplier": 0.3}, "residual_multiplier = 0.3"),
         ("Granite", {"embedding_multiplier": 12.0}, "embedding_multiplier = 12.0"),
         ("Granite", {"logits_scaling": 8.0}, "logits_scaling = 8.0"),
@@ -330,7 +330,7 @@ def test_a_decoder_that_is_loaded_gives_the_logits_of_transformers(
         ("Glm", {}, "partial_rotary_factor = 0.5"),
         ("SmolLM3", {}, "no_rope_layers = [1, 1, 1, 0, 1, 1]"),
         ("HunYuanDenseV1", {}, "the attention of layer 0 has key_layernorm, query_layernorm"),
-        ("Helium", {}, "computes something else than the layers that this project runs"),
+        ("Helium", {}, "computes something different from the layers that this project runs"),
         ("Mixtral", {"num_local_experts": 2}, "num_local_experts = 2"),
     ],
 )

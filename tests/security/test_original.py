@@ -91,7 +91,7 @@ def test_the_original_is_given_safetensors_and_its_torch_opens_no_pickle(publish
     done = step("original", *words, *files, **place)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "error: a pickle is not opened by the original's torch; only safetensors are"
+        "error: the original's torch must not open a pickle; give it safetensors (verify_original.py rewrite)"
     )
     given = next(line for line in done.stdout.splitlines() if line.startswith("given "))
     assert given.count(".safetensors ") >= 2

@@ -1,7 +1,7 @@
-"""HiMAP: how visual information flows through multimodal language models, and what of it can be dropped.
+"""HiMAP: how visual information flows through multimodal language models, and which image tokens can be dropped.
 
 model = himap.load("models/mini")
-answer = himap.generate(model, image, "What colour is the circle?", method="himap")
+answer = himap.generate(model, image, "What color is the circle?", method="himap")
 answer.picture()
 """
 
@@ -18,7 +18,7 @@ _HOMES = {"load": "himap.models.loading", "generate": "himap.inference"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch and transformers only when a model is really wanted."""
+    """Load `load` and `generate` on first use, so that `import himap` alone imports neither torch nor transformers."""
     if name in _HOMES:
         import importlib
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 @contextmanager
-def renamed(path: Path, private: bool = False) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; when the block ends well it is flushed to disk and renamed onto `path`."""
+def replace_atomically(path: Path, private: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends without an error it is flushed and renamed onto `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -20,9 +20,9 @@ def renamed(path: Path, private: bool = False) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        mask = os.umask(0)
+        mask = os.umask(0)  # the mask can only be read by setting one
         os.umask(mask)
-        temporary.chmod(0o600 if private else 0o666 & ~mask)  # mkstemp allows this user alone
+        temporary.chmod(0o600 if private else 0o666 & ~mask)  # mkstemp gives permissions to this user only
         temporary.replace(path)
         flush_folder(path.parent)
     finally:
@@ -30,10 +30,10 @@ def renamed(path: Path, private: bool = False) -> Iterator[Path]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring a folder's list of names to disk, without which a renamed file may be gone after a power failure."""
+    """Flush a folder's list of names to disk. Without it, a renamed file may be gone after a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some shared file systems cannot
+        with suppress(OSError):  # some shared file systems cannot flush a folder
             os.fsync(handle)
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Reading and writing files; what is written is written whole, and noted if it is the output of a job."""
+"""Read and write files. Every write is atomic, and the checksum of a Snakemake job's output is recorded."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from himap.atomic import renamed
+from himap.atomic import replace_atomically
 from himap.notes import is_being_made, note_written
 
 
 @contextmanager
 def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; when the block ends well it is flushed to disk and renamed onto `path`.
+    """Yield a temporary path beside `path`; when the block ends without an error it is flushed and renamed onto `path`.
 
-    A private file is for this user alone. If `path` is an output of the Snakemake job that this process is, its checksum
-    is noted.
+    A private file can be read by this user only. If this process is a Snakemake job and `path` is its output, the file's
+    checksum is recorded.
     """
     path = Path(path)
-    with renamed(path, private) as temporary:
+    with replace_atomically(path, private) as temporary:
         yield temporary
-        digest = sha256(temporary) if is_being_made(path) else None
+        digest = sha256(temporary) if is_being_made(path) else None  # before the rename: nobody can change it yet
     if digest is not None:
         note_written(path, digest)
 
 
 def write_text(path: str | Path, text: str, private: bool = False) -> None:
-    """Write text atomically, with the folder made if need be."""
+    """Write text atomically; create the folder if it does not exist."""
     with replacing(path, private) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any, private: bool = False) -> None:
-    """Write readable JSON with a final newline, keys in the order given."""
+    """Write indented JSON with a final newline, keys in the order given."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", private)
 
 
@@ -55,7 +55,7 @@ def write_parquet(path: str | Path, table: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON; a broken file is named in the error."""
+    """Return the content of a JSON file. Raise ValueError with the file's name if it is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -63,7 +63,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def sha256(path: str | Path) -> str:
-    """Checksum of a file's bytes, read in pieces."""
+    """Return the SHA-256 of a file's bytes, read in pieces."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while piece := file.read(1 << 20):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Answer:
-    """What the model said, and which image tokens each stage kept."""
+    """A model's answer, and which image tokens each stage kept."""
 
     text: str
     stages: tuple[Stage, ...]
@@ -85,7 +85,7 @@ def schedule_of(model: Model, method: Method) -> Schedule:
         definition = {"stages": list(method)}
     else:
         raise ValueError(
-            f"method: {method!r} is no method; give a name, a definition such as {{'stages': [...]}}, or a list of stages"
+            f"method: {method!r} is not a method; give a name, a definition such as {{'stages': [...]}}, or a list of stages"
         )
     return resolve("(own)", model.dims, methods={"(own)": definition}, schedules=schedules)
 
@@ -102,7 +102,7 @@ def open_picture(image: Any) -> Image:
     is_array = isinstance(image, np.ndarray)
     if is_array and image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8:
         return images.fromarray(image)
-    given = f"an array of {image.dtype} {list(image.shape)}" if is_array else f"a {type(image).__name__}"
+    value = f"an array of {image.dtype} {list(image.shape)}" if is_array else f"a {type(image).__name__}"
     raise ValueError(
-        f"image: {given} is no picture; give a file, a PIL image, or a NumPy array [height, width, 3] of uint8 (0 to 255)"
+        f"image: {value} is not a picture; give a file, a PIL image, or a NumPy array [height, width, 3] of uint8 (0 to 255)"
     )

@@ -13,8 +13,11 @@ from typing import IO, Any
 
 
 @contextmanager
-def held(path: str | Path, waiting: str | None = None) -> Iterator[None]:
-    """A lock beside a file, free again when the process ends in any way; `waiting` is said if another has it."""
+def locked(path: str | Path, waiting: str | None = None) -> Iterator[None]:
+    """Hold a lock beside a file for the length of a block; print `waiting` if another process has it.
+
+    The system frees the lock however the process ends.
+    """
     place = Path(f"{path}.lock")
     place.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -24,13 +27,16 @@ def held(path: str | Path, waiting: str | None = None) -> Iterator[None]:
                 if waiting:
                     print(waiting, file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            with place.open() as present:  # opened, because a shared folder's list of names may be old
+            # The process that had the lock removes the file. We may have locked the removed one while a third process
+            # made a new one, so only a lock on the file that is there now counts. Opening it, unlike asking for its
+            # status, does not rely on a shared folder's list of names, which may be out of date.
+            with place.open() as present:
                 if os.path.samestat(os.fstat(file.fileno()), os.fstat(present.fileno())):
                     break
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESTALE):
                 raise
-        file.close()  # its last holder has removed it
+        file.close()  # removed meanwhile: try again with a new one
     try:
         yield
     finally:
@@ -39,7 +45,10 @@ def held(path: str | Path, waiting: str | None = None) -> Iterator[None]:
 
 
 def try_lock(file: IO[Any] | int, *, shared: bool = False) -> bool:
-    """Take a lock unless another process has it; a file system without locks is trusted to have one user."""
+    """Take a lock and return True, or return False if another process has it.
+
+    On a file system without locks this returns True: there, nothing but the user keeps two processes apart.
+    """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Snakemake's notes of each output, which lie in its folder under coded names, and a checksum that we add to them.
+"""Notes about each output in Snakemake's state folder, under encoded names; we add one with the output's checksum.
 
-Snakemake keeps a note in `incomplete` while a job for an output is at work, and one in `metadata` once it has finished.
-The job itself adds one in `checksums`: size, time and SHA-256 of what it wrote. It is on disk before the job ends, so
-whatever happens to an output afterwards, even if the run is killed or the power fails, shows at the next start.
+Snakemake keeps a note in `incomplete` while a job is making an output, and one in `metadata` once the job has finished.
+The job itself adds one in `checksums`: size, time and SHA-256 of the file that it wrote. It is on disk before the job
+ends, so the next start notices any later change of the output, even after a kill or a power failure.
 """
 
 from __future__ import annotations
@@ -14,48 +14,48 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from himap.atomic import renamed
+from himap.atomic import replace_atomically
 
 STATE = Path(".snakemake")  # jobs run in the folder in which Snakemake runs
 METADATA, INCOMPLETE, CHECKSUMS = "metadata", "incomplete", "checksums"
-NAME_LENGTH = 254  # Snakemake cuts longer names into folders
+NAME_LENGTH = 254  # file systems allow 255 bytes, so Snakemake splits longer names into folders
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """What a job wrote; `since` is the time of the file that had the same content before."""
+    """Size, time and checksum of a file that a job wrote."""
 
     size: int
     time: int  # in nanoseconds
     sha256: str
-    since: int | None = None
+    since: int | None = None  # time of the earlier file with the same content, if a rerun wrote it once more
 
 
 def note_path(folder: Path, output: str | Path) -> Path:
-    """Return the place of an output's note in a folder of notes."""
-    coded = base64.urlsafe_b64encode(str(output).encode()).decode()
-    parts = [coded[start : start + NAME_LENGTH] for start in range(0, len(coded), NAME_LENGTH)]
+    """Return the path of an output's note in a folder of notes."""
+    name = base64.urlsafe_b64encode(str(output).encode()).decode()
+    parts = [name[start : start + NAME_LENGTH] for start in range(0, len(name), NAME_LENGTH)]
     return folder.joinpath(*[f"@{part}" for part in parts[:-1]], parts[-1])
 
 
 def notes(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the outputs that have a note in a folder, and the notes."""
+    """Yield each output that has a note in a folder, and the note's path."""
     for path in sorted(folder.glob("**/*")):
         if path.is_file() and not path.name.endswith(".tmp"):
-            coded = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
+            name = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
             try:
-                yield base64.urlsafe_b64decode(coded).decode(), path
-            except ValueError:
+                yield base64.urlsafe_b64decode(name).decode(), path
+            except ValueError:  # a file of another kind
                 continue
 
 
 def is_being_made(output: str | Path, state: Path = STATE) -> bool:
-    """Return whether Snakemake has begun an output and not finished it."""
+    """Return whether Snakemake has begun an output and not yet finished it."""
     return note_path(state / INCOMPLETE, output).exists()
 
 
 def read_checksum(output: str | Path, state: Path = STATE) -> Checksum | None:
-    """Return what is noted of an output; a missing or damaged note is None."""
+    """Return the recorded checksum of an output, None if the note is missing or damaged."""
     try:
         fields = json.loads(note_path(state / CHECKSUMS, output).read_text(encoding="utf-8"))
         return Checksum(**fields)
@@ -64,14 +64,14 @@ def read_checksum(output: str | Path, state: Path = STATE) -> Checksum | None:
 
 
 def write_checksum(output: str | Path, checksum: Checksum, state: Path = STATE) -> None:
-    """Note what an output is."""
-    with renamed(note_path(state / CHECKSUMS, output)) as temporary:
+    """Record the checksum of an output."""
+    with replace_atomically(note_path(state / CHECKSUMS, output)) as temporary:
         temporary.write_text(json.dumps(asdict(checksum)), encoding="utf-8")
 
 
 def note_written(output: Path, sha256: str) -> None:
-    """Note what a job has just written, and since when this content is there."""
-    before, facts = read_checksum(output), os.stat(output)
+    """Record the checksum of a file that a job has just written, and since when the file has this content."""
+    before, status = read_checksum(output), os.stat(output)
     is_same = before is not None and before.sha256 == sha256
     since = (before.since or before.time) if before and is_same else None
-    write_checksum(output, Checksum(facts.st_size, facts.st_mtime_ns, sha256, since))
+    write_checksum(output, Checksum(status.st_size, status.st_mtime_ns, sha256, since))

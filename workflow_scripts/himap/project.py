@@ -1,12 +1,7 @@
-"""Where the project is."""
+"""The project's folder: the one that holds config.yaml, models/ and workflow_scripts/."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
-    pass
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Finding what a folder of the library adds: one file, one entry; and naming the nearest when a name is unknown."""
+"""Registries that are filled by the files of a folder, one entry per file, and errors that suggest the nearest name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 
-SHORT = 20  # a longer list of known names tells a reader nothing
+SHORT = 20  # longer lists of known names are left out of messages: nobody reads them
 
 
 def import_all(package_name: str) -> list[str]:
-    """Import every module of a package, so that what they register is known; returns their names."""
+    """Import every module of a package, so that each registers its entry, and return the modules' names."""
     package = importlib.import_module(package_name)
     names = sorted(
         module.name
@@ -24,19 +24,19 @@ def import_all(package_name: str) -> list[str]:
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """Return the error for a name that is not known, with the nearest one that is, and all of them."""
+    """Return the error for an unknown name, with the most similar known name and the list of all."""
     known = sorted(known)
     return ValueError(f"unknown {kind} {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """Return the known name that looks most like this one, or the known names if they are few, as the end of a message."""
+    """Return the end of a message: the most similar known name, or all known names if they are few."""
     known = sorted(known)
     listed = f" (known: {', '.join(known)})" if 0 < len(known) <= SHORT else ""
     return did_you_mean(name, known) or listed
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Return the known name that looks most like this one as a question, or nothing if none does."""
+    """Return the most similar known name as a question, or an empty text if none is similar."""
     near = difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""Reading YAML files of settings: UTF-8, no key twice, several files laid over each other; errors name file, line and key."""
+"""Read YAML files of settings: UTF-8, no key twice, several files merged; errors name the file, the line and the key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Parts = list[str | int]
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a config, one line each."""
+    """All problems of a config, one line each."""
 
     def __init__(self, problems: Sequence[str], name: str = "the config") -> None:
         self.problems = list(problems)
@@ -24,7 +24,7 @@ class ConfigError(ValueError):
 
 
 def read_config(files: Sequence[str | Path]) -> dict[str, Any]:
-    """Return the settings of config files, each laid over the one before."""
+    """Return the settings of config files, each merged over the one before."""
     merged: dict[str, Any] = {}
     for file in files:
         merged = lay_over(merged, read_mapping(file))
@@ -32,7 +32,10 @@ def read_config(files: Sequence[str | Path]) -> dict[str, Any]:
 
 
 def lay_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one mapping over another, key by key. Neither is changed: YAML's aliases are the same object in two places."""
+    """Return one mapping merged over another, key by key.
+
+    Neither is changed in place, because a YAML alias is the same object in two places of a file.
+    """
     merged = dict(below)
     for key, value in above.items():
         lower = below.get(key)
@@ -41,7 +44,7 @@ def lay_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 
 def read_mapping(file: str | Path) -> dict[str, Any]:
-    """Return a YAML file's keys and values. Raise ConfigError with the file, the lines and the way out."""
+    """Return a YAML file's keys and values. Raise ConfigError with the file, the line and what to do."""
     text = read_text(Path(file))
     try:
         if problems := [repeated_line(*key) for key in repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))]:
@@ -53,7 +56,7 @@ def read_mapping(file: str | Path) -> dict[str, Any]:
         raise ConfigError([yaml_problem(error, text)], str(file)) from None
     except RecursionError:
         raise ConfigError(["is nested too deeply"], str(file)) from None
-    except ValueError as error:  # a date that does not exist, a number with thousands of digits
+    except ValueError as error:  # e.g. a date that does not exist, or a number with thousands of digits
         raise ConfigError([f"holds a value that cannot be read: {error}"], str(file)) from None
     if content is None:
         raise ConfigError(["holds no settings; it is empty, or all of it is comments"], str(file))
@@ -89,7 +92,7 @@ def siblings(folder: Path) -> list[str]:
 
 
 def yaml_problem(error: yaml.YAMLError, text: str) -> str:
-    """Return where a text is not YAML, and why."""
+    """Return in which line a text is not YAML, and why."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:  # a character that YAML does not allow comes with its position only
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
@@ -103,21 +106,22 @@ def yaml_problem(error: yaml.YAMLError, text: str) -> str:
 
 
 def repeated_keys(tree: yaml.Node | None) -> Iterator[tuple[Parts, list[int]]]:
-    """Yield the path and the lines of each key that a mapping holds more than once; YAML itself lets the last one win."""
+    """Yield the path and the lines of each key that a mapping has more than once."""
+    # PyYAML accepts such a file and keeps the last value without a word: usually an edit that did not replace the first.
     waiting: list[tuple[Parts, yaml.Node]] = [] if tree is None else [([], tree)]
     seen: set[int] = set()
     while waiting:
         parts, node = waiting.pop(0)
-        if id(node) in seen:  # aliases may even form a circle
+        if id(node) in seen:  # the same node again through an alias, which may even form a circle
             continue
         seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
-            lines: dict[str, list[int]] = {}
+            lines: dict[str, list[int]] = {}  # of each key
             for key, value in node.value:
                 if isinstance(key, yaml.ScalarNode):
                     lines.setdefault(key.value, []).append(key.start_mark.line + 1)
                     waiting.append(([*parts, key.value], value))
-            yield from (([*parts, key], found) for key, found in lines.items() if len(found) > 1)
+            yield from (([*parts, key], numbers) for key, numbers in lines.items() if len(numbers) > 1)
         elif isinstance(node, yaml.SequenceNode):
             waiting += [([*parts, index], item) for index, item in enumerate(node.value)]
 
@@ -137,6 +141,6 @@ def dotted(parts: Parts) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Return what a reader of YAML calls a value."""
+    """Return the name of a value's type in the words of someone who writes YAML."""
     kinds = {str: "text", list: "list", bool: "true or false", int: "number", float: "number", type(None): "nothing"}
     return kinds.get(type(value), type(value).__name__)

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from himap.benchmarks._base import Benchmark, JudgeProtocol, Sample
 from himap.files import read_json, write_json
-from himap.locks import held
+from himap.locks import locked
 
 KEYS = ("HIMAP_JUDGE_API_KEY", "OPENAI_API_KEY")
 RETRIED = (408, 409, 425, 429)  # and every 5xx
@@ -368,7 +368,7 @@ class Judging:
             if kept := self.cache.get(path):
                 return kept
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with held(path):  # another process may have asked meanwhile
+            with locked(path):  # another process may have asked meanwhile
                 return self.cache.get(path) or self.asked(task, path)
 
     def asked(self, task: Task, path: Path) -> dict[str, Any]:

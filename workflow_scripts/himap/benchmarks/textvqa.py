@@ -17,7 +17,7 @@ from himap.benchmarks._base import (
     qwen_question,
     scalars,
 )
-from himap.metrics.vqa import m4c_normalise, soft_accuracy
+from himap.metrics.vqa import m4c_normalize, soft_accuracy
 from himap.models.prompts import Prompt
 
 ANNOTATORS = 10
@@ -80,7 +80,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
                 f"textvqa sample {one.sample_id}: {len(one.references)} answers; the metric is defined for {ANNOTATORS}"
             )
     return [
-        {"score": soft_accuracy(prediction, one.references, m4c_normalise)}
+        {"score": soft_accuracy(prediction, one.references, m4c_normalize)}
         for one, prediction in zip(samples, predictions, strict=True)
     ]
 

@@ -58,7 +58,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     """
     return [
         {
-            "score": vqa.soft_accuracy(prediction, one.references, vqa.vqa_normalise),
+            "score": vqa.soft_accuracy(prediction, one.references, vqa.vqa_normalize),
             "official_script": vqa.vqa_script_accuracy(prediction, one.references),
             "answer_type": one.metadata.get("answer_type") or "unknown",
         }

@@ -1,1 +1,1 @@
-"""The one loop over decoder layers, and what it runs on."""
+"""The loop over decoder layers, and the tokens, caches and attention that it works with."""

@@ -1,38 +1,36 @@
-"""Keys and values of the tokens that a layer has seen."""
+"""Keys and values of the tokens that each layer has seen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from himap.decoder.tokens import PADDING, Rows
 
-if TYPE_CHECKING:
-    pass
-
-STEP = 64  # tokens by which a cache grows while an answer gets longer
+STEP = 64  # tokens by which a cache grows while an answer gets longer, so that not every token copies it
 
 
 @dataclass
 class LayerCache:
-    """Keys and values that one layer holds, with room for the tokens to come."""
+    """Keys and values of one layer, with free capacity for the tokens to come."""
 
     keys: Tensor  # [B, Hkv, capacity, d]
-    values: Tensor
+    values: Tensor  # [B, Hkv, capacity, d]
     positions: Tensor  # [B, capacity]
-    groups: Tensor
-    length: int
-    dense: bool
+    groups: Tensor  # [B, capacity]
+    length: int  # how many of the columns are in use
+    dense: bool  # no padding in them
 
     def view(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What is held: keys, values [B, Hkv, length, d], positions and groups [B, length]."""
+        """Return the columns in use: keys, values [B, Hkv, length, d], positions and groups [B, length]."""
         n = self.length
         return self.keys[:, :, :n], self.values[:, :, :n], self.positions[:, :n], self.groups[:, :n]
 
     def prefix(self, columns: int, times: int) -> LayerCache:
-        """The first columns only, repeated `times` over in the batch; a later extension copies, so it can be shared."""
+        """Return the first columns only, repeated `times` over in the batch."""
+        # Nothing is copied: with capacity equal to length, the next extension moves to a buffer of its own, so that
+        # many runs can share one prefix.
         keys, values, positions, groups = (
             part[:, :, :columns] if part.ndim == 4 else part[:, :columns] for part in self.view()
         )
@@ -44,31 +42,31 @@ class LayerCache:
 
 @dataclass
 class Cache:
-    """One LayerCache per layer; each holds exactly what its layer kept."""
+    """One LayerCache per layer; after pruning the layers have different lengths, since each holds only what it saw."""
 
-    reserve: int = 0  # tokens that decoding will add
+    reserve: int = 0  # tokens that decoding will add; 0 keeps the prefill's own tensors and copies nothing
     layers: dict[int, LayerCache] = field(default_factory=dict)
 
     def extend(self, layer: int, keys: Tensor, values: Tensor, rows: Rows) -> LayerCache:
-        """Append the rows' keys and values [B, Hkv, T, d] to what the layer holds."""
-        held, new = self.layers.get(layer), keys.shape[2]
-        begin = held.length if held else 0
-        if held is None and self.reserve == 0:
+        """Append the rows' keys and values [B, Hkv, T, d] to the layer's cache, and return that cache."""
+        entry, new = self.layers.get(layer), keys.shape[2]
+        begin = entry.length if entry else 0
+        if entry is None and self.reserve == 0:
             self.layers[layer] = LayerCache(keys, values, rows.positions, rows.groups, new, rows.dense)
             return self.layers[layer]
-        if held is None or held.keys.shape[2] < begin + new:
-            self.layers[layer] = held = self._grown(held, keys, rows, begin + new + self.reserve)
-        held.keys[:, :, begin : begin + new] = keys
-        held.values[:, :, begin : begin + new] = values
-        held.positions[:, begin : begin + new] = rows.positions
-        held.groups[:, begin : begin + new] = rows.groups
-        held.length, held.dense = begin + new, held.dense and rows.dense
-        return held
+        if entry is None or entry.keys.shape[2] < begin + new:
+            self.layers[layer] = entry = self._grow(entry, keys, rows, begin + new + self.reserve)
+        entry.keys[:, :, begin : begin + new] = keys
+        entry.values[:, :, begin : begin + new] = values
+        entry.positions[:, begin : begin + new] = rows.positions
+        entry.groups[:, begin : begin + new] = rows.groups
+        entry.length, entry.dense = begin + new, entry.dense and rows.dense
+        return entry
 
-    def _grown(self, held: LayerCache | None, keys: Tensor, rows: Rows, capacity: int) -> LayerCache:
-        """A larger buffer with what was held at its front."""
+    def _grow(self, entry: LayerCache | None, keys: Tensor, rows: Rows, capacity: int) -> LayerCache:
+        """Return a larger buffer that begins with the layer's present columns."""
         batch, heads, _, width = keys.shape
-        grown = LayerCache(
+        larger = LayerCache(
             keys.new_empty(batch, heads, capacity, width),
             keys.new_empty(batch, heads, capacity, width),
             rows.positions.new_full((batch, capacity), -1),
@@ -76,8 +74,8 @@ class Cache:
             0,
             True,
         )
-        if held is not None:
-            n = held.length
-            grown.keys[:, :, :n], grown.values[:, :, :n], grown.positions[:, :n], grown.groups[:, :n] = held.view()
-            grown.length, grown.dense = n, held.dense
-        return grown
+        if entry is not None:
+            n = entry.length
+            larger.keys[:, :, :n], larger.values[:, :, :n], larger.positions[:, :n], larger.groups[:, :n] = entry.view()
+            larger.length, larger.dense = n, entry.dense
+        return larger

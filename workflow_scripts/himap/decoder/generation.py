@@ -1,4 +1,4 @@
-"""Greedy answers from the loop."""
+"""Greedy generation on top of the loop over decoder layers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 def next_token_logits(model: Model, rows: Rows) -> Tensor:
-    """Logits [B, vocabulary] in fp32 after the last token of each sequence."""
+    """Return the logits [B, vocabulary] in fp32 after the last token of each sequence."""
+    # Left padding puts every sequence's last token into the last column. Only that column goes through the head.
     return model.head(model.norm(rows.hidden[:, -1])).float()
 
 
 @dataclass
 class Generation:
-    """Answers of a batch: token ids without what follows the end token, and the logits of the first step."""
+    """Answers of a batch, as token ids up to and including the end token, and the logits of each first token."""
 
     ids: list[list[int]]
     first_logits: Tensor  # [B, vocabulary]
@@ -41,7 +42,11 @@ def generate(
     rerank: bool = False,
     min_new_tokens: int = 0,
 ) -> Generation:
-    """Greedy answers. With `rerank` every token re-runs the whole text without a cache, as the released code does."""
+    """Generate greedy answers.
+
+    With `rerank` every token runs the prompt and the answer so far again without a cache, as the paper's released code
+    does, so that the interventions rank the image tokens again for each token.
+    """
     cache = Cache(reserve=0 if rerank else min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, interventions))
     return continue_greedily(
@@ -61,9 +66,9 @@ def continue_greedily(
     rerank: bool = False,
     min_new_tokens: int = 0,
 ) -> Generation:
-    """Go on from a prefilled cache and its next-token logits until all answers ended or the limit is reached."""
+    """Continue from a prefilled cache and its next-token logits until all answers have ended or the limit is reached."""
     answers: list[list[int]] = [[] for _ in range(first_logits.shape[0])]
-    running = set(range(len(answers)))
+    running = set(range(len(answers)))  # an answer that has ended stays in the batch; its further tokens are ignored
     positions = prompt.positions[:, -1:]  # [B, 1] of the newest token
     text, logits, ends = prompt, first_logits, sorted(model.end_ids)
     for step in range(max_new_tokens):
@@ -77,7 +82,7 @@ def continue_greedily(
                     running.discard(b)
         if not running or step == max_new_tokens - 1:
             break
-        positions = positions + 1
+        positions = positions + 1  # counted from the full prompt, however many of its tokens were pruned
         newest = new_rows(model.embed_tokens(chosen[:, None]).to(text.hidden.dtype), positions)
         if rerank:
             text = join_rows(text, newest)

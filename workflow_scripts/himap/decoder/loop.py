@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 
 class Intervention:
-    """What an experiment may do at a layer. The defaults do nothing, so that a subclass states only its own act."""
+    """What an experiment may do at a layer. The defaults do nothing, so a subclass overrides only what it changes."""
 
     after_softmax = False  # whether cut pairs lose their weight after the softmax, or before it
 
     def wants_attention(self, layer: int) -> bool:
-        """Whether `choose` before `layer` needs the attention of the layer below."""
+        """Return whether `choose` before `layer` needs the attention of the layer below."""
         return False
 
     def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
-        """Which rows [B, T] go on into `layer`, or None for all of them."""
+        """Return which rows [B, T] go on into `layer`, or None for all of them."""
         return None
 
     def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
-        """Query-key pairs [B, Tq, Tk] that are blocked in `layer`, or None; never those of a padding query."""
+        """Return the query-key pairs [B, Tq, Tk] that are blocked in `layer`, or None; never those of a padding query."""
         return None
 
 
 def project(layer: Any, normed: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries [B, H, T, d], keys and values [B, Hkv, T, d] of normed hidden states, rotated to their positions."""
+    """Return queries [B, H, T, d], keys and values [B, Hkv, T, d] of normed hidden states [B, T, D], with rotary positions."""
     attention = layer.self_attn
-    shape = (*normed.shape[:2], -1, attention.head_dim)
+    shape = (*normed.shape[:2], -1, attention.head_dim)  # [B, T, heads, d]
     queries, keys = attention.q_proj(normed).view(shape), attention.k_proj(normed).view(shape)
-    if hasattr(attention, "q_norm"):
+    if hasattr(attention, "q_norm"):  # Qwen3 norms each head; our Qwen-VL scales its queries there
         queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     values = attention.v_proj(normed).view(shape)
     cos, sin = rotary[0][:, :, None], rotary[1][:, :, None]  # [B, T, 1, d]
@@ -53,15 +53,15 @@ def project(layer: Any, normed: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding in the half-split layout that transformers' decoders use."""
+    """Apply rotary positions in the half-split layout of transformers' decoders: dimension i pairs with i + d/2."""
     half = states.shape[-1] // 2
-    turned = torch.cat((-states[..., half:], states[..., :half]), dim=-1)
-    return states * cos + turned * sin
+    partner = torch.cat((-states[..., half:], states[..., :half]), dim=-1)
+    return states * cos + partner * sin
 
 
 def finish(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
-    """Output of a layer [B, T, D] from its input and its attention output [B, H, T, d]: projection, feed-forward, residuals."""
-    hidden = hidden + layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))
+    """Return a layer's output [B, T, D] from its input [B, T, D] and its attention output [B, H, T, d]."""
+    hidden = hidden + layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))  # heads side by side: [B, T, H * d]
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
@@ -74,20 +74,21 @@ def forward(
     start: int = 0,
     stop: int | None = None,
 ) -> Rows:
-    """Send rows through the layers start … stop-1; the cache takes their keys and values. Returns the rows that are left."""
-    rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))
-    below: LayerAttention | None = None
+    """Send rows through the layers start … stop-1, add their keys and values to the cache, return the rows that are left."""
+    rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))  # padding is at -1, for which no angle exists
+    below: LayerAttention | None = None  # the layer below, from which an intervention ranks tokens
     for index in range(start, len(model.layers) if stop is None else stop):
         for intervention in interventions:
             keep = intervention.choose(index, rows, below)
             if keep is not None:
                 rows = rows.select(keep)
+                # Kept tokens keep their positions, but the columns moved, so the table of angles must follow.
                 rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))
         layer = model.layers[index]
         queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), rotary)
-        held = cache.extend(index, keys, values, rows)
-        cut, after_softmax = _pairs_cut(interventions, index, rows, held)
-        attended = _attend(model, layer, queries, held, rows, cut, after_softmax)
+        entry = cache.extend(index, keys, values, rows)
+        cut, after_softmax = _find_cut_pairs(interventions, index, rows, entry)
+        attended = _attend(model, layer, queries, entry, rows, cut, after_softmax)
         if any(intervention.wants_attention(index + 1) for intervention in interventions):
             below = LayerAttention(queries, keys, layer.self_attn.scaling, rows, cut, after_softmax)
         else:
@@ -96,12 +97,12 @@ def forward(
     return rows
 
 
-def _pairs_cut(
-    interventions: Sequence[Intervention], layer: int, rows: Rows, held: LayerCache
+def _find_cut_pairs(
+    interventions: Sequence[Intervention], layer: int, rows: Rows, entry: LayerCache
 ) -> tuple[Tensor | None, bool]:
-    """All pairs that the interventions block in this layer, and whether that happens after the softmax."""
+    """Return all pairs [B, Tq, Tk] that the interventions block in this layer, and whether after the softmax."""
     cut, after_softmax = None, False
-    _, _, positions, groups = held.view()
+    _, _, positions, groups = entry.view()
     for intervention in interventions:
         pairs = intervention.cut(layer, rows, positions, groups)
         if pairs is not None:
@@ -114,26 +115,27 @@ def _attend(
     model: Model,
     layer: Any,
     queries: Tensor,
-    held: LayerCache,
+    entry: LayerCache,
     rows: Rows,
     cut: Tensor | None,
     after_softmax: bool,
 ) -> Tensor:
-    """Choose the cheapest kernel that is right: no mask for a plain prefill or decoding step, a mask otherwise."""
-    keys, values, positions, groups = held.view()
+    """Return the attention output [B, H, Tq, d] by the cheapest kernel that is exact: without a mask where possible."""
+    keys, values, positions, groups = entry.view()
     scale, new = layer.self_attn.scaling, queries.shape[2]
-    if cut is None and rows.dense and held.dense and (new == 1 or new == held.length):
+    # Without padding, a plain prefill is causal by column and a single row sees the whole cache: no mask is needed.
+    if cut is None and rows.dense and entry.dense and (new == 1 or new == entry.length):
         return attend(queries, keys, values, scale=scale, mask=None, causal=new > 1, kind=model.attention)
     mask = visible(rows, positions, groups)
     if cut is None:
         return attend(queries, keys, values, scale=scale, mask=mask, causal=False, kind=model.attention)
     if after_softmax:
         return attend_with_zeros(queries, keys, values, scale=scale, mask=mask, cut=cut)
-    blocked = mask & ~cut
-    stranded = ~blocked.any(dim=2) & (rows.groups != PADDING)
+    seen = mask & ~cut
+    stranded = ~seen.any(dim=2) & (rows.groups != PADDING)  # [B, Tq]; their softmax would be NaN
     if bool(stranded.any()):
         raise ValueError(
             "a cut before the softmax leaves a token with nothing to attend to: the prompt has no system token before "
             "its first image; use block 'post' or a prompt that begins with a token of text"
         )
-    return attend(queries, keys, values, scale=scale, mask=blocked, causal=False, kind=model.attention)
+    return attend(queries, keys, values, scale=scale, mask=seen, causal=False, kind=model.attention)

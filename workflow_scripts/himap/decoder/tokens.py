@@ -1,6 +1,7 @@
-"""Which position of a sequence is system, image, instruction or padding, read from the ids; nothing is hard-coded.
+"""Which token of a sequence is system, image, instruction or padding, read from its ids; no position is hard-coded.
 
-*System* is everything before the first image token, *instruction* everything else that is no image token, answers included.
+*System* is every token before the first image token. *Instruction* is every other token that is not an image token, the
+generated answer included.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ GROUPS = {"system": SYSTEM, "image": IMAGE, "instruction": INSTRUCTION}
 
 
 def token_groups(ids: Sequence[int], image_token_id: int) -> list[int]:
-    """The group of each token of one prompt; a prompt without an image token is refused."""
+    """Return the group of each token of one prompt. Raise ValueError for a prompt without an image token."""
     ids = list(ids)
     if image_token_id not in ids:
         raise ValueError(f"a prompt of {len(ids)} tokens has no image token (id {image_token_id})")
@@ -28,7 +29,7 @@ def token_groups(ids: Sequence[int], image_token_id: int) -> list[int]:
 
 
 def check_image_marks(ids: Sequence[int], image_token_id: int, images: int, tokens_per_image: int) -> None:
-    """Refuse a prompt whose image marks, one per image or one per image token, do not go with the sample's images."""
+    """Raise ValueError unless a prompt has one image mark per image, or one per image token."""
     marks = sum(token == image_token_id for token in ids)
     if images == 0:
         raise ValueError("the sample has no image; every prompt needs at least one")
@@ -40,9 +41,9 @@ def check_image_marks(ids: Sequence[int], image_token_id: int, images: int, toke
 
 
 def expand_image_tokens(ids: Sequence[int], image_token_id: int, counts: Sequence[int]) -> list[int]:
-    """Repeat each image's single mark as often as the image has tokens; ids that are already repeated are left alone."""
+    """Repeat each image's single mark once per token of the image; ids that are already expanded are returned as they are."""
     marks = sum(token == image_token_id for token in ids)
-    if marks == sum(counts) and marks != len(counts):
+    if marks == sum(counts) and marks != len(counts):  # already one mark per image token
         return list(ids)
     if marks != len(counts):
         raise ValueError(
@@ -54,7 +55,7 @@ def expand_image_tokens(ids: Sequence[int], image_token_id: int, counts: Sequenc
 
 @dataclass
 class Rows:
-    """A left-padded batch of tokens as it enters a layer, with what is known of every token."""
+    """A left-padded batch of tokens as it enters a layer, with the position and the group of every token."""
 
     hidden: Tensor  # [B, T, D]
     positions: Tensor  # [B, T] place in the full prompt, -1 at padding; pruning never renumbers
@@ -63,9 +64,9 @@ class Rows:
     dense: bool  # no padding anywhere
 
     def select(self, keep: Tensor) -> Rows:
-        """Only the tokens where `keep` [B, T] holds, in their order, padded on the left again."""
+        """Return only the tokens where `keep` [B, T] is true, in their order, padded on the left again."""
         keep = keep & (self.groups != PADDING)
-        counts = keep.sum(dim=1)
+        counts = keep.sum(dim=1)  # [B]; samples of one batch may keep different numbers
         longest = int(counts.max())
         index = keep.to(torch.int8).argsort(dim=1, stable=True)[:, -longest:]  # [B, T'] kept ones last, in order
         kept = keep.gather(1, index)
@@ -78,7 +79,7 @@ class Rows:
         )
 
     def after(self, first: int) -> Rows:
-        """The rows from column `first` on: what a change at that column can reach, by causality."""
+        """Return the rows from column `first` on: attention is causal, so a change there reaches no earlier row."""
         return Rows(
             self.hidden[:, first:],
             self.positions[:, first:],
@@ -88,40 +89,40 @@ class Rows:
         )
 
     def repeated(self, times: int) -> Rows:
-        """The same rows `times` over in the batch, without copying."""
+        """Return the same rows `times` over in the batch, without copying."""
         parts = (self.hidden, self.positions, self.groups, self.image_index)
         hidden, positions, groups, image_index = (part.expand(times, *part.shape[1:]) for part in parts)
         return Rows(hidden, positions, groups, image_index, self.dense)
 
     def with_hidden(self, hidden: Tensor) -> Rows:
-        """The same tokens one layer on."""
+        """Return the same tokens with other hidden states, as they leave a layer."""
         return replace(self, hidden=hidden)
 
 
 def batch_rows(embeddings: Sequence[Tensor], groups: Sequence[Sequence[int]]) -> Rows:
-    """Prompts of unequal length, embedded [T_i, D], as one left-padded batch."""
-    longest = max(len(g) for g in groups)
+    """Return embedded prompts of unequal length, each [T_i, D], as one left-padded batch."""
+    longest = max(len(group) for group in groups)
     device = embeddings[0].device
     hidden = embeddings[0].new_zeros(len(groups), longest, embeddings[0].shape[-1])
     positions = torch.full((len(groups), longest), -1, device=device)
-    kinds = torch.zeros(len(groups), longest, dtype=torch.long, device=device)
+    group_ids = torch.zeros(len(groups), longest, dtype=torch.long, device=device)
     for b, (embedded, group) in enumerate(zip(embeddings, groups, strict=True)):
         hidden[b, longest - len(group) :] = embedded
         positions[b, longest - len(group) :] = torch.arange(len(group), device=device)
-        kinds[b, longest - len(group) :] = torch.tensor(group, device=device)
-    is_image = kinds == IMAGE
-    image_index = (is_image.cumsum(dim=1) - 1).masked_fill(~is_image, -1)
-    return Rows(hidden, positions, kinds, image_index, dense=all(len(g) == longest for g in groups))
+        group_ids[b, longest - len(group) :] = torch.tensor(group, device=device)
+    is_image = group_ids == IMAGE  # [B, T]
+    image_index = (is_image.cumsum(dim=1) - 1).masked_fill(~is_image, -1)  # [B, T]
+    return Rows(hidden, positions, group_ids, image_index, dense=all(len(group) == longest for group in groups))
 
 
 def new_rows(hidden: Tensor, positions: Tensor) -> Rows:
-    """Generated tokens [B, T, D]: they count as instruction."""
+    """Return generated tokens, embedded [B, T, D] at positions [B, T], as rows; they count as instruction."""
     groups = torch.full_like(positions, INSTRUCTION)
     return Rows(hidden, positions, groups, torch.full_like(positions, -1), dense=True)
 
 
 def join_rows(first: Rows, second: Rows) -> Rows:
-    """Two pieces of the same sequences, one after the other."""
+    """Return two pieces of the same sequences as one, the second after the first."""
     return Rows(
         torch.cat([first.hidden, second.hidden], 1),
         torch.cat([first.positions, second.positions], 1),

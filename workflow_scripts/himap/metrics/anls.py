@@ -1,4 +1,4 @@
-"""Average normalised Levenshtein similarity, DocVQA's metric."""
+"""Average normalized Levenshtein similarity (ANLS), DocVQA's metric."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ THRESHOLD = 0.5
 
 
 def anls(prediction: str, references: Sequence[str]) -> float:
-    """Similarity to the closest reference, 0 below one half; lengths are those of the raw upper-cased strings."""
+    """Return the similarity to the closest reference, 0 where it is below one half."""
     from rapidfuzz.distance import Levenshtein
 
-    given = flat(prediction)
+    answer = simplify(prediction)
+    # The official script compares simplified texts but divides by the length of the raw ones, in upper case, where a
+    # letter such as ß is two.
     distances = (
-        Levenshtein.distance(flat(reference), given) / longest
+        Levenshtein.distance(simplify(reference), answer) / longest
         if (longest := max(len(reference.upper()), len(prediction.upper())))
         else 0.0
         for reference in references
@@ -22,6 +24,6 @@ def anls(prediction: str, references: Sequence[str]) -> float:
     return similarity if similarity >= THRESHOLD else 0.0
 
 
-def flat(text: str) -> str:
-    """Lower case, single spaces, nothing at the ends."""
+def simplify(text: str) -> str:
+    """Return a text in lower case, with single spaces and none at its ends."""
     return " ".join(text.lower().split())

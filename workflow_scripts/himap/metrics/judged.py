@@ -1,4 +1,4 @@
-"""Reading and summing up the verdicts of a judging language model: LLaVA-Bench's pairs of scores, MM-Vet's grades."""
+"""Parse and average the verdicts of a judging language model: LLaVA-Bench's pairs of scores, MM-Vet's grades."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Verdict = list[float] | None
 
 
 def parse_pair(review: str) -> Verdict:
-    """LLaVA-Bench: exactly two numbers on the first line, one space apart (a comma counts as a space); else None."""
+    """Return LLaVA-Bench's two scores: exactly two numbers on the first line, separated by a space or a comma; else None."""
     parts = review.split("\n")[0].replace(",", " ").split(" ")
     numbers = [number for part in parts if (number := as_float(part)) is not None]
     return numbers if len(parts) == len(numbers) == 2 else None
 
 
 def parse_grade(content: str) -> Verdict:
-    """MM-Vet: the first word is a number from 0 to 1; else None."""
+    """Return MM-Vet's grade: the first word, if it is a number from 0 to 1; else None."""
     grade = as_float(content.split(" ")[0].strip())
     return [grade] if grade is not None and 0.0 <= grade <= 1.0 else None
 
 
 def as_float(text: str) -> float | None:
-    """A finite number, or None."""
+    """Return the finite number that a text is, or None; a judge's 'nan' or 'inf' is no score."""
     try:
         number = float(text)
     except ValueError:
@@ -35,7 +35,7 @@ def as_float(text: str) -> float | None:
 
 
 def run_columns(verdicts: Sequence[Verdict], names: Sequence[str]) -> dict[str, float]:
-    """One column per run and score (score_1, score_2, ...), NaN where the verdict of a run could not be read."""
+    """Return one column per run and score (score_1, score_2, ...), NaN where the verdict of a run could not be read."""
     missing = [float("nan")] * len(names)
     return {
         f"{name}_{run}": value
@@ -50,14 +50,14 @@ def unreadable_counts(frame: pd.DataFrame) -> dict[str, float]:
 
 
 def runs_of(frame: pd.DataFrame) -> list[int]:
-    """The numbers of the judge's runs in a table of per-sample scores."""
+    """Return the numbers of the judge's runs in a table of per-sample scores."""
     return sorted(int(name.removeprefix("score_")) for name in frame.columns if name.startswith("score_"))
 
 
 def relative_scores(sums: Any) -> Any:
-    """LLaVA-Bench's result of each run, from sums of both scores and of verdicts: [..., 3 runs] -> [..., runs].
+    """Return LLaVA-Bench's result of each run, from sums of both scores and of verdicts: [..., 3 runs] -> [..., runs].
 
-    Rounded as upstream does: both means to three decimals, their ratio to one.
+    The official script rounds both means to three decimals and their ratio to one, and so do we.
     """
     import numpy as np
 
@@ -67,7 +67,7 @@ def relative_scores(sums: Any) -> Any:
 
 
 def relative_estimate(frame: pd.DataFrame) -> Any:
-    """The mean of the runs' results as a function of sums over questions; an unreadable verdict is in neither mean."""
+    """Return the mean of the runs' results as an Estimate; a question with an unreadable verdict is in neither mean."""
     import numpy as np
 
     from himap.metrics.statistics import Estimate

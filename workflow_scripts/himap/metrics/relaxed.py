@@ -1,4 +1,4 @@
-"""ChartQA's relaxed accuracy: numbers within five percent of the target, other answers literally."""
+"""ChartQA's relaxed accuracy: numbers may be off by five percent of the target, other answers must be equal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ TOLERANCE = 0.05
 
 
 def as_number(text: str) -> float | None:
-    """The number a string is, a trailing percent sign dividing by 100; None for all else, '1,000' and '$5' too."""
+    """Return the number that a text is, divided by 100 if it ends in '%'; None for anything else, '1,000' and '$5' too."""
     try:
         return float(text.rstrip("%")) / 100.0 if text.endswith("%") else float(text)
     except ValueError:
@@ -14,8 +14,8 @@ def as_number(text: str) -> float | None:
 
 
 def relaxed_match(prediction: str, target: str) -> bool:
-    """Within five percent of a target that is a number other than zero, else equal but for case."""
-    given, wanted = as_number(prediction), as_number(target)
-    if given is not None and wanted:
-        return abs(given - wanted) / abs(wanted) <= TOLERANCE
+    """Return whether an answer is within five percent of a target number other than zero, or else equal but for case."""
+    answer, expected = as_number(prediction), as_number(target)
+    if answer is not None and expected:  # no share of a target of zero exists: then the texts are compared
+        return abs(answer - expected) / abs(expected) <= TOLERANCE
     return prediction.lower() == target.lower()

@@ -1,16 +1,16 @@
 """Intervals and paired tests, written once for every metric that is a function of sums over samples.
 
-What is drawn at random is a picture (a cluster), not a question, so every interval rests on what each picture
-contributes to the result: how far the result moves when the picture is replaced by the mean of the others (the
-jackknife). That is exact for means, needs no draws, and leads to
+The random unit is a picture (a cluster), not a question. So every interval is computed from what each picture contributes
+to the result: how far the result moves when the picture is replaced by the mean of the others (the jackknife). That is
+exact for means and needs no random draws. Three kinds of interval follow:
 
 * a result between 0 and `top` (a share, a mean of soft scores): Wilson's score interval, with the number of samples that
-  would give the contributions' variance, and Student's t for the few pictures. It has a width at 0 and at 100 % too.
+  would give the contributions' variance, and Student's t because pictures may be few. It has a width even at 0 and 100 %.
 * a result without bounds: plus and minus Student's t times the standard error.
-* a paired difference: the same after one picture won and one lost are added (Bonett and Price, 2012), so that answers
-  which never differ still leave a doubt: about 3 over the number of pictures.
+* a paired difference: the same after one picture won and one lost are added (Bonett and Price, 2012), so that the
+  interval of methods that never differ is not empty: it is about 3 over the number of pictures wide.
 
-`coverage.py` measures how often these intervals hold the truth; docs/statistics.md has its table.
+`measure_coverage.py` measures how often these intervals contain the truth; docs/statistics.md has its table.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Array = NDArray[Any]
 DRAWS = 2000
 SEED = 0
 LEVEL = 0.95
-ENUMERATED = 12  # with so many pictures that differ, all swaps are tried: 4096
-CELLS_AT_ONCE = 8_000_000  # how many resampled positions are held in memory together
+ENUMERATED = 12  # up to this many pictures that differ, all swaps are tried: at most 4096
+CELLS_AT_ONCE = 8_000_000  # how many cells of random swaps are in memory at a time
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A result that is `statistic` of the column sums of `values`.
 
-    Rows of one cluster are one random unit (the questions of one picture); variance is taken within a stratum, whose
-    size is fixed. `top` is the highest possible result, the lowest being 0; None where there is none. `binary` says that
-    the result is the mean of right and wrong, which McNemar's test is for.
+    The rows of a cluster are one random unit (the questions about one picture). Variance is taken within each stratum,
+    since strata have fixed sizes. `top` is the highest possible result, None if there is none; the lowest is 0. `binary`
+    says that the result is a mean of right and wrong answers, for which McNemar's test is made.
     """
 
     values: Array  # [n, k]
@@ -64,7 +64,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each cluster contributes to a result: deviations whose mean square over m is its variance."""
+    """What each of m clusters contributes to a result: deviations whose mean square divided by m is its variance."""
 
     deviations: Array  # [m], of mean zero within each stratum
     strata: Array  # [m] integers
@@ -76,15 +76,15 @@ class Contributions:
 
     @property
     def variance(self) -> float:
-        """Return the variance of the result, as of a known mean (divided by m, not m - 1)."""
+        """Return the variance of the result as if its mean were known: divided by m, not by m - 1."""
         return float((self.deviations**2).sum()) / len(self.deviations) ** 2
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results on the same samples: second minus first, 95 % interval, p value of no difference and its test.
+    """Second minus first result on the same samples, its 95 % interval, and the p value of a test for no difference.
 
-    `least` is the smallest p value that the test can give with as many pictures as differ here.
+    `least` is the smallest p value that the test can give with the number of pictures that differ here.
     """
 
     difference: float
@@ -99,7 +99,7 @@ class Comparison:
 def mean_of(
     scores: Any, scale: float = 100.0, clusters: Any = None, binary: bool = False, top: float | None = None
 ) -> Estimate:
-    """Return the mean of a column of scores, times a scale, which is also its highest value unless `top` says another."""
+    """Return the mean of a column of scores, times a scale; the scale is also its highest value unless `top` is given."""
     column = np.asarray(scores, dtype=np.float64)
     values = np.stack([column, np.ones_like(column)], axis=1)
     labels = None if clusters is None else np.asarray(clusters)
@@ -108,7 +108,7 @@ def mean_of(
 
 
 def interval(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
-    """Return the interval of a result."""
+    """Return the interval of a result, NaN where the result is not finite."""
     parts = contributions(estimate, [estimate.values], lambda sums: estimate.statistic(sums[0]))
     result = estimate.point()
     if not np.isfinite(result):
@@ -119,7 +119,7 @@ def interval(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
     if estimate.top is not None:
         low, high = score_interval(result / estimate.top, variance / estimate.top**2, estimate.pictures, quantile)
         return low * estimate.top, high * estimate.top
-    if variance == 0:  # nothing varied: what was never seen may still be in 3 of n pictures
+    if variance == 0:  # nothing varied; but what n pictures never show may still be true of 3 in n (the rule of three)
         return spread_around(result, abs(result) * unseen(estimate.pictures, level))
     return spread_around(result, quantile * sqrt(variance))
 
@@ -146,8 +146,9 @@ def paired(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SE
 def paired_interval(first: Estimate, second: Estimate, level: float = LEVEL) -> tuple[float, float]:
     """Return the interval of second minus first, after pictures that one of the two wins outright are added.
 
-    The fewer pictures differ, the less their variance says about those that were not seen: up to one picture won and one
-    lost is added. They count as much as those that differ (root mean square), or all that a result can lose if none does.
+    The fewer pictures differ, the less their variance says about pictures that were not seen. So up to one picture won
+    and one lost are added: two if no picture differs, none if all do. Their size is the root mean square of the pictures
+    that differ, or the largest possible difference if none does.
     """
     parts = contributions(
         first, [first.values, second.values], lambda sums: second.statistic(sums[1]) - first.statistic(sums[0])
@@ -160,7 +161,7 @@ def paired_interval(first: Estimate, second: Estimate, level: float = LEVEL) -> 
     size = sqrt(float((single**2).mean())) if (single != 0).any() else most
     m = len(parts.deviations)
     added = 2 * (1 - len(single) / m)
-    whole = m + added
+    whole = m + added  # pictures, with those that were added
     squares = float((parts.deviations**2).sum()) + added * size**2
     variance = squares / whole + added * m * difference**2 / whole**2
     if both_binary(first, second):
@@ -187,28 +188,29 @@ def changed_clusters(first: Estimate, second: Estimate) -> Array:
 
 
 def contributions(estimate: Estimate, matrices: Sequence[Array], statistic: Callable[[Any], Array]) -> Contributions:
-    """Return how far the result moves when each cluster is replaced by the mean of its stratum's others."""
+    """Return how far the result moves when each cluster is replaced by the mean of the others in its stratum."""
     matrix = np.stack([cluster_sums(estimate, values) for values in matrices])  # [matrices, m, k]
     strata = pooled(cluster_strata(estimate, matrix.shape[1]))
     sizes = np.bincount(strata).astype(np.float64)[strata]  # [m], of each cluster's stratum
-    if (sizes < 2).any():  # a single cluster: nothing is known of the others
+    if (sizes < 2).any():  # only possible if there is one cluster in all: nothing is known of others
         return Contributions(np.zeros(matrix.shape[1]), strata)
     total = matrix.sum(axis=1)  # [matrices, k]
-    within = np.stack([matrix[:, strata == one].sum(axis=1) for one in range(int(strata.max()) + 1)], axis=1)
+    stratum_sums = [matrix[:, strata == stratum].sum(axis=1) for stratum in range(int(strata.max()) + 1)]
+    within = np.stack(stratum_sums, axis=1)  # [matrices, strata, k]
     others = (within[:, strata] - matrix * sizes[:, None]) / (sizes - 1)[:, None]
     moved = statistic(total) - statistic(total[:, None] + others)  # [m]
     moved = np.where(np.isfinite(moved), moved, 0.0)
-    moved -= (np.bincount(strata, moved) / np.bincount(strata))[strata]
+    moved -= (np.bincount(strata, moved) / np.bincount(strata))[strata]  # of mean zero within each stratum
     return Contributions(moved * len(strata) * (sizes - 1) / sizes, strata)
 
 
 def pooled(strata: Array) -> Array:
-    """Return strata as integers, those of a single cluster put together, since one cluster has no variance."""
+    """Return strata as integers; strata of a single cluster are merged, since one cluster has no variance."""
     _, labels, counts = np.unique(strata, return_inverse=True, return_counts=True)
     if len(counts) == 1:
         return labels
     alone = counts == 1
-    if alone.sum() == 1:  # it joins the smallest of the others
+    if alone.sum() == 1:  # nothing to merge it with: it joins the smallest of the other strata
         alone[np.argmin(np.where(alone, counts.max() + 1, counts))] = True
     labels = np.where(alone[labels], len(counts), labels)
     return np.unique(labels, return_inverse=True)[1]
@@ -220,9 +222,9 @@ def unbiased(parts: Contributions) -> float:
 
 
 def score_interval(share: float, variance: float, pictures: int, quantile: float) -> tuple[float, float]:
-    """Return Wilson's interval of a share with this variance: as of so many samples as would give it.
+    """Return Wilson's interval of a share, for the number of independent samples that would give this variance.
 
-    Where the share has no variance (all right, all wrong), each picture counts as one sample.
+    If the share has no variance (all right or all wrong), each picture counts as one sample.
     """
     if not np.isfinite(quantile):  # one picture
         return 0.0, 1.0
@@ -230,7 +232,8 @@ def score_interval(share: float, variance: float, pictures: int, quantile: float
     square = quantile**2
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = quantile * sqrt(max(0.0, share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n)
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding at 0 and 1
+    # At 0 and 1 the bound is the share itself; rounding must not put the share outside its own interval.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def share_interval(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
@@ -245,12 +248,12 @@ def spread_around(middle: float, half: float) -> tuple[float, float]:
 
 
 def unseen(pictures: int, level: float = LEVEL) -> float:
-    """Return the share of pictures that may differ although none of so many does: the rule of three, for any level."""
+    """Return the share of pictures that may differ although none of the seen ones does: the rule of three, for any level."""
     return float(1 - ((1 - level) / 2) ** (1 / pictures))
 
 
 def students_t(level: float, freedom: int | None) -> float:
-    """Return the two-sided quantile of Student's t; of the normal distribution for None."""
+    """Return the two-sided quantile of Student's t; for None that of the normal distribution, for 0 infinity."""
     from scipy.special import ndtri, stdtrit
 
     middle = (1 + level) / 2
@@ -260,18 +263,18 @@ def students_t(level: float, freedom: int | None) -> float:
 
 
 def mean_interval(values: Any, top: float | None = None, level: float = LEVEL) -> tuple[float, float]:
-    """Return the interval of a mean of independent values; with `top` of one that lies between 0 and it."""
+    """Return the interval of a mean of independent values, which lie between 0 and `top` if that is given."""
     column = np.asarray(values, dtype=np.float64)
     return interval(Estimate(with_ones(column), lambda sums: sums[..., 0] / sums[..., 1], top=top), level)
 
 
 def with_ones(column: Array) -> Array:
-    """Return a column with a column of ones beside it, whose sums give its mean."""
+    """Return a column with a column of ones beside it, so that the mean is the quotient of their sums."""
     return np.stack([column, np.ones_like(column)], axis=1)
 
 
 def mean_of_intervals(points: Sequence[float], edges: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
-    """Return the mean of independent results and its interval, each side from their own sides (Zou and Donner, 2008)."""
+    """Return the mean of independent results and its interval, whose sides combine theirs (Zou and Donner, 2008)."""
     middle = float(np.mean(points))
     below, above = (hypot(*(point - edge[side] for point, edge in zip(points, edges, strict=True))) for side in (0, 1))
     return middle, middle - below / len(points), middle + above / len(points)
@@ -280,7 +283,7 @@ def mean_of_intervals(points: Sequence[float], edges: Sequence[tuple[float, floa
 def difference_of_intervals(
     first: tuple[float, float, float], second: tuple[float, float, float]
 ) -> tuple[float, float, float]:
-    """Return second minus first, independent results given as (point, low, high), and the interval of that."""
+    """Return second minus first of two independent results, each (point, low, high), and its interval."""
     difference = second[0] - first[0]
     below = hypot(second[0] - second[1], first[2] - first[0])
     above = hypot(second[2] - second[0], first[0] - first[1])
@@ -291,25 +294,28 @@ def difference_of_intervals(
 
 
 def mcnemar(first: Array, second: Array) -> float:
-    """Exact two-sided McNemar test: are the samples that just one method gets right split evenly between the two?"""
+    """Return the p value of McNemar's exact two-sided test: do both methods win equally many of the samples that differ?"""
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     return sign_test(int((first & ~second).sum()), int((second & ~first).sum()))
 
 
 def sign_test(losses: int, wins: int) -> float:
-    """Two-sided binomial test with probability one half."""
+    """Return the p value of the two-sided binomial test with probability one half."""
     n, smaller = losses + wins, min(losses, wins)
     tail = sum(comb(n, k) for k in range(smaller + 1))
     return min(1.0, float(2 * tail / 2**n)) if n else 1.0
 
 
 def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED) -> float:
-    """Return how often methods swapped, picture by picture, differ at least as much: over all swaps of a few, else drawn."""
+    """Return the p value of a permutation test: how often methods swapped picture by picture differ at least as much.
+
+    All swaps are tried if few pictures differ, else random ones.
+    """
     a, b = cluster_sums(first, first.values), cluster_sums(first, second.values)  # [m, k]
     start, gap = a.sum(0), (b - a)[(a != b).any(axis=1)]  # swapping a picture that is the same changes nothing
     end = b.sum(0)
     observed = abs(second.point() - first.point())
-    tolerance = 1e-9 * max(1.0, observed)
+    tolerance = 1e-9 * max(1.0, observed)  # equal differences must count as equal whatever the order of summing
     extreme = count = 0
     for swapped in swaps(len(gap), draws, seed):
         moved = swapped @ gap
@@ -322,7 +328,7 @@ def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int =
 
 
 def swaps(m: int, draws: int, seed: int) -> Iterator[Array]:
-    """Yield which of m pictures are swapped, [draws, m]: each way once if there are few, else at random."""
+    """Yield blocks of 0 and 1 [draws, m] that say which of m pictures are swapped: every way once if m is small, else random."""
     if m <= ENUMERATED:
         yield ((np.arange(2**m)[:, None] >> np.arange(m)) & 1).astype(np.float64)
         return
@@ -332,20 +338,20 @@ def swaps(m: int, draws: int, seed: int) -> Iterator[Array]:
 
 
 def least_p(changed: int, draws: int | None = None) -> float:
-    """Return the smallest p value of a two-sided test in which so many pictures differ, with so many draws if it draws."""
+    """Return the smallest p value of a two-sided test in which `changed` pictures differ, with `draws` if swaps are drawn."""
     exact = min(1.0, 2.0 ** (1 - min(changed, 60)))
     return exact if draws is None or changed <= ENUMERATED else max(exact, 1 / (draws + 1))
 
 
 def pieces(draws: int, width: int) -> Iterator[int]:
-    """Sizes of the portions in which the draws are made, so that memory stays bounded."""
+    """Yield the sizes of the blocks in which swaps are drawn, so that memory stays bounded."""
     step = max(1, CELLS_AT_ONCE // max(1, width))
     for start in range(0, draws, step):
         yield min(step, draws - start)
 
 
 def cluster_sums(estimate: Estimate, values: Array) -> Array:
-    """Values summed within each cluster: [clusters, k]."""
+    """Return values [n, k] summed within each cluster: [clusters, k]."""
     if estimate.clusters is None:
         return values
     _, index = np.unique(estimate.clusters, return_inverse=True)
@@ -355,7 +361,7 @@ def cluster_sums(estimate: Estimate, values: Array) -> Array:
 
 
 def cluster_strata(estimate: Estimate, n: int) -> Array:
-    """The stratum of each cluster, in the order of cluster_sums."""
+    """Return the stratum of each cluster, in the order of `cluster_sums`."""
     if estimate.strata is None:
         return np.zeros(n, dtype=np.int64)
     labels = np.unique(estimate.strata, return_inverse=True)[1]
@@ -366,11 +372,11 @@ def cluster_strata(estimate: Estimate, n: int) -> Array:
 
 
 def floor_of_guessing(n_options: list[int]) -> float:
-    """Accuracy in percent of guessing uniformly among each sample's options."""
+    """Return the accuracy in percent of guessing uniformly among each sample's options."""
     return 100.0 * float(np.mean([1 / n for n in n_options if n])) if n_options else float("nan")
 
 
 def floor_of_most_common(answers: list[str]) -> float:
-    """Accuracy in percent of always giving the commonest answer."""
+    """Return the accuracy in percent of always giving the most common answer."""
     _, counts = np.unique(np.asarray(answers, dtype=str), return_counts=True)
     return 100.0 * float(counts.max()) / len(answers) if len(answers) else float("nan")

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 def by_group(
     frame: pd.DataFrame, column: str, score: str = "score", scale: float = 100.0, prefix: str = ""
 ) -> dict[str, float]:
-    """Mean score of each value of a column, named after the value."""
+    """Return the mean score for each value of a column, under the value's name."""
     means = frame.groupby(column, sort=True)[score].mean() * scale
     return {f"{prefix}{value}": float(mean) for value, mean in means.items()}
 
 
 def total(frame: pd.DataFrame, column: str, scale: float = 100.0) -> float:
-    """Mean of one column."""
+    """Return the mean of one column, times a scale."""
     return float(frame[column].mean() * scale)

@@ -1,4 +1,7 @@
-"""VQA soft accuracy and the two answer normalisers of the official scripts (VQAv2's and M4C's, which TextVQA uses)."""
+"""VQA soft accuracy, and the answer normalizers of the two official scripts: VQAv2's, and M4C's for TextVQA.
+
+Their quirks are copied on purpose, so that our scores are comparable with published ones.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import lru_cache
 
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 PERIOD = re.compile(r"\.(?!\d)")
-PERIODS_AT_MOST = 32  # the official call passes a regex flag where the count belongs
+PERIODS_AT_MOST = 32  # the official script passes re.UNICODE, which is 32, where re.sub expects the count
 COMMA_IN_NUMBER = re.compile(r"\d,\d")
 NUMBERS = {"none": "0"} | {
     word: str(n)
@@ -27,67 +30,71 @@ wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 
 
 def without_one_apostrophe(word: str) -> list[str]:
-    """The ways to misspell a contraction by leaving out one apostrophe."""
-    return [word[:at] + word[at + 1 :] for at, letter in enumerate(word) if letter == "'"]
+    """Return the ways to misspell a contraction by leaving out one apostrophe."""
+    return [word[:index] + word[index + 1 :] for index, letter in enumerate(word) if letter == "'"]
 
 
-# the official table maps every such misspelling back; "somebody'd" alone goes the other way there
+# The official table maps every such misspelling to the right word, except that it maps "somebody'd" to a misspelling.
 CONTRACTIONS = {wrong: word for word in SPELT.split() for wrong in without_one_apostrophe(word)} | {
     "somebody'd": "somebodyd"
 }
 
 
 def strip_punctuation(text: str) -> str:
-    """Punctuation beside a space (or all, in a text with a number like 1,000) goes, other becomes a space."""
-    grouped = COMMA_IN_NUMBER.search(text) is not None
-    out = text
+    """Delete punctuation marks that are next to a space somewhere in the text, and replace the others by a space.
+
+    In a text with a number like 1,000 all marks are deleted. Periods are deleted except before a digit.
+    """
+    has_grouped_number = COMMA_IN_NUMBER.search(text) is not None
+    stripped = text
     for mark in PUNCTUATION:
         if mark in text:
-            glued = not (grouped or f"{mark} " in text or f" {mark}" in text)
-            out = out.replace(mark, " " if glued else "")
-    return PERIOD.sub("", out, count=PERIODS_AT_MOST)
+            between_letters = not (has_grouped_number or f"{mark} " in text or f" {mark}" in text)
+            stripped = stripped.replace(mark, " " if between_letters else "")
+    return PERIOD.sub("", stripped, count=PERIODS_AT_MOST)
 
 
 def simplify_words(text: str) -> str:
-    """Lower case, number words as digits, no articles, contractions with their apostrophe, single spaces."""
+    """Return a text in lower case with digits for number words, without articles, contractions with their apostrophe."""
     words = (NUMBERS.get(word, word) for word in text.lower().split())
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
 @lru_cache(maxsize=1 << 16)
-def vqa_normalise(answer: str) -> str:
-    """The official VQA script's answer processing, as VQAv2 is scored with."""
+def vqa_normalize(answer: str) -> str:
+    """Normalize an answer as the official VQA script does, which scores VQAv2."""
     return simplify_words(strip_punctuation(one_line(answer)))
 
 
 @lru_cache(maxsize=1 << 16)
-def m4c_normalise(answer: str) -> str:
-    """M4C's answer processing, as TextVQA is scored with: a possessive 's becomes a word of its own first."""
+def m4c_normalize(answer: str) -> str:
+    """Normalize an answer as M4C does, which scores TextVQA: a possessive 's becomes a word of its own first."""
     words = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     return simplify_words(strip_punctuation(one_line(words)))
 
 
 def one_line(text: str) -> str:
-    """Newlines and tabs as spaces, nothing at the ends."""
+    """Return a text with spaces for newlines and tabs, and none at its ends."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
 def consensus(matches: int, annotators: int = 10) -> float:
-    """Mean over annotators of min(1, how many of the others gave the answer / 3)."""
+    """Return the mean over annotators of min(1, how many of the others gave the answer / 3)."""
+    # Leaving out an annotator who agrees removes one match; leaving out one who does not removes none.
     agreeing, others = min(1.0, max(matches - 1, 0) / 3), min(1.0, matches / 3)
     return (matches * agreeing + (annotators - matches) * others) / annotators
 
 
-def soft_accuracy(prediction: str, answers: Sequence[str], normalise: Callable[[str], str]) -> float:
-    """VQA accuracy of one prediction against its annotators' answers, both sides normalised."""
-    given = normalise(prediction)
-    return consensus(sum(normalise(answer) == given for answer in answers), len(answers))
+def soft_accuracy(prediction: str, answers: Sequence[str], normalize: Callable[[str], str]) -> float:
+    """Return the VQA accuracy of a prediction against its annotators' answers, both sides normalized."""
+    normalized = normalize(prediction)
+    return consensus(sum(normalize(answer) == normalized for answer in answers), len(answers))
 
 
 def vqa_script_accuracy(prediction: str, answers: Sequence[str]) -> float:
-    """The official VQA script to the letter: normalises only if the annotators disagree."""
-    cleaned = [one_line(answer) for answer in answers]
-    given = one_line(prediction)
-    if len(set(cleaned)) > 1:
-        return soft_accuracy(given, cleaned, vqa_normalise)
-    return consensus(sum(answer == given for answer in cleaned), len(cleaned))
+    """Return the VQA accuracy exactly as the official script does, which normalizes only if the annotators disagree."""
+    references = [one_line(answer) for answer in answers]
+    answer = one_line(prediction)
+    if len(set(references)) > 1:
+        return soft_accuracy(answer, references, vqa_normalize)
+    return consensus(sum(reference == answer for reference in references), len(references))

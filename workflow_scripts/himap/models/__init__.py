@@ -1,1 +1,1 @@
-"""Models behind one small interface."""
+"""Models, each behind the interface `model.Model`; `loading.load` finds the family of a checkpoint."""

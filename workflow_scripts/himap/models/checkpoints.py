@@ -1,4 +1,4 @@
-"""Reading published weights tensor by tensor: safetensors or torch `.bin`, never code, never more than a shard in memory."""
+"""Read published weights tensor by tensor: safetensors or torch `.bin`, never code, at most one shard in memory."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PATTERNS = ["*.json", "*.safetensors", "pytorch_model*.bin", "*.model", "*.tiktoken", "*.txt", "*.jinja"]
-FORMATS = (  # one file or an index of several, in the order in which transformers looks for them
+FORMATS = (  # a single file or the index of several, in the order in which transformers looks for them
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
 INDEXES = tuple(index for _, index in FORMATS)
-SHOWN = 3  # how many tensors or files a message names; it counts the others
+SHOWN = 3  # how many tensors or files a message names
 
-Renaming = Callable[[str, "Tensor"], Iterable[tuple[str, "Tensor"]]]  # a published tensor -> ours, none to leave it out
+Renaming = Callable[[str, "Tensor"], Iterable[tuple[str, "Tensor"]]]  # a published tensor -> ours; empty: left out
 
 
 def weight_files(directory: Path, *, pickles: bool = True) -> list[Path]:
-    """Return the files that hold a checkpoint's weights: safetensors, or else torch files if `pickles` allows them.
+    """Return the files with a checkpoint's weights: safetensors, or else torch files if `pickles` allows them.
 
-    Raise ValueError for a file that is missing, lies outside the folder, or is not of the index's own kind.
+    Raise ValueError for a file that is missing, is outside the folder, or has another format than its index.
     """
     formats, incomplete = FORMATS if pickles else FORMATS[:1], ""
     for single, index in formats:
@@ -44,14 +44,18 @@ def weight_files(directory: Path, *, pickles: bool = True) -> list[Path]:
                 f"{index} names them; download the checkpoint again"
             )
         if len(missing) < len(names):
-            break  # an index without any of its files is passed over: the other format may be here
+            break  # some files of this format are here; an index without any is skipped for the other format
     looked_for = ", ".join(name for pair in formats for name in pair)
     way_out = "download the checkpoint again" + ("" if pickles else ", or convert it to safetensors (docs/models.md)")
     raise ValueError(incomplete or f"{directory}: no weights here; looked for {looked_for}; {way_out}")
 
 
 def _indexed_files(directory: Path, index: str) -> list[str]:
-    """Return the file names in a weight index, none if there is no index; raise ValueError for names of other places or kinds."""
+    """Return the file names in a weight index, none if there is no index.
+
+    Raise ValueError for a name with a folder in it or of another format: an index comes from strangers and must not make
+    us open any file it likes.
+    """
     path = directory / index
     if not path.is_file():
         return []
@@ -72,12 +76,12 @@ def _indexed_files(directory: Path, index: str) -> list[str]:
 
 
 def _own_file(directory: Path, name: str) -> Path:
-    """Return a weight file's path; raise ValueError for a link that leads out of the checkpoint."""
+    """Return a weight file's path. Raise ValueError for a link to a place outside the checkpoint."""
     folder, target = directory.resolve(), (directory / name).resolve()
-    places = [folder]
-    if folder.parent.name == "snapshots":  # the hub's cache: every file is a link into the folder of contents
-        places.append(folder.parent.parent / "blobs")
-    if target.parent not in places:
+    allowed = [folder]
+    if folder.parent.name == "snapshots":  # in the hub's cache every file is a link into blobs/
+        allowed.append(folder.parent.parent / "blobs")
+    if target.parent not in allowed:
         raise ValueError(
             f"{directory}: {name} is a link to {target}, outside of this folder; it is not opened: "
             "copy the file here, or link the whole folder"
@@ -91,7 +95,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def outlines(path: Path) -> list[tuple[str, Tensor]]:
-    """Name and shape of all tensors in one file, as tensors without contents."""
+    """Return the names of all tensors in a file, each with a meta tensor of its shape; no values are read."""
     import torch
 
     if path.suffix == ".safetensors":
@@ -102,46 +106,47 @@ def outlines(path: Path) -> list[tuple[str, Tensor]]:
 
 
 def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Name and tensor of all that one file holds; the tensors are views of the mapped file, to be copied by the reader."""
+    """Yield the name and the tensor of every entry of a file; tensors are views of the mapped file, so copy what you keep."""
     if path.suffix == ".safetensors":
         with _safe_open(path) as file:
             names = list(file.keys())
         for name in names:
-            with _safe_open(path) as file:  # opened per tensor, so that pages already read can be given back
+            with _safe_open(path) as file:  # opened for each tensor, so that pages already read can be freed
                 yield name, file.get_tensor(name)
         return
-    held = _load_bin(path)
-    for name in list(held):
-        yield name, held.pop(name)
+    entries = _load_bin(path)
+    for name in list(entries):
+        yield name, entries.pop(name)  # popped, so that a tensor is freed once the caller is done with it
 
 
 def _safe_open(path: Path):  # type: ignore[no-untyped-def]
+    """Open a safetensors file. Raise ValueError if it is damaged or cut short."""
     from safetensors import SafetensorError, safe_open
 
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); download it again") from error
+        raise ValueError(f"{path}: not a complete safetensors file ({error}); download it again") from error
 
 
 def _load_bin(path: Path) -> dict[str, Tensor]:
-    """A torch pickle read as tensors only; anything else in it is refused, so nothing in it can run."""
+    """Return the tensors in a torch pickle. Raise ValueError if it has anything else in it, so that no code can run."""
     import torch
 
     try:
-        zipped = zipfile.is_zipfile(path)  # the older format cannot be mapped and is read whole
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        is_mappable = zipfile.is_zipfile(path)  # torch's format before 1.6 cannot be mapped and is read at once
+        entries = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mappable)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: holds something other than tensors, or is cut short; it is not opened") from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a whole torch file ({error}); download it again") from error
-    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise ValueError(f"{path}: holds something other than named tensors")
-    return held
+        raise ValueError(f"{path}: not a complete torch file ({error}); download it again") from error
+    if not isinstance(entries, dict) or not all(isinstance(value, torch.Tensor) for value in entries.values()):
+        raise ValueError(f"{path}: holds something other than named tensors; download the checkpoint again")
+    return entries
 
 
 def fill(module: nn.Module, directory: Path, rename: Renaming, *, device: str, dtype: torch.dtype) -> None:
-    """Give a module that was built on the meta device its weights, file by file; raise ValueError unless all fit."""
+    """Load a checkpoint's weights, file by file, into a module on the meta device. Raise ValueError unless all fit."""
     waiting: Mapping[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     faults = Faults(missing=set(waiting))
     for path in weight_files(directory):
@@ -152,20 +157,19 @@ def fill(module: nn.Module, directory: Path, rename: Renaming, *, device: str, d
                     continue
                 faults.missing.discard(name)
                 faults.compare(published, part, waiting[name])
-                own = part.to(device=device, dtype=dtype, copy=True)
-                if not is_finite(own):
+                weight = part.to(device=device, dtype=dtype, copy=True)  # a copy: `part` is a view of the mapped file
+                if not is_finite(weight):  # checked after the conversion, which may overflow to infinity
                     faults.not_finite.append(published)
-                _assign(module, name, own)
+                _assign(module, name, weight)
     faults.check(directory, dtype)
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Return whether a tensor holds neither NaN nor infinity.
-
-    Every weight is looked at, so this must cost one read: smallest and largest value tell, and NaN is both where there
-    is one. On a CPU that takes a tenth to a thirtieth of the time of torch.isfinite, which writes copies.
-    """
+    """Return whether a tensor has neither NaN nor infinity in it."""
     import torch
+
+    # Every weight is checked, so this must be cheap. The smallest and the largest value are enough (both are NaN if any
+    # value is) and take one read; torch.isfinite writes copies and takes ten to thirty times as long on a CPU.
 
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
@@ -174,7 +178,7 @@ def is_finite(tensor: Tensor) -> bool:
 
 @dataclass
 class Faults:
-    """What does not fit between a checkpoint's tensors and the model that its config.json describes."""
+    """Differences between a checkpoint's tensors and the model that its config.json describes."""
 
     missing: set[str] = field(default_factory=set)
     unexpected: list[str] = field(default_factory=list)
@@ -182,16 +186,16 @@ class Faults:
     not_finite: list[str] = field(default_factory=list)
 
     def compare(self, name: str, tensor: Tensor, expected: Tensor) -> None:
-        """Note a tensor whose shape is not the expected one."""
+        """Record a tensor whose shape is not the expected one."""
         if tensor.shape != expected.shape:
             self.note_shape(name, tensor.shape, expected.shape)
 
     def note_shape(self, name: str, shape: Sequence[int], expected: Sequence[int]) -> None:
-        """Note a tensor's two shapes."""
+        """Record a tensor's shape and the expected one."""
         self.misshapen.append(f"{name} has shape {tuple(shape)} but config.json makes it {tuple(expected)}")
 
     def check(self, directory: Path, dtype: torch.dtype | None = None) -> None:
-        """Raise ValueError that names the tensors and the way out, if there is any fault."""
+        """Raise ValueError with the tensors and the way out if any fault was recorded."""
         groups = [
             ("lacks", sorted(self.missing), ""),
             ("holds", self.unexpected, " that the model of its config.json does not have"),
@@ -218,7 +222,7 @@ class Faults:
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
-    """Put a tensor in the place of a module's parameter or buffer."""
+    """Replace a module's parameter or buffer by a tensor."""
     from torch import nn
 
     path, _, leaf = name.rpartition(".")
@@ -230,10 +234,10 @@ def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def snapshot(path_or_id: str | Path, revision: str | None = None, weights: bool = True) -> Path:
-    """The local folder of a published checkpoint, its `.bin` files included: itself, or fetched from the hub; never code."""
+    """Return the local folder of a published checkpoint: the folder itself, or a download from the hub, without code."""
     if Path(path_or_id).is_dir():
         return Path(path_or_id)
-    if (ROOT / path_or_id).is_dir():  # never taken silently: a folder of the same name elsewhere may be meant
+    if (ROOT / path_or_id).is_dir():  # not used without asking: the user may mean a folder elsewhere
         raise ValueError(
             f"{path_or_id}: no such folder in {Path.cwd()}, where relative paths begin; "
             f"the project has one: give {(ROOT / path_or_id).resolve()}"

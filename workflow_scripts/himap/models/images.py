@@ -1,4 +1,4 @@
-"""Pictures of what a method kept: image tokens that are still there in full light, dropped ones dimmed."""
+"""Pictures of the image tokens that a method kept: the dropped ones are dimmed."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DIMMED = 0.22
+DIMMED = 0.22  # brightness of a dropped token
 
 
 def kept_mask(kept: Sequence[int], grid: tuple[int, int]) -> np.ndarray:
-    """Which cells of the token grid are kept, as a boolean array [rows, columns]."""
+    """Return which cells of the token grid are kept, as booleans [rows, columns]."""
     mask = np.zeros(grid[0] * grid[1], dtype=bool)
     mask[list(kept)] = True
     return mask.reshape(grid)
 
 
 def kept_picture(image: Image, kept: Sequence[int], grid: tuple[int, int], *, side: int = 336) -> Image:
-    """The image as the model sees it (padded to a square) with the dropped tokens dimmed."""
+    """Return the image as the model sees it (padded to a square) with the dropped tokens dimmed."""
     from PIL import Image as images
 
     square = pad_to_square(image.convert("RGB"), (122, 116, 104)).resize((side, side), images.Resampling.BICUBIC)
     light = images.fromarray(kept_mask(kept, grid)).resize((side, side), images.Resampling.NEAREST)
     pixels = np.asarray(square, dtype=np.float32)
-    lit = np.where(np.asarray(light)[..., None], pixels, pixels * DIMMED)
-    return images.fromarray(lit.astype(np.uint8))
+    dimmed = np.where(np.asarray(light)[..., None], pixels, pixels * DIMMED)  # [side, side, 3]
+    return images.fromarray(dimmed.astype(np.uint8))
 
 
-def pad_to_square(image: Image, colour: tuple[int, ...]) -> Image:
-    """The image in the middle of a square of one colour."""
+def pad_to_square(image: Image, color: tuple[int, ...]) -> Image:
+    """Return the image in the middle of a square of one color; a square image is returned as it is."""
     from PIL import Image as images
 
     width, height = image.size
     if width == height:
         return image
     side = max(width, height)
-    square = images.new("RGB", (side, side), colour)
+    square = images.new("RGB", (side, side), color)
     square.paste(image, ((side - width) // 2, (side - height) // 2))
     return square

@@ -19,12 +19,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def families() -> dict[str, Any]:
-    """Return the families' modules by name."""
+    """Return the modules of all model families by name."""
     return {name: importlib.import_module(f"{FAMILIES}.{name}") for name in import_all(FAMILIES)}
 
 
 def find(path_or_id: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a checkpoint: itself, or a snapshot of the hub at a revision; never any code from there."""
+    """Return the local folder of a checkpoint: the folder itself, or a snapshot of a hub id at a revision, without code."""
     from himap.models.checkpoints import snapshot
 
     pinned = revision is not None and not Path(path_or_id).is_dir() and "/" in str(path_or_id)
@@ -34,7 +34,7 @@ def find(path_or_id: str | Path, revision: str | None = None) -> Path:
 
 
 def _on_disk(hub_id: str, revision: str) -> Path | None:
-    """A pinned snapshot that is here whole, so that of hundreds of jobs none asks the hub."""
+    """Return a pinned snapshot that is complete on disk, or None. With it, hundreds of jobs need not ask the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -43,7 +43,7 @@ def _on_disk(hub_id: str, revision: str) -> Path | None:
     try:
         directory = Path(snapshot_download(hub_id, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
         weight_files(directory)
-    except (LocalEntryNotFoundError, ValueError):  # not here, or no hub id at all
+    except (LocalEntryNotFoundError, ValueError):  # not on disk, or not a hub id
         return None
     return directory
 
@@ -57,7 +57,7 @@ def load(
     attention: str = "sdpa",
     **options: Any,
 ) -> Model:
-    """Load a checkpoint for inference. Options go to its family (LLaVA: `template`, `image_mode`)."""
+    """Load a checkpoint for inference. Further options go to its family (LLaVA: `template`, `image_mode`)."""
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if attention not in KINDS:
@@ -83,7 +83,7 @@ def load(
 
 def check_device(device: str) -> None:
     """Raise ValueError for a device that this machine or this build of torch does not have."""
-    try:
+    try:  # only an allocation tells: torch.device accepts any name
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
@@ -94,7 +94,7 @@ def check_device(device: str) -> None:
 
 
 def redraw_weights(model: Model, seed: int) -> None:
-    """Replace all weights by random ones of the same shapes, in place: the control that has learnt nothing."""
+    """Replace all weights in place by random ones of the same shapes: a control model that has learned nothing."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.module.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -103,5 +103,6 @@ def redraw_weights(model: Model, seed: int) -> None:
             elif name == "bias":
                 parameter.data.zero_()
             else:
-                drawn = torch.randn(parameter.shape, generator=generator) * 0.02
-                parameter.data.copy_(drawn)
+                # Drawn on the CPU, so that the same seed gives the same weights on every device.
+                values = torch.randn(parameter.shape, generator=generator) * 0.02
+                parameter.data.copy_(values)

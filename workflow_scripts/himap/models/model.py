@@ -1,4 +1,4 @@
-"""The interface of a loaded model: what the loop, the methods and the experiments know of it."""
+"""The interface of a loaded model: all that the loop, the methods and the experiments know about it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from himap.models.sizes import Dims
 
 
 def _no_processor(*_: Any, **__: Any) -> Any:
+    """Raise ValueError in place of a function that needs a tokenizer or an image processor."""
     raise ValueError(
-        "this checkpoint has no tokenizer or image processor beside its weights; give ids and pixel values"
+        "this checkpoint has no tokenizer or image processor beside its weights; pass ids and pixel values instead"
     )
 
 
 @dataclass
 class Model:
-    """A loaded vision-language model: the decoder's parts, and functions for its text and image sides."""
+    """A loaded vision-language model: the parts of its decoder, and functions for texts and images."""
 
     name: str
     family: str
     dims: Dims
-    module: nn.Module  # all weights, for moving, counting and re-drawing them
-    embed_tokens: Any
+    module: nn.Module  # all weights, to move, count or randomize them
+    embed_tokens: Any  # ids [T] -> [T, D]
     layers: Sequence[Any]  # decoder layers of transformers: norms, self_attn with its projections, mlp
-    norm: Any
+    norm: Any  # of the last layer's output
     rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (hidden, positions [B, T]) -> cos, sin [B, T, d]
-    head: Any
+    head: Any  # [..., D] -> [..., vocabulary]
     image_token_id: int
-    end_ids: frozenset[int]
+    end_ids: frozenset[int]  # an answer ends with any of these
     encode_images: Callable[[Tensor], Tensor]  # pixels [N, 3, H, W] -> decoder inputs [N, n, D]
     attention: str = "sdpa"
     preprocess: Callable[..., Tensor] = (
@@ -49,30 +50,31 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return the device of the weights."""
         return next(self.module.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number format of the decoder's weights."""
+        """Return the number format of the decoder's weights."""
         return self.layers[0].self_attn.q_proj.weight.dtype
 
     def embed(self, ids: Sequence[Sequence[int]], features: Sequence[Tensor]) -> Rows:
-        """A left-padded batch ready for the loop, from prompts' ids and each prompt's image features [images, n, D]."""
+        """Return a left-padded batch for the loop, from each prompt's ids and its image features [images, n, D]."""
         embeddings, groups = [], []
         for number, (prompt, images) in enumerate(zip(ids, features, strict=True)):
             if images.shape[0] == 0:
-                raise ValueError(f"sample {number} of the batch has no image")
-            full = expand_image_tokens(prompt, self.image_token_id, [images.shape[1]] * images.shape[0])
-            tokens = torch.tensor(full, device=self.device)
+                raise ValueError(f"sample {number} of the batch has no image; every prompt needs at least one")
+            expanded = expand_image_tokens(prompt, self.image_token_id, [images.shape[1]] * images.shape[0])
+            tokens = torch.tensor(expanded, device=self.device)  # [T]
             is_image = tokens == self.image_token_id
             if int(is_image.sum()) != images.shape[0] * images.shape[1]:
                 raise ValueError(
                     f"sample {number} of the batch has {int(is_image.sum())} image tokens in its prompt, but its "
                     f"{images.shape[0]} images have {images.shape[0] * images.shape[1]}"
                 )
-            embedded = self.embed_tokens(tokens.masked_fill(is_image, 0)).clone()
+            # The image mark may lie beyond the vocabulary, so id 0 is embedded in its place and then overwritten.
+            embedded = self.embed_tokens(tokens.masked_fill(is_image, 0)).clone()  # [T, D]
             embedded[is_image] = images.flatten(0, 1).to(embedded.dtype)
             embeddings.append(embedded)
-            groups.append(token_groups(full, self.image_token_id))
+            groups.append(token_groups(expanded, self.image_token_id))
         return batch_rows(embeddings, groups)

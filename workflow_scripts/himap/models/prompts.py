@@ -1,4 +1,4 @@
-"""What is asked of a model, before any model family has put its template and image marks around it."""
+"""A question to a model, before a model family adds its template and image marks."""
 
 from __future__ import annotations
 

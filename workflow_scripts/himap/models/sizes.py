@@ -1,4 +1,4 @@
-"""The sizes of a model, read from its config.json alone: what costs, schedules and checks need before any weight is loaded."""
+"""Read a model's sizes from its config.json alone, for costs, schedules and checks that run before any weight is loaded."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ LLAMA_DEFAULTS = {
 
 @dataclass(frozen=True)
 class Dims:
-    """A decoder's sizes and the number of image tokens it is given."""
+    """A decoder's sizes and the number of image tokens per picture."""
 
     layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: int
+    width: int  # D, of the hidden states
+    heads: int  # H
+    kv_heads: int  # Hkv, fewer than heads under grouped-query attention
+    head_dim: int  # d
+    ffn: int  # inner width of the feed-forward part
     vocab: int
     tokens_per_image: int
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the image tokens in the picture."""
+        """Return rows and columns of the image tokens in the picture; a single row if they form no square."""
         side = round(self.tokens_per_image**0.5)
         return (side, side) if side * side == self.tokens_per_image else (1, self.tokens_per_image)
 
 
 def decoder_dims(text_config: dict[str, Any], tokens_per_image: int) -> Dims:
-    """Sizes from a decoder's config, with transformers' defaults for what a checkpoint leaves out."""
-    value = {**LLAMA_DEFAULTS, **{k: v for k, v in text_config.items() if v is not None}}
+    """Return the sizes in a decoder's config, with transformers' defaults for keys that the checkpoint leaves out."""
+    value = {**LLAMA_DEFAULTS, **{key: given for key, given in text_config.items() if given is not None}}
     heads = value["num_attention_heads"]
     return Dims(
         layers=value["num_hidden_layers"],
@@ -54,7 +54,7 @@ def decoder_dims(text_config: dict[str, Any], tokens_per_image: int) -> Dims:
 
 
 def checkpoint_dims(config: dict[str, Any]) -> Dims:
-    """Sizes from a checkpoint's config.json, whatever family it belongs to."""
+    """Return the sizes in a checkpoint's config.json, of any known family."""
     if "visual" in config:  # Qwen-VL; it counts both halves of the gated feed-forward as one
         text = {
             **config,
@@ -70,7 +70,7 @@ def checkpoint_dims(config: dict[str, Any]) -> Dims:
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
-    """A checkpoint's config.json; a folder without one is refused with the way out."""
+    """Return the content of a checkpoint's config.json. Raise ValueError if the folder has none."""
     path = Path(directory) / "config.json"
     if not path.is_file():
         raise ValueError(f"{directory}: no config.json here; give the folder of a checkpoint")

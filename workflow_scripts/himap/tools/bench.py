@@ -1,8 +1,8 @@
-"""How fast and how large: python -m himap.tools.bench [--dims mini|7b|13b|L,d,heads,m] [--device cuda] [--out FILE].
+"""Measure speed and memory: python -m himap.tools.bench [--dims mini|7b|13b|L,d,heads,m] [--device cuda] [--out FILE].
 
-Random weights, one prompt of one image. Everything is timed in turns within one run and the median of the rounds
-counts; what matters are the ratios. Beside each arm stands a naive one, written in the way of the release. The ideal
-speed-up is the number of tokens of the whole prompt over its average over the layers.
+A model with random weights and one prompt with one image. The arms of a run take turns, and the median over the rounds is
+reported; only ratios within a run are meant to be compared. Each arm has a naive counterpart, written like the paper's
+released code. The ideal speed-up is the number of tokens in the prompt divided by their average over the layers.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ DIMS = {
 PARTS = ("prefill", "answer", "sweep", "saliency")
 SYSTEM_TOKENS = 35
 SWEEP_FLOWS = ("img2txt", "img2img", "random")
-TARGET = 7
+TARGET = 7  # token whose loss saliency explains; any does for timing
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the parts that are asked for, print their tables, and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dims", default="16,768,12,2048", help="mini, 7b, 13b, or L,d,heads,m (default: %(default)s)")
     parser.add_argument("--text-tokens", type=int, default=95, help="system and instruction tokens (default: 95)")
@@ -50,17 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help="which of %(default)s")
     parser.add_argument("--new-tokens", type=int, default=8, help="tokens of a full answer")
     parser.add_argument(
-        "--naive-points", type=int, default=3, help="naive sweep runs measured; their median stands for all"
+        "--naive-points", type=int, default=3, help="how many naive sweep runs to measure; their median represents all"
     )
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
     sizes = read_dims(arguments.dims)
     parts = arguments.parts.split(",")
     if not set(parts) <= set(PARTS):
-        raise ValueError(f"--parts: {arguments.parts!r}; allowed: {', '.join(PARTS)}")
+        raise ValueError(f"--parts: {arguments.parts!r} has an unknown part; allowed: {', '.join(PARTS)}")
     bench = Bench(sizes, arguments)
     if bench.model.device.type == "cpu" and sys.platform != "linux":
-        print("Peak memory of the processor is read on Linux only; peak_mb stays empty.", file=sys.stderr)
+        print("Peak memory on a CPU can be read on Linux only; peak_mb stays empty.", file=sys.stderr)
     figures = {"machine": describe_machine(bench), "settings": vars(arguments) | {"layers": sizes.layers}}
     for part in parts:
         figures[part] = getattr(bench, part)()
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_dims(text: str) -> Dims:
-    """Named sizes, or layers, width, heads and feed-forward width with LLaVA's 576 image tokens."""
+    """Return sizes by name, or from layers, width, heads and feed-forward width, with LLaVA's 576 image tokens."""
     if text in DIMS:
         return DIMS[text]
     try:
@@ -81,7 +82,7 @@ def read_dims(text: str) -> Dims:
 
 
 class Bench:
-    """One random model and one prompt, and what is measured on them."""
+    """One random model and one prompt, and the measurements on them."""
 
     def __init__(self, sizes: Dims, arguments: argparse.Namespace):
         import torch
@@ -92,7 +93,7 @@ class Bench:
         self.rounds, self.new_tokens, self.points = arguments.rounds, arguments.new_tokens, arguments.naive_points
         self.sizes = sizes
         self.model = random_model(sizes, dtype=DTYPES[arguments.dtype], device=arguments.device)
-        self.model.end_ids = frozenset()  # every answer is as long as asked for
+        self.model.end_ids = frozenset()  # so that every answer has the full length
         side, n_text = 14 * sizes.grid[0], arguments.text_tokens
         generator = torch.Generator().manual_seed(0)
         self.pixels = torch.randn(1, 3, side, side, generator=generator).to(arguments.device, self.model.dtype)
@@ -108,15 +109,15 @@ class Bench:
         self.n_image, self.n_text = sizes.tokens_per_image, n_text
 
     def embed(self) -> Rows:
-        """Vision tower, projector and embedding."""
+        """Run vision tower, projector and embedding, and return the prompt."""
         return self.model.embed([self.ids], [self.model.encode_images(self.pixels)])
 
     def ideal(self, name: str) -> float:
-        """The speed-up that the token average promises."""
+        """Return the speed-up that the average number of tokens promises."""
         return ideal_speedup(self.sizes, self.methods[name], n_image=self.n_image, n_text=self.n_text)
 
     def prefill(self) -> dict[str, Any]:
-        """Decoder and head over the prompt; no vision tower."""
+        """Measure decoder and head over the prompt, without the vision tower."""
         import torch
 
         from himap.decoder.cache import Cache
@@ -132,15 +133,19 @@ class Bench:
 
             return call
 
-        found = self.in_turns({name: arm(stages) for name, stages in self.methods.items()})
-        base = found["vanilla"]["seconds"]
+        results = self.in_turns({name: arm(stages) for name, stages in self.methods.items()})
+        base = results["vanilla"]["seconds"]
         for name in ("fastv", "himap"):
-            speedup = base / found[name]["seconds"]
-            found[name] |= {"speedup": speedup, "ideal": self.ideal(name), "share_of_ideal": speedup / self.ideal(name)}
-        return found
+            speedup = base / results[name]["seconds"]
+            results[name] |= {
+                "speedup": speedup,
+                "ideal": self.ideal(name),
+                "share_of_ideal": speedup / self.ideal(name),
+            }
+        return results
 
     def answer(self) -> dict[str, Any]:
-        """Vision tower, prefill and all tokens of an answer; ours with a cache, the naive ones without."""
+        """Measure vision tower, prefill and all tokens of an answer: ours with a cache, the naive arms without."""
         from himap.decoder.generation import generate
         from himap.pruning.intervention import Pruning
         from himap.tools import release_baseline
@@ -154,17 +159,23 @@ class Bench:
 
         ranks = [(stage.layer, keep_count(stage.keep, self.n_image)) for stage in self.methods["himap"]]
         arms = {name: ours(stages) for name, stages in self.methods.items()}
-        for name, stages_of in (("naive vanilla", []), ("naive himap", ranks)):
-            arms[name] = lambda ranks=stages_of: release_baseline.answer(  # type: ignore[misc]
+        for name, naive_ranks in (("naive vanilla", []), ("naive himap", ranks)):
+            # A default argument, since a lambda would otherwise see the loop's last value.
+            arms[name] = lambda ranks=naive_ranks: release_baseline.answer(  # type: ignore[misc]
                 self.model, self.ids, self.pixels, self.new_tokens, ranks=ranks
             )
-        found = self.in_turns(arms)
-        found["himap"]["times_faster_than_naive_himap"] = found["naive himap"]["seconds"] / found["himap"]["seconds"]
-        found["himap"]["speedup_over_vanilla"] = found["vanilla"]["seconds"] / found["himap"]["seconds"]
-        return found
+        results = self.in_turns(arms)
+        results["himap"]["times_faster_than_naive_himap"] = (
+            results["naive himap"]["seconds"] / results["himap"]["seconds"]
+        )
+        results["himap"]["speedup_over_vanilla"] = results["vanilla"]["seconds"] / results["himap"]["seconds"]
+        return results
 
     def sweep(self) -> dict[str, Any]:
-        """All layers and flows, cut from the layer on as the release does; two tokens each, vision tower included."""
+        """Measure a disruption sweep: all layers and flows, cut from the layer on as the released code does, two tokens each.
+
+        Vision tower included. Only some of the naive runs are measured, since all of them take minutes.
+        """
         from himap.experiments.disruption import make_cut, run_undisturbed, sweep
         from himap.tools import release_baseline
 
@@ -174,51 +185,52 @@ class Bench:
             clean = run_undisturbed(self.model, self.embed(), 2)
             return list(sweep(self.model, clean, list(layers), SWEEP_FLOWS, ["suffix"], new_tokens=2))
 
-        def one(number: int) -> Callable[[], Any]:
+        def naive_run(number: int) -> Callable[[], Any]:
             flow, layer = SWEEP_FLOWS[number % 3], (number * 7 + 3) % self.sizes.layers
             cut = make_cut(flow, layer, "suffix", self.sizes.layers)
             return lambda: release_baseline.disrupted_answer(self.model, self.ids, self.pixels, self.prompt, cut, 2)
 
         arms: dict[str, Callable[[], Any]] = {"ours": ours}
-        arms |= {f"naive run {number}": one(number) for number in range(self.points)}
+        arms |= {f"naive run {number}": naive_run(number) for number in range(self.points)}
         measured = self.in_turns(arms)
         runs = len(layers) * len(SWEEP_FLOWS)
-        each = [measured[f"naive run {number}"] for number in range(self.points)]
-        estimate = runs * statistics.median(one["seconds"] for one in each)
+        naive = [measured[f"naive run {number}"] for number in range(self.points)]
+        estimate = runs * statistics.median(result["seconds"] for result in naive)
         return {
             "ours": measured["ours"] | {"times_faster_than_naive": estimate / measured["ours"]["seconds"]},
             "naive": {
                 "seconds": estimate,
-                "peak_mb": max((one["peak_mb"] for one in each if one["peak_mb"] is not None), default=None),
+                "peak_mb": max((result["peak_mb"] for result in naive if result["peak_mb"] is not None), default=None),
                 "runs": runs,
                 "runs_measured": self.points,
             },
         }
 
     def saliency(self) -> dict[str, Any]:
-        """Ours gives both definitions as block sums; the naive arm the released maps only."""
+        """Measure saliency: ours gives the block sums of both definitions, the naive arm only the released code's maps."""
         from himap.experiments.saliency import saliency
         from himap.tools import release_baseline
 
-        found = self.in_turns(
+        results = self.in_turns(
             {
                 "ours": lambda: saliency(self.model, self.prompt, TARGET),
                 "naive": lambda: release_baseline.saliency(self.model, self.prompt, TARGET),
             }
         )
-        found["ours"] |= {
-            "times_faster_than_naive": found["naive"]["seconds"] / found["ours"]["seconds"],
-            "share_of_naive_peak": share(found["ours"]["peak_mb"], found["naive"]["peak_mb"]),
+        results["ours"] |= {
+            "times_faster_than_naive": results["naive"]["seconds"] / results["ours"]["seconds"],
+            "share_of_naive_peak": share(results["ours"]["peak_mb"], results["naive"]["peak_mb"]),
         }
-        return found
+        return results
 
     def in_turns(self, arms: dict[str, Callable[[], Any]]) -> dict[str, Any]:
-        """Median seconds of each arm over the rounds, and the most memory it took beyond the loaded model."""
+        """Return the median seconds of each arm over the rounds, and its peak memory beyond the loaded model."""
         from himap.experiments.latency import now
 
         device = self.model.device
-        peaks = {name: peak_memory(call, device) for name, call in arms.items()}  # also warms up
+        peaks = {name: peak_memory(call, device) for name, call in arms.items()}  # also a warm-up
         seconds: dict[str, list[float]] = {name: [] for name in arms}
+        # In turns: whatever slows the machine down for a while slows all arms alike.
         for _ in range(self.rounds):
             for name, call in arms.items():
                 begin = now(device)
@@ -236,12 +248,12 @@ class Bench:
 
 
 def share(part: float | None, whole: float | None) -> float | None:
-    """Return a quotient of two readings, None where either could not be taken."""
+    """Return the quotient of two readings, None if either is missing."""
     return part / whole if part is not None and whole else None
 
 
 def peak_memory(call: Callable[[], Any], device: torch.device) -> float | None:
-    """Return the megabytes that a call takes at its peak beyond what was held before it; None where they cannot be read."""
+    """Return the megabytes that a call takes at its peak beyond those in use before it, None where they cannot be read."""
     import torch
 
     gc.collect()
@@ -256,20 +268,20 @@ def peak_memory(call: Callable[[], Any], device: torch.device) -> float | None:
         call()
         return None
     give_back_free_memory()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of resident memory starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the kernel's peak of resident memory, VmHWM
     before = resident("VmRSS")
     call()
     return max(0.0, (resident("VmHWM") - before) / 1e6)
 
 
 def give_back_free_memory() -> None:
-    """Return freed heap to the system, so that an arm's own allocations show in resident memory."""
+    """Give freed heap back to the system. Otherwise an arm would reuse it, and its peak would look smaller than it is."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def resident(field: str) -> int:
-    """Bytes of resident memory of this process, now (VmRSS) or at its peak (VmHWM)."""
+    """Return the bytes of resident memory of this process, now (VmRSS) or at its peak (VmHWM)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
@@ -277,7 +289,7 @@ def resident(field: str) -> int:
 
 
 def describe_machine(bench: Bench) -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Return the device, versions and model size behind the figures."""
     import torch
     import transformers
 
@@ -293,7 +305,7 @@ def describe_machine(bench: Bench) -> dict[str, Any]:
 
 
 def print_table(title: str, rows: dict[str, dict[str, Any]]) -> None:
-    """A part's figures, one arm a line."""
+    """Print a part's figures, one line per arm."""
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     print(f"\n{title}")
     print(" ".join([f"{'arm':<16}", *(f"{column:>{max(10, len(column))}}" for column in columns)]))
@@ -303,6 +315,7 @@ def print_table(title: str, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
+    """Return a figure as text."""
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

@@ -1,8 +1,8 @@
-"""The release's way of doing things, written anew as the arm that benchmarks compare with. Nothing else uses it.
+"""The released code's way of computing, written for this project, as the naive arm of `bench`. Nothing else uses it.
 
-Eager attention that returns the maps of all layers, no cache (every generated token runs the vision tower and the whole
-text again), logits at every position, one forward pass per layer and flow, saliency by one backward pass through all
-layers' maps with gradients of the weights.
+It has eager attention that returns the maps of all layers; no cache, so every generated token runs the vision tower and
+the whole text again; logits at every position; one forward pass per layer and flow of a sweep; and saliency by one
+backward pass through the maps of all layers, with gradients of the weights.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ def run_text(
     disruption: Disruption | None = None,
     ones: bool = False,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Logits [1, T, vocabulary], all attention maps, and with `ones` the masks of ones whose gradients are wanted.
+    """Return logits [1, T, vocabulary], the maps of all layers [1, H, T, T], and with `ones` the masks multiplied into them.
 
-    `ranks` holds (layer, count) of the two pruning stages: by attention from instruction tokens, then from image tokens.
+    `ranks` has (layer, count) of two pruning stages: by attention from instruction tokens, then from image tokens. The
+    released saliency is the gradient of masks of ones.
     """
     maps: list[Tensor] = []
     masks: list[Tensor] = []
@@ -57,7 +58,7 @@ def run_text(
 
 
 def _prune(rows: Rows, attention: Tensor, count: int, by: int) -> Rows:
-    """Keep the `count` image tokens that the tokens of one group attend to most."""
+    """Keep the `count` image tokens that receive the most attention from the tokens of one group."""
     is_image = rows.groups == IMAGE
     received = (attention.mean(dim=1) * (rows.groups == by)[:, :, None]).sum(dim=1)
     best = received.masked_fill(~is_image, float("-inf")).topk(count, dim=1).indices
@@ -68,7 +69,7 @@ def _prune(rows: Rows, attention: Tensor, count: int, by: int) -> Rows:
 
 @torch.no_grad()
 def answer(model: Model, ids: list[int], pixels: Tensor, new_tokens: int, **how: Any) -> list[int]:
-    """Greedy tokens without a cache: tower, projector and the whole text for each of them."""
+    """Return greedy tokens without a cache: each runs tower, projector and the whole text."""
     generated: list[int] = []
     for _ in range(new_tokens):
         rows = model.embed([ids], [model.encode_images(pixels)])
@@ -83,17 +84,17 @@ def answer(model: Model, ids: list[int], pixels: Tensor, new_tokens: int, **how:
 def disrupted_answer(
     model: Model, ids: list[int], pixels: Tensor, prompt: Rows, cut: Cut, new_tokens: int
 ) -> list[int]:
-    """One run of a sweep: one layer, one flow."""
+    """Return the answer of one run of a sweep: one layer, one flow."""
     return answer(model, ids, pixels, new_tokens, disruption=Disruption([cut], prompt, [0]))
 
 
 def saliency(model: Model, rows: Rows, target: int) -> list[Tensor]:
-    """The released maps of all layers [H, T, T]: |A · gradient of the mask of ones|."""
+    """Return the released saliency maps of all layers [H, T, T]: |A · gradient of the mask of ones|."""
     model.module.requires_grad_(True)
     model.module.zero_grad()
     logits, maps, masks = run_text(model, rows, ones=True)
     torch.nn.functional.cross_entropy(logits[:, -1], torch.tensor([target], device=logits.device)).backward()
-    found = [(a * mask.grad).detach().abs()[0] for a, mask in zip(maps, masks, strict=True) if mask.grad is not None]
+    salient = [(a * mask.grad).detach().abs()[0] for a, mask in zip(maps, masks, strict=True) if mask.grad is not None]
     model.module.zero_grad()
     model.module.requires_grad_(False)
-    return found
+    return salient

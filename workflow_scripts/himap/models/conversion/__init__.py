@@ -1,1 +1,1 @@
-"""Rewrite checkpoints of other layouts as safetensors in the layout that transformers reads."""
+"""Rewrite checkpoints of other layouts as safetensors in a layout that transformers or this project reads."""

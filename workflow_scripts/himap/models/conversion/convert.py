@@ -1,8 +1,8 @@
-"""Published checkpoints of LLaVA-v1.5, InternVL-Chat-V1.0 and Qwen-VL-Chat, rewritten once as safetensors.
+"""Convert published checkpoints of LLaVA-v1.5, InternVL-Chat-V1.0 and Qwen-VL-Chat to safetensors.
 
-The Vicuna models come out in the LLaVA layout of transformers, which can hold either vision tower. A source file
-becomes one target file, tensor by tensor, in a folder `<out>.partial` that a killed run leaves for the next one to go
-on with; the finished folder appears under its name all at once.
+The Vicuna models are written in the LLaVA layout of transformers, which supports either vision tower. Every source file
+becomes one target file, tensor by tensor, in a folder `<out>.partial`. If the run is killed, the next one continues with
+that folder. It gets its final name only when everything is written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 def plan(directory: Path, tower: Path | None) -> Conversion:
-    """Read the configs and decide what becomes of every tensor; nothing is written. Refuses what it does not know."""
+    """Return the conversion of a checkpoint, from its config and its tower's; nothing is written.
+
+    Raise ValueError for an architecture that is not known.
+    """
     config = read_config(directory)
     if config.get("model_type") == "qwen" and "visual" in config:
         return _plan_qwen(directory, config)
@@ -37,18 +40,18 @@ def plan(directory: Path, tower: Path | None) -> Conversion:
             )
         return _plan_vicuna(directory, config, tower)
     raise ValueError(
-        f"{directory}/config.json: architecture {config.get('architectures')} (model_type {config.get('model_type')!r}) is "
-        "none that is converted; known are LlavaLlamaForCausalLM (LLaVA-v1.5, InternVL-Chat-V1.0) and Qwen-VL-Chat"
+        f"{directory}/config.json: architecture {config.get('architectures')} (model_type {config.get('model_type')!r}) "
+        "cannot be converted; known are LlavaLlamaForCausalLM (LLaVA-v1.5, InternVL-Chat-V1.0) and Qwen-VL-Chat"
     )
 
 
 def convert(directory: Path, tower: Path | None, out: Path, *, origin: Mapping[str, Any] | None = None) -> Path:
-    """Convert a checkpoint into the folder `out`; a run that was killed is continued. Returns the manifest's path."""
+    """Convert a checkpoint into the folder `out`, or continue a run that was killed. Return the manifest's path."""
     work = plan(directory, tower)
     if (out / "manifest.json").is_file() and read_json(out / "manifest.json")["inputs"] == _inputs(work):
         return out / "manifest.json"
     if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out}: there is something else here already; remove it or choose another folder")
+        raise ValueError(f"{out}: the folder has other files in it already; remove it or choose another folder")
     _check_names(work, directory)
     partial = out.with_name(f"{out.name}.partial")
     done = _resume(partial, work)
@@ -67,7 +70,7 @@ def convert(directory: Path, tower: Path | None, out: Path, *, origin: Mapping[s
 
 
 def _renamed(source: Path, rename: Renaming) -> list[tuple[str, Tensor]]:
-    """The tensors of one source file under their new names; still views of the mapped file."""
+    """Return the tensors of a source file under their new names; they are still views of the mapped file."""
     return [pair for name, tensor in tensors(source) for pair in rename(name, tensor)]
 
 
@@ -75,13 +78,13 @@ def _renamed(source: Path, rename: Renaming) -> list[tuple[str, Tensor]]:
 
 
 def _inputs(work: Conversion) -> list[list[Any]]:
-    """What tells one set of source files from another without reading them."""
+    """Return name, size and time of the source files, which tell one set of files from another without reading them."""
     paths = [path for path, _ in work.sources] + [folder / "config.json" for folder in work.folders]
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def _resume(partial: Path, work: Conversion) -> dict[str, Any]:
-    """The target files that an earlier run finished from these very sources; anything else there is thrown away."""
+    """Return the target files that an earlier run finished from the same sources; delete everything else in the folder."""
     state = read_json(partial / "progress.json") if (partial / "progress.json").is_file() else {}
     if state.get("inputs") != _inputs(work):
         shutil.rmtree(partial, ignore_errors=True)
@@ -95,11 +98,13 @@ def _resume(partial: Path, work: Conversion) -> dict[str, Any]:
 
 
 def _record(partial: Path, work: Conversion, done: Mapping[str, Any]) -> None:
+    """Write which target files are finished, and from which sources."""
     write_json(partial / "progress.json", {"inputs": _inputs(work), "done": done})
 
 
 def _check_names(work: Conversion, directory: Path) -> None:
-    """Compare names and shapes of all that will be written with what the architecture needs, before any writing."""
+    """Raise ValueError unless the renamed tensors are exactly those that the architecture needs."""
+    # Checked before anything is written: a conversion takes long, and a wrong name should not show at its end.
     faults = Faults(missing=set(work.expected))
     for source, rename in work.sources:
         for published, outline in outlines(source):
@@ -115,7 +120,7 @@ def _check_names(work: Conversion, directory: Path) -> None:
 def _finish(
     partial: Path, work: Conversion, done: Mapping[str, Any], weight_map: dict[str, str], origin: Mapping[str, Any]
 ) -> None:
-    """Config, index, tokenizer, image processor, and last the manifest."""
+    """Write config, index, tokenizer and image processor, and last the manifest, which marks the folder as complete."""
     total = sum(entry["bytes"] for entry in done.values())
     write_json(partial / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
     write_json(partial / "config.json", work.config)
@@ -140,4 +145,5 @@ def _finish(
 
 
 def _file(path: Path) -> dict[str, Any]:
+    """Return name, size and checksum of a file, as the manifest lists them."""
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -1,4 +1,4 @@
-"""What a conversion reads and how it renames."""
+"""The plan of a conversion, and which vision tower belongs to a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from himap.models.sizes import read_config
 
 if TYPE_CHECKING:
     from torch import Tensor
-CARRIED = "model.vision_tower.vision_tower."  # how a chat checkpoint names the tensors of a tower that it carries
+
+CARRIED = "model.vision_tower.vision_tower."  # prefix of the vision tower's tensors inside a chat checkpoint
 
 
 @dataclass
 class Conversion:
-    """What is read, how each tensor is renamed, and what the result must hold."""
+    """Which files a conversion reads, how it renames each tensor, and which tensors the result must have."""
 
     layout: str
     sources: list[tuple[Path, Renaming]]  # weight files, each with its renaming
-    folders: list[Path]  # where those files come from: the checkpoint, its tower
-    expected: Mapping[str, Tensor]  # names on disk and shapes
-    config: dict[str, Any]
+    folders: list[Path]  # of those files: the checkpoint, its tower
+    expected: Mapping[str, Tensor]  # meta tensors by the names on disk
+    config: dict[str, Any]  # the result's config.json
     write_beside: Callable[[Path], None]  # tokenizer and image processor into the target folder
     image_tokens: int
-    tower: Callable[[], dict[str, Any]] = dict  # which vision tower was taken, for the manifest
+    tower: Callable[[], dict[str, Any]] = dict  # says for the manifest which vision tower was used
 
 
 def default_tower(directory: Path) -> str | None:
-    """The hub id of the vision tower that a checkpoint's config names; None where the tower is in the checkpoint."""
+    """Return the hub id of the vision tower that a checkpoint's config names, None if it names none."""
     named = str(read_config(directory).get("mm_vision_tower") or "")
-    if "intern" in named.lower():
+    if "intern" in named.lower():  # InternVL's configs name a folder on the authors' machine
         return "OpenGVLab/InternViT-6B-448px-V1-0" if "448" in named else "OpenGVLab/InternViT-6B-224px"
     return named or None
 

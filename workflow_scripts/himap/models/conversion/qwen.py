@@ -1,4 +1,4 @@
-"""Qwen-VL-Chat: pickled weights become safetensors under the same names."""
+"""Convert Qwen-VL-Chat: its pickled weights become safetensors under the same names."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# ---------------------------------------------------------------- Qwen-VL-Chat: only the file format changes
-
-
 def _plan_qwen(directory: Path, config: dict[str, Any]) -> Conversion:
-    """The published names stay, so that the family reads the result as it reads the source."""
+    """Plan the conversion of Qwen-VL-Chat. Names stay as published: the family reads the result as it reads the source."""
     import torch
 
     from himap.models.families import qwen_vl
 
-    with torch.device("meta"):
+    with torch.device("meta"):  # sizes only, no memory
         module = qwen_vl.QwenVL(config)
     ours = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     files = weight_files(directory)

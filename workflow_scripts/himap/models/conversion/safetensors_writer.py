@@ -1,4 +1,4 @@
-"""Write safetensors files tensor by tensor, without holding the whole checkpoint."""
+"""Write safetensors files tensor by tensor, without the whole checkpoint in memory."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ if TYPE_CHECKING:
 
 
 def write_safetensors(path: Path, named: Sequence[tuple[str, Tensor]]) -> list[str]:
-    """Write a safetensors file one tensor after the other, so that no second copy of it is in memory; returns the names."""
+    """Write a safetensors file tensor by tensor, and return the names.
+
+    The library's own `save_file` needs a second copy of all tensors in memory.
+    """
     import torch
 
-    kinds = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    formats = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, tensor in named:
-        if tensor.dtype not in kinds:
+        if tensor.dtype not in formats:
             raise ValueError(
                 f"{name}: weights in {tensor.dtype} are not converted; take the checkpoint in full precision"
             )
         size = tensor.numel() * tensor.element_size()
         header[name] = {
-            "dtype": kinds[tensor.dtype],
+            "dtype": formats[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [offset, offset + size],
         }
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # the format aligns the first tensor to 8 bytes
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, tensor in named:

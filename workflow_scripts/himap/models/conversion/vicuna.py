@@ -1,4 +1,4 @@
-"""LLaVA-v1.5 and InternVL-Chat in their authors' layouts become the layout of transformers."""
+"""Convert LLaVA-v1.5 and InternVL-Chat from their authors' layouts to that of transformers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from himap.models.sizes import read_config
 if TYPE_CHECKING:
     from torch import Tensor
 
-UNREAD = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")  # CLIP's text half
-BLOCK = 64  # vocabularies are padded to a multiple of it, as in the published transformers layout
-INTERN_LAYER = {  # InternViT's names as those of transformers
+UNREAD = (
+    "text_model.",
+    "text_projection.",
+    "visual_projection.",
+    "logit_scale",
+)  # CLIP's text half, which LLaVA ignores
+BLOCK = 64  # vocabularies are padded to a multiple of this, as in the published transformers layout
+INTERN_LAYER = {  # InternViT's names -> transformers' names
     "ls1": "lambda_1", "ls2": "lambda_2", "norm1": "layernorm_before", "norm2": "layernorm_after",
     "attn.q_norm": "attention.q_norm", "attn.k_norm": "attention.k_norm", "attn.proj": "attention.projection_layer",
     "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
@@ -30,38 +35,37 @@ INTERN_EMBEDDINGS = {
 }  # fmt: skip
 
 
-# ---------------------------------------------------------------- LLaVA-v1.5 and InternVL-Chat-V1.0
-
-
 def _plan_vicuna(directory: Path, config: dict[str, Any], tower: Path) -> Conversion:
-    """A Vicuna decoder with a two-layer projector, and CLIP or InternViT in front of it."""
+    """Plan the conversion of a Vicuna decoder with a two-layer projector and CLIP or InternViT as its tower."""
     required = {
         "mm_projector_type": "mlp2x_gelu", "mm_use_im_start_end": False, "mm_use_im_patch_token": False,
         "mm_vision_select_feature": "patch", "rope_scaling": None, "tie_word_embeddings": False,
     }  # fmt: skip
     for key, value in required.items():
         if config.get(key, value) != value:
-            raise ValueError(f"{directory}/config.json: {key} = {config[key]!r} is not converted; only {value!r} is")
+            raise ValueError(
+                f"{directory}/config.json: {key} = {config[key]!r} is not supported by the conversion; only {value!r} is"
+            )
     tower_config = read_config(tower)
     vision = tower_config.get("vision_config", tower_config)
     kind = vision.get("model_type", tower_config.get("model_type"))
     layouts = {"clip_vision_model": _clip, "clip": _clip, "intern_vit_6b": _intern}
     if kind not in layouts:
         raise ValueError(
-            f"{tower}/config.json: model_type {kind!r} is no vision tower that is known (CLIP, InternViT-6B)"
+            f"{tower}/config.json: model_type {kind!r} is not a known vision tower; known are CLIP and InternViT-6B"
         )
     layout, vision, processor, rename_tower = layouts[kind](tower, vision, str(config.get("mm_vision_tower", "")))
     vocabulary = config["vocab_size"]
     padded = (vocabulary // BLOCK + 1) * BLOCK
     target = _vicuna_config(config, vision, vocabulary, padded)
 
-    # The authors' loader takes the tower that config.json names and leaves the one in the chat checkpoint unread.
+    # The authors' loader takes the tower that config.json names and ignores the one in the chat checkpoint; so do we.
     carried, named = carries_tower(directory), has_weights(tower)
 
     def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
         if name.startswith(CARRIED):
             return [] if named else rename_tower(name.removeprefix(CARRIED), tensor)
-        if name.endswith("rotary_emb.inv_freq"):
+        if name.endswith("rotary_emb.inv_freq"):  # saved by old versions, computed by today's
             return []
         name = name.replace("model.mm_projector.0.", "multi_modal_projector.linear_1.")
         name = name.replace("model.mm_projector.2.", "multi_modal_projector.linear_2.")
@@ -98,7 +102,7 @@ def _plan_vicuna(directory: Path, config: dict[str, Any], tower: Path) -> Conver
 
 
 def _vicuna_config(config: Mapping[str, Any], vision: dict[str, Any], vocabulary: int, padded: int) -> dict[str, Any]:
-    """config.json of the LLaVA layout of transformers."""
+    """Return the config.json of transformers' LLaVA layout; `vocabulary` is the image mark's id, `padded` the new size."""
     same = (
         "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
         "hidden_act", "max_position_embeddings", "rms_norm_eps", "initializer_range", "bos_token_id", "eos_token_id",
@@ -125,13 +129,14 @@ def _vicuna_config(config: Mapping[str, Any], vision: dict[str, Any], vocabulary
 
 
 def _vicuna_outline(config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Names on disk and shapes of all tensors that transformers' LLaVA needs for this config."""
+    """Return meta tensors, by their names on disk, for all weights that transformers' LLaVA needs with this config."""
     import torch
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
     with torch.device("meta"):
         module = LlavaForConditionalGeneration(LlavaConfig(**config))
     clip = "." if config["vision_config"]["model_type"] == "internvl_vision" else ".vision_model."
+    # transformers loads these names on disk under others in memory: here the names in memory are turned back.
     outline = {}
     for name, tensor in module.state_dict().items():
         name = name.removeprefix("model.")
@@ -143,18 +148,19 @@ def _vicuna_outline(config: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _with_rows(table: Tensor, rows: int, *, copied: bool) -> Tensor:
-    """Room for the image mark at the end of a table [vocabulary, D].
+    """Return a table [vocabulary, D] with added rows for the image mark, [rows, D].
 
-    The head's added rows copy that of <unk>: nothing that the original would not say can then win.
+    In the head the added rows copy that of <unk>, so that no token can win that the original would not generate; in the
+    embedding they are zero.
     """
     import torch
 
-    added = table[:1].expand(rows - table.shape[0], -1)
+    added = table[:1].expand(rows - table.shape[0], -1)  # row 0 is <unk>
     return torch.cat([table, added if copied else torch.zeros_like(added)])
 
 
 def _clip(tower: Path, vision: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any], dict[str, Any], Renaming]:
-    """CLIP: layout name, its vision config, image processor, renaming."""
+    """Return layout name, vision config, image processor settings and renaming for a CLIP tower."""
     same = (
         "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size",
         "projection_dim", "hidden_act", "layer_norm_eps",
@@ -171,13 +177,18 @@ def _clip(tower: Path, vision: Mapping[str, Any], name: str) -> tuple[str, dict[
 
 
 def _intern(tower: Path, vision: Mapping[str, Any], name: str) -> tuple[str, dict[str, Any], dict[str, Any], Renaming]:
-    """InternViT-6B: query, key and value part; positions are stretched once to the size that the chat model looks at."""
+    """Return layout name, vision config, image processor settings and renaming for an InternViT-6B tower.
+
+    The fused query-key-value projection is split, and position embeddings are interpolated to the chat model's input size.
+    """
     required = {"qk_normalization": True, "qkv_bias": False, "layer_norm_eps": 1e-06, "hidden_act": "gelu"}
     for key, value in required.items():
         if vision.get(key, value) != value:
-            raise ValueError(f"{tower}/config.json: {key} = {vision[key]!r} is not converted; only {value!r} is")
+            raise ValueError(
+                f"{tower}/config.json: {key} = {vision[key]!r} is not supported by the conversion; only {value!r} is"
+            )
     patch = vision["patch_size"]
-    size = 448 if "448" in name else 336  # by the tower's name, as its authors' code decides
+    size = 448 if "448" in name else 336  # the authors' code decides this by the tower's name
     config = {
         "model_type": "internvl_vision", "norm_type": "rms_norm", "use_qk_norm": True, "attention_bias": False,
         "image_size": size, "patch_size": patch, "layer_scale_init_value": vision.get("initializer_factor", 0.1),
@@ -188,30 +199,30 @@ def _intern(tower: Path, vision: Mapping[str, Any], name: str) -> tuple[str, dic
     def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
         if name.startswith("embeddings."):
             ours = INTERN_EMBEDDINGS.get(name.removeprefix("embeddings."), name)
-            tensor = _stretched(tensor, size // patch) if ours == "position_embeddings" else tensor
+            tensor = _interpolate_positions(tensor, size // patch) if ours == "position_embeddings" else tensor
             return [(f"vision_tower.embeddings.{ours}", tensor)]
-        _, _, number, rest = [*name.split(".", 3), "", "", ""][:4]
-        at = f"vision_tower.encoder.layer.{number}"
+        _, _, number, rest = [*name.split(".", 3), "", "", ""][:4]  # encoder.layers.<number>.<rest>
+        layer = f"vision_tower.encoder.layer.{number}"
         if rest == "attn.qkv.weight":
-            return [(f"{at}.attention.{p}_proj.weight", t) for p, t in zip("qkv", tensor.chunk(3), strict=True)]
+            return [(f"{layer}.attention.{p}_proj.weight", t) for p, t in zip("qkv", tensor.chunk(3), strict=True)]
         part, _, leaf = rest.rpartition(".")
         part, leaf = (part, f".{leaf}") if part in INTERN_LAYER else (rest, "")
-        return [(f"{at}.{INTERN_LAYER[part]}{leaf}" if part in INTERN_LAYER else name, tensor)]
+        return [(f"{layer}.{INTERN_LAYER[part]}{leaf}" if part in INTERN_LAYER else name, tensor)]
 
     return "internvl", config, _processor([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], size), rename
 
 
-def _stretched(table: Tensor, side: int) -> Tensor:
-    """Position embeddings [1, 1 + s², D], class token first, interpolated to a square of another side."""
+def _interpolate_positions(table: Tensor, side: int) -> Tensor:
+    """Return position embeddings [1, 1 + s², D], class token first, interpolated to a square of another side."""
     import torch
 
-    from himap.models.families._qwen_parts import stretched
+    from himap.models.families._qwen_parts import interpolate_positions
 
-    return torch.cat([table[0, :1], stretched(table[0, 1:], side, side)])[None]
+    return torch.cat([table[0, :1], interpolate_positions(table[0, 1:], side, side)])[None]
 
 
 def _processor(mean: Sequence[float], spread: Sequence[float], size: int) -> dict[str, Any]:
-    """preprocessor_config.json: shortest edge to the size, centre crop, normalised."""
+    """Return the preprocessor_config.json: scale the shortest edge to the size, crop the center, normalize."""
     return {
         "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": size}, "resample": 3,
         "do_center_crop": True, "crop_size": {"height": size, "width": size}, "do_rescale": True,

@@ -1,19 +1,16 @@
-"""Vicuna's SentencePiece vocabulary as a tokenizer of the tokenizers library."""
+"""Turn Vicuna's SentencePiece vocabulary into a tokenizer of the tokenizers library."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def _vicuna_tokenizer(directory: Path, vocabulary: int) -> Any:
-    """The SentencePiece vocabulary as a tokenizers file that splits every piece of text as SentencePiece does.
+    """Return a tokenizer that splits every piece of text as the checkpoint's SentencePiece model does.
 
-    Text after a special mark begins with a word mark, as in the published models: the prompt's parts around an image
-    are pieces of their own there.
+    Text after a special mark begins with a word mark, as in the authors' code, which tokenizes the parts of a prompt
+    before and after an image separately.
     """
     import sentencepiece
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
@@ -34,11 +31,15 @@ def _vicuna_tokenizer(directory: Path, vocabulary: int) -> Any:
     ids = {text: i for i, text in enumerate(texts)}
     plain = [i for i in range(vocabulary) if not (pieces.is_byte(i) or pieces.is_control(i) or pieces.is_unknown(i))]
     words = {texts[i] for i in plain}
+    # SentencePiece stores scores, BPE needs an ordered list of merges: better scores first, and for each entry every way
+    # to cut it into two known entries, since which way applies depends on the text around it.
     merges: list[tuple[str, str]] = []
     for i in sorted((i for i in plain if len(texts[i]) > 1), key=lambda i: -pieces.get_score(i)):
-        halves = ((texts[i][:at], texts[i][at:]) for at in range(1, len(texts[i])))
-        merges += sorted((h for h in halves if words.issuperset(h)), key=lambda h: (ids[h[0]], ids[h[1]]))
-    mark = "\u2581"
+        halves = ((texts[i][:cut], texts[i][cut:]) for cut in range(1, len(texts[i])))
+        merges += sorted(
+            (pair for pair in halves if words.issuperset(pair)), key=lambda pair: (ids[pair[0]], ids[pair[1]])
+        )
+    mark = "\u2581"  # SentencePiece writes a space, and the start of a text, as this sign
     tokenizer = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(mark), normalizers.Replace(" ", mark)])
     tokenizer.decoder = decoders.Sequence(

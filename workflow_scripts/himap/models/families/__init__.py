@@ -1,1 +1,1 @@
-"""Model families, one file each, found by a checkpoint's config.json."""
+"""Model families, one file each; a checkpoint's config.json decides which one loads it."""

@@ -1,8 +1,8 @@
-"""Whether the loop over decoder layers computes what a checkpoint's own decoder computes.
+"""Check that the loop over decoder layers computes the same as a checkpoint's own decoder.
 
-The loop knows the layer of Llama: norm, attention with rotary positions, norm, feed-forward, each added to its input.
-A decoder is judged by what it has, never by its name: by values in its config that change the result, by the parts of
-its layers, and at last by asking both, the loop and transformers' own class, the same few tokens.
+The loop implements Llama's layer: norm, attention with rotary positions, norm, feed-forward, each added to its input. We
+decide by a decoder's contents, not by its name: by values in its config that would change the result, by the parts of its
+layers, and last by running a few tokens through both the loop and transformers' own class.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from himap.models.model import Model
 
-# Values of a text config that change the logits and that the loop does not read, with what makes each of them idle.
+# Keys of a text config that change the logits and that the loop does not read, with the values under which each of them
+# has no effect.
 IDLE: dict[str, tuple[Any, ...]] = {
     "attn_logit_softcapping": (None,), "final_logit_softcapping": (None,), "logits_soft_cap": (None,),
     "embedding_multiplier": (None, 1), "residual_multiplier": (None, 1), "logits_scaling": (None, 1),
@@ -31,17 +32,17 @@ LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 QUERY_NORMS = {"q_norm", "k_norm"}
 TRIED_LAYERS, TRIED_TOKENS = 4, 8
-TOLERANCE = {
+TOLERANCE = {  # relative difference; a wrong layer is off by far more
     torch.float32: 1e-3,
     torch.float16: 2e-2,
     torch.bfloat16: 5e-2,
-}  # relative; a wrong layer is off by far more
+}
 
 
 def check_config(config: Any, directory: Path) -> None:
-    """Raise ValueError for a property in a LLaVA's config that the loop would pass over, before any weight is read."""
+    """Raise ValueError for a key in a LLaVA's config that the loop would ignore, before any weight is read."""
     if getattr(config, "quantization_config", None) is not None:
-        raise ValueError(f"{directory}: quantized weights are not read; take the checkpoint in full precision")
+        raise ValueError(f"{directory}: quantized weights are not supported; take the checkpoint in full precision")
     if getattr(config, "transformers_weights", None) is not None:
         raise ValueError(f"{directory}/config.json: transformers_weights is not supported; remove the key")
     text = config.text_config
@@ -54,22 +55,22 @@ def check_config(config: Any, directory: Path) -> None:
 
 
 def _windows(text: Any) -> Iterator[str]:
-    """Yield what lets a layer see less than all tokens before it; a window as wide as the longest prompt hides nothing."""
-    window, kinds = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
-    kinds = ["sliding_attention" if window is not None else "full_attention"] if kinds is None else kinds
-    hides = window is None or window < text.max_position_embeddings
-    for kind in sorted(set(kinds) - {"full_attention"}):
-        if kind != "sliding_attention":
-            yield f"layers of the kind {kind!r}"
-        elif hides:
+    """Yield each setting by which a layer sees less than all tokens before it."""
+    window, types = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
+    types = ["sliding_attention" if window is not None else "full_attention"] if types is None else types
+    is_narrow = window is None or window < text.max_position_embeddings  # a window as wide as any prompt hides nothing
+    for layer_type in sorted(set(types) - {"full_attention"}):
+        if layer_type != "sliding_attention":
+            yield f"layers of the type {layer_type!r}"
+        elif is_narrow:
             yield f"sliding_window = {window} (set it to null if no prompt is longer than that)"
 
 
 def _rotary(text: Any) -> Iterator[str]:
-    """Yield what sets a decoder's rotary positions apart from one table of angles for all of a head and all layers."""
+    """Yield each setting by which rotary angles differ between layers or cover only a part of a head."""
     parameters = getattr(text, "rope_parameters", None) or {}
     if any(isinstance(value, dict) for value in parameters.values()):
-        yield "rope_parameters of its own for each kind of layer"
+        yield "separate rope_parameters for each type of layer"
     if parameters.get("partial_rotary_factor", 1) != 1 and getattr(text, "partial_rotary_factor", None) is None:
         yield f"partial_rotary_factor = {parameters['partial_rotary_factor']!r}"
     if not all(getattr(text, "no_rope_layers", None) or [1]):
@@ -79,7 +80,7 @@ def _rotary(text: Any) -> Iterator[str]:
 
 
 def check_parts(decoder: Any, directory: Path) -> None:
-    """Raise ValueError for a decoder whose layers have other parts than the loop calls."""
+    """Raise ValueError for a decoder whose layers have other parts than those that the loop calls."""
     for part in ("embed_tokens", "layers", "norm", "rotary_emb"):
         if not isinstance(getattr(decoder, part, None), nn.Module):
             refuse(directory, f"it has no {part}")
@@ -94,7 +95,7 @@ def check_parts(decoder: Any, directory: Path) -> None:
 
 
 def _compare_parts(module: nn.Module, needed: set[str], allowed: set[str], place: str, directory: Path) -> None:
-    """Raise ValueError for a module whose parts are not the needed ones and any of the allowed ones."""
+    """Raise ValueError for a module that lacks a needed part, or has one that is neither needed nor allowed."""
     parts = {name for name, _ in module.named_children()} | {name for name, _ in module.named_parameters(recurse=False)}
     if missing := sorted(needed - parts):
         refuse(directory, f"{place} has no {', '.join(missing)}")
@@ -104,7 +105,7 @@ def _compare_parts(module: nn.Module, needed: set[str], allowed: set[str], place
 
 @torch.no_grad()
 def check_decoder(model: Model, directory: Path) -> None:
-    """Raise ValueError unless the loop gives, for a few tokens and the first layers, what transformers' own class gives."""
+    """Raise ValueError unless the loop and transformers' own class agree on a few tokens through the first layers."""
     from himap.decoder.cache import Cache
     from himap.decoder.loop import forward
     from himap.decoder.tokens import SYSTEM, batch_rows
@@ -117,16 +118,16 @@ def check_decoder(model: Model, directory: Path) -> None:
     rows = forward(model, batch_rows([hidden], [[SYSTEM] * TRIED_TOKENS]), Cache(), stop=TRIED_LAYERS)
     expected = _first_layers(decoder, hidden[None])
     difference = (model.norm(rows.hidden) - expected).float().norm() / expected.float().norm()
-    if not float(difference) <= TOLERANCE[model.dtype]:
+    if not float(difference) <= TOLERANCE[model.dtype]:  # written this way, NaN is refused too
         refuse(
             directory,
-            f"{type(decoder).__name__} computes something else than the layers that this project runs (its first "
-            f"layers' output differs by {float(difference):.1%})",
+            f"{type(decoder).__name__} computes something different from the layers that this project runs (the output "
+            f"of its first layers differs by {float(difference):.1%})",
         )
 
 
 def _first_layers(decoder: Any, hidden: Tensor) -> Tensor:
-    """Return the normed output of transformers' own decoder after its first layers."""
+    """Return the output of transformers' own decoder after its first layers and the final norm."""
     layers = decoder.layers
     decoder.layers = layers[:TRIED_LAYERS]
     try:
@@ -136,8 +137,8 @@ def _first_layers(decoder: Any, hidden: Tensor) -> Tensor:
 
 
 def refuse(directory: Path, what: str) -> None:
-    """Raise ValueError for a decoder that would run here with wrong results."""
+    """Raise ValueError for a decoder that the loop would run with wrong results."""
     raise ValueError(
-        f"{directory}: this decoder is not supported: {what}; supported are layers like those of Llama "
+        f"{directory}: this decoder is not supported: {what}; the project runs layers like those of Llama "
         "(docs/models.md, section Decoders)"
     )

@@ -1,4 +1,4 @@
-"""InternVL-Chat-V1.0, converted: InternViT-6B in the LLaVA layout of transformers, same Vicuna, prompts and templates."""
+"""InternVL-Chat-V1.0 after conversion: InternViT-6B in transformers' LLaVA layout; Vicuna and prompts are LLaVA's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from himap.registry import unknown
 
 
 def matches(config: dict[str, Any]) -> bool:
-    """Whether a config.json is a converted InternVL-Chat-V1.0."""
+    """Return whether a config.json is that of a converted InternVL-Chat-V1.0."""
     vision = config.get("vision_config") or {}
     return config.get("model_type") == "llava" and vision.get("model_type") == "internvl_vision"
 
@@ -40,12 +40,13 @@ def load(
     vision = module.config.vision_config
     vision.image_size, vision.patch_size = config["vision_config"]["image_size"], config["vision_config"]["patch_size"]
     tower, projector = module.model.vision_tower, module.model.multi_modal_projector
+    # Tower layers above the feature layer (-4 or so, counted from the end) never run, so their memory is freed.
     del tower.encoder.layer[len(tower.encoder.layer) + 1 + config["vision_feature_layer"] :]
 
     @torch.no_grad()
     def encode_images(pixels: Tensor) -> Tensor:
-        """Decoder inputs [N, n, D] of pixels [N, 3, H, W], from the feature layer without its class token."""
-        hidden = tower.embeddings(pixels.to(module.lm_head.weight))
+        """Return decoder inputs [N, n, D] of pixels [N, 3, H, W], from the feature layer without its class token."""
+        hidden = tower.embeddings(pixels.to(module.lm_head.weight))  # [N, 1 + n, width of the tower]
         for layer in tower.encoder.layer:
             hidden = layer(hidden)
         return projector(hidden[:, 1:])

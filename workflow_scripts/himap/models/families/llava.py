@@ -33,7 +33,7 @@ SYSTEM = {"vicuna_v1": CHAT.format("user"), "llava_v1": CHAT.format("human"), "u
 
 
 def matches(config: dict[str, Any]) -> bool:
-    """Whether a config.json is a LLaVA checkpoint in the transformers layout."""
+    """Return whether a config.json is that of a LLaVA in the transformers layout."""
     return config.get("model_type") == "llava" and "vision_config" in config
 
 
@@ -63,7 +63,7 @@ def load(
 
 
 def read_module(directory: Path, dtype: torch.dtype) -> Any:
-    """Load transformers' LLaVA from safetensors; raise ValueError unless every tensor is there, fits and is finite."""
+    """Load transformers' LLaVA from safetensors. Raise ValueError unless every tensor is there, fits and is finite."""
     from safetensors import SafetensorError
     from transformers import LlavaConfig, LlavaForConditionalGeneration
 
@@ -78,11 +78,11 @@ def read_module(directory: Path, dtype: torch.dtype) -> Any:
             )  # fmt: skip
     except SafetensorError as error:
         raise ValueError(
-            f"{directory}: its weights are not whole safetensors files ({error}); download or convert them again"
+            f"{directory}: its weights are not complete safetensors files ({error}); download or convert them again"
         ) from error
     module, info = loaded
-    # transformers fills what is missing with random numbers; it leaves out of its lists what old versions saved
-    # and nothing reads (rotary frequencies, position numbers, a head that is tied to the embedding).
+    # transformers fills missing tensors with random numbers and only warns, so we check its lists ourselves. They leave
+    # out what old versions saved and nothing reads (rotary frequencies, position ids, a head tied to the embedding).
     faults = Faults(missing=set(info["missing_keys"]), unexpected=sorted(info["unexpected_keys"]))
     for name, shape, expected in sorted(info["mismatched_keys"]):
         faults.note_shape(name, shape, expected)
@@ -94,7 +94,7 @@ def read_module(directory: Path, dtype: torch.dtype) -> Any:
 
 @contextmanager
 def _without_report() -> Iterator[None]:
-    """Keep transformers' table of wrong tensors off the screen: what it says becomes one error here."""
+    """Keep transformers' table of wrong tensors off the screen: here it becomes one error."""
     logger = logging.getLogger("transformers.modeling_utils")
 
     def is_no_report(record: logging.LogRecord) -> bool:
@@ -108,7 +108,7 @@ def _without_report() -> Iterator[None]:
 
 
 def from_module(module: Any, name: str) -> Model:
-    """The interface around a transformers model (LlavaForConditionalGeneration) that is already in memory."""
+    """Wrap a transformers model (LlavaForConditionalGeneration) that is already in memory."""
     config, decoder = module.config, module.model.language_model
     ends = module.generation_config.eos_token_id
     ends = config.text_config.eos_token_id if ends is None else ends
@@ -129,10 +129,11 @@ def from_module(module: Any, name: str) -> Model:
 
 
 def random_model(sizes: Dims, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Model:
-    """A LLaVA of given sizes with random weights; its tower stands to the decoder as in the 7B model."""
+    """Return a LLaVA of given sizes with random weights, for benchmarks of speed and for tests."""
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     side, patch = sizes.grid[0], 14
+    # The tower has a quarter of the decoder's width and three quarters of its layers, as in the 7B model.
     width = max(64, sizes.width // 4 // 64 * 64)
     vision = CLIPVisionConfig(
         hidden_size=width, intermediate_size=4 * width, num_hidden_layers=max(2, sizes.layers * 3 // 4),
@@ -147,7 +148,7 @@ def random_model(sizes: Dims, *, seed: int = 0, dtype: torch.dtype = torch.float
     config._attn_implementation = "sdpa"
     torch.manual_seed(seed)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(dtype)  # so that a large model is never in memory as fp32
     try:
         with torch.device(device):
             module = LlavaForConditionalGeneration(config)
@@ -160,7 +161,7 @@ def random_model(sizes: Dims, *, seed: int = 0, dtype: torch.dtype = torch.float
 
 @torch.no_grad()
 def _encode(module: Any, pixels: Tensor) -> Tensor:
-    """Decoder inputs [N, n, D] of pixels [N, 3, H, W]; positions are interpolated for another size than the trained one."""
+    """Return decoder inputs [N, n, D] of pixels [N, 3, H, W]; for an untrained size, positions are interpolated."""
     config = module.config
     native = pixels.shape[-1] == config.vision_config.image_size
     features = module.model.get_image_features(
@@ -196,6 +197,7 @@ def _attach_processor(model: Model, directory: Path, config: Any, template: str,
         return _pixels(images, processor, image_mode or mode or "pad", grid, config.vision_config.patch_size)
 
     def answer_ids(text: str) -> list[int]:
+        # A word's tokens depend on what comes before it, so it is tokenized as the start of an answer.
         options = {"add_special_tokens": False, "split_special_tokens": True}
         before = tokenizer("ASSISTANT:", **options)["input_ids"]
         return tokenizer(f"ASSISTANT: {text}", **options)["input_ids"][len(before) :]
@@ -206,11 +208,12 @@ def _attach_processor(model: Model, directory: Path, config: Any, template: str,
 
 
 def _text_tokenizer(tokenizer: Any, image_token_id: int) -> tuple[Any, str]:
-    """Return a tokenizer to which every mark (`<image>`, `</s>`) is plain text, and the mark of an image that it knows."""
+    """Return a tokenizer that reads every mark in a question (`<image>`, `</s>`) as plain text, and a secret image mark."""
     from transformers import AddedToken
 
     known = tokenizer.added_tokens_decoder[image_token_id]
-    # A mark that nobody can write into a question; it cuts the text at the same places as `<image>` does.
+    # Questions come from data sets. With a random mark, none of them can contain an image's place; it splits the text at
+    # the same places as `<image>` does.
     secret = AddedToken(
         f"<image {secrets.token_hex(16)}>", lstrip=known.lstrip, rstrip=known.rstrip, normalized=known.normalized
     )
@@ -220,20 +223,20 @@ def _text_tokenizer(tokenizer: Any, image_token_id: int) -> tuple[Any, str]:
 
 
 def prompt_text(prompt: Prompt, template: str, images: Sequence[str]) -> str:
-    """The whole text that is tokenized: template, image marks, the user's words."""
-    said = "".join(f"{image}\n" for image in images) + prompt.text.lstrip("\n")
+    """Return the whole text to tokenize: template, image marks, the user's words."""
+    message = "".join(f"{image}\n" for image in images) + prompt.text.lstrip("\n")
     if prompt.style == "raw":
-        return said
-    system = SYSTEM["llava_v1" if prompt.style == "fastv" else template]
-    return f"{system}USER: {said} ASSISTANT:"
+        return message
+    system = SYSTEM["llava_v1" if prompt.style == "fastv" else template]  # FastV's code asks with this template
+    return f"{system}USER: {message} ASSISTANT:"
 
 
 def _pixels(images: Sequence[Image], processor: Any, mode: str, grid: Sequence[int] | None, patch: int) -> Tensor:
-    """Pixels [N, 3, H, W]: padded to a square with the mean colour or centre-cropped, at the trained size or a smaller one."""
+    """Return pixels [N, 3, H, W]: padded to a square with the mean color, or center-cropped; `grid` asks for a smaller size."""
     rgb = [image.convert("RGB") for image in images]
     if mode == "pad":
-        colour = tuple(int(255 * mean) for mean in processor.image_mean)
-        rgb = [pad_to_square(image, colour) for image in rgb]
+        color = tuple(int(255 * mean) for mean in processor.image_mean)
+        rgb = [pad_to_square(image, color) for image in rgb]
     size = {}
     if grid is not None:
         size = {

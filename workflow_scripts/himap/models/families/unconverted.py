@@ -1,4 +1,4 @@
-"""LLaVA-v1.5 and InternVL-Chat-V1.0 as their authors published them: recognised here, and sent to the conversion."""
+"""LLaVA-v1.5 and InternVL-Chat-V1.0 in their authors' layout: recognized here, to point the user to the conversion."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 
 def matches(config: dict[str, Any]) -> bool:
-    """Whether a config.json is one of a Vicuna chat model with a separate vision tower."""
+    """Return whether a config.json is that of a Vicuna chat model with a separate vision tower."""
     return "mm_vision_tower" in config
 
 
 def load(directory: Path, config: dict[str, Any], **_: Any) -> NoReturn:
-    """Name the command that makes this checkpoint one that can be loaded."""
+    """Raise ValueError with the command that converts this checkpoint."""
     raise ValueError(
-        f"{directory}: weights in their authors' layout, to be converted once: "
+        f"{directory}: weights in their authors' layout; convert them once: "
         f"python workflow_scripts/convert_checkpoint.py --source {directory} --out FOLDER"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from himap.locks import held
+from himap.locks import locked
 
 RUN = "HIMAP_RUN"  # in the environment of a run's jobs: the file with the latest run's number, a colon, their own run's
 
@@ -20,7 +20,7 @@ def sole_writer(output: str | Path) -> Iterator[None]:
     Such an orphan may be at work on another node, or only just begin. While it is at work, the new run's job waits and
     so writes last; if it comes later, it writes nothing, and without an error, at which Snakemake would remove the output.
     """
-    with held(output, f"{Path(output).name}: another job is at work on this output; waiting for it"):
+    with locked(output, f"{Path(output).name}: another job is at work on this output; waiting for it"):
         if is_replaced():
             if not Path(output).exists():
                 raise ValueError(f"{output}: this job belongs to a run that a newer one replaced; nothing was done")
