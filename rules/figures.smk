@@ -3,12 +3,6 @@
 from himap.figures import get as figure_named
 
 
-def caption_of(figure):
-    """Return a figure's title and caption as reStructuredText."""
-    about = figure_named(figure)
-    return f"**{about.title}.** {about.caption}"
-
-
 rule collect_figure_data:
     input:
         results=lambda wildcards: targets.figure_inputs(plan, wildcards.figure),
@@ -52,7 +46,7 @@ rule draw_figure:
         code=lambda wildcards: staleness.figure_drawing(plan, wildcards.figure),
         style=lambda wildcards: settings.style(plan, wildcards.figure),
         path=lambda wildcards: f"{plan.out}/figures/{wildcards.figure}",
-        caption=uncompared(lambda wildcards: caption_of(wildcards.figure)),  # for Snakemake's own report
+        caption=uncompared(lambda wildcards: figure_named(wildcards.figure).in_restructured_text),
     shell:
         "python workflow_scripts/preloaded.py draw_figure.py --figure {wildcards.figure} --data {input:q} --style {params.style:q}"
         " --out {params.path:q} > {log:q} 2>&1"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from himap.figures._panels import Dots
 from himap.files import write_parquet, write_text
 from himap.paper.published import figure_values
 
+ROOT = Path(__file__).resolve().parents[2]
 LAYERS = 4
 GROUPS = ("system", "image", "instruction")
 MODELS = {"llava": {"published": "LLaVA-7B", "layers": LAYERS}}
@@ -326,6 +330,18 @@ def test_no_two_curves_differ_by_color_alone() -> None:
     rules = dict(re.findall(r"\.s(\d+) \{ stroke: [^;]+; stroke-dasharray: ([^;]+);", style_sheet()))
     assert rules["0"] == "none"
     assert rules["1"] == "7 3"  # twice the widths that matplotlib is given, since a curve on the page is 2 wide
+
+
+def test_reading_the_config_and_planning_the_figures_imports_no_heavy_package() -> None:
+    code = (
+        "import sys, yaml; from himap.workflow.config.load import load; from himap.workflow.plan.plan import Plan;"
+        "plan = Plan(load(yaml.safe_load(open('config.yaml'))));"
+        "[(plan.figure_inputs(name), plan.figure_settings(name), plan.style(name)) for name in plan.figures()];"
+        "print(sorted({'matplotlib', 'numpy', 'pandas', 'torch', 'himap.figures.figure3'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": "workflow_scripts"}
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True, capture_output=True)
+    assert said.stdout.strip() == "['himap.figures.figure3']", said.stdout + said.stderr
 
 
 def test_the_config_lays_a_style_over_the_one_that_the_figures_file_asks_for() -> None:

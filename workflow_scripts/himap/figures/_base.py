@@ -88,6 +88,11 @@ class Figure:
     section: Literal["figures", "cost"] = "figures"  # where on the page
     rank: float = 100  # place among the figures, the paper's own first
 
+    @property
+    def in_restructured_text(self) -> str:
+        """Return title and caption for Snakemake's own report."""
+        return f"**{self.title}.** {self.caption}"
+
 
 def files_of(run: Run, part: str, pattern: str) -> list[str]:
     """Return one file per model and benchmark of a part of the config (`saliency`, `latency`, `grid`)."""

@@ -14,7 +14,6 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from cycler import cycler
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -35,9 +34,9 @@ HALO = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
 
 def draw(panels: Sequence[Panel], style: Mapping[str, Any], path: str) -> None:
     """Draw panels in a style of the config and write them as `path` with the endings svg, pdf and png."""
-    look_of_all = Style(**style)
-    with styled(look_of_all):
-        save(drawing(panels, look_of_all), path, look_of_all)
+    given = Style(**style)
+    with styled(given):
+        save(drawing(panels, given), path, given)
 
 
 @contextmanager
@@ -58,7 +57,7 @@ def styled(style: Style) -> Iterator[None]:
         "figure.dpi": style.dpi,
     }
     if style.palette == "report":
-        settings["axes.prop_cycle"] = cycler(color=[color for color, _ in COLORS])
+        settings["axes.prop_cycle"] = plt.cycler(color=[color for color, _ in COLORS])
     else:
         sheets.append(f"seaborn-v0_8-{style.palette}")
     with plt.style.context([*sheets, settings]):

@@ -103,8 +103,9 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 def extent_panels(model: str, extent: str, here: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[Panel]:
     """Yield the three panels of one way of cutting."""
-    tasks = " and ".join(benchmarks.get(task).title for task in dict.fromkeys(here["benchmark"]))
-    where: dict[str, Any] = {"model": model, "group": f"{model}, mean over {tasks}: attention cut in {EXTENTS[extent]}"}
+    titles = [benchmarks.get(task).title for task in dict.fromkeys(here["benchmark"])]
+    tasks = f"{'mean over ' if len(titles) > 1 else ''}{' and '.join(titles)}"
+    where: dict[str, Any] = {"model": model, "group": f"{model}, {tasks}: attention cut in {EXTENTS[extent]}"}
     here = here[here["extent"] == extent]
     for measure, title in MEASURES.items():
         part = here[(here["part"] == "layer") & (here["measure"] == measure)]
@@ -122,7 +123,7 @@ def extent_panels(model: str, extent: str, here: pd.DataFrame, theirs: pd.DataFr
     dots = list(edge_dots(here[here["measure"] == "label"], theirs[theirs["measure"] == "label"]))
     if dots:
         yield Dots(
-            title="label consistency of the first and the last layers", x_label="label consistency",
+            title="label consistency, first and last layers", x_label="label consistency",
             dots=dots, head=["cut", "ours", "95 % interval", "paper", "n"],
             x_range=(0.0, 1.04), says=INTERVAL, paper="the paper's bar", **where,
         )  # fmt: skip
