@@ -62,7 +62,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def deciding(config: Config, **options: bool) -> Any:
+def deciding(config: Config, **options: Any) -> Any:
     """Return the part of a config that decides results. How jobs run is left out, so that it never makes the page stale."""
     return json.loads(config.model_dump_json(exclude=HOW_JOBS_RUN, **options))
 
