@@ -138,7 +138,7 @@ def test_an_orphan_waits_for_the_newer_runs_job_and_leaves_its_output_alone(tmp_
             [sys.executable, place, *words], env={**os.environ, RUN: f"{latest}:7"}, stderr=subprocess.PIPE, text=True
         )
         assert orphan.stderr is not None
-        assert orphan.stderr.readline() == "out: another job is at work on this output; waiting for it\n"
+        assert orphan.stderr.readline() == "out: another job is writing this output; waiting for it\n"
         latest.write_text("8")
         output.write_text("of the newer run")
     assert "left to the newer run" in orphan.communicate(timeout=60)[1]

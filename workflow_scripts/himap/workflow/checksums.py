@@ -1,13 +1,13 @@
-"""Results that are not what their jobs wrote: noticed by checksum at a run's start and end, set aside, and made again.
+"""Find results that are not what their jobs wrote, by checksum at a run's start and end; set them aside and make them again.
 
-A job notes the checksums of its outputs before it ends (`himap.notes`). A file without such a note is taken as it is.
+A job notes the checksums of its outputs before it ends (`himap.notes`). A file without such a note is accepted as it is.
 
-Whoever is made again and comes out the same gets its old time back: what was made from it is still good. Snakemake cannot
-see that while it runs, as it plans all of a run's jobs at its start. So results that are lost, but whose products are
-there, are made in a run of their own before the others.
+A file that is remade with the same content gets its old time back, because what was made from it is still valid. Snakemake
+plans all jobs of a run at its start and so cannot notice this. Therefore missing results whose downstream files exist are
+remade in a run of their own before the others.
 
-Where that fails, Snakemake would not miss a lost file whose products are there. So what was made from an output that was
-altered, or that had to be made anew, gets Snakemake's mark of an unfinished file.
+Snakemake does not rebuild a missing file while its downstream files exist. If such a remake fails, we therefore mark the
+downstream files as incomplete, so that Snakemake rebuilds both.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check(root: Path, always_read_mb: int = ALWAYS_READ_MB) -> list[str]:
     altered = []
     for output, made in finished(root).items():
         path = root / output
-        if not path.is_file() or is_being_made(output, state):  # what is unfinished is made again anyway
+        if not path.is_file() or is_being_made(output, state):  # an unfinished file is made again anyway
             continue
         known = read_checksum(output, state)
         if known is None:
@@ -69,12 +69,12 @@ def check(root: Path, always_read_mb: int = ALWAYS_READ_MB) -> list[str]:
 
 
 def set_aside_path(root: Path, output: str) -> Path:
-    """Return where an altered output is kept; one outside of the project has its whole path there."""
+    """Return where an altered output is kept; one outside the project keeps its whole path."""
     return root / ".snakemake" / "altered" / output.lstrip("/")
 
 
 def is_as_written(path: Path, known: Checksum, always_read: int) -> bool:
-    """Return whether a file is what its job wrote; above `always_read` bytes, its size and time may speak for it."""
+    """Return whether a file is what its job wrote. Above `always_read` bytes, equal size and time are enough."""
     size, time = size_and_time(path)
     if size != known.size:
         return False
@@ -82,7 +82,7 @@ def is_as_written(path: Path, known: Checksum, always_read: int) -> bool:
 
 
 def settle(root: Path, output: str, known: Checksum, made: Made, always_read: int) -> None:
-    """Give a file that was made again and came out the same its old time back, and note the time that it has now."""
+    """Give a file that was remade with the same content its old time back, and note the time that it has now."""
     path = root / output
     if known.since and known.since >= newest(root / name for name in made.inputs):  # else it would look outdated
         os.utime(path, ns=(known.since, known.since))
@@ -92,7 +92,7 @@ def settle(root: Path, output: str, known: Checksum, made: Made, always_read: in
 
 
 def newest(paths: Iterable[Path]) -> int:
-    """Return the latest time of those files that are there."""
+    """Return the latest time of those files that exist."""
     return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
 
 
@@ -103,15 +103,15 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 
 def lost(root: Path) -> list[str]:
-    """Return the outputs that are gone although something is there that was made from them, or from others of their job."""
+    """Return the missing outputs from which, or from others of whose job, an existing file was made."""
     made = finished(root)
     needed = {name for output, product in made.items() if (root / output).exists() for name in product.inputs}
     jobs = {made[name].logs for name in needed if name in made}  # a job is known by its log
-    return sorted(output for output, one in made.items() if one.logs in jobs and not (root / output).exists())
+    return sorted(output for output, note in made.items() if note.logs in jobs and not (root / output).exists())
 
 
 def distrust(root: Path, altered: Iterable[str] = ()) -> None:
-    """Mark as unfinished what is there and was made from a lost file that was altered or had to be made anew."""
+    """Mark as incomplete the existing files that were made from a missing file that was altered or had to be remade."""
     made = finished(root)
     state = root / ".snakemake"
     set_aside = set(altered)
@@ -130,7 +130,7 @@ def distrust(root: Path, altered: Iterable[str] = ()) -> None:
 
 
 def mark_unfinished(state: Path, output: str) -> None:
-    """Have Snakemake make an output again, whatever it looks like."""
+    """Mark an output as incomplete, so that Snakemake makes it again."""
     mark = note_path(state / INCOMPLETE, output)
     if not mark.exists():
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def warn_of_other_versions(results: Path) -> None:
         print(f"  {library} {version} ({count} result{'s' * (count > 1)}), now {installed}", file=sys.stderr)
     print(
         "They are kept, since versions do not make a result stale (docs/workflow.md). To compute all of them with the"
-        " versions of today: ./reproduce --forceall",
+        " installed versions: ./reproduce --forceall",
         file=sys.stderr,
         flush=True,
     )

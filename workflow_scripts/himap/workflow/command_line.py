@@ -1,6 +1,6 @@
-"""The words after ./reproduce: which are targets, which belong to an option, which config files they name.
+"""Sort the words after ./reproduce: targets, options with their values, config files.
 
-Snakemake gives an option all the words that follow it, so that `--configfile small.yaml table9` names two config files.
+Snakemake gives an option all the words that follow it, so that `--configfile small.yaml table9` would name two config files.
 Here a word belongs to an option only if it looks like one of its values; any other word is a target, wherever it is.
 """
 
@@ -25,7 +25,7 @@ CONFIG_OPTIONS = ("--configfile", "--configfiles")
 TOOLS = {
     "estimate": "himap.workflow.show_estimate",
     "status": "himap.workflow.show_status",
-}  # what is asked of a script, not of Snakemake
+}  # answered by a script, not by Snakemake
 
 SWITCHES = frozenset(  # options without a value
     ["-n", "--dry-run", "--dryrun", "-p", "--printshellcmds", "-f", "--force", "-F", "--forceall", "-k", "--keep-going",
@@ -71,7 +71,7 @@ def arranged(words: Sequence[str], here: Path) -> list[str]:
 
 
 def values_of(option: str) -> Callable[[str], bool]:
-    """Return what tells whether the next word belongs to an option; of an option that is not known here, all words do."""
+    """Return a test of whether the next word belongs to an option. To an option that is not known here, all words belong."""
     if option in SHAPES:
         shape = SHAPES[option]
         first = [option in NEEDS_ONE]
@@ -85,12 +85,12 @@ def values_of(option: str) -> Callable[[str], bool]:
 
 
 def refuse(word: str) -> bool:
-    """No word belongs to the option."""
+    """Return False: no word belongs to the option."""
     return False
 
 
 def accept(word: str) -> bool:
-    """Every word belongs to the option."""
+    """Return True: every word belongs to the option."""
     return True
 
 
@@ -102,7 +102,7 @@ def config_path(word: str, here: Path) -> str:
 
 
 def option(words: Sequence[str], *names: str) -> list[str]:
-    """The words that follow an option on the command line, wherever it is given."""
+    """Return the words that follow an option on the command line, wherever it is given."""
     values, taking = [], False
     for word in words:
         name, equals, value = word.partition("=")
@@ -115,18 +115,18 @@ def option(words: Sequence[str], *names: str) -> list[str]:
 
 
 def is_local(words: Sequence[str]) -> bool:
-    """Whether the jobs run on this machine by this project's own profile."""
+    """Return whether the jobs run on this machine by this project's own profile."""
     named = option(words, "--profile")
     return not option(words, "--executor", "-e") and (not named or Path(named[0]) == Path("profiles/local"))
 
 
 def has_letter(words: Sequence[str], letter: str) -> bool:
-    """Whether a bundle of short options (-np) holds a letter."""
+    """Return whether a bundle of short options (-np) holds a letter."""
     return any(re.fullmatch(rf"-[a-zA-Z]*{letter}[a-zA-Z]*", word) for word in words)
 
 
 def config_files(words: Sequence[str]) -> list[str]:
-    """The config files that are named, or the default one."""
+    """Return the config files that are named, or the default one."""
     return option(words, *CONFIG_OPTIONS) or [DEFAULT_CONFIG]
 
 
@@ -145,7 +145,7 @@ def value_of(text: str) -> Any:
 
 
 def results_folder(words: Sequence[str]) -> str:
-    """The output folder that was named, in the words or in their config."""
+    """Return the results folder that the words or their config name."""
     try:
         return str(settings(words).get("output", "results"))
     except (OSError, ValueError):
@@ -167,7 +167,7 @@ def check(words: Sequence[str]) -> None:
 
 
 def targets(words: Sequence[str]) -> list[str]:
-    """The targets of arranged words: those before the first option."""
+    """Return the targets of arranged words: those before the first option."""
     first = next((number for number, word in enumerate(words) if word.startswith("-")), len(words))
     return list(words[:first])
 
@@ -182,7 +182,7 @@ def check_target(target: str, plan: Plan, name: str) -> None:
     if target in plan.config.tables:
         columns = ", ".join(plan.config.tables[target].benchmarks) or "none"
         raise ValueError(
-            f"{target} has no column under {name}: `benchmarks` has an entry for none of its own ({columns})"
+            f"{target} has no column under {name}: `benchmarks` has no entry for any of its benchmarks ({columns})"
         )
     raise unknown("target", target, [*known, *TOOLS])
 

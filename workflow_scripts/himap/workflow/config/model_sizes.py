@@ -1,4 +1,4 @@
-"""Sizes of a config's models, without loading them."""
+"""Sizes of a config's models, read without loading them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from himap.workflow.config.schema import Model
 
 
 def dims_of(entry: Model) -> Dims:
-    """Sizes from the entry, or from the folder's config.json."""
+    """Return the sizes in a model's entry, or those in its folder's config.json."""
     if entry.dims is not None:
         sizes = entry.dims
         return Dims(
@@ -27,5 +27,5 @@ def dims_of(entry: Model) -> Dims:
 
 
 def local_dims(folder: Path) -> Dims:
-    """Sizes from a local checkpoint's config.json, without torch."""
+    """Return the sizes in a local checkpoint's config.json, without importing torch."""
     return checkpoint_dims(read_config(folder))

@@ -23,19 +23,19 @@ _held: dict[str, int] = {}  # device -> descriptor of its lock; open until the p
 
 
 def installed() -> list[str]:
-    """Identifiers of the GPUs that the driver shows here, or of their slices where they are cut into some (MIG)."""
+    """Return the identifiers of the GPUs that the driver shows, or of their slices if they are partitioned (MIG)."""
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    found: list[list[str]] = []
+    cards: list[list[str]] = []
     for line in listing.splitlines():
         identifier = re.search(r"UUID: ([\w/-]+)\)", line)
         if identifier and line.startswith("GPU"):
-            found.append([identifier[1]])
-        elif identifier and found:
-            found[-1].append(identifier[1])
-    return [one for card in found for one in (card[1:] or card)]
+            cards.append([identifier[1]])
+        elif identifier and cards:
+            cards[-1].append(identifier[1])
+    return [device for card in cards for device in (card[1:] or card)]
 
 
 def claim(poll: float = 1.0) -> str | None:
@@ -48,7 +48,8 @@ def claim(poll: float = 1.0) -> str | None:
     choices = candidates()
     if "SLURM_JOB_ID" in os.environ and VISIBLE not in os.environ and installed():
         print(
-            "SLURM gave this job no GPU, so the processor works; ask for one: `models.<name>.gpus: 1`", file=sys.stderr
+            "SLURM gave this job no GPU, so it runs on the processor; ask for one: `models.<name>.gpus: 1`",
+            file=sys.stderr,
         )
         os.environ[VISIBLE] = ""
     if len(choices) < 2 and VISIBLE in os.environ:
@@ -62,24 +63,24 @@ def claim(poll: float = 1.0) -> str | None:
                 os.environ[VISIBLE] = device
                 return device
         if not waited:
-            print(f"all {len(choices)} GPUs are at work for other jobs; waiting for one", file=sys.stderr, flush=True)
+            print(f"all {len(choices)} GPUs are in use by other jobs; waiting for one", file=sys.stderr, flush=True)
             waited = True
         time.sleep(poll)
     return None
 
 
 def candidates() -> dict[str, str]:
-    """The devices to choose from, as CUDA_VISIBLE_DEVICES names them, each with the name of its lock."""
+    """Return the devices to choose from, as CUDA_VISIBLE_DEVICES names them, each with the name of its lock."""
     visible = os.environ.get(VISIBLE)
     if visible is not None:
         named = [word.strip() for word in visible.split(",") if word.strip()]
         if len(named) < 2:
             return {}
         here = installed()
-        return {one: here[int(one)] if one.isdigit() and int(one) < len(here) else one for one in named}
+        return {name: here[int(name)] if name.isdigit() and int(name) < len(here) else name for name in named}
     if "SLURM_JOB_ID" in os.environ:  # a job that was given no device takes none
         return {}
-    return {one: one for one in installed()}
+    return {device: device for device in installed()}
 
 
 def visible_count() -> int:

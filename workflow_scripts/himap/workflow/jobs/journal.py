@@ -12,10 +12,10 @@ from himap.files import write_text
 
 
 class Journal:
-    """Lines of JSON after a header with the job's key: another key, or a line that is torn or altered, does not count.
+    """Lines of JSON after a header with the job's key. A torn or altered line, or a journal with another key, does not count.
 
-    It belongs to its output's `sole_writer`. The file stays until `forget`, because a job whose output is there but
-    whose end nobody noted is started again.
+    It belongs to its output's `sole_writer`. The file stays until `forget`, because Snakemake starts a job again if it was
+    killed after it wrote its output but before Snakemake noted its end.
     """
 
     def __init__(self, output: str | Path, key: str):
@@ -36,17 +36,17 @@ class Journal:
         return {row["row"]["sample_id"]: row["row"] for row in rows if _whole(row)}
 
     def _rewrite(self) -> None:
-        """Start from the header and the good lines only, so that a torn line never grows into the next one."""
+        """Write the header and the good lines only, so that a new line is never appended to a torn one."""
         write_text(self.path, "".join([json.dumps({"key": self.key}) + "\n", *map(_line, self.done.values())]))
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Keep one finished row; it is on its way to disk when this returns."""
+        """Append one finished row and flush it to the system."""
         self.done[row["sample_id"]] = dict(row)
         self.file.write(_line(row))
         self.file.flush()
 
     def close(self) -> None:
-        """Stop here and leave the journal for the next start."""
+        """Close the file and leave it for the next start."""
         try:
             self.file.flush()
             os.fsync(self.file.fileno())
@@ -55,7 +55,7 @@ class Journal:
 
 
 def forget(output: str | Path) -> None:
-    """Drop the journal of an output that was used: nobody will make it again."""
+    """Delete the journal of an output that a later job has read: Snakemake has noted that it is finished."""
     Path(f"{output}.journal").unlink(missing_ok=True)
 
 

@@ -30,7 +30,7 @@ MODEL_SETTINGS: dict[str, Any] = {
 
 
 def model_arguments(about: str | None, defaults: Mapping[str, Any], *, samples: bool = True) -> argparse.ArgumentParser:
-    """A parser with the arguments of every script that runs a model; its help lists the settings and their defaults."""
+    """Return a parser with the arguments of every script that runs a model; its help lists the settings and their defaults."""
     settings = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in {**MODEL_SETTINGS, **defaults}.items())
     parser = argparse.ArgumentParser(
         description=about,
@@ -69,7 +69,7 @@ def batch_size(text: str) -> int | str:
 
 
 def parse_json(name: str, text: str) -> Any:
-    """An argument that holds JSON; what is wrong is named."""
+    """Parse an argument that holds JSON. Raise ValueError with its name if it is not."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -93,11 +93,11 @@ def parse_schedules(text: str) -> dict[str, Schedule]:
 
 
 def read_settings(text: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with defaults filled in; an unknown one is refused with the nearest name."""
+    """Return the settings with defaults filled in. Raise ValueError with the nearest name for an unknown one."""
     known = {**MODEL_SETTINGS, **defaults}
     given = parse_json("settings", text)
     if not isinstance(given, dict):
-        raise ValueError(f"--settings: one JSON object is needed, not {text[:80]!r}")
+        raise ValueError(f"--settings: expected one JSON object, not {text[:80]!r}")
     for key in given:
         if key not in known:
             raise unknown("setting", key, known)
@@ -117,7 +117,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cpu":
-            print("no GPU is visible to this job: the processor does the work", file=sys.stderr, flush=True)
+            print("no GPU is visible to this job: running on the processor", file=sys.stderr, flush=True)
     options = {key: settings[key] for key in ("template", "image_mode") if settings[key] is not None}
     return load(
         arguments.model, revision=arguments.revision, device=device, dtype=settings["dtype"],
@@ -126,7 +126,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
 
 
 def question(sample: Sample, benchmark: Any, family: str, protocol: Mapping[str, Any]) -> Question:
-    """A sample as this model family is asked it."""
+    """Return a sample as this model family is asked it."""
     from himap.experiments.answers import Question
 
     return Question(

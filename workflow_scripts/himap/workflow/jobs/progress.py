@@ -5,31 +5,28 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def progress(items: Iterable[Any], total: int | None, label: str, every: float = 10.0) -> Iterator[Any]:
-    """A bar on a terminal; in a log file a whole line at the start, every ten seconds, and at the end."""
+    """Yield the items and show a bar on a terminal, or in a log file a whole line at the start, every ten seconds, and at the end."""
     from tqdm import tqdm
 
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, ncols=88)
         return
-    begun = said = time.monotonic()
+    begun = printed = time.monotonic()
     print(bar(0, total, 0.0, label), file=sys.stderr, flush=True)
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if done == total or now - said >= every:
+        if done == total or now - printed >= every:
             print(bar(done, total, now - begun, label), file=sys.stderr, flush=True)
-            said = now
+            printed = now
 
 
 def bar(done: int, total: int | None, seconds: float, label: str) -> str:
-    """[#####-----] 50/100 label, 0:01:40 so far, 0:01:40 to go"""
+    """Return one line: [#####-----] 50/100 label, 0:01:40 so far, 0:01:40 to go."""
     if total is None:
         return f"{done} {label}, {span(seconds)} so far"
     filled = 20 * done // max(total, 1)
@@ -38,6 +35,6 @@ def bar(done: int, total: int | None, seconds: float, label: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Return seconds as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

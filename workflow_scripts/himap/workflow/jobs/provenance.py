@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] = ("device",)) -> str:
-    """A hash of all that decides a job's results: arguments, the samples' bytes, the model's files, the code."""
+    """Hash all that decides a job's results: arguments, the samples' bytes, the model's files, the code. `ignore` names the others."""
     from himap.workflow.plan.code_hash import code_version
 
     stated = {key: value for key, value in vars(arguments).items() if key not in (*ignore, "out")}
@@ -38,12 +38,12 @@ def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] 
 
 
 def provenance_file(out: str | Path) -> Path:
-    """Where a result's provenance stands."""
+    """Return where a result's provenance lies."""
     return Path(f"{out}.provenance.json")
 
 
 def write_provenance(out: str | Path, model: Model, arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
-    """Beside a result: what made it, as <out>.provenance.json."""
+    """Write what made a result beside it, as <out>.provenance.json."""
     import torch
 
     cuda = model.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""What every command-line script shares: one clear line and exit status 1 for what a user can mend."""
+"""What every command-line script shares: one clear line and exit status 1 for what a user can fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
-    """Run a script's main; a ValueError or OSError ends it with one line on stderr, anything else is a bug and shows its trace."""
+    """Run a script's main; a ValueError or OSError ends it with one line on stderr, any other error is a bug and shows its trace."""
     try:
         status = main(None)
     except (ValueError, OSError) as error:
@@ -21,11 +21,11 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
 
 
 def advice(error: Exception) -> str:
-    """What to do where the system's own words do not say it."""
+    """Return what to do if the system's own message does not say it."""
     if not isinstance(error, OSError):
         return ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free some space, or set `output` to a folder with room, and start again: what is finished is kept"
+        return "; free some space, or set `output` to a folder with room, and run again: what is finished is kept"
     if error.errno == errno.EROFS:
         return "; this folder cannot be written: remount it, or set `output` to one that can"
     return ""

@@ -19,7 +19,7 @@ OPTION = "--slurm-jobstep-array-execs"
 
 
 def become_own_task() -> None:
-    """In a task of an array that is not its first: go on as this task's own command. Elsewhere nothing happens."""
+    """Replace this process by the task's own command, if it is a task of an array other than the first."""
     command = own_command(sys.argv, os.environ)
     if command:
         sys.stdout.flush()
@@ -28,7 +28,7 @@ def become_own_task() -> None:
 
 
 def own_command(words: Sequence[str], environment: Mapping[str, str]) -> list[str] | None:
-    """The command that the plugin packed for this task, if it is one that this Python would run."""
+    """Return the command that the plugin packed for this task, if it is one that this Python would run."""
     number = environment.get("SLURM_ARRAY_TASK_ID")
     packed = payload(words)
     if number is None or packed is None:
@@ -42,7 +42,7 @@ def own_command(words: Sequence[str], environment: Mapping[str, str]) -> list[st
 
 
 def payload(words: Sequence[str]) -> str | None:
-    """The value of the option that holds the commands of an array's tasks."""
+    """Return the value of the option that holds the commands of an array's tasks."""
     for place, word in enumerate(words):
         if word == OPTION and place + 1 < len(words):
             return words[place + 1].strip("'\"")

@@ -15,12 +15,12 @@ RUN = "HIMAP_RUN"  # in the environment of a run's jobs: the file with the lates
 
 @contextmanager
 def sole_writer(output: str | Path) -> Iterator[None]:
-    """From a job's start to its end: a second job for an output waits, and one of a run that was killed and replaced gives up.
+    """Hold an output from a job's start to its end: a second job waits, and one of a run that was killed and replaced gives up.
 
-    Such an orphan may be at work on another node, or only just begin. While it is at work, the new run's job waits and
-    so writes last; if it comes later, it writes nothing, and without an error, at which Snakemake would remove the output.
+    Such an orphan may be running on another node, or only just starting. While it runs, the new run's job waits and
+    so writes last. If it comes later, it writes nothing and exits with 0, because Snakemake deletes the output of a failed job.
     """
-    with locked(output, f"{Path(output).name}: another job is at work on this output; waiting for it"):
+    with locked(output, f"{Path(output).name}: another job is writing this output; waiting for it"):
         if is_replaced():
             if not Path(output).exists():
                 raise ValueError(f"{output}: this job belongs to a run that a newer one replaced; nothing was done")
@@ -30,7 +30,7 @@ def sole_writer(output: str | Path) -> Iterator[None]:
 
 
 def is_replaced() -> bool:
-    """Whether another run has begun here since the one that this process belongs to; where that cannot be read, none has."""
+    """Return whether another run has started here since the one that this process belongs to; False if that cannot be read."""
     latest, _, own = os.environ.get(RUN, "").rpartition(":")
     with suppress(OSError, ValueError):
         return bool(latest) and int(Path(latest).read_text(encoding="utf-8")) > int(own)

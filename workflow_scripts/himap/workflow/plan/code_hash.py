@@ -16,16 +16,14 @@ from pathlib import Path
 from himap.project import ROOT
 
 SCRIPTS = ROOT / "workflow_scripts"
-parts: dict[
-    str, dict[str, str]
-] = {}  # the modules behind each version that was computed, to say later which one changed
+parts: dict[str, dict[str, str]] = {}  # the modules behind each computed version, to tell later which one changed
 
 
 @cache
 def code_version(
     *roots: str, without: tuple[str, ...] = (), unused: tuple[str, ...] = (), folder: Path = SCRIPTS
 ) -> str:
-    """Hash of the roots (`evaluate_method.py`, `himap.benchmarks.pope`) and of all that they import, 16 hex digits.
+    """Hash the roots (`evaluate_method.py`, `himap.benchmarks.pope`) and all that they import, as 16 hex digits.
 
     `without` names modules that are imported but not run by this job. `unused` names the parts of a declaration (the
     keywords of the one call that a registry's file ends with) that this job does not look at, and with them the
@@ -45,51 +43,53 @@ def code_version(
 def trees_of(
     roots: tuple[str, ...], skipped: set[Path], unused: tuple[str, ...], folder: Path
 ) -> dict[Path, ast.Module]:
-    """The syntax trees behind the roots and all their first-party imports, transitively."""
+    """Return the syntax trees behind the roots and all their first-party imports, transitively."""
     entries = {root_files(root, folder)[-1]: root.partition("#")[2] for root in roots if not root.endswith(".py")}
     queue = [path for root in roots for path in root_files(root, folder)]
-    found: dict[Path, ast.Module] = {}
+    trees: dict[Path, ast.Module] = {}
     while queue:
         path = queue.pop()
-        if path in found or path in skipped:
+        if path in trees or path in skipped:
             continue
         partly = path in entries and (unused or entries[path])
-        found[path] = used_part(path, unused, entries[path]) if partly else tree_of(path)
-        queue += imported_files(found[path], path.relative_to(folder).parent.parts, folder)
-    return found
+        trees[path] = used_part(path, unused, entries[path]) if partly else tree_of(path)
+        queue += imported_files(trees[path], path.relative_to(folder).parent.parts, folder)
+    return trees
 
 
 def root_files(root: str, folder: Path) -> list[Path]:
-    """A script's file, or a module's with the packages around it."""
+    """Return a script's file, or a module's file after those of the packages around it."""
     name = root.partition("#")[0]
-    found = [folder / root] if root.endswith(".py") else module_files(name, folder)
+    files = [folder / root] if root.endswith(".py") else module_files(name, folder)
     last = name.removesuffix(".py").split(".")[-1].split("/")[-1]
-    if not found or not found[-1].is_file() or last not in (found[-1].stem, found[-1].parent.name):
+    if not files or not files[-1].is_file() or last not in (files[-1].stem, files[-1].parent.name):
         raise ValueError(f"{root}: no such script or module below {folder}")
-    return found
+    return files
 
 
 @cache
 def used_part(path: Path, unused: tuple[str, ...], name: str) -> ast.Module:
-    """A file's one function `name`, or its declaration without the keywords `unused`, and what that needs of the file."""
+    """Return a file's one function `name`, or its declaration without the keywords `unused`, and what that needs of the file."""
     tree = ast.parse(path.read_bytes())
     definitions = {name: statement for statement in tree.body for name in defined_names(statement)}
     needed: list[ast.AST] = [statement for statement in tree.body if not defined_names(statement)]
     if name and name not in definitions:
         raise ValueError(f"{path}: has no {name}")
-    calls = [one for one in tree.body if isinstance(one, ast.Assign) and declares(one.value, unused)]
+    calls = [node for node in tree.body if isinstance(node, ast.Assign) and declares(node.value, unused)]
     if not name and not calls:  # a file without a declaration, such as a criterion's: all of it counts
         return tree_of(path)
     if name:
         needed.append(definitions[name])
     elif isinstance(calls[-1].value, ast.Call):
-        calls[-1].value.keywords = [one for one in calls[-1].value.keywords if one.arg not in unused]
+        calls[-1].value.keywords = [keyword for keyword in calls[-1].value.keywords if keyword.arg not in unused]
         needed.append(calls[-1])
     used: set[str] = set()
     for statement in needed:  # grows while it is read
         loaded = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
         used |= loaded
-        needed += [one for name in sorted(loaded) if (one := definitions.get(name)) is not None and one not in needed]
+        needed += [
+            node for name in sorted(loaded) if (node := definitions.get(name)) is not None and node not in needed
+        ]
     for statement in needed:
         if isinstance(statement, ast.Import | ast.ImportFrom) and defined_names(statement):
             pairs = zip(statement.names, defined_names(statement), strict=True)
@@ -98,12 +98,12 @@ def used_part(path: Path, unused: tuple[str, ...], name: str) -> ast.Module:
 
 
 def declares(value: ast.expr, unused: tuple[str, ...]) -> bool:
-    """Whether a value is a call that gives some of these keywords."""
+    """Return whether a value is a call that gives some of these keywords."""
     return isinstance(value, ast.Call) and any(keyword.arg in unused for keyword in value.keywords)
 
 
 def defined_names(statement: ast.stmt) -> list[str]:
-    """The names that a definition, an import or a plain assignment brings into a module."""
+    """Return the names that a definition, an import or a plain assignment brings into a module."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
     if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -114,13 +114,13 @@ def defined_names(statement: ast.stmt) -> list[str]:
 
 @cache
 def imported_files(tree: ast.Module, package: tuple[str, ...], folder: Path) -> list[Path]:
-    """The files that a module's imports run."""
+    """Return the files that a module's imports run."""
     names = dict.fromkeys(imported_names(tree, list(package)))
     return [file for name in names for file in module_files(name, folder)]
 
 
 def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:
-    """Dotted names in all import statements below a node; `from a import b` gives both a and a.b."""
+    """Yield dotted names in all import statements below a node; `from a import b` gives both a and a.b."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
@@ -138,23 +138,23 @@ def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:
 
 @cache
 def module_files(name: str, folder: Path) -> list[Path]:
-    """The files that importing a dotted name runs: the __init__ of each package on the way, and the module's own."""
-    found: list[Path] = []
+    """Return the files that importing a dotted name runs: the __init__ of each package on the way, and the module's own."""
+    files: list[Path] = []
     place = folder
     for part in name.split("."):
         place = place / part
         if (place / "__init__.py").is_file():
-            found.append(place / "__init__.py")
+            files.append(place / "__init__.py")
         elif place.with_suffix(".py").is_file():
-            return [*found, place.with_suffix(".py")]
+            return [*files, place.with_suffix(".py")]
         elif not place.is_dir():
             break
-    return found
+    return files
 
 
 @cache
 def tree_of(path: Path) -> ast.Module:
-    """A file's syntax tree; broken code is named in the error."""
+    """Return a file's syntax tree. Raise ValueError with its name if it is not valid Python."""
     try:
         return ast.parse(path.read_bytes())
     except SyntaxError as error:
@@ -163,7 +163,7 @@ def tree_of(path: Path) -> ast.Module:
 
 @cache
 def fingerprint(tree: ast.Module) -> str:
-    """Hash of a syntax tree without docstrings, the same on every Python version for the same code."""
+    """Hash a syntax tree without docstrings, the same on every Python version for the same code."""
     digest = hashlib.sha256()
     stack: list[object] = [tree]
     while stack:
@@ -184,7 +184,7 @@ def fingerprint(tree: ast.Module) -> str:
 
 
 def without_docstring(node: ast.AST, body: object) -> object:
-    """The statements of a module, class or function without a leading docstring."""
+    """Return the statements of a module, class or function without a leading docstring."""
     owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     if isinstance(node, owners) and isinstance(body, list) and body and is_text(body[0]):
         return body[1:]
@@ -192,7 +192,7 @@ def without_docstring(node: ast.AST, body: object) -> object:
 
 
 def is_text(statement: ast.AST) -> bool:
-    """Whether a statement is a bare string."""
+    """Return whether a statement is a bare string."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

@@ -11,24 +11,24 @@ from himap.project import ROOT
 
 
 def as_json(value: Any) -> str:
-    """One line of JSON with sorted keys."""
+    """Return one line of JSON with sorted keys."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def digest(value: Any) -> str:
-    """A short hash of plain data."""
+    """Return a short hash of plain data."""
     return hashlib.sha256(as_json(value).encode()).hexdigest()[:16]
 
 
 def origin(path: str | None, hub_id: str | None, revision: str | None) -> dict[str, str]:
-    """What identifies a checkpoint: its id and revision, or the contents of its folder."""
+    """Return what identifies a checkpoint: its id and revision, or the contents of its folder."""
     if path is not None:
         return {"path": path, "contents": folder_digest(ROOT / path)}
     return {"id": str(hub_id), "revision": str(revision)}
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of the names and contents of a checkpoint's files."""
+    """Hash the names and contents of a checkpoint's files."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".tiktoken"):
@@ -37,7 +37,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def content_digest(path: Path) -> bytes:
-    """Hash of a file; of a large one its size and parts all over it, as a checkpoint of many GB is looked at by every start."""
+    """Hash a file. Of a large one, hash its size and samples all over it, because every start looks at checkpoints of many GB."""
     size, step = path.stat().st_size, 1 << 20
     if size <= 64 * step:
         return hashlib.sha256(path.read_bytes()).digest()

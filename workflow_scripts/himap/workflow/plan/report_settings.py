@@ -1,4 +1,4 @@
-"""What the report is told about a run: names, titles and origins, as plain data from the plan; results are read from files."""
+"""What the report is told about a run: names, titles and origins, as plain data from the plan. It reads results from files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ import yaml
 from himap import benchmarks
 from himap.paper.published import FILE as PUBLISHED
 from himap.project import ROOT
+from himap.workflow.plan.content_hash import digest
 from himap.workflow.plan.targets import figures
 
 if TYPE_CHECKING:
+    from himap.workflow.config.schema import Config
     from himap.workflow.plan.plan import Plan
 TEMPLATES = ROOT / "report" / "templates"
 CLAIMS = ROOT / "report" / "claims.yaml"
 
 
+HOW_JOBS_RUN: Any = {
+    "execution": True,
+    "models": {"__all__": {"memory_gb"}},
+    "judge": {"base_url", "cache", "concurrency"},
+}
+
+
 def report_facts(plan: Plan) -> dict[str, Any]:
-    """All that the page says about the run beside its results."""
+    """Return all that the page says about the run besides its results."""
     config = plan.config
     return {
         "tables": {name: table.title for name, table in plan.tables().items()},
@@ -36,7 +45,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
                 "scored": plan.scored(name),
                 "asked": plan.asked(name)["protocol"],
             }
-            for name, entry in sorted(config.benchmarks.items(), key=lambda one: benchmarks.get(one[0]).rank)
+            for name, entry in sorted(config.benchmarks.items(), key=lambda entry: benchmarks.get(entry[0]).rank)
         },
         "methods": {
             name: {"title": plan.title(name), "about": method.about} for name, method in config.methods.items()
@@ -47,19 +56,19 @@ def report_facts(plan: Plan) -> dict[str, Any]:
         "evaluated": [list(cell) for cell in plan.evaluations()],
         "main_methods": next((table.methods for table in plan.tables().values()), []),
         "edge": config.disruption.edge,
-        "batch_size": config.execution.batch_size,
-        "config": yaml.safe_dump(
-            json.loads(config.model_dump_json(exclude_none=True, exclude_defaults=True)), sort_keys=False
-        ),
-        "config_hash": hashlib.sha256(
-            json.dumps(json.loads(config.model_dump_json()), sort_keys=True).encode()
-        ).hexdigest()[:16],
+        "config": yaml.safe_dump(deciding(config, exclude_none=True, exclude_defaults=True), sort_keys=False),
+        "config_hash": digest(deciding(config)),
         "page": page_digest(),
     }
 
 
+def deciding(config: Config, **options: Any) -> Any:
+    """Return the part of a config that decides results. How jobs run is left out, so that it never makes the page stale."""
+    return json.loads(config.model_dump_json(exclude=HOW_JOBS_RUN, **options))
+
+
 def model_facts(plan: Plan, name: str) -> dict[str, Any]:
-    """A model's origin and sizes."""
+    """Return a model's origin and sizes."""
     entry, dims = plan.model(name), plan.dims(name)
     return {
         "published": entry.published,
@@ -75,15 +84,15 @@ def model_facts(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def page_files() -> list[Path]:
-    """The files that the page is made from beside the results: templates, claims, the paper's numbers."""
+    """Return the files that the page is made from besides results: templates, claims, the paper's numbers."""
     return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, PUBLISHED]
 
 
 def page_inputs() -> list[str]:
-    """The same, relative to the project, as the rule names its inputs."""
+    """Return the same files relative to the project, as the rule names its inputs."""
     return [str(path.relative_to(ROOT)) for path in page_files()]
 
 
 def page_digest() -> str:
-    """A hash of those files, so that a changed sentence renews the page."""
+    """Hash those files, so that a changed sentence renews the page."""
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in page_files())).hexdigest()[:16]
