@@ -44,7 +44,6 @@ def report_facts(plan: Plan) -> dict[str, Any]:
         },
         "evaluated": [list(cell) for cell in plan.evaluations()],
         "main_methods": next((table.methods for table in plan.tables().values()), []),
-        "edge": config.disruption.edge,
         "config": yaml.safe_dump(
             json.loads(config.model_dump_json(exclude_none=True, exclude_defaults=True)), sort_keys=False
         ),
