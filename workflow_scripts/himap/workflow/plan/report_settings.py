@@ -55,7 +55,6 @@ def report_facts(plan: Plan) -> dict[str, Any]:
         },
         "evaluated": [list(cell) for cell in plan.evaluations()],
         "main_methods": next((table.methods for table in plan.tables().values()), []),
-        "edge": config.disruption.edge,
         "config": yaml.safe_dump(deciding(config, exclude_none=True, exclude_defaults=True), sort_keys=False),
         "config_hash": digest(deciding(config)),
         "page": page_digest(),
