@@ -96,21 +96,21 @@ def without_gpu(gpus: Mapping[str, Any]) -> list[str]:
 
 
 def warn_without_gpu(config: Mapping[str, Any]) -> None:
-    """Say once, before a local run, which models of a raw config ask for a GPU that is not here."""
+    """Print, before a local run, which models of a raw config ask for a GPU that this machine does not have."""
     models = config.get("models")
     entries = models.items() if isinstance(models, Mapping) else ()
     if names := without_gpu({name: entry.get("gpus") for name, entry in entries if isinstance(entry, Mapping)}):
         print(
             f"warning: no GPU is visible on this machine, but {', '.join(f'`models.{name}.gpus: 1`' for name in names)} "
-            "asks for one; the processor does the work, many times slower. "
-            "To see how much there is, press Ctrl-C and run: ./reproduce estimate",
+            "asks for one; the jobs run on the processor, many times slower. "
+            "To see how long that takes, press Ctrl-C and run: ./reproduce estimate",
             file=sys.stderr,
             flush=True,
         )
 
 
 def take(name: str) -> int | None:
-    """The lock of a device, if it is free."""
+    """Take the lock of a device if it is free, and return its descriptor."""
     lock = os.open(
         folder() / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
@@ -121,7 +121,7 @@ def take(name: str) -> int | None:
 
 
 def folder() -> Path:
-    """Where the locks of this user lie, on this machine's own disk."""
+    """Return the folder of this user's locks, on this machine's own disk."""
     place = Path(tempfile.gettempdir()) / f"himap-gpus-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
     if place.is_symlink() or place.stat().st_uid != os.getuid():
