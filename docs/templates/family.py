@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from himap.models.sizes import checkpoint_dims as dims  # sizes from config.json alone: costs and schedules need them before any weight
+from himap.models.sizes import (
+    checkpoint_dims as dims,
+)  # sizes from config.json alone: costs and schedules need them before any weight
 from himap.models.model import Model
 from himap.models.prompts import Prompt
 

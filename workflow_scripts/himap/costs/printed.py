@@ -10,6 +10,7 @@ from typing import Any
 
 from himap.costs.formulas import flops, ratio
 from himap.models.sizes import Dims
+from himap.paper.published import decoder, published
 
 # ---------------------------------------------------------------- what the paper prints
 
@@ -41,15 +42,13 @@ def unexplained() -> tuple[Unexplained, ...]:
     Looked at are the layers of the stages and, where not even the unpruned cost is explained, the number of image
     tokens. Of several settings that give the printed figure the nearest has the smallest shift of layers, K1's first.
     """
-    from himap.paper.published import published
-
     found = []
     for table, entry in published()["tables"].items():
         common, elsewhere = entry.get("stages_in_caption") or {}, entry.get("stages_elsewhere", {})
         if None in (common.get("k1"), common.get("k2")):
             continue
         for model, methods in entry["cells"].items():
-            dims = Dims(**published()["decoders"][model])
+            dims = decoder(model)
             vanilla = methods["vanilla"].get("tflops")
             open_tokens = vanilla is not None and not prints(flops(dims, []) / 1e12, vanilla, 2)
             for method, cells in methods.items():
