@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import small_run
 import yaml
+from himap import numbers
 from himap.decoder import bitmaps
 from himap.decoder.bitmaps import to_bitmap
-from himap.report import gallery, kept_maps, numbers
+from himap.report import gallery, kept_maps
 from himap.report.charts import Series, line_chart, padded, ticks
 from himap.report.divergences import divergences
 from himap.report.figure_parts import figure_parts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-from himap.report.numbers import number, significant
+from himap.numbers import number, significant
 
 WIDTH, HEIGHT = 372, 236
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 12, 36

@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from himap import benchmarks
+from himap import benchmarks, numbers
 from himap.costs.formulas import on_frontier
 from himap.metrics.statistics import mean_of_intervals
 from himap.paper.published import figure_values, inconsistencies
-from himap.report import numbers
 from himap.report.charts import Series, dot_chart, line_chart, scatter_chart
 from himap.results import Results, records_of
 from himap.workflow.plan.report_settings import CAPTIONS

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from himap import numbers
 from himap.decoder.bitmaps import unpacked
 from himap.models.images import pad_to_square
-from himap.report import numbers
 from himap.results import ANSWERS, Results, methods_of, scope
 
 SIDE = 288  # pixels of an embedded picture

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from himap import numbers
 from himap.decoder.bitmaps import unpacked
-from himap.report import numbers
 from himap.results import ANSWERS, Results, methods_of, scope
 
 # ---- where the kept tokens lie

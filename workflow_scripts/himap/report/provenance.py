@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from himap import numbers
 from himap.project import ROOT
-from himap.report import numbers
 from himap.results import Results
 
 STAGES = {

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from himap import benchmarks
-from himap.report import numbers
+from himap import benchmarks, numbers
 from himap.results import Results, scope
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text

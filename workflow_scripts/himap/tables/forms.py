@@ -8,18 +8,10 @@ from typing import Any
 import pandas as pd
 
 from himap import benchmarks
+from himap.numbers import plain_flops, plain_number, plain_p, plain_size
 from himap.paper.published import has_method
 from himap.tables.notes import notes
-from himap.tables.records import (
-    NOT_JUDGED,
-    NOT_PUBLISHED,
-    beside,
-    different_costs,
-    flops_text,
-    number,
-    p_text,
-    size_text,
-)
+from himap.tables.records import NOT_JUDGED, NOT_PUBLISHED, beside, different_costs
 
 # ---- the four forms
 
@@ -34,7 +26,9 @@ def ours(row: pd.Series) -> str:
     if row["status"] == NOT_JUDGED:
         return NOT_JUDGED
     places = digits(row["benchmark"])
-    return f"{number(row['ours'], places)} [{number(row['low'], places)}, {number(row['high'], places)}]"
+    return (
+        f"{plain_number(row['ours'], places)} [{plain_number(row['low'], places)}, {plain_number(row['high'], places)}]"
+    )
 
 
 def paper(row: pd.Series) -> str:
@@ -42,8 +36,8 @@ def paper(row: pd.Series) -> str:
     if pd.isna(row["paper"]):
         return NOT_PUBLISHED if has_method(row["method"]) else ""
     places = digits(row["benchmark"])
-    text = number(row["paper"], places)
-    return text if pd.isna(row["difference"]) else f"{text} ({number(row['difference'], places, sign=True)})"
+    text = plain_number(row["paper"], places)
+    return text if pd.isna(row["difference"]) else f"{text} ({plain_number(row['difference'], places, sign=True)})"
 
 
 def against_vanilla(row: pd.Series) -> str:
@@ -51,15 +45,15 @@ def against_vanilla(row: pd.Series) -> str:
     if pd.isna(row["vs_vanilla"]):
         return ""
     places = digits(row["benchmark"])
-    interval = ", ".join(number(row[key], places, sign=True) for key in ("vs_vanilla_low", "vs_vanilla_high"))
-    return f"{number(row['vs_vanilla'], places, sign=True)} [{interval}], p {p_text(row['p_value'], row['least_p'])}"
+    interval = ", ".join(plain_number(row[key], places, sign=True) for key in ("vs_vanilla_low", "vs_vanilla_high"))
+    return f"{plain_number(row['vs_vanilla'], places, sign=True)} [{interval}], p {plain_p(row['p_value'], row['least_p'])}"
 
 
 def cost_texts(cells: pd.DataFrame) -> tuple[str, str]:
     """Return TFLOPs and ratio of a row, each with the paper's where it prints one."""
     flops, ratios = [], []
     for kind, row in different_costs(cells):
-        flops.append(flops_text(row["tflops"]) + beside(kind, row["paper_tflops"], ""))
+        flops.append(plain_flops(row["tflops"]) + beside(kind, row["paper_tflops"], ""))
         ratios.append(f"{row['ratio']:.1f} %" + beside(kind, row["paper_ratio"], " %"))
     return "; ".join(flops), "; ".join(ratios)
 
@@ -83,7 +77,7 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
             row = [method["title"], *cost_texts(cells)]
             for name in names:
                 cell = cells.loc[name]
-                row += [ours(cell), paper(cell), against_vanilla(cell), size_text(cell)]
+                row += [ours(cell), paper(cell), against_vanilla(cell), plain_size(cell["n"], cell["pictures"])]
             rows.append(row)
         groups.append((model, rows))
     return header, groups

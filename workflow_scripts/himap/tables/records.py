@@ -1,4 +1,4 @@
-"""Tables as data and in four forms: one record per cell, then CSV, LaTeX (booktabs), Markdown and self-contained HTML.
+"""Tables as data: one record per cell.
 
 A record holds ours, the paper's value, the difference, n, the 95 % interval and, against the unpruned model on the same
 samples, the paired difference with its p value. What the paper does not give says so; where model, data or protocol are
@@ -21,7 +21,6 @@ MAIN_TABLES = ("table1", "table2", "table3", "table4")
 REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
 NOT_PUBLISHED, NOT_JUDGED, REFERENCE = "not published", "not judged", "reference only"
 MINI, OTHER_MODEL = "the embedded world is not the paper's data", "the model is none of the paper's"
-FEW = 0.001  # a test of few pictures, whose p value cannot come below this, says so
 KINDS = {"qa": "questions", "caption": "captions", "open": "open answers"}
 COLUMNS = (
     "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "pictures", "paper", "difference",
@@ -105,32 +104,6 @@ def score_of(folder: Path, method: str, scored: bool, benchmark: _base.Benchmark
         row["test"] = against.test
         row |= dict(zip(("vs_vanilla_low", "vs_vanilla_high"), against.interval, strict=True))
     return row
-
-
-def number(value: Any, places: int = 1, sign: bool = False) -> str:
-    """A number as a cell shows it; nothing for what is missing."""
-    if value is None or pd.isna(value):
-        return ""
-    return f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
-
-
-def p_text(value: float, least: float = 0.0) -> str:
-    """Return a p value with two digits that count, and the least that so few pictures can give."""
-    shown = "< 0.001" if value < 0.001 else f"= {value:.2g}"
-    if least == 1:
-        return f"{shown} (no answer differs)"
-    return f"{shown} (least possible {least:.2g})" if least >= FEW else shown
-
-
-def size_text(row: pd.Series) -> str:
-    """Return how many samples a cell rests on, and on how many pictures where several share one."""
-    n, pictures = int(row["n"]), int(row["pictures"])
-    return f"{n} ({pictures} picture{'s' * (pictures > 1)})" if pictures < n else str(n)
-
-
-def flops_text(value: float) -> str:
-    """TFLOPs; small models in GFLOPs, said so."""
-    return f"{value:.2f}" if value >= 0.1 else f"{1000 * value:.2f} G"
 
 
 def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from himap.metrics.statistics import mean_of_intervals
+from himap.numbers import interval, listed, number, p_value
 from himap.paper.published import published
-from himap.report.numbers import interval, listed, number, p_value
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,

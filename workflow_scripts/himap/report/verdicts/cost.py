@@ -11,8 +11,8 @@ import pandas as pd
 from himap.costs import formulas
 from himap.metrics.statistics import mean_interval
 from himap.models.sizes import Dims
+from himap.numbers import interval, number
 from himap.paper.published import published, table_value
-from himap.report.numbers import interval, number
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,

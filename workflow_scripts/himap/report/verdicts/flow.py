@@ -10,8 +10,8 @@ import pandas as pd
 
 from himap.metrics.statistics import Estimate, difference_of_intervals, share_interval
 from himap.metrics.statistics import interval as statistics_interval
+from himap.numbers import interval, number, significant
 from himap.paper.published import published
-from himap.report.numbers import interval, number, significant
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from himap.report.numbers import size
+from himap.numbers import size
 from himap.results import Results, scope
 
 HOLDS, FAILS, OPEN = "holds", "fails", "open"

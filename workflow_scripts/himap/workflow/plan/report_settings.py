@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from himap.workflow.plan.plan import Plan
 TEMPLATES = ROOT / "report" / "templates"
 CLAIMS = ROOT / "report" / "claims.yaml"
+DIVERGENCES = ROOT / "report" / "divergences.yaml"
 CAPTIONS = ROOT / "report" / "figures.yaml"
 
 
@@ -73,8 +74,8 @@ def model_facts(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def page_files() -> list[Path]:
-    """The files that the page is made from beside the results: templates, claims, captions, the paper's numbers."""
-    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, CAPTIONS, PUBLISHED]
+    """The files that the page is made from beside the results: templates, claims, divergences, captions, the paper's numbers."""
+    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, DIVERGENCES, CAPTIONS, PUBLISHED]
 
 
 def page_inputs() -> list[str]:
