@@ -35,6 +35,21 @@ def prints(value: float, printed: float, places: int) -> bool:
     return round(printed * scale) in (round(value * scale), math.floor(value * scale))
 
 
+STAGES = {"vanilla": 0, "fastv": 1}  # how many of the two stages that a caption states these methods have
+
+
+def stated_stages(table: str, model: str, method: str) -> list[dict[str, Any]]:
+    """Return the stages that the paper states for a row: K and R of the table's caption, or of the text for this model."""
+    stated = published()["tables"][table]
+    caption = stated["stages_in_caption"] | stated.get("stages_elsewhere", {}).get(model, {}).get(method, {})
+    keep = 1 - caption["r1"] / 100
+    stages = [
+        {"layer": caption["k1"], "keep": keep},
+        {"layer": caption["k2"], "keep": keep * (1 - caption["r2"] / 100)},
+    ]
+    return stages[: STAGES.get(method, 2)]
+
+
 @cache
 def unexplained() -> tuple[Unexplained, ...]:
     """The TFLOPs and ratios of the paper's tables that its formula does not give, each with the nearest setting.
@@ -44,19 +59,19 @@ def unexplained() -> tuple[Unexplained, ...]:
     """
     found = []
     for table, entry in published()["tables"].items():
-        common, elsewhere = entry.get("stages_in_caption") or {}, entry.get("stages_elsewhere", {})
-        if None in (common.get("k1"), common.get("k2")):
+        caption = entry.get("stages_in_caption") or {}
+        if None in (caption.get("k1"), caption.get("k2")):
             continue
         for model, methods in entry["cells"].items():
             dims = decoder(model)
             vanilla = methods["vanilla"].get("tflops")
             open_tokens = vanilla is not None and not prints(flops(dims, []) / 1e12, vanilla, 2)
             for method, cells in methods.items():
-                caption = common | elsewhere.get(model, {}).get(method, {})
+                stages = stated_stages(table, model, method)
                 for quantity, places in (("tflops", 2), ("ratio", 0)):
                     if (printed := cells.get(quantity)) is not None:
                         tokens = open_tokens and quantity == "tflops"
-                        settings = list(_settings(dims, method, caption, quantity, tokens))
+                        settings = list(_settings(dims, stages, quantity, tokens))
                         if not prints(settings[0][2], printed, places):
                             _, nearest, there = min(settings, key=lambda one: _distance(one, printed, places))
                             stated = settings[0][2]
@@ -65,19 +80,17 @@ def unexplained() -> tuple[Unexplained, ...]:
 
 
 def _settings(
-    dims: Dims, method: str, caption: dict[str, Any], quantity: str, tokens: bool
+    dims: Dims, stages: list[dict[str, Any]], quantity: str, tokens: bool
 ) -> Iterator[tuple[float, str, float]]:
-    """Shift, description and cost of settings around the stated one, which comes first."""
-    keep = 1 - caption["r1"] / 100
-    last = keep * (1 - caption["r2"] / 100)
+    """Yield shift, description and cost of settings around the stated one, which comes first."""
 
     def cost(layers: Sequence[int], n_image: int) -> float:
-        kept = [{"layer": layer, "keep": share} for layer, share in zip(layers, (keep, last), strict=False)]
+        kept = [{**stage, "layer": layer} for stage, layer in zip(stages, layers, strict=True)]
         if quantity == "tflops":
             return flops(dims, kept, n_image=n_image) / 1e12
         return 100 * ratio(dims, kept, n_image=n_image)
 
-    stated = [caption["k1"], caption["k2"]][: {"vanilla": 0, "fastv": 1}.get(method, 2)]
+    stated = [stage["layer"] for stage in stages]
     documented = dims.tokens_per_image
     yield 0, "as stated", cost(stated, documented)
     for n_image in range(64, 1101) if tokens else ():

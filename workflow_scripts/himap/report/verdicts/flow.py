@@ -11,7 +11,7 @@ import pandas as pd
 from himap.metrics.statistics import Estimate, difference_of_intervals, share_interval
 from himap.metrics.statistics import interval as statistics_interval
 from himap.numbers import interval, number, significant
-from himap.paper.published import published
+from himap.paper.published import decoder, published
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
@@ -172,7 +172,7 @@ def bias_changes_sign(results: Results, book: Any, shallow: int, deep: int, of: 
     """Return the verdict on the mean bias ratio over the first layers and over the second half."""
     lines = []
     for name, values in published()["figures"]["figure6"]["cells"].items():
-        depth = book["sizes"][name]["layers"]
+        depth = decoder(name).layers
         means = [
             np.mean([value for layer, value in values.items() if layer in span])
             for span in (layer_span(0, shallow, of, depth), layer_span(deep, of, of, depth))
