@@ -122,8 +122,8 @@ def test_any_part_may_be_missing(rendered: Rendered, tmp_path: Path, gone: str) 
 
 def test_the_paper_scale_run_has_no_mini_banner(rendered: Rendered, tmp_path: Path) -> None:
     html = render(as_paper(rendered.facts), tmp_path)
-    assert "mini world" not in html.split("</header>")[0]
-    assert "This is the mini world" in rendered.html.split("</header>")[0]
+    assert "embedded world" not in html.split("</header>")[0]
+    assert "This is the embedded world" in rendered.html.split("</header>")[0]
 
 
 def as_paper(facts: dict[str, Any]) -> dict[str, Any]:

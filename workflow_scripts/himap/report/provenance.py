@@ -94,7 +94,7 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
         rows.append(
             {
                 "title": facts["title"],
-                "source": "mini world" if facts["source"] == "mini" else origin(manifest, facts),
+                "source": "embedded world" if facts["source"] == "mini" else origin(manifest, facts),
                 "rows": manifest.get("rows"),
                 "of": whole if whole != manifest.get("rows") else None,
                 "seed": subset.get("seed"),

@@ -20,7 +20,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         "counted on a real run. Layers count from 0.",
     ]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
-        lines.insert(0, "Mini world: it shows the method at work, not the paper's numbers.")
+        lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")
     if frame["why"].isin([MINI, OTHER_MODEL]).any():
         lines.append(
             f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "

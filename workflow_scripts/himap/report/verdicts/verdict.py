@@ -13,7 +13,7 @@ from himap.results import Results, scope
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "not decidable here"}
 GROUNDS = {"paper": "on the paper's models", "arithmetic": "from the paper's own numbers"}
-ASIDES = {"mini": "in the mini world", "other": "on another model"}
+ASIDES = {"mini": "in the embedded world", "other": "on another model"}
 TOO_FEW = "the samples are too few to tell"
 
 

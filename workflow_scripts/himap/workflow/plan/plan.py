@@ -613,7 +613,7 @@ class Plan:
     def style(self, figure: str) -> str:
         """How a figure looks, and what stands above it where it is of the embedded world."""
         mini = any(entry.source == "mini" for entry in self.config.benchmarks.values())
-        note = {"note": "mini world: not the paper's numbers"} if mini else {}
+        note = {"note": "embedded world: not the paper's numbers"} if mini else {}
         return as_json(getattr(self.config.figures, figure).model_dump() | note)
 
     # ---- code that a job really runs, what registries import by name included
