@@ -54,7 +54,7 @@ def plain(text: str) -> str:
 
 def headline(frame: Any) -> Any:
     """Return the benchmark's number, with what its interval is drawn from."""
-    from himap.statistics import mean_of
+    from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"], binary=True)
 
