@@ -31,7 +31,7 @@ RULE = (
 
 
 def gallery(results: Results) -> list[dict[str, Any]]:
-    """Per model its benchmarks with the chosen samples."""
+    """Return per model its benchmarks with the chosen samples."""
     models = []
     for model in results.facts["models"]:
         tasks = [task_part(results, model, task) for task in results.facts["benchmarks"]]
@@ -41,7 +41,7 @@ def gallery(results: Results) -> list[dict[str, Any]]:
 
 
 def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
-    """The chosen samples of one benchmark with every method's answer."""
+    """Return the chosen samples of one benchmark with every method's answer."""
     answers: dict[str, dict[str, dict[str, Any]]] = {}
     scores: dict[str, dict[str, float]] = {}
     for method in methods_of(results, model, task):
@@ -64,7 +64,7 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
 
 
 def scores_of(results: Results, model: str, task: str, method: str) -> dict[str, float]:
-    """Each sample's score, where there is one."""
+    """Return each sample's score, where there is one."""
     frame = results.parquet("evaluation", model, task, method, "per_sample.parquet")
     if frame is None or "score" not in frame:
         return {}
@@ -76,7 +76,7 @@ def scores_of(results: Results, model: str, task: str, method: str) -> dict[str,
 
 
 def disagreeing(answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str, dict[str, float]]) -> list[str]:
-    """Sample ids by the rule above."""
+    """Return sample ids in the order of RULE."""
     order = list(next(iter(answers.values())))
 
     def rank(name: str) -> tuple[float, int]:
@@ -88,7 +88,7 @@ def disagreeing(answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str,
 
 
 def read_rows(path: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Some rows of a samples file; only the row groups that hold them are read with their images."""
+    """Return some rows of a samples file; only the row groups that hold them are read with their images."""
     file, wanted = pq.ParquetFile(path), set(names)
     columns = ["sample_id", "question", "options", "references", "images"]
     found: dict[str, dict[str, Any]] = {}
@@ -104,7 +104,7 @@ def read_rows(path: Path, names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def with_different_images(rows: dict[str, dict[str, Any]], ranked: list[str]) -> list[dict[str, Any]]:
-    """The first few in order, no image twice."""
+    """Return the first few rows in order, no image twice."""
     chosen, seen = [], set()
     for name in ranked:
         row = rows.get(name)
@@ -118,7 +118,7 @@ def sample_part(
     results: Results, facts: dict[str, Any], task: str, row: dict[str, Any],
     answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str, dict[str, float]], main: list[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """One sample: picture, question, references, and each method's tiles, answer and score."""
+    """Return one sample: picture, question, references, and each method's tiles, answer and score."""
     name, methods = row["sample_id"], []
     for method, rows in answers.items():
         if name in rows:
@@ -147,7 +147,7 @@ def sample_part(
 
 
 def picture(data: bytes, facts: dict[str, Any]) -> str:
-    """The image as the model sees it, as a data address."""
+    """Return the image as the model sees it, as a data address."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     square = fitted(image, facts).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     packed = io.BytesIO()
@@ -156,7 +156,7 @@ def picture(data: bytes, facts: dict[str, Any]) -> str:
 
 
 def fitted(image: Image.Image, facts: dict[str, Any]) -> Image.Image:
-    """Brought to a square in the model's way: padded or cut (LLaVA), or stretched (the other families)."""
+    """Return an image brought to a square in the model's way: padded or cut (LLaVA), or stretched (the other families)."""
     if facts["family"] != "llava":
         return image
     if facts["image_mode"] != "crop":
@@ -167,7 +167,7 @@ def fitted(image: Image.Image, facts: dict[str, Any]) -> Image.Image:
 
 
 def tiles(said: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is to be drawn over the picture: after each stage (some of them where there are many), or the whole."""
+    """Return what is drawn over the picture: after each stage (some of them where there are many), or the whole."""
     rows, columns = facts["grid"]
     total = rows * columns
     if not said["kept"]:
@@ -186,7 +186,7 @@ def tiles(said: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def dropped_path(mask: np.ndarray) -> str:
-    """The cells that are not kept as one path, run by run."""
+    """Return the cells that are not kept as one path, run by run."""
     pieces = []
     for number, row in enumerate(mask):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], ~row, [False]]).astype(np.int8)))

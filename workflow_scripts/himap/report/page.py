@@ -23,7 +23,7 @@ COSTS = ("frontier", "figure8")
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:
-    """The whole page as one text."""
+    """Return the whole page as one text."""
     results = Results(folder, facts)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -18,7 +18,7 @@ STAGES = {
 
 
 def provenance(results: Results) -> dict[str, Any]:
-    """All of it, each part empty where nothing is known."""
+    """Return what a run was made from and what it took, each part empty where nothing is known."""
     return {
         "code": code_revision(),
         "models": model_rows(results),
@@ -33,7 +33,7 @@ def provenance(results: Results) -> dict[str, Any]:
 
 
 def code_revision() -> dict[str, Any]:
-    """The commit of the code, and whether files were changed since; nothing outside a git checkout."""
+    """Return the commit of the code, and whether files were changed since; nothing outside a git checkout."""
     try:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -51,7 +51,7 @@ def code_revision() -> dict[str, Any]:
 
 
 def model_rows(results: Results) -> list[dict[str, Any]]:
-    """Origin and weights of each model."""
+    """Return origin and weights of each model."""
     rows = []
     for name, facts in results.facts["models"].items():
         manifest = results.json("models", name, "manifest.json") or {}
@@ -70,7 +70,7 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def verified(results: Results) -> list[dict[str, Any]]:
-    """The comparisons with the original implementation that have been made, as the table says them."""
+    """Return the comparisons with the original implementation that have been made, as the table says them."""
     found = []
     for name in results.facts["models"]:
         frame = results.csv("verification", name, "table.csv")
@@ -85,7 +85,7 @@ def verified(results: Results) -> list[dict[str, Any]]:
 
 
 def benchmark_rows(results: Results) -> list[dict[str, Any]]:
-    """Origin, subset and checksum of each benchmark."""
+    """Return origin, subset and checksum of each benchmark."""
     rows = []
     for name, facts in results.facts["benchmarks"].items():
         manifest = results.json("benchmarks", name, "manifest.json") or {}
@@ -107,13 +107,13 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def origin(manifest: dict[str, Any], facts: dict[str, Any]) -> str:
-    """The hub id or the path of a benchmark's source."""
+    """Return the hub id or the path of a benchmark's source."""
     source = manifest.get("source") or {}
     return str(source.get("id") or source.get("path") or facts["source"])
 
 
 def sidecar_rows(results: Results) -> dict[str, list[str]]:
-    """Devices, versions and precisions that the results name."""
+    """Return devices, versions and precisions that the results name."""
     found: dict[str, set[str]] = {}
     for one in results.sidecars.values():
         if "device" in one:
@@ -127,7 +127,7 @@ def sidecar_rows(results: Results) -> dict[str, list[str]]:
 
 
 def time_rows(results: Results) -> list[dict[str, Any]]:
-    """Jobs, wall time and GPU hours per stage, from Snakemake's benchmark files."""
+    """Return jobs, wall time and GPU hours per stage, from Snakemake's benchmark files."""
     jobs = []
     for path in sorted((results.folder / "timings").rglob("*.tsv")):
         parts = path.relative_to(results.folder / "timings").with_suffix("").parts
@@ -147,7 +147,7 @@ def time_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def time_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
-    """One line of the table of times."""
+    """Return one line of the table of times."""
     return {
         "stage": name,
         "jobs": len(part),
@@ -159,7 +159,7 @@ def time_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
 
 
 def missing(results: Results) -> list[str]:
-    """Evaluations that the config asks for and that are not there yet."""
+    """Return evaluations that the config asks for and that are not there yet."""
     names = [
         f"{model} / {task} / {method}"
         for model, task, method in results.facts["evaluated"]

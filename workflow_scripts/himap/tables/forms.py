@@ -17,12 +17,12 @@ from himap.tables.records import NOT_JUDGED, NOT_PUBLISHED, beside, different_co
 
 
 def digits(benchmark: str) -> int:
-    """Decimal places of a benchmark's score."""
+    """Return decimal places of a benchmark's score."""
     return benchmarks.get(benchmark).digits
 
 
 def ours(row: pd.Series) -> str:
-    """Our value with its interval and n."""
+    """Return our value with its interval and n."""
     if row["status"] == NOT_JUDGED:
         return NOT_JUDGED
     places = digits(row["benchmark"])
@@ -41,7 +41,7 @@ def paper(row: pd.Series) -> str:
 
 
 def against_vanilla(row: pd.Series) -> str:
-    """The paired difference with its interval and p value."""
+    """Return the paired difference with its interval and p value."""
     if pd.isna(row["vs_vanilla"]):
         return ""
     places = digits(row["benchmark"])
@@ -59,7 +59,7 @@ def cost_texts(cells: pd.DataFrame) -> tuple[str, str]:
 
 
 def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
-    """Header, and per model the rows, of the forms that people read."""
+    """Return header, and per model the rows, of the forms that people read."""
     names = settings["benchmark_order"]
     titles = [benchmarks.get(name).title for name in names]
     header = ["method", "TFLOPs", "ratio"] + [
@@ -84,12 +84,12 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """All records, full precision kept to six digits."""
+    """Return all records, full precision kept to six digits."""
     return frame.to_csv(index=False, float_format="%.6g")
 
 
 def as_markdown(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """A Markdown page."""
+    """Return a Markdown page."""
     header, groups = view(frame, settings)
     lines = [f"# {settings['title']}", ""]
     for model, rows in groups:
@@ -103,13 +103,13 @@ LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
 
 
 def latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
+    """Return text with LaTeX's special characters escaped."""
     text = text.replace("\\", r"\textbackslash ")
     return "".join(LATEX.get(character, character) for character in text).replace("~", r"\textasciitilde ")
 
 
 def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """A booktabs table: per benchmark ours, the paper's value and the paired difference."""
+    """Return a booktabs table: per benchmark ours, the paper's value and the paired difference."""
     names = settings["benchmark_order"]
     header, groups = view(frame, settings)
     titles = [benchmarks.get(name).title for name in names]
@@ -144,7 +144,7 @@ th:first-child, td:first-child { text-align: left; } thead th { background: var(
 
 
 def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """A page that needs nothing else: one table per model."""
+    """Return a page that needs nothing else: one table per model."""
     names = settings["benchmark_order"]
     _, groups = view(frame, settings)
     top = "".join(f'<th colspan="4" scope="colgroup">{escape(benchmarks.get(name).title)}</th>' for name in names)
@@ -173,7 +173,7 @@ def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
 
 
 def forms(frame: pd.DataFrame, settings: dict[str, Any]) -> dict[str, str]:
-    """The four forms by file ending."""
+    """Return the four forms by file ending."""
     return {
         "csv": as_csv(frame),
         "tex": as_latex(frame, settings),

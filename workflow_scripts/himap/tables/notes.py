@@ -12,7 +12,7 @@ from himap.tables.records import MINI, NOT_JUDGED, OTHER_MODEL, REFERENCE_ROW, r
 
 
 def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know."""
+    """Return what a reader of the table must know."""
     lines = [
         "Ours with the 95 % interval, in which questions about one picture count as one draw; against vanilla: paired difference on the "
         "same samples, its interval and p value, with the least possible one where few pictures differ (docs/statistics.md).",
@@ -36,7 +36,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
 
 
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
-    """Which of the paper's values stand in another of its tables."""
+    """Return which of the paper's values stand in another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
     lines: dict[str, list[str]] = {}
     for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():
@@ -47,7 +47,7 @@ def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
 
 
 def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
-    """Per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
+    """Return per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
     lines = []
     compared = frame[~frame["why"].isin([MINI, OTHER_MODEL]) & frame["paper_tflops"].notna()]
     for model, own in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):

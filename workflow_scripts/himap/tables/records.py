@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
-    """One row per model, method and benchmark of a table."""
+    """Return one row per model, method and benchmark of a table."""
     rows = []
     for model, facts in settings["models"].items():
         costs = {kind: pd.read_csv(Path(results) / "flops" / model / f"{kind}.csv") for kind in facts["kinds"]}
@@ -59,7 +59,7 @@ def reason(published: str | None, benchmark: str, column: dict[str, Any], n: int
 
 
 def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
-    """TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
+    """Return TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
     own = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
     share = {name: 100 * float(own[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in own}
     return {
@@ -71,7 +71,7 @@ def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
 
 
 def paper_of(table: str, published: str | None, method: str, benchmark: str) -> dict[str, Any]:
-    """The paper's values for a cell: from its own table, else from one of the main tables."""
+    """Return the paper's values for a cell: from its own table, else from one of the main tables."""
     model = published or REFERENCE_ROW
     found: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
     for source in dict.fromkeys((table, *MAIN_TABLES)):
@@ -85,7 +85,7 @@ def paper_of(table: str, published: str | None, method: str, benchmark: str) -> 
 
 
 def score_of(folder: Path, method: str, scored: bool, benchmark: _base.Benchmark) -> dict[str, Any]:
-    """Score, interval, n, and the paired comparison with the unpruned model if that was run too."""
+    """Return score, interval, n, and the paired comparison with the unpruned model if that was run too."""
     row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
     if not scored:
         lines = (folder / method / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
@@ -107,7 +107,7 @@ def score_of(folder: Path, method: str, scored: bool, benchmark: _base.Benchmark
 
 
 def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    """A method's costs beside its cells: one, or where its schedule differs with the kind of task one for each, named."""
+    """Return a method's costs beside its cells: one, or where its schedule differs with the kind of task one for each, named."""
     firsts = cells.drop_duplicates(["tflops", "ratio"])
     kinds = [
         cells[(cells["tflops"] == row["tflops"]) & (cells["ratio"] == row["ratio"])] for _, row in firsts.iterrows()

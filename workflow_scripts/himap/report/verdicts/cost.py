@@ -54,7 +54,7 @@ def formula(
 def flops_cut(
     results: Results, book: Any, quoted: str, table: str, models: list[str], kind: str, tolerance: float
 ) -> Verdict:
-    """The cut by the paper's count on its own models; under each model's run the other counts."""
+    """Return the verdict on the cut by the paper's count on its own models; each model's run here adds the other counts."""
     target = published()["quoted"][quoted]["value"]
     verdict, found = Verdict(basis="arithmetic", paper=[f"about {target} %"]), []
     for model in models:
@@ -73,7 +73,7 @@ def flops_cut(
 
 
 def per_sample_seconds(results: Results, model: str) -> dict[str, pd.DataFrame]:
-    """Per benchmark, each sample's median time under each method."""
+    """Return per benchmark, each sample's median time under each method."""
     found = {}
     for task in results.facts["benchmarks"]:
         frame = results.csv("latency", model, f"{task}.csv")
@@ -120,7 +120,7 @@ def latency_order(results: Results, book: Any, order: list[str]) -> Verdict:
 
 
 def latency_cut(results: Results, book: Any, quoted: str, tolerance: float) -> Verdict:
-    """The cut in the paper's own Figure 8; ours beside it."""
+    """Return the verdict on the cut in the paper's own Figure 8, with ours beside it."""
     target = published()["quoted"][quoted]["value"]
     cuts = [
         100 * (1 - cells["himap"] / cells["vanilla"])

@@ -71,7 +71,7 @@ def concluded(results: Results, verdict: Verdict, found: list[str], missing: dic
 
 
 def published_flow(larger: str, smaller: str, first: int, last: int, of: int) -> list[str]:
-    """How often the one flow exceeds the other over the same span, as read off the paper's figure."""
+    """Return how often the one flow exceeds the other over the same span, as read off the paper's figure."""
     lines = []
     for place, curves in published()["figures"]["figure4"]["cells"].items():
         span = layer_span(first, last, of, len(curves[larger]))
@@ -85,7 +85,7 @@ def published_flow(larger: str, smaller: str, first: int, last: int, of: int) ->
 
 
 def image_importance(results: Results, book: Any, factor: float) -> Verdict:
-    """The image bars' share of the instruction bars, in the paper's own figure; ours beside it."""
+    """Return the verdict on the image bars' share of the instruction bars in the paper's own figure, with ours beside it."""
     quoted = published()["quoted"]["image_importance_of_instruction"]["value"]
     shares = {
         place: 100 * sum(curves["image"]) / sum(curves["instruction"])
@@ -106,7 +106,7 @@ def image_importance(results: Results, book: Any, factor: float) -> Verdict:
 
 
 def bars(frame: pd.DataFrame, flow: str, extent: str, part: str, measure: str = "label") -> pd.DataFrame:
-    """Our bars of Figure 5 for one flow, extent and end of the network."""
+    """Return our bars of Figure 5 for one flow, extent and end of the network."""
     chosen = (frame["source"] == "ours") & (frame["flow"] == flow) & (frame["extent"] == extent)
     return frame[chosen & (frame["part"] == part) & (frame["measure"] == measure)].set_index(["model", "benchmark"])
 
@@ -145,7 +145,7 @@ def bar(frame: pd.DataFrame | None, model: str, task: str, part: str) -> Any:
 
 
 def random_is_minor(results: Results, book: Any, kept: float) -> Verdict:
-    """The control's own bars in the paper; ours beside them."""
+    """Return the verdict on the control's own bars in the paper, with ours beside them."""
     cells = {model: cell["label"]["random_first"] for model, cell in published()["figures"]["figure5"]["cells"].items()}
     verdict = Verdict(
         basis="arithmetic", paper=[f"{model}: keeps {value} in the first layers" for model, value in cells.items()]

@@ -11,7 +11,8 @@ from himap.paper.published import models as published_models
 from himap.workflow.config.sections._section import Count, Revision, Section
 
 if TYPE_CHECKING:  # a type checker takes no list that is only known at run time
-    Family = Published = str
+    Family = str
+    Published = str
 else:
     Family, Published = Literal[family_names()], Literal[published_models()]
 
