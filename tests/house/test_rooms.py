@@ -142,7 +142,8 @@ def test_reading_and_planning_a_config_imports_neither_torch_nor_pandas_nor_matp
     code = (
         "import sys; from himap.workflow.config.load import load; from himap.yaml_files import read_config;"
         "from himap.workflow.plan.plan import Plan; plan = Plan(load(read_config(['presets/paper.yaml'])));"
-        "assert plan.evaluations(); print(sorted({'torch', 'transformers', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
+        "assert [plan.evaluation_code(*cell) for cell in plan.evaluations()]; assert [plan.table_settings(name) for name in plan.tables()];"
+        "print(sorted({'torch', 'transformers', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": str(SCRIPTS)}, text=True, capture_output=True

@@ -102,10 +102,10 @@ def flow_curves(results: Results, definition: str) -> list[tuple[str, pd.DataFra
     frame = results.figure("figure4")
     if frame is None:
         return []
-    own = frame[(frame["source"] == "ours") & (frame["variant"] == definition)]
+    flows = frame[(frame["source"] == "ours") & (frame["variant"] == definition)]
     return [
         (f"{model}, {benchmarks.get(str(task)).title}", part.pivot_table(index="layer", columns="curve", values="raw"))
-        for (model, task), part in own.groupby(["model", "benchmark"], sort=False)
+        for (model, task), part in flows.groupby(["model", "benchmark"], sort=False)
     ]
 
 
@@ -129,9 +129,9 @@ def share_lines(results: Results, definition: str) -> list[str]:
     frame = results.figure("figure3")
     if frame is None:
         return []
-    own = frame[(frame["source"] == "ours") & (frame["variant"] == definition)]
+    shares = frame[(frame["source"] == "ours") & (frame["variant"] == definition)]
     lines = []
-    for (model, task), part in own.groupby(["model", "benchmark"], sort=False):
+    for (model, task), part in shares.groupby(["model", "benchmark"], sort=False):
         sums = part.groupby("curve")["raw"].sum()
         share = numbers.significant(100 * sums["image"] / sums["instruction"])
         lines.append(
@@ -149,11 +149,11 @@ def trained_flows(results: Results, target: str | None = None) -> list[tuple[str
             if frame is None:
                 continue
             chosen = (frame["weights"] == "trained") & (frame["definition"] == "paper")
-            own = frame[chosen & (frame["target"] == (target or frame["target"].iloc[0]))]
-            if len(own):
+            rows = frame[chosen & (frame["target"] == (target or frame["target"].iloc[0]))]
+            if len(rows):
                 columns = ["image_from_image", "instruction_from_image", "size_image"]
-                means = own.groupby("layer")[columns].mean()
-                flows.append((f"{model}, {facts['title']} (n = {own['sample_id'].nunique()})", means))
+                means = rows.groupby("layer")[columns].mean()
+                flows.append((f"{model}, {facts['title']} (n = {rows['sample_id'].nunique()})", means))
     return flows
 
 
@@ -188,14 +188,14 @@ def disruption_lines(results: Results, extent: str, flow: str, measure: str = "l
     frame = results.figure("figure5")
     if frame is None:
         return []
-    own = frame[
+    bars = frame[
         (frame["source"] == "ours")
         & (frame["extent"] == extent)
         & (frame["flow"] == flow)
         & (frame["measure"] == measure)
     ]
     lines = []
-    for (model, task), part in own[own["part"] != "layer"].groupby(["model", "benchmark"], sort=False):
+    for (model, task), part in bars[bars["part"] != "layer"].groupby(["model", "benchmark"], sort=False):
         ends = {row.part: row for row in records_of(part)}
         shown = [
             f"{name} layers {numbers.number(ends[name].value, 2)} [{numbers.interval(ends[name].low, ends[name].high, 2)}]"
@@ -216,9 +216,9 @@ def block_lines(results: Results, block: str) -> list[str]:
             whole = results.disruption(model, task)
             if whole is None:
                 continue
-            own = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
-            if len(own):
-                each: Any = own.groupby("sample_id")[["same_answer", "jaccard"]].mean()
+            cut = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
+            if len(cut):
+                each: Any = cut.groupby("sample_id")[["same_answer", "jaccard"]].mean()
                 shown = [
                     f"{name} {numbers.number(each[key].mean(), 3)} [{numbers.interval(*mean_interval(each[key], top=1.0), 3)}]"
                     for name, key in (("of the answers kept", "same_answer"), ("top five tokens", "jaccard"))
@@ -233,11 +233,11 @@ def flops_lines(results: Results, conventions: list[str]) -> list[str]:
     for model in results.facts["models"]:
         frame = results.csv("flops", model, "qa.csv")
         if frame is not None and "himap" in set(frame["method"]):
-            own = frame[frame["method"] == "himap"].set_index("convention")["ratio"]
+            ratios = frame[frame["method"] == "himap"].set_index("convention")["ratio"]
             lines += [
-                f"{model}, {CONVENTIONS[key]}: {numbers.number(100 * own[key])} %"
+                f"{model}, {CONVENTIONS[key]}: {numbers.number(100 * ratios[key])} %"
                 for key in conventions
-                if key in own.index
+                if key in ratios.index
             ]
     return lines
 

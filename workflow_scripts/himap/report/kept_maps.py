@@ -32,8 +32,8 @@ def histograms(results: Results) -> list[dict[str, Any]]:
         counts: dict[str, list[np.ndarray]] = {}
         for task in results.facts["benchmarks"]:
             for method in methods_of(results, model, task):
-                said = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS) or []
-                last = [one["kept"][-1] for one in said if one["kept"] and one["image_tokens"] == rows * columns]
+                answers = results.jsonl("evaluation", model, task, method, "predictions.jsonl", most=ANSWERS) or []
+                last = [one["kept"][-1] for one in answers if one["kept"] and one["image_tokens"] == rows * columns]
                 if last:
                     counts.setdefault(method, []).append(unpacked(last, rows * columns))
         main = results.facts["main_methods"]
@@ -62,7 +62,7 @@ def heat_map(values: np.ndarray) -> str:
     """Return values from 0 to MOST as a small PNG, a pixel per token."""
     place = np.clip(values / MOST, 0, 1) * (len(CIVIDIS) - 1)
     below = np.minimum(place.astype(int), len(CIVIDIS) - 2)
-    colours = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])
+    colors = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])
     packed = io.BytesIO()
-    Image.fromarray(colours.round().astype(np.uint8)).save(packed, "PNG", optimize=True)
+    Image.fromarray(colors.round().astype(np.uint8)).save(packed, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"

@@ -71,17 +71,17 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
 
 def verified(results: Results) -> list[dict[str, Any]]:
     """Return the comparisons with the original implementation that have been made, as the table says them."""
-    found = []
+    comparisons = []
     for name in results.facts["models"]:
         frame = results.csv("verification", name, "table.csv")
         if frame is not None:
             asked, answered = (results.json("verification", name, f"{one}.json") or {} for one in ("ours", "original"))
             made = [str(one.get("made_with", "unknown")) for one in (asked, answered)]
             rows = frame.fillna("").astype(str).to_numpy().tolist()
-            found.append(
+            comparisons.append(
                 {"model": name, "head": [one.replace("_", " ") for one in frame.columns], "rows": rows, "made": made}
             )
-    return found
+    return comparisons
 
 
 def benchmark_rows(results: Results) -> list[dict[str, Any]]:
@@ -114,16 +114,16 @@ def origin(manifest: dict[str, Any], facts: dict[str, Any]) -> str:
 
 def sidecar_rows(results: Results) -> dict[str, list[str]]:
     """Return devices, versions and precisions that the results name."""
-    found: dict[str, set[str]] = {}
-    for one in results.sidecars.values():
-        if "device" in one:
-            found.setdefault("device", set()).add(str(one["device"]))
-        for name, version in one.get("versions", {}).items():
-            found.setdefault(name, set()).add(str(version))
+    values_of: dict[str, set[str]] = {}
+    for sidecar in results.sidecars.values():
+        if "device" in sidecar:
+            values_of.setdefault("device", set()).add(str(sidecar["device"]))
+        for name, version in sidecar.get("versions", {}).items():
+            values_of.setdefault(name, set()).add(str(version))
         for key in ("dtype", "attention", "seed"):
-            if key in one.get("settings", {}):
-                found.setdefault(key, set()).add(str(one["settings"][key]))
-    return {key: sorted(values) for key, values in found.items()}
+            if key in sidecar.get("settings", {}):
+                values_of.setdefault(key, set()).add(str(sidecar["settings"][key]))
+    return {key: sorted(values) for key, values in values_of.items()}
 
 
 def time_rows(results: Results) -> list[dict[str, Any]]:

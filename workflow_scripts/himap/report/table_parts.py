@@ -13,7 +13,7 @@ from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text
 
 LEVEL = 0.05
-SAID_ABOVE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
+GIVEN_ONCE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
 FORMS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
 
 
@@ -28,8 +28,8 @@ def table_part(results: Results, name: str) -> dict[str, Any]:
     frame = results.table(name)
     part: dict[str, Any] = {"name": name, "title": title, "blocks": [], "notes": [], "links": links(results, name)}
     if frame is not None and len(frame):
-        part["blocks"] = [block(results, name, str(model), own) for model, own in frame.groupby("model", sort=False)]
-        part["notes"] = [line for line in notes({"name": name}, frame) if not line.startswith(SAID_ABOVE)]
+        part["blocks"] = [block(results, name, str(model), rows) for model, rows in frame.groupby("model", sort=False)]
+        part["notes"] = [line for line in notes({"name": name}, frame) if not line.startswith(GIVEN_ONCE)]
         part["notes"] += unpublished(frame)
     return part
 
@@ -64,8 +64,8 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     ]
     world = scope(results.facts, model, tasks)
     rows, footnotes = [], []
-    for _, own in frame.groupby("method", sort=False):
-        cells = own.set_index("benchmark", drop=False)
+    for _, rows_of_method in frame.groupby("method", sort=False):
+        cells = rows_of_method.set_index("benchmark", drop=False)
         costs = different_costs(cells)
         first = costs[0][1]
         row = {

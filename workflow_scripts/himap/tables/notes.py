@@ -50,12 +50,12 @@ def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
     """Return per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
     lines = []
     compared = frame[~frame["why"].isin([MINI, OTHER_MODEL]) & frame["paper_tflops"].notna()]
-    for model, own in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
+    for model, rows in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
         pairs = []
-        for row in own.to_dict("records"):
+        for row in rows.to_dict("records"):
             if not prints(row["tflops"], row["paper_tflops"], 2):
                 key = (table, row["method"], row["paper_tflops"])
-                near = [one.nearest for one in unexplained() if (one.table, one.method, one.printed) == key]
+                near = [cost.nearest for cost in unexplained() if (cost.table, cost.method, cost.printed) == key]
                 hint = f"; nearest setting: {near[0]}" if near else ""
                 pairs.append(f"{row['title']} {row['tflops']:.2f} (printed {row['paper_tflops']:g}{hint})")
         if pairs:

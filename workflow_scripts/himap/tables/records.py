@@ -60,10 +60,10 @@ def reason(published: str | None, benchmark: str, column: dict[str, Any], n: int
 
 def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
     """Return TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
-    own = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
-    share = {name: 100 * float(own[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in own}
+    counts = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
+    share = {name: 100 * float(counts[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in counts}
     return {
-        "tflops": float(own["paper"]["flops"]) / 1e12,
+        "tflops": float(counts["paper"]["flops"]) / 1e12,
         "ratio": share["paper"],
         "ratio_prompt": share.get("prompt"),
         "ratio_measured": share.get("measured"),
@@ -73,15 +73,15 @@ def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
 def paper_of(table: str, published: str | None, method: str, benchmark: str) -> dict[str, Any]:
     """Return the paper's values for a cell: from its own table, else from one of the main tables."""
     model = published or REFERENCE_ROW
-    found: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
+    values: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
     for source in dict.fromkeys((table, *MAIN_TABLES)):
         if (value := table_value(source, model, method, benchmark)) is not None:
-            found["paper"] = value
-            found["paper_tflops"] = table_value(source, model, method, "tflops")
-            found["paper_ratio"] = table_value(source, model, method, "ratio")
-            found["paper_source"] = source
+            values["paper"] = value
+            values["paper_tflops"] = table_value(source, model, method, "tflops")
+            values["paper_ratio"] = table_value(source, model, method, "ratio")
+            values["paper_source"] = source
             break
-    return found
+    return values
 
 
 def score_of(folder: Path, method: str, scored: bool, benchmark: _base.Benchmark) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     kinds = [
         cells[(cells["tflops"] == row["tflops"]) & (cells["ratio"] == row["ratio"])] for _, row in firsts.iterrows()
     ]
-    named = [", ".join(KINDS.get(kind, kind) for kind in dict.fromkeys(own["kind"])) for own in kinds]
-    return [(name if len(named) > 1 else "", with_printed(own)) for name, own in zip(named, kinds, strict=True)]
+    named = [", ".join(KINDS.get(kind, kind) for kind in dict.fromkeys(group["kind"])) for group in kinds]
+    return [(name if len(named) > 1 else "", with_printed(group)) for name, group in zip(named, kinds, strict=True)]
 
 
 def with_printed(cells: pd.DataFrame) -> pd.Series:
@@ -150,6 +150,6 @@ def unreadable_text(row: Any) -> str:
 
 def references(frame: pd.DataFrame) -> list[str]:
     """Return per benchmark of the paper why its values stand as a reference only."""
-    own = frame[frame["paper"].notna() & frame["why"].fillna("").ne("") & ~frame["why"].isin([MINI, OTHER_MODEL])]
-    pairs = own[["benchmark", "why"]].drop_duplicates().itertuples(index=False, name=None)
+    compared = frame[frame["paper"].notna() & frame["why"].fillna("").ne("") & ~frame["why"].isin([MINI, OTHER_MODEL])]
+    pairs = compared[["benchmark", "why"]].drop_duplicates().itertuples(index=False, name=None)
     return [f"{benchmarks.get(task).title}: the paper's values are a reference only, as {why}." for task, why in pairs]
