@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 MINUS = "\N{MINUS SIGN}"
 NONE = "–"
 FEW = 0.001  # a test whose p value cannot come below this says so
 SMALL = 0.1  # TFLOPs; less is written in GFLOPs, or a small model would cost 0.00
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether there is no number: None, or NaN, which alone differs from itself."""
+    return value is None or bool(value != value)
+
+
 def plain_number(value: Any, places: int = 1, sign: bool = False) -> str:
     """Return a number with so many decimal places, nothing for a missing one."""
-    if value is None or pd.isna(value):
+    if is_missing(value):
         return ""
     return f"{value:{'+' if sign else ''}.{places}f}"
 
@@ -67,12 +70,12 @@ def size(n: float, pictures: float) -> str:
 
 def counted(pictures: float) -> str:
     """Return a number of pictures in words."""
-    return f"{int(pictures)} picture{'s' if pictures > 1 else ''}"
+    return f"{int(pictures)} picture{'' if pictures == 1 else 's'}"
 
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with so many digits that count."""
-    return NONE if pd.isna(value) else f"{value:.{digits}g}".replace("-", MINUS)
+    return NONE if is_missing(value) else f"{value:.{digits}g}".replace("-", MINUS)
 
 
 def plain_flops(tera: float) -> str:
