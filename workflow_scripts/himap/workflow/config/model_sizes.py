@@ -10,7 +10,7 @@ from himap.workflow.config.schema import Model
 
 
 def dims_of(entry: Model) -> Dims:
-    """Sizes from the entry, or from the folder's config.json."""
+    """Return sizes from the entry, or from the folder's config.json."""
     if entry.dims is not None:
         sizes = entry.dims
         return Dims(
@@ -27,5 +27,5 @@ def dims_of(entry: Model) -> Dims:
 
 
 def local_dims(folder: Path) -> Dims:
-    """Sizes from a local checkpoint's config.json, without torch."""
+    """Return sizes from a local checkpoint's config.json, without torch."""
     return checkpoint_dims(read_config(folder))

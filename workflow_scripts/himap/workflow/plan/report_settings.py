@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from himap.workflow.plan.plan import Plan
 TEMPLATES = ROOT / "report" / "templates"
 CLAIMS = ROOT / "report" / "claims.yaml"
+DIVERGENCES = ROOT / "report" / "divergences.yaml"
 
 
 def report_facts(plan: Plan) -> dict[str, Any]:
@@ -75,8 +76,8 @@ def model_facts(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def page_files() -> list[Path]:
-    """The files that the page is made from beside the results: templates, claims, the paper's numbers."""
-    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, PUBLISHED]
+    """Return the files that the page is made from beside the results: templates, claims, divergences, the paper's numbers."""
+    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, DIVERGENCES, PUBLISHED]
 
 
 def page_inputs() -> list[str]:
