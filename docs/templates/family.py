@@ -1,6 +1,7 @@
 """Template of a model family: ViP-LLaVA in transformers' layout, which reads five layers of its vision tower.
 
-Copy this file to `workflow_scripts/himap/models/families/<family>.py` and change the parts. A checkpoint belongs to the first
+Copy this file to `workflow_scripts/himap/models/families/<family>.py` and change the parts. The file's name is the
+family's name, in the config (`family:`) and in `Model.family`; nothing else lists it. A checkpoint belongs to the first
 family whose `matches` accepts its config.json. The decoder's layers must be transformers' decoder layers with Llama's
 submodule names (`input_layernorm`, `self_attn` with its four projections, `post_attention_layernorm`, `mlp`): the loop of
 `himap/decoder/loop.py` runs them one by one. `tests/models/test_families.py` runs every method and analysis on a family.
@@ -15,16 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from himap.models.sizes import (
-    checkpoint_dims as dims,
-)  # sizes from config.json alone: costs and schedules need them before any weight
 from himap.models.model import Model
 from himap.models.prompts import Prompt
+from himap.models.sizes import checkpoint_dims
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["dims", "load", "matches"]  # `dims`: sizes from config.json alone, which costs and schedules need
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -50,8 +47,8 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
     ends = config["text_config"].get("eos_token_id", 2) if ends is None else ends
     model = Model(
         name=directory.name,
-        family="llava",  # benchmarks word their prompts by this name (`FAMILIES` in benchmarks/_base.py)
-        dims=dims(config),
+        family="vipllava",  # the file's name; benchmarks that have no prompt for it ask as they ask LLaVA
+        dims=checkpoint_dims(config),
         module=module,
         embed_tokens=decoder.embed_tokens,
         layers=list(decoder.layers),

@@ -169,3 +169,13 @@ def test_later_internvl_scripts_bring_their_own_limits():
         name: benchmarks.get(name).max_new_tokens("internvl", scripts="internvl") for name in ("vqav2", "mme", "pope")
     }
     assert limits == {"vqav2": 10, "mme": 20, "pope": 100}
+
+
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_a_family_that_no_benchmark_names_is_asked_as_llava_is(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("himap.models.families.names", lambda: ("added", "llava"))
+    benchmark = benchmarks.get(name)
+    variants = [{}, *({option: values[-1]} for option, values in benchmark.options.items())]
+    for protocol in variants:
+        assert benchmark.token_limits("added", **protocol) == benchmark.token_limits("llava", **protocol)
+        assert asked(name, "added", **protocol) == asked(name, "llava", **protocol)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from himap.pruning.stage import read_stages
-from himap.tables import builtin
+from himap.tables.builtin import load_all as builtin_tables
 from himap.workflow.config import documentation as generated
 from himap.workflow.config import schema as config_module
 from himap.workflow.config.documentation import documentation, schema
@@ -174,7 +174,7 @@ def test_a_method_of_the_config_replaces_the_builtin_one_and_a_table_is_laid_ove
     config = load(raw)
     assert config.methods["fastv"].stages is None
     assert config.tables["table1"].models == ["mini"]
-    assert config.tables["table1"].benchmarks == builtin.TABLES["table1"]["benchmarks"]
+    assert config.tables["table1"].benchmarks == builtin_tables()["table1"]["benchmarks"]
 
 
 def test_stages_may_differ_by_kind_of_task(raw: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ def test_the_config_says_of_a_stage_what_the_library_says(raw: dict[str, Any], w
 def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:
     raw["methods"]["himap"]["stages"].pop()  # `swapped` and others give criteria for two stages
     assert "methods.swapped: on mini (caption): 2 criteria for 1 stages of 'himap'" in "\n".join(problems(raw))
-    raw["tables"] = {name: {"benchmarks": []} for name in builtin.TABLES}
+    raw["tables"] = {name: {"benchmarks": []} for name in builtin_tables()}
     load(raw)
 
 

@@ -336,12 +336,10 @@ def test_everything_wrong_with_a_list_of_stages_is_found_in_one_go():
 
 @pytest.mark.parametrize("shallow", [0.5, 32])  # a share, or a count of the 64 tokens
 def test_the_deep_module_alone_has_both_readings_of_r2(shallow):
-    from himap.tables.builtin import METHODS as BUILTIN
-
     sizes = Dims(16, 64, 4, 4, 16, 128, 97, 64)
     both = [stage(2, shallow, "instruction_attention"), stage(8, 0.125, "image_attention")]
-    known = {**BUILTIN, "himap": {"stages": both}}
-    found = {name: resolve(name, sizes, methods=known)["stages"] for name in ("deep_only", "deep_only_relative")}
+    known = {**load_all(), "himap": {"stages": both}}
+    found = {name: resolve(name, sizes, methods=known).stages for name in ("deep_only", "deep_only_relative")}
     assert found["deep_only"] == [stage(8, 0.125, "image_attention")]  # as many as both modules leave
     assert found["deep_only_relative"] == [stage(8, 0.25, "image_attention")]  # three quarters of all dropped
 

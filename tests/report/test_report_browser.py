@@ -280,5 +280,5 @@ def test_the_mini_world_is_the_first_thing_said(opened: Visit) -> None:
     assert notice.bounding_box()["y"] < 700
     assert float(page.eval_on_selector(".notice-title", "one => parseFloat(getComputedStyle(one).fontSize)")) >= 20
     assert "not the paper" in page.locator(".notice-title").text_content()
-    assert "mini world" in page.title()
+    assert "embedded world" in page.title()
     assert page.locator("#tables caption .mark").count() == page.locator("#tables table.sortable caption").count()

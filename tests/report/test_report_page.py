@@ -24,9 +24,11 @@ from himap.report.page import render
 from himap.report.provenance import provenance
 from himap.report.table_parts import by_kind, table_part
 from himap.results import Results
+from himap.tables.builtin import load_all as builtin_tables
 from himap.tables.records import different_costs
 from himap.workflow.config.load import load
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.report_settings import DIVERGENCES
 from himap.workflow.plan.settings import style
 from report_page import Rendered
 
@@ -124,8 +126,8 @@ def test_any_part_may_be_missing(rendered: Rendered, tmp_path: Path, gone: str) 
 
 def test_the_paper_scale_run_has_no_mini_banner(rendered: Rendered, tmp_path: Path) -> None:
     html = render(as_paper(rendered.facts), tmp_path)
-    assert "mini world" not in html.split("</header>")[0]
-    assert "This is the mini world" in rendered.html.split("</header>")[0]
+    assert "embedded world" not in html.split("</header>")[0]
+    assert "This is the embedded world" in rendered.html.split("</header>")[0]
 
 
 def as_paper(facts: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +168,32 @@ def test_figure_6_and_8_show_the_paper_only_where_it_says_something(rendered: Re
     assert "diamond" not in {one["kind"] for one in times["legend"]}  # no seconds of the paper beside the mini model's
 
 
+def test_sizes_are_written_from_a_tables_own_number_types() -> None:
+    n, pictures = pd.Series([18, 2]), pd.Series([1, 4])
+    assert numbers.size(n[0], pictures[0]) == "n = 18 on 1 picture"
+    assert numbers.plain_size(n[0], pictures[1]) == "18 (4 pictures)"
+    assert numbers.size(n[1], pictures[1]) == "n = 2"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "typeset"),
+    [(-1.25, "-1.2", "−1.2"), (0.04, "+0.0", "0.0"), (None, "", "–"), (float("nan"), "", "–"), (3, "+3.0", "+3.0")],
+)
+def test_a_tables_files_are_plain_and_the_page_is_typeset(value: float | None, plain: str, typeset: str) -> None:
+    assert (numbers.plain_number(value, sign=True), numbers.number(value, sign=True)) == (plain, typeset)
+
+
 # ---- where paper and released code differ
+
+
+def test_every_divergence_names_methods_that_its_table_runs() -> None:
+    tables = builtin_tables()
+    for entry in yaml.safe_load(DIVERGENCES.read_text(encoding="utf-8")):
+        for part in (entry["paper"], entry["code"], entry.get("between", {})):
+            options = part.get("with", {})
+            named = set(options.get("methods", ()))
+            assert named <= set(tables[options.get("table", "divergence")]["methods"]), entry["title"]
+            assert all(f"`{name}`" in entry["here"] for name in named), entry["title"]
 
 
 def test_every_divergence_has_both_results(rendered: Rendered, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_mini_world_never_decides_about_the_papers_models(rendered: Rendered
         if row["found"].basis != "arithmetic":
             assert row["words"]["verdict"] == OPEN
             assert row["words"]["text"] == "not decidable here"
-    assert {row["words"]["aside"] for row in apart} == {"in the mini world"}
+    assert {row["words"]["aside"] for row in apart} == {"in the embedded world"}
     counts = summary(verdict_groups(Results(rendered.results, rendered.facts)))
     assert sum(counts["apart"].values()) == len(apart)
 

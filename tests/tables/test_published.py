@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from himap import benchmarks
 from himap.costs.formulas import Drop, flops, ratio
-from himap.models.sizes import Dims
-from himap.paper.published import figure_values, inconsistencies, published, table_value
-from himap.tables.builtin import TABLES
-from himap.workflow.config.builtin import builtin_methods
+from himap.costs.printed import stated_stages
+from himap.paper.published import decoder, figure_values, inconsistencies, published, table_value
+from himap.pruning.resolve import load_all as builtin_methods
+from himap.pruning.resolve import resolve
+from himap.tables.builtin import load_all as builtin_tables
 
-SEVEN = Dims(layers=32, width=4096, heads=32, kv_heads=32, head_dim=128, ffn=11008, vocab=32000, tokens_per_image=576)
-THIRTEEN = Dims(
-    layers=40, width=5120, heads=40, kv_heads=40, head_dim=128, ffn=13824, vocab=32000, tokens_per_image=576
-)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cells() -> Iterator[tuple[str, str, str, str, Any]]:
@@ -74,12 +74,12 @@ def test_figures_have_a_value_for_each_layer() -> None:
 
 
 def test_the_printed_tflops_follow_from_the_formula() -> None:
-    for dims, model in ((SEVEN, "LLaVA-7B"), (THIRTEEN, "LLaVA-13B")):
+    for model in ("LLaVA-7B", "LLaVA-13B"):
         printed = table_value("table1", model, "vanilla", "tflops")
-        assert printed == int(flops(dims, []) / 1e10) / 100
+        assert printed == int(flops(decoder(model), []) / 1e10) / 100
     stages = [Drop(2, 0.5), Drop(8, 0.125)]
-    assert int(flops(SEVEN, stages) / 1e10) / 100 == table_value("table1", "LLaVA-7B", "himap", "tflops")
-    assert int(100 * ratio(SEVEN, stages)) == table_value("table1", "LLaVA-7B", "himap", "ratio")
+    assert int(flops(decoder("LLaVA-7B"), stages) / 1e10) / 100 == table_value("table1", "LLaVA-7B", "himap", "tflops")
+    assert int(100 * ratio(decoder("LLaVA-7B"), stages)) == table_value("table1", "LLaVA-7B", "himap", "ratio")
 
 
 def test_what_does_not_fit_together_is_listed_where_it_stands() -> None:
@@ -91,4 +91,28 @@ def test_what_does_not_fit_together_is_listed_where_it_stands() -> None:
 
 def test_each_builtin_table_is_known_to_the_paper_or_ours() -> None:
     ours = {"ablation_stages", "ablation_criteria", "ablation_hierarchy", "divergence", "protocols"}
-    assert set(TABLES) - ours <= set(published()["tables"])
+    assert set(builtin_tables()) - ours <= set(published()["tables"])
+
+
+def test_the_builtin_methods_have_the_stages_that_the_paper_states() -> None:
+    """The tables' captions and text are in published.yaml, the methods that run are in pruning/methods."""
+    preset = {"LLaVA-13B": "llava-1.5-13b"}  # the paper's name of a model, and that of presets/paper.yaml
+    for table, kind in (("table1", "qa"), ("table2", "caption"), ("table3", "open")):
+        for model, methods in published()["tables"][table]["cells"].items():
+            for method in methods:
+                stages = resolve(method, decoder(model), kind=kind, model=preset.get(model)).stages
+                here = [Drop(stage.layer, stage.keep) for stage in stages]
+                assert here == stated_stages(table, model, method), (table, model, method)
+
+
+def test_the_papers_decoder_sizes_are_written_once_and_the_presets_agree_with_them() -> None:
+    sizes = ("layers", "width", "heads", "kv_heads", "ffn", "vocab")
+    for preset in sorted((ROOT / "presets").glob("*.yaml")):
+        for name, entry in yaml.safe_load(preset.read_text())["models"].items():
+            theirs = decoder(entry["published"])
+            assert {key: entry["dims"][key] for key in sizes} == {key: getattr(theirs, key) for key in sizes}, name
+            assert entry["dims"]["image_tokens"] == theirs.tokens_per_image, name
+    facts = [ROOT / "workflow_scripts/himap/paper/published.yaml"]
+    others = {*(ROOT / "workflow_scripts").rglob("*.py"), *(ROOT / "report").glob("*.yaml")}
+    thirteen = str(published()["decoders"]["LLaVA-13B"]["ffn"])  # a number that stands for nothing else
+    assert [path for path in {*others, *facts} if thirteen in path.read_text()] == facts

@@ -175,20 +175,6 @@ def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
         assert stage.disk_gb > stage.download_gb > 0
 
 
-def test_torch_is_not_imported_while_the_workflow_is_read() -> None:
-    code = (
-        "import sys; from himap.workflow.config.load import load; from himap.yaml_files import read_config;"
-        "from himap.workflow.plan.plan import Plan; from himap.workflow.plan import settings, staleness, targets;"
-        "plan = Plan(load(read_config(['presets/paper.yaml']))); targets.jobs(plan);"
-        "[staleness.evaluation(plan, *cell) for cell in plan.evaluations()]; [settings.table(plan, name) for name in plan.tables()];"
-        "print(sorted({'torch', 'transformers', 'pandas', 'pyarrow'} & set(sys.modules)))"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": "workflow_scripts"}, text=True, capture_output=True
-    )
-    assert said.stdout.strip() == "[]", said.stdout + said.stderr
-
-
 def test_snakemakes_linter_is_content() -> None:
     said = snakemake("--lint")
     assert said.returncode == 0, said.stdout

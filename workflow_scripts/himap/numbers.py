@@ -1,11 +1,17 @@
-"""Numbers as tables, figures and the page write them."""
+"""Write numbers as text, in two ways: as the page shows them, and `plain` for a table's files.
+
+The files are read by programs too, so they keep the hyphen for a minus and stay empty where a value is missing; the page
+has a real minus sign and a dash. Thresholds, digits and units are the same.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
+NONE = "–"
 FEW = 0.001  # a test whose p value cannot come below this says so
+SMALL = 0.1  # TFLOPs; less is written in GFLOPs, or a small model would cost 0.00
 
 
 def is_missing(value: Any) -> bool:
@@ -13,44 +19,77 @@ def is_missing(value: Any) -> bool:
     return value is None or bool(value != value)
 
 
-def number(value: Any, places: int = 1, sign: bool = False) -> str:
-    """Return a number with a real minus sign; a dash for what is missing."""
+def plain_number(value: Any, places: int = 1, sign: bool = False) -> str:
+    """Return a number with so many decimal places, nothing for a missing one."""
     if is_missing(value):
-        return "–"
-    text = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
+        return ""
+    return f"{value:{'+' if sign else ''}.{places}f}"
+
+
+def number(value: Any, places: int = 1, sign: bool = False) -> str:
+    """Return a number with a real minus sign and zero without a sign, a dash for a missing one."""
+    text = plain_number(value, places, sign)
+    if not text:
+        return NONE
     return text.replace("-", MINUS) if float(text) else text.lstrip("+-")
 
 
 def interval(low: Any, high: Any, places: int = 1, sign: bool = False) -> str:
-    """Return a 95 % interval in words."""
+    """Return an interval in words; a comma or hyphen would be mistaken for part of a number."""
     return f"{number(low, places, sign)} to {number(high, places, sign)}"
 
 
-def p_value(value: float, least: float = 0.0) -> str:
-    """Return a p value with two digits that count, and the least possible one where few pictures differ."""
-    shown = "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+def relation(p: float) -> str:
+    """Return a p value with two digits that count and its relation sign."""
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
+
+
+def plain_p(value: float, least: float = 0.0) -> str:
+    """Return a p value without its name, with the least possible one in brackets where few pictures differ."""
     if least == 1:
-        return f"{shown}, no answer differs"
-    return f"{shown}, least possible {least:.2g}" if least >= FEW else shown
+        return f"{relation(value)} (no answer differs)"
+    return f"{relation(value)} (least possible {least:.2g})" if least >= FEW else relation(value)
+
+
+def p_value(value: float, least: float = 0.0) -> str:
+    """Return a p value with its name, and the least possible one where few pictures differ."""
+    if least == 1:
+        return f"p {relation(value)}, no answer differs"
+    return f"p {relation(value)}, least possible {least:.2g}" if least >= FEW else f"p {relation(value)}"
+
+
+def plain_size(n: float, pictures: float) -> str:
+    """Return how many samples there are, with their pictures in brackets where several share one."""
+    return f"{int(n)} ({counted(pictures)})" if pictures < n else str(int(n))
 
 
 def size(n: float, pictures: float) -> str:
     """Return how many samples there are, and on how many pictures where several share one."""
-    return f"n = {int(n)}" + (f" on {int(pictures)} picture{'' if pictures == 1 else 's'}" if pictures < n else "")
+    return f"n = {int(n)} on {counted(pictures)}" if pictures < n else f"n = {int(n)}"
+
+
+def counted(pictures: float) -> str:
+    """Return a number of pictures in words."""
+    return f"{int(pictures)} picture{'' if pictures == 1 else 's'}"
 
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with so many digits that count."""
-    return "–" if is_missing(value) else f"{value:.{digits}g}".replace("-", MINUS)
+    return NONE if is_missing(value) else f"{value:.{digits}g}".replace("-", MINUS)
+
+
+def plain_flops(tera: float) -> str:
+    """Return TFLOPs without a unit, as a table's header names it; small costs in GFLOPs, marked G."""
+    return f"{tera:.2f}" if tera >= SMALL else f"{1000 * tera:.2f} G"
 
 
 def flops(tera: float) -> str:
-    """Return a cost in the unit that suits it."""
-    return f"{tera:.2f} T" if tera >= 0.1 else f"{1000 * tera:.2f} G"
+    """Return FLOPs with the prefix that suits them."""
+    return f"{plain_flops(tera)} T" if tera >= SMALL else plain_flops(tera)
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in seconds, minutes or hours."""
+    """Return seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -9,14 +9,13 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from himap.benchmarks._base import FAMILIES, Benchmark, JudgeProtocol, Limits, Sample, Source
+from himap.benchmarks._base import Benchmark, JudgeProtocol, Limits, Sample, Source
 
 if TYPE_CHECKING:
     from himap.benchmarks._scoring import Scores
     from himap.metrics.statistics import Comparison
 
 __all__ = [
-    "FAMILIES",
     "Benchmark",
     "JudgeProtocol",
     "Limits",

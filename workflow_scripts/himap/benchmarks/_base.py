@@ -1,4 +1,9 @@
-"""What a benchmark declares: where its rows are, how they become samples, what is asked, how answers are scored."""
+"""What a benchmark declares: where its rows are, how they become samples, what is asked, how answers are scored.
+
+Model families are the files of `himap/models/families`. A benchmark words its prompt and limits for the families whose
+authors ask in a way of their own; every other family, also one that is added later, is asked as LLaVA is: chat style, the
+question followed by LLaVA's short-answer prompt (`SHORT_ANSWER`, or `OPTION_LETTER` for a choice), LLaVA's limits.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
+from himap.models import families
 from himap.models.prompts import IMAGE_MODES, STYLES, Prompt
+from himap.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from himap.metrics.statistics import Estimate
 
-FAMILIES = ("llava", "qwen_vl", "internvl")
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 OPTION_LETTER = "Answer with the option's letter from the given choices directly."
 ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
@@ -87,16 +93,18 @@ PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]
 class Benchmark:
     """A benchmark as the other parts of the project see it; everything specific to it stands in its own file.
 
-    `task` chooses the pruning schedule, `options` are the protocol choices, default first, `rows` scores single samples
-    (from the predictions, or from the judge's verdicts on them), `headline` says which number of those rows is the
-    benchmark's result, `details` gives the further numbers. Rows of one `group` are only scored together, and a subset
-    is balanced over the values of `stratum`, with the same `unit`s (images) in each where possible. Where an id names
-    several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops rows that are not of the split. `picture` names the
-    metadata that say which picture a sample is about, since answers about one picture are alike and their results are
-    not independent: empty where its bytes have to say so, None where each sample has a picture of its own. `image_modes`
-    names the families whose authors did not pad this benchmark's pictures, `own_form` those whose authors published no
-    form of asking it, so that the one here is this project's. `contested` is the option whose two values the report compares.
-    `sources` and `keep` follow the protocol options named in `row_options`, which decide what rows there are.
+    `task` chooses the pruning schedule. `limits` are by family, LLaVA's for every family that is not named; so are
+    `short_limits`, which replace them under one value of an option. `options` are the protocol choices, default first.
+    `rows` scores single samples (from the predictions, or from the judge's verdicts on them), `headline` says which
+    number of those rows is the benchmark's result, `details` gives the further numbers. Rows of one `group` are only
+    scored together, and a subset is balanced over the values of `stratum`, with the same `unit`s (images) in each where
+    possible. Where an id names several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops rows that are not of
+    the split. `picture` names the metadata that say which picture a sample is about, since answers about one picture are
+    alike and their results are not independent: empty where its bytes have to say so, None where each sample has a
+    picture of its own. `image_modes` names the families whose authors did not pad this benchmark's pictures, `own_form`
+    those whose authors published no form of asking it, so that the one here is this project's. `contested` is the option
+    whose two values the report compares. `sources` and `keep` follow the protocol options named in `row_options`, which
+    decide what rows there are.
     """
 
     name: str
@@ -199,10 +207,11 @@ class Benchmark:
     def token_limits(self, family: str, **protocol: Any) -> Limits:
         """Shortest and longest answer for this family, which a protocol option may narrow."""
         check_family(family)
-        for name, value in self.protocol(protocol).items():
-            if (special := self.short_limits.get(f"{name}={value}")) and family in special:
-                return special[family]
-        return self.limits[family]
+        chosen = [f"{name}={value}" for name, value in self.protocol(protocol).items()]
+        for limits in [*(self.short_limits.get(option, {}) for option in chosen), self.limits]:
+            if found := limits.get(family) or limits.get(families.DEFAULT):
+                return found
+        raise ValueError(f"benchmark {self.name}: `limits` names neither {family} nor {families.DEFAULT}")
 
     def max_new_tokens(self, family: str, **protocol: Any) -> int:
         """The most tokens that are generated for one answer."""
@@ -214,9 +223,9 @@ class Benchmark:
 
 
 def check_family(family: str) -> None:
-    """Refuse a model family that no prompt is known for."""
-    if family not in FAMILIES:
-        raise ValueError(f"unknown model family '{family}'; prompts are known for {', '.join(FAMILIES)}")
+    """Raise ValueError for a family that no file of `himap/models/families` is named after."""
+    if family not in families.names():
+        raise unknown("model family", family, families.names())
 
 
 def fill_template(template: str, sample: Sample, benchmark: str) -> str:
@@ -249,8 +258,8 @@ def lettered(options: Iterable[str]) -> str:
 
 
 def every_family(limits: Limits, **others: Limits) -> dict[str, Limits]:
-    """The same limits for every family but those named."""
-    return {family: others.get(family, limits) for family in FAMILIES}
+    """Return the same limits for every family but those named."""
+    return {families.DEFAULT: limits, **others}
 
 
 def image_bytes(row: Mapping[str, Any], column: str = "image") -> list[bytes]:

@@ -7,13 +7,14 @@ the stages, or another number of image tokens. Notes under the tables and the li
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 from himap.costs.formulas import Drop, flops, ratio
 from himap.models.sizes import Dims
+from himap.paper.published import decoder, published
 
 STAGES = {"vanilla": 0, "fastv": 1}  # how many of a caption's two stages a method uses; all others use both
 
@@ -46,6 +47,16 @@ def prints(value: float, printed: float, places: int) -> bool:
     return round(printed * scale) in (round(value * scale), math.floor(value * scale))
 
 
+def stated_stages(table: str, model: str, method: str) -> list[Drop]:
+    """Return the stages that the paper states for a row: K and R of the table's caption, or of the text for this model."""
+    stated = published()["tables"][table]
+    caption = stated["stages_in_caption"] | stated.get("stages_elsewhere", {}).get(model, {}).get(method, {})
+    keep = 1 - caption["r1"] / 100
+    last = keep * (1 - caption["r2"] / 100)  # the caption's r2 is a share of what the first stage left
+    stages = [Drop(caption["k1"], keep), Drop(caption["k2"], last)]
+    return stages[: STAGES.get(method, 2)]
+
+
 @cache
 def unexplained() -> tuple[Unexplained, ...]:
     """Return the TFLOPs and ratios of the paper's tables that its formula does not give, each with the nearest setting.
@@ -53,24 +64,22 @@ def unexplained() -> tuple[Unexplained, ...]:
     Settings differ in the layers of the stages and, where not even the unpruned cost is explained, in the number of
     image tokens. Of several that give the printed figure, the nearest has the smallest shift of layers, K1's first.
     """
-    from himap.paper.published import published
-
     rows = []
     for table, entry in published()["tables"].items():
-        common, elsewhere = entry.get("stages_in_caption") or {}, entry.get("stages_elsewhere", {})
-        if None in (common.get("k1"), common.get("k2")):
+        caption = entry.get("stages_in_caption") or {}
+        if None in (caption.get("k1"), caption.get("k2")):
             continue  # the caption names no layers, so there is nothing to compute
         for model, methods in entry["cells"].items():
-            dims = Dims(**published()["decoders"][model])
+            dims = decoder(model)
             vanilla = methods["vanilla"].get("tflops")
             open_tokens = vanilla is not None and not prints(flops(dims, []) / 1e12, vanilla, 2)
             for method, cells in methods.items():
-                caption = common | elsewhere.get(model, {}).get(method, {})
+                stages = stated_stages(table, model, method)
                 for quantity, places in (("tflops", 2), ("ratio", 0)):
                     if (printed := cells.get(quantity)) is not None:
                         # a ratio hardly depends on the number of image tokens: it cannot tell which one was used
                         tokens = open_tokens and quantity == "tflops"
-                        settings = list(_settings(dims, method, caption, quantity, tokens))
+                        settings = list(_settings(dims, stages, quantity, tokens))
                         stated = settings[0].cost
                         if not prints(stated, printed, places):
                             nearest = min(settings, key=lambda setting: _distance(setting, printed, places))
@@ -82,18 +91,16 @@ def unexplained() -> tuple[Unexplained, ...]:
     return tuple(rows)
 
 
-def _settings(dims: Dims, method: str, caption: Mapping[str, int], quantity: str, tokens: bool) -> Iterator[Setting]:
-    """Yield settings around the stated one, which comes first; `caption` holds layers k1, k2 and dropped percent r1, r2."""
-    keep = 1 - caption["r1"] / 100
-    last = keep * (1 - caption["r2"] / 100)  # the caption's r2 is a share of what the first stage left
+def _settings(dims: Dims, stages: Sequence[Drop], quantity: str, tokens: bool) -> Iterator[Setting]:
+    """Yield settings around the stated one, which comes first."""
 
     def cost(layers: Sequence[int], n_image: int) -> float:
-        stages = [Drop(layer, share) for layer, share in zip(layers, (keep, last), strict=False)]
+        moved = [Drop(layer, stage.keep) for stage, layer in zip(stages, layers, strict=True)]
         if quantity == "tflops":
-            return flops(dims, stages, n_image=n_image) / 1e12
-        return 100 * ratio(dims, stages, n_image=n_image)
+            return flops(dims, moved, n_image=n_image) / 1e12
+        return 100 * ratio(dims, moved, n_image=n_image)
 
-    stated = [caption["k1"], caption["k2"]][: STAGES.get(method, 2)]
+    stated = [stage.layer for stage in stages]
     documented = dims.tokens_per_image
     yield Setting(0, "as stated", cost(stated, documented))
     for n_image in range(64, 1101) if tokens else ():

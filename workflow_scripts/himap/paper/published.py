@@ -1,4 +1,4 @@
-"""The paper's numbers, read from published.yaml; None stands for what is not published or was not obtained."""
+"""Read the paper's numbers from published.yaml; None stands for what is not published or was not obtained."""
 
 from __future__ import annotations
 
@@ -8,24 +8,41 @@ from typing import Any
 
 import yaml
 
+from himap.models.sizes import Dims
+from himap.registry import unknown
+
 FILE = Path(__file__).with_name("published.yaml")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # every start of the workflow reads the file: C is ten times faster
 
 
 @cache
 def published() -> dict[str, Any]:
-    """All of it."""
+    """Return the whole file."""
     return yaml.load(FILE.read_text(encoding="utf-8"), Loader=LOADER)
 
 
+def models() -> tuple[str, ...]:
+    """Return the names of the paper's models, as its tables call them."""
+    return tuple(published()["decoders"])
+
+
+def decoder(model: str) -> Dims:
+    """Return the decoder sizes of one of the paper's models. Raise ValueError for a name that is none of them."""
+    if model not in models():
+        raise unknown("model of the paper", model, models())
+    return Dims(**published()["decoders"][model])
+
+
 def table_value(table: str, model: str | None, method: str, column: str) -> float | None:
-    """One cell of a table: a benchmark's score, `tflops` or `ratio`."""
+    """Return one cell of a table: a benchmark's score, `tflops` or `ratio`."""
     cells = published()["tables"].get(table, {}).get("cells", {})
     return cells.get(model, {}).get(method, {}).get(column)
 
 
 def figure_values(figure: str, *keys: str) -> Any:
-    """A figure's values below some keys (model, or model/benchmark), or None."""
+    """Return a figure's values below some keys (model, or model/benchmark), or None."""
     place = published()["figures"].get(figure, {}).get("cells", {})
     for key in keys:
         place = place.get(key) if isinstance(place, dict) else None
@@ -33,8 +50,8 @@ def figure_values(figure: str, *keys: str) -> Any:
 
 
 def inconsistencies(where: str) -> list[str]:
-    """What in a table or figure of the paper does not fit together."""
-    return [one["what"] for one in published()["inconsistencies"] if one["where"] == where]
+    """Return what in a table or figure of the paper does not fit together."""
+    return [entry["what"] for entry in published()["inconsistencies"] if entry["where"] == where]
 
 
 def has_method(method: str) -> bool:

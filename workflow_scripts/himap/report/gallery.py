@@ -31,17 +31,17 @@ RULE = (
 
 
 def gallery(results: Results) -> list[dict[str, Any]]:
-    """Per model its benchmarks with the chosen samples."""
+    """Return per model its benchmarks with the chosen samples."""
     models = []
     for model in results.facts["models"]:
         tasks = [task_part(results, model, task) for task in results.facts["benchmarks"]]
-        found = [task for task in tasks if task]
-        models.append({"model": model, "scope": scope(results.facts, model), "tasks": found})
+        shown = [task for task in tasks if task]
+        models.append({"model": model, "scope": scope(results.facts, model), "tasks": shown})
     return models
 
 
 def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
-    """The chosen samples of one benchmark with every method's answer."""
+    """Return the chosen samples of one benchmark with every method's answer."""
     answers: dict[str, dict[str, dict[str, Any]]] = {}
     scores: dict[str, dict[str, float]] = {}
     for method in methods_of(results, model, task):
@@ -64,7 +64,7 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
 
 
 def scores_of(results: Results, model: str, task: str, method: str) -> dict[str, float]:
-    """Each sample's score, where there is one."""
+    """Return each sample's score, where there is one."""
     frame = results.per_sample(model, task, method)
     if frame is None or "score" not in frame:
         return {}
@@ -76,35 +76,35 @@ def scores_of(results: Results, model: str, task: str, method: str) -> dict[str,
 
 
 def disagreeing(answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str, dict[str, float]]) -> list[str]:
-    """Sample ids by the rule above."""
+    """Return sample ids in the order of RULE."""
     order = list(next(iter(answers.values())))
 
     def rank(name: str) -> tuple[float, int]:
         values = [scores[method][name] for method in answers if name in scores[method]]
-        said = {rows[name]["prediction"].strip() for rows in answers.values() if name in rows}
-        return (-(max(values) - min(values)) if values else 0.0, -len(said))
+        different = {rows[name]["prediction"].strip() for rows in answers.values() if name in rows}
+        return (-(max(values) - min(values)) if values else 0.0, -len(different))
 
     return sorted(order, key=rank)  # stable: the file's order decides last
 
 
 def read_rows(path: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Some rows of a samples file; only the row groups that hold them are read with their images."""
+    """Return some rows of a samples file; only the row groups that hold them are read with their images."""
     file, wanted = pq.ParquetFile(path), set(names)
     columns = ["sample_id", "question", "options", "references", "images"]
-    found: dict[str, dict[str, Any]] = {}
+    samples: dict[str, dict[str, Any]] = {}
     for number in range(file.num_row_groups):
         ids = file.read_row_group(number, columns=["sample_id"])["sample_id"].to_pylist()
         places = [place for place, name in enumerate(ids) if name in wanted]
         if places:
             rows = file.read_row_group(number, columns=columns).take(places).to_pylist()
-            found |= {row["sample_id"]: row for row in rows}
-        if len(found) == len(wanted):
+            samples |= {row["sample_id"]: row for row in rows}
+        if len(samples) == len(wanted):
             break
-    return found
+    return samples
 
 
 def with_different_images(rows: dict[str, dict[str, Any]], ranked: list[str]) -> list[dict[str, Any]]:
-    """The first few in order, no image twice."""
+    """Return the first few rows in order, no image twice."""
     chosen, seen = [], set()
     for name in ranked:
         row = rows.get(name)
@@ -118,18 +118,18 @@ def sample_part(
     results: Results, facts: dict[str, Any], task: str, row: dict[str, Any],
     answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str, dict[str, float]], main: list[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """One sample: picture, question, references, and each method's tiles, answer and score."""
+    """Return one sample: picture, question, references, and each method's tiles, answer and score."""
     name, methods = row["sample_id"], []
     for method, rows in answers.items():
         if name in rows:
-            said = rows[name]
+            answer = rows[name]
             methods.append(
                 {
                     "title": results.facts["methods"][method]["title"],
                     "main": method in main,
-                    "answer": said["prediction"].strip(),
+                    "answer": answer["prediction"].strip(),
                     "score": numbers.significant(scores[method][name], 3) if name in scores[method] else None,
-                    "tiles": tiles(said, facts),
+                    "tiles": tiles(answer, facts),
                 }
             )
     return {
@@ -147,7 +147,7 @@ def sample_part(
 
 
 def picture(data: bytes, mode: str | None) -> str:
-    """The image as the model sees it, as a data address."""
+    """Return the image as the model sees it, as a data address."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     square = fitted(image, mode).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     packed = io.BytesIO()
@@ -166,27 +166,27 @@ def fitted(image: Image.Image, mode: str | None) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def tiles(said: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is to be drawn over the picture: after each stage (some of them where there are many), or the whole."""
+def tiles(answer: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is drawn over the picture: after each stage (some of them where there are many), or the whole."""
     rows, columns = facts["grid"]
     total = rows * columns
-    if not said["kept"]:
-        side = round(min(said["image_tokens"], total) ** 0.5)
-        smaller = said["image_tokens"] < total
-        note = f"{said['image_tokens']}, smaller image" if smaller else f"all {said['image_tokens']}"
+    if not answer["kept"]:
+        side = round(min(answer["image_tokens"], total) ** 0.5)
+        smaller = answer["image_tokens"] < total
+        note = f"{answer['image_tokens']}, smaller image" if smaller else f"all {answer['image_tokens']}"
         return [{"dropped": "", "note": note, "scale": round(side / columns, 3) if smaller else 1}]
-    many = len(said["kept"])
+    many = len(answer["kept"])
     shown = range(many) if many <= STAGES else sorted({0, many // 2, many - 1})
-    found = []
+    layers = []
     for stage in shown:
-        mask = unpacked([said["kept"][stage]], total)[0].reshape(rows, columns)
+        mask = unpacked([answer["kept"][stage]], total)[0].reshape(rows, columns)
         name = f"stage {stage + 1}" if many <= STAGES else f"{stage + 1} of {many}"
-        found.append({"dropped": dropped_path(mask), "note": f"{name}: {int(mask.sum())}", "scale": 1})
-    return found
+        layers.append({"dropped": dropped_path(mask), "note": f"{name}: {int(mask.sum())}", "scale": 1})
+    return layers
 
 
 def dropped_path(mask: np.ndarray) -> str:
-    """The cells that are not kept as one path, run by run."""
+    """Return the cells that are not kept as one path, run by run."""
     pieces = []
     for number, row in enumerate(mask):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], ~row, [False]]).astype(np.int8)))

@@ -25,15 +25,15 @@ MOST = 3.0  # times chance at the top of the scale
 
 
 def histograms(results: Results) -> list[dict[str, Any]]:
-    """Per model and method, how often each place of the image is still there after the last stage."""
+    """Return per model and method, how often each place of the image is still there after the last stage."""
     parts = []
     for model, facts in results.facts["models"].items():
         rows, columns = facts["grid"]
         counts: dict[str, list[np.ndarray]] = {}
         for task in results.facts["benchmarks"]:
             for method in methods_of(results, model, task):
-                said = results.predictions(model, task, method) or []
-                last = [one["kept"][-1] for one in said if one["kept"] and one["image_tokens"] == rows * columns]
+                answers = results.predictions(model, task, method) or []
+                last = [one["kept"][-1] for one in answers if one["kept"] and one["image_tokens"] == rows * columns]
                 if last:
                     counts.setdefault(method, []).append(unpacked(last, rows * columns))
         main = results.facts["main_methods"]
@@ -44,7 +44,7 @@ def histograms(results: Results) -> list[dict[str, Any]]:
 
 
 def histogram(results: Results, method: str, kept: np.ndarray, rows: int, columns: int) -> dict[str, Any]:
-    """One method's map, and its kept tokens over the four quarters of the image from top to bottom."""
+    """Return one method's map, and its kept tokens over the four quarters of the image from top to bottom."""
     share = kept.mean(axis=0).reshape(rows, columns)
     of_chance = share / share.mean()
     quarters = [100 * part.sum() / share.sum() for part in np.array_split(share, 4, axis=0)]
@@ -59,10 +59,10 @@ def histogram(results: Results, method: str, kept: np.ndarray, rows: int, column
 
 
 def heat_map(values: np.ndarray) -> str:
-    """Values from 0 to MOST as a small PNG, a pixel per token."""
+    """Return values from 0 to MOST as a small PNG, a pixel per token."""
     place = np.clip(values / MOST, 0, 1) * (len(CIVIDIS) - 1)
     below = np.minimum(place.astype(int), len(CIVIDIS) - 2)
-    colours = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])
+    colors = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])
     packed = io.BytesIO()
-    Image.fromarray(colours.round().astype(np.uint8)).save(packed, "PNG", optimize=True)
+    Image.fromarray(colors.round().astype(np.uint8)).save(packed, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(packed.getvalue()).decode()}"

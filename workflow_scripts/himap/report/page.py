@@ -23,7 +23,7 @@ from himap.workflow.plan.report_settings import TEMPLATES
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:
-    """The whole page as one text."""
+    """Return the whole page as one text."""
     results = Results(folder, facts)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

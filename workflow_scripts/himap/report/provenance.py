@@ -19,7 +19,7 @@ STAGES = {
 
 
 def provenance(results: Results) -> dict[str, Any]:
-    """All of it, each part empty where nothing is known."""
+    """Return what a run was made from and what it took, each part empty where nothing is known."""
     return {
         "code": code_revision(),
         "models": model_rows(results),
@@ -34,7 +34,7 @@ def provenance(results: Results) -> dict[str, Any]:
 
 
 def code_revision() -> dict[str, Any]:
-    """The commit of the code, and whether files were changed since; nothing outside a git checkout."""
+    """Return the commit of the code, and whether files were changed since; nothing outside a git checkout."""
     try:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -52,7 +52,7 @@ def code_revision() -> dict[str, Any]:
 
 
 def model_rows(results: Results) -> list[dict[str, Any]]:
-    """Origin and weights of each model."""
+    """Return origin and weights of each model."""
     rows = []
     for name, facts in results.facts["models"].items():
         manifest = results.json(results.paths.manifest(name)) or {}
@@ -71,8 +71,8 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def verified(results: Results) -> list[dict[str, Any]]:
-    """The comparisons with the original implementation that have been made, as the table says them."""
-    found = []
+    """Return the comparisons with the original implementation that have been made, as the table says them."""
+    comparisons = []
     for name in results.facts["models"]:
         frame = results.csv(results.paths.verification(name))
         if frame is not None:
@@ -81,14 +81,14 @@ def verified(results: Results) -> list[dict[str, Any]]:
             )
             made = [str(one.get("made_with", "unknown")) for one in (asked, answered)]
             rows = frame.fillna("").astype(str).to_numpy().tolist()
-            found.append(
+            comparisons.append(
                 {"model": name, "head": [one.replace("_", " ") for one in frame.columns], "rows": rows, "made": made}
             )
-    return found
+    return comparisons
 
 
 def benchmark_rows(results: Results) -> list[dict[str, Any]]:
-    """Origin, subset and checksum of each benchmark."""
+    """Return origin, subset and checksum of each benchmark."""
     rows = []
     for name, facts in results.facts["benchmarks"].items():
         manifest = results.json(results.paths.benchmark_manifest(name)) or {}
@@ -97,7 +97,7 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
         rows.append(
             {
                 "title": facts["title"],
-                "source": "mini world" if facts["source"] == "mini" else origin(manifest, facts),
+                "source": "embedded world" if facts["source"] == "mini" else origin(manifest, facts),
                 "rows": manifest.get("rows"),
                 "of": whole if whole != manifest.get("rows") else None,
                 "seed": subset.get("seed"),
@@ -110,27 +110,27 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def origin(manifest: dict[str, Any], facts: dict[str, Any]) -> str:
-    """The hub id or the path of a benchmark's source."""
+    """Return the hub id or the path of a benchmark's source."""
     source = manifest.get("source") or {}
     return str(source.get("id") or source.get("path") or facts["source"])
 
 
 def sidecar_rows(results: Results) -> dict[str, list[str]]:
     """Return the devices, versions, precisions and batch sizes that the results name."""
-    found: dict[str, set[str]] = {}
-    for one in results.sidecars.values():
-        if "device" in one:
-            found.setdefault("device", set()).add(str(one["device"]))
-        for name, version in one.get("versions", {}).items():
-            found.setdefault(name, set()).add(str(version))
+    values_of: dict[str, set[str]] = {}
+    for sidecar in results.sidecars.values():
+        if "device" in sidecar:
+            values_of.setdefault("device", set()).add(str(sidecar["device"]))
+        for name, version in sidecar.get("versions", {}).items():
+            values_of.setdefault(name, set()).add(str(version))
         for key in ("dtype", "attention", "batch_size", "seed"):
-            if key in one.get("settings", {}):
-                found.setdefault(key, set()).add(str(one["settings"][key]))
-    return {key: sorted(values) for key, values in found.items()}
+            if key in sidecar.get("settings", {}):
+                values_of.setdefault(key, set()).add(str(sidecar["settings"][key]))
+    return {key: sorted(values) for key, values in values_of.items()}
 
 
 def time_rows(results: Results) -> list[dict[str, Any]]:
-    """Jobs, wall time and GPU hours per stage, from Snakemake's benchmark files."""
+    """Return jobs, wall time and GPU hours per stage, from Snakemake's benchmark files."""
     jobs = []
     for path in sorted((results.folder / "timings").rglob("*.tsv")):
         parts = path.relative_to(results.folder / "timings").with_suffix("").parts
@@ -150,7 +150,7 @@ def time_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def time_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
-    """One line of the table of times."""
+    """Return one line of the table of times."""
     return {
         "stage": name,
         "jobs": len(part),
@@ -162,7 +162,7 @@ def time_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
 
 
 def missing(results: Results) -> list[str]:
-    """Evaluations that the config asks for and that are not there yet."""
+    """Return evaluations that the config asks for and that are not there yet."""
     names = [
         f"{model} / {task} / {method}"
         for model, task, method in results.facts["evaluated"]

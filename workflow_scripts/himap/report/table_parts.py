@@ -13,46 +13,46 @@ from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text
 
 LEVEL = 0.05
-SAID_ABOVE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
+GIVEN_ONCE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
 FORMS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
 
 
 def table_parts(results: Results, names: list[str]) -> list[dict[str, Any]]:
-    """Every table, those that are missing too."""
+    """Return every table, those that are missing too."""
     return [table_part(results, name) for name in names]
 
 
 def table_part(results: Results, name: str) -> dict[str, Any]:
-    """One table: a block per model, its notes, its files."""
+    """Return one table: a block per model, its notes, its files."""
     title = results.facts["tables"][name]
     frame = results.table(name)
     part: dict[str, Any] = {"name": name, "title": title, "blocks": [], "notes": [], "links": links(results, name)}
     if frame is not None and len(frame):
-        part["blocks"] = [block(results, name, str(model), own) for model, own in frame.groupby("model", sort=False)]
-        part["notes"] = [line for line in notes({"name": name}, frame) if not line.startswith(SAID_ABOVE)]
+        part["blocks"] = [block(results, name, str(model), rows) for model, rows in frame.groupby("model", sort=False)]
+        part["notes"] = [line for line in notes({"name": name}, frame) if not line.startswith(GIVEN_ONCE)]
         part["notes"] += unpublished(frame)
     return part
 
 
 def links(results: Results, name: str) -> list[dict[str, str]]:
-    """The table's files that are there, relative to the page."""
+    """Return the table's files that are there, relative to the page."""
     files = {label: f"tables/{name}.{ending}" for label, ending in FORMS.items()}
     return [{"label": label, "href": href} for label, href in files.items() if (results.folder / href).is_file()]
 
 
 def unpublished(frame: pd.DataFrame) -> list[str]:
-    """Which columns have no value of the paper at all."""
+    """Return which columns have no value of the paper at all."""
     known = frame.groupby("benchmark", sort=False)["paper"].count()
     missing = [benchmarks.get(str(task)).title for task in known.index[known == 0]]
     return (
-        [f"The paper's values for {numbers.listed(missing)} are not published or were not to be had."]
+        [f"The paper's values for {numbers.listed(missing)} are not published or could not be obtained."]
         if missing
         else []
     )
 
 
 def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict[str, Any]:
-    """One model's rows."""
+    """Return one model's rows."""
     tasks = list(dict.fromkeys(frame["benchmark"]))
     columns = [
         {
@@ -64,8 +64,8 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     ]
     world = scope(results.facts, model, tasks)
     rows, footnotes = [], []
-    for _, own in frame.groupby("method", sort=False):
-        cells = own.set_index("benchmark", drop=False)
+    for _, rows_of_method in frame.groupby("method", sort=False):
+        cells = rows_of_method.set_index("benchmark", drop=False)
         costs = different_costs(cells)
         first = costs[0][1]
         row = {
@@ -108,7 +108,7 @@ def by_kind(
 
 
 def cost_detail(row: pd.Series, kind: str) -> str:
-    """The other counts of FLOPs."""
+    """Return the other counts of FLOPs."""
     shares = {
         "over the whole prompt": row["ratio_prompt"],
         "as counted on a run, scoring included": row["ratio_measured"],
@@ -120,7 +120,7 @@ def cost_detail(row: pd.Series, kind: str) -> str:
 
 
 def cell_part(row: pd.Series) -> dict[str, Any]:
-    """What one cell shows at once, and what it tells when asked."""
+    """Return what one cell shows at once, and what it tells when asked."""
     places = benchmarks.get(row["benchmark"]).digits
     judged = row["status"] != NOT_JUDGED
     change = None if pd.isna(row["vs_vanilla"]) else row["vs_vanilla"]
@@ -140,7 +140,7 @@ def cell_part(row: pd.Series) -> dict[str, Any]:
 
 
 def detail(row: pd.Series, places: int) -> str:
-    """Interval, n, paired test and the paper's value in words."""
+    """Return interval, n, paired test and the paper's value in words."""
     name = benchmarks.get(row["benchmark"]).title
     parts = [
         f"{row['title']}, {name}: {numbers.number(row['ours'], places)}, "

@@ -8,33 +8,27 @@ from typing import Any
 import pandas as pd
 
 from himap import benchmarks
+from himap.numbers import plain_flops, plain_number, plain_p, plain_size
 from himap.paper.published import has_method
 from himap.tables.notes import notes
-from himap.tables.records import (
-    NOT_JUDGED,
-    NOT_PUBLISHED,
-    beside,
-    different_costs,
-    flops_text,
-    number,
-    p_text,
-    size_text,
-)
+from himap.tables.records import NOT_JUDGED, NOT_PUBLISHED, beside, different_costs
 
 # ---- the four forms
 
 
 def digits(benchmark: str) -> int:
-    """Decimal places of a benchmark's score."""
+    """Return decimal places of a benchmark's score."""
     return benchmarks.get(benchmark).digits
 
 
 def ours(row: pd.Series) -> str:
-    """Our value with its interval and n."""
+    """Return our value with its interval and n."""
     if row["status"] == NOT_JUDGED:
         return NOT_JUDGED
     places = digits(row["benchmark"])
-    return f"{number(row['ours'], places)} [{number(row['low'], places)}, {number(row['high'], places)}]"
+    return (
+        f"{plain_number(row['ours'], places)} [{plain_number(row['low'], places)}, {plain_number(row['high'], places)}]"
+    )
 
 
 def paper(row: pd.Series) -> str:
@@ -42,30 +36,30 @@ def paper(row: pd.Series) -> str:
     if pd.isna(row["paper"]):
         return NOT_PUBLISHED if has_method(row["method"]) else ""
     places = digits(row["benchmark"])
-    text = number(row["paper"], places)
-    return text if pd.isna(row["difference"]) else f"{text} ({number(row['difference'], places, sign=True)})"
+    text = plain_number(row["paper"], places)
+    return text if pd.isna(row["difference"]) else f"{text} ({plain_number(row['difference'], places, sign=True)})"
 
 
 def against_vanilla(row: pd.Series) -> str:
-    """The paired difference with its interval and p value."""
+    """Return the paired difference with its interval and p value."""
     if pd.isna(row["vs_vanilla"]):
         return ""
     places = digits(row["benchmark"])
-    interval = ", ".join(number(row[key], places, sign=True) for key in ("vs_vanilla_low", "vs_vanilla_high"))
-    return f"{number(row['vs_vanilla'], places, sign=True)} [{interval}], p {p_text(row['p_value'], row['least_p'])}"
+    interval = ", ".join(plain_number(row[key], places, sign=True) for key in ("vs_vanilla_low", "vs_vanilla_high"))
+    return f"{plain_number(row['vs_vanilla'], places, sign=True)} [{interval}], p {plain_p(row['p_value'], row['least_p'])}"
 
 
 def cost_texts(cells: pd.DataFrame) -> tuple[str, str]:
     """Return TFLOPs and ratio of a row, each with the paper's where it prints one."""
     flops, ratios = [], []
     for kind, row in different_costs(cells):
-        flops.append(flops_text(row["tflops"]) + beside(kind, row["paper_tflops"], ""))
+        flops.append(plain_flops(row["tflops"]) + beside(kind, row["paper_tflops"], ""))
         ratios.append(f"{row['ratio']:.1f} %" + beside(kind, row["paper_ratio"], " %"))
     return "; ".join(flops), "; ".join(ratios)
 
 
 def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
-    """Header, and per model the rows, of the forms that people read."""
+    """Return header, and per model the rows, of the forms that people read."""
     names = settings["benchmark_order"]
     titles = [benchmarks.get(name).title for name in names]
     header = ["method", "TFLOPs", "ratio"] + [
@@ -83,19 +77,19 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
             row = [method["title"], *cost_texts(cells)]
             for name in names:
                 cell = cells.loc[name]
-                row += [ours(cell), paper(cell), against_vanilla(cell), size_text(cell)]
+                row += [ours(cell), paper(cell), against_vanilla(cell), plain_size(cell["n"], cell["pictures"])]
             rows.append(row)
         groups.append((model, rows))
     return header, groups
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """All records, full precision kept to six digits."""
+    """Return all records, full precision kept to six digits."""
     return frame.to_csv(index=False, float_format="%.6g")
 
 
 def as_markdown(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """A Markdown page."""
+    """Return a Markdown page."""
     header, groups = view(frame, settings)
     lines = [f"# {settings['title']}", ""]
     for model, rows in groups:
@@ -109,13 +103,13 @@ LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
 
 
 def latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
+    """Return text with LaTeX's special characters escaped."""
     text = text.replace("\\", r"\textbackslash ")
     return "".join(LATEX.get(character, character) for character in text).replace("~", r"\textasciitilde ")
 
 
 def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """A booktabs table: per benchmark ours, the paper's value and the paired difference."""
+    """Return a booktabs table: per benchmark ours, the paper's value and the paired difference."""
     names = settings["benchmark_order"]
     header, groups = view(frame, settings)
     titles = [benchmarks.get(name).title for name in names]
@@ -150,7 +144,7 @@ th:first-child, td:first-child { text-align: left; } thead th { background: var(
 
 
 def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """A page that needs nothing else: one table per model."""
+    """Return a page that needs nothing else: one table per model."""
     names = settings["benchmark_order"]
     _, groups = view(frame, settings)
     top = "".join(f'<th colspan="4" scope="colgroup">{escape(benchmarks.get(name).title)}</th>' for name in names)
@@ -179,7 +173,7 @@ def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
 
 
 def forms(frame: pd.DataFrame, settings: dict[str, Any]) -> dict[str, str]:
-    """The four forms by file ending."""
+    """Return the four forms by file ending."""
     return {
         "csv": as_csv(frame),
         "tex": as_latex(frame, settings),

@@ -12,7 +12,7 @@ from himap.tables.records import MINI, NOT_JUDGED, OTHER_MODEL, REFERENCE_ROW, r
 
 
 def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know."""
+    """Return what a reader of the table must know."""
     lines = [
         "Ours with the 95 % interval, in which questions about one picture count as one draw; against vanilla: paired difference on the "
         "same samples, its interval and p value, with the least possible one where few pictures differ (docs/statistics.md).",
@@ -20,7 +20,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         "counted on a real run. Layers count from 0.",
     ]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
-        lines.insert(0, "Mini world: it shows the method at work, not the paper's numbers.")
+        lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")
     if frame["why"].isin([MINI, OTHER_MODEL]).any():
         lines.append(
             f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "
@@ -36,7 +36,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
 
 
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
-    """Which of the paper's values stand in another of its tables."""
+    """Return which of the paper's values stand in another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
     lines: dict[str, list[str]] = {}
     for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():
@@ -47,15 +47,15 @@ def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
 
 
 def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
-    """Per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
+    """Return per model of the paper: TFLOPs by its formula beside printed ones that do not follow from it."""
     lines = []
     compared = frame[~frame["why"].isin([MINI, OTHER_MODEL]) & frame["paper_tflops"].notna()]
-    for model, own in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
+    for model, rows in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
         pairs = []
-        for row in own.to_dict("records"):
+        for row in rows.to_dict("records"):
             if not prints(row["tflops"], row["paper_tflops"], 2):
                 key = (table, row["method"], row["paper_tflops"])
-                near = [one.nearest for one in unexplained() if (one.table, one.method, one.printed) == key]
+                near = [cost.nearest for cost in unexplained() if (cost.table, cost.method, cost.printed) == key]
                 hint = f"; nearest setting: {near[0]}" if near else ""
                 pairs.append(f"{row['title']} {row['tflops']:.2f} (printed {row['paper_tflops']:g}{hint})")
         if pairs:

@@ -1,4 +1,4 @@
-"""Tables as data and in four forms: one record per cell, then CSV, LaTeX (booktabs), Markdown and self-contained HTML.
+"""Tables as data: one record per cell.
 
 A record holds ours, the paper's value, the difference, n, the 95 % interval and, against the unpruned model on the same
 samples, the paired difference with its p value. What the paper does not give says so; where model, data or protocol are
@@ -22,7 +22,6 @@ MAIN_TABLES = ("table1", "table2", "table3", "table4")
 REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
 NOT_PUBLISHED, NOT_JUDGED, REFERENCE = "not published", "not judged", "reference only"
 MINI, OTHER_MODEL = "the embedded world is not the paper's data", "the model is none of the paper's"
-FEW = 0.001  # a test of few pictures, whose p value cannot come below this, says so
 KINDS = {"qa": "questions", "caption": "captions", "open": "open answers"}
 COLUMNS = (
     "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "pictures", "paper", "difference",
@@ -32,7 +31,7 @@ COLUMNS = (
 
 
 def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
-    """One row per model, method and benchmark of a table."""
+    """Return one row per model, method and benchmark of a table."""
     paths, methods, rows = Paths(results), [method["name"] for method in settings["methods"]], []
     for model, facts in settings["models"].items():
         costs = {kind: read_costs(paths, model, kind, methods) for kind in facts["kinds"]}
@@ -64,11 +63,11 @@ def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int
 
 
 def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
-    """TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
-    own = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
-    share = {name: 100 * float(own[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in own}
+    """Return TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
+    counts = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
+    share = {name: 100 * float(counts[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in counts}
     return {
-        "tflops": float(own["paper"]["flops"]) / 1e12,
+        "tflops": float(counts["paper"]["flops"]) / 1e12,
         "ratio": share["paper"],
         "ratio_prompt": share.get("prompt"),
         "ratio_measured": share.get("measured"),
@@ -76,21 +75,21 @@ def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
 
 
 def paper_of(table: str, published: str | None, method: str, benchmark: str) -> dict[str, Any]:
-    """The paper's values for a cell: from its own table, else from one of the main tables."""
+    """Return the paper's values for a cell: from its own table, else from one of the main tables."""
     model = published or REFERENCE_ROW
-    found: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
+    values: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
     for source in dict.fromkeys((table, *MAIN_TABLES)):
         if (value := table_value(source, model, method, benchmark)) is not None:
-            found["paper"] = value
-            found["paper_tflops"] = table_value(source, model, method, "tflops")
-            found["paper_ratio"] = table_value(source, model, method, "ratio")
-            found["paper_source"] = source
+            values["paper"] = value
+            values["paper_tflops"] = table_value(source, model, method, "tflops")
+            values["paper_ratio"] = table_value(source, model, method, "ratio")
+            values["paper_source"] = source
             break
-    return found
+    return values
 
 
 def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _base.Benchmark) -> dict[str, Any]:
-    """Score, interval, n, and the paired comparison with the unpruned model if that was run too."""
+    """Return score, interval, n, and the paired comparison with the unpruned model if that was run too."""
     row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
     if not scored:
         lines = Path(paths.predictions(model, benchmark.name, method)).read_text(encoding="utf-8").split("\n")
@@ -112,40 +111,14 @@ def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _ba
     return row
 
 
-def number(value: Any, places: int = 1, sign: bool = False) -> str:
-    """A number as a cell shows it; nothing for what is missing."""
-    if value is None or pd.isna(value):
-        return ""
-    return f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
-
-
-def p_text(value: float, least: float = 0.0) -> str:
-    """Return a p value with two digits that count, and the least that so few pictures can give."""
-    shown = "< 0.001" if value < 0.001 else f"= {value:.2g}"
-    if least == 1:
-        return f"{shown} (no answer differs)"
-    return f"{shown} (least possible {least:.2g})" if least >= FEW else shown
-
-
-def size_text(row: pd.Series) -> str:
-    """Return how many samples a cell rests on, and on how many pictures where several share one."""
-    n, pictures = int(row["n"]), int(row["pictures"])
-    return f"{n} ({pictures} picture{'s' if pictures > 1 else ''})" if pictures < n else str(n)
-
-
-def flops_text(value: float) -> str:
-    """TFLOPs; small models in GFLOPs, said so."""
-    return f"{value:.2f}" if value >= 0.1 else f"{1000 * value:.2f} G"
-
-
 def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    """A method's costs beside its cells: one, or where its schedule differs with the kind of task one for each, named."""
+    """Return a method's costs beside its cells: one, or where its schedule differs with the kind of task one for each, named."""
     firsts = cells.drop_duplicates(["tflops", "ratio"])
     kinds = [
         cells[(cells["tflops"] == row["tflops"]) & (cells["ratio"] == row["ratio"])] for _, row in firsts.iterrows()
     ]
-    named = [", ".join(KINDS.get(kind, kind) for kind in dict.fromkeys(own["kind"])) for own in kinds]
-    return [(name if len(named) > 1 else "", with_printed(own)) for name, own in zip(named, kinds, strict=True)]
+    named = [", ".join(KINDS.get(kind, kind) for kind in dict.fromkeys(group["kind"])) for group in kinds]
+    return [(name if len(named) > 1 else "", with_printed(group)) for name, group in zip(named, kinds, strict=True)]
 
 
 def with_printed(cells: pd.DataFrame) -> pd.Series:
@@ -182,6 +155,6 @@ def unreadable_text(row: Any) -> str:
 
 def references(frame: pd.DataFrame) -> list[str]:
     """Return per benchmark of the paper why its values stand as a reference only."""
-    own = frame[frame["paper"].notna() & frame["why"].fillna("").ne("") & ~frame["why"].isin([MINI, OTHER_MODEL])]
-    pairs = own[["benchmark", "why"]].drop_duplicates().itertuples(index=False, name=None)
+    compared = frame[frame["paper"].notna() & frame["why"].fillna("").ne("") & ~frame["why"].isin([MINI, OTHER_MODEL])]
+    pairs = compared[["benchmark", "why"]].drop_duplicates().itertuples(index=False, name=None)
     return [f"{benchmarks.get(task).title}: the paper's values are a reference only, as {why}." for task, why in pairs]

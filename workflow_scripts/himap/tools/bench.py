@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from himap.costs.formulas import ideal_speedup, keep_count
 from himap.files import write_json
 from himap.models.sizes import Dims
+from himap.paper.published import decoder
 from himap.pruning.stage import Stage
 from himap.workflow.jobs.script import run
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 DIMS = {
     "mini": Dims(12, 128, 4, 4, 32, 384, 1024, 144),
-    "7b": Dims(32, 4096, 32, 32, 128, 11008, 32064, 576),
-    "13b": Dims(40, 5120, 40, 40, 128, 13824, 32064, 576),
+    "7b": decoder("LLaVA-7B"),
+    "13b": decoder("LLaVA-13B"),
 }
 PARTS = ("prefill", "answer", "sweep", "saliency")
 SYSTEM_TOKENS = 35

@@ -1,1 +1,14 @@
-"""Model families, one file each; a checkpoint's config.json decides which one loads it."""
+"""Model families, one file each, found by a checkpoint's config.json; a file added here is a family."""
+
+from __future__ import annotations
+
+from pkgutil import iter_modules
+
+NO_FAMILY = "unconverted"  # recognizes checkpoints in their authors' layout only to name the command that converts them
+DEFAULT = "llava"
+
+
+def names() -> tuple[str, ...]:
+    """Return the families' names, from the names of the files: nothing is imported, so the config is read without torch."""
+    stems = sorted(module.name for module in iter_modules(__path__))
+    return tuple(stem for stem in stems if not stem.startswith("_") and stem != NO_FAMILY)

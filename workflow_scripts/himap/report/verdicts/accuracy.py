@@ -62,7 +62,7 @@ def difference_lines(results: Results, model: str, rows: list[dict[str, Any]]) -
 
 
 def published_differences(results: Results, table: str, tasks: list[str], method: str, base: str) -> list[str]:
-    """The same differences, in percent of the base's score, as the paper prints the scores."""
+    """Return the same differences, in percent of the base's score, as the paper prints the scores."""
     lines = []
     for model, cells in published()["tables"][table]["cells"].items():
         changes = {}
@@ -145,7 +145,7 @@ def reason_open(
 def not_worse(
     results: Results, book: Any, table: str, tasks: list[str], method: str, base: str, margin: float
 ) -> Verdict:
-    """No benchmark significantly worse, and the mean surely above minus the margin."""
+    """Return the verdict on: no benchmark significantly worse, and the mean surely above minus the margin."""
     level = book["margins"]["level"]
 
     def judge(rows: list[dict[str, Any]]) -> str:
@@ -158,12 +158,12 @@ def not_worse(
 
 
 def better(results: Results, book: Any, table: str, tasks: list[str], method: str, base: str) -> Verdict:
-    """The mean difference surely above zero."""
+    """Return the verdict on: the mean difference surely above zero."""
     return over_models(results, table, tasks, method, base, lambda rows: side_of(*mean_difference(rows)[1:]))
 
 
 def scores_match(results: Results, book: Any, tables: list[str], tolerance: float) -> Verdict:
-    """Every compared cell within the interval or the tolerance."""
+    """Return the verdict on: every compared cell within the interval or the tolerance."""
     frames = [frame for name in tables if (frame := results.table(name)) is not None]
     cells = pd.concat(frames) if frames else pd.DataFrame(columns=["status", "paper", "ours"])
     cells = cells[(cells["status"] == "compared") & cells["paper"].notna() & cells["ours"].notna()]

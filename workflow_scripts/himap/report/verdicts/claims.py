@@ -29,7 +29,7 @@ TESTS: dict[str, Callable[..., Verdict]] = {
 
 
 def verdict_groups(results: Results) -> list[dict[str, Any]]:
-    """All claims in their groups, each with its verdict."""
+    """Return all claims in their groups, each with its verdict."""
     book = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
     groups = []
     for group in book["groups"]:
@@ -44,7 +44,7 @@ def verdict_groups(results: Results) -> list[dict[str, Any]]:
 
 
 def summary(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """How many claims came out how, and apart from that what models that cannot decide show."""
+    """Return how many claims came out how, and apart from that what models that cannot decide show."""
     found = [row["found"] for group in groups for row in group["rows"]]
     apart = [one for one in found if one.basis in ASIDES and one.verdict != OPEN]
     return {

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from himap.costs import formulas
+from himap.costs.printed import stated_stages
 from himap.metrics.statistics import mean_interval
-from himap.models.sizes import Dims
 from himap.numbers import interval, number
-from himap.paper.published import published, table_value
+from himap.paper.published import decoder, published, table_value
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
@@ -30,23 +30,13 @@ from himap.report.verdicts.verdict import (
 from himap.results import Results
 
 
-def sizes_of(book: Any, model: str) -> Dims:
-    """The decoder of one of the paper's models."""
-    return Dims(**book["sizes"][model])
-
-
-def stages_of(book: Any, schedule: str) -> list[formulas.Drop]:
-    """Return a schedule that a claim states."""
-    return [formulas.Drop(**stage) for stage in book["schedules"][schedule]]
-
-
 def formula(
     results: Results, book: Any, table: str, quantity: str, tolerance: float, cells: list[list[str]]
 ) -> Verdict:
-    """What the formula gives for stated schedules, against what is printed."""
+    """Return the verdict on: what is printed is what the formula gives for the stated stages."""
     verdict, found = Verdict(basis="arithmetic"), []
-    for model, method, schedule in cells:
-        dims, stages = sizes_of(book, model), stages_of(book, schedule)
+    for model, method in cells:
+        dims, stages = decoder(model), stated_stages(table, model, method)
         value = formulas.flops(dims, stages) / 1e12 if quantity == "tflops" else 100 * formulas.ratio(dims, stages)
         printed = table_value(table, model, method, quantity)
         name = results.facts["methods"].get(method, {}).get("title", method)
@@ -62,13 +52,13 @@ def formula(
 
 
 def flops_cut(
-    results: Results, book: Any, quoted: str, schedule: str, models: list[str], kind: str, tolerance: float
+    results: Results, book: Any, quoted: str, table: str, models: list[str], kind: str, tolerance: float
 ) -> Verdict:
-    """The cut by the paper's count on its own models; under each model's run the other counts."""
+    """Return the verdict on the cut by the paper's count on its own models; each model's run here adds the other counts."""
     target = published()["quoted"][quoted]["value"]
     verdict, found = Verdict(basis="arithmetic", paper=[f"about {target} %"]), []
     for model in models:
-        cut = 100 * (1 - formulas.ratio(sizes_of(book, model), stages_of(book, schedule)))
+        cut = 100 * (1 - formulas.ratio(decoder(model), stated_stages(table, model, "himap")))
         verdict.ours.append(f"{model} by formula: {number(cut)} %")
         found.append(HOLDS if abs(cut - target) <= tolerance else FAILS)
     names = {"paper": "image tokens", "prompt": "whole prompt", "measured": "as counted on a run, scoring included"}
@@ -83,7 +73,7 @@ def flops_cut(
 
 
 def per_sample_seconds(results: Results, model: str) -> dict[str, pd.DataFrame]:
-    """Per benchmark, each sample's median time under each method."""
+    """Return per benchmark, each sample's median time under each method."""
     found = {}
     for task in results.facts["benchmarks"]:
         frame = results.latency(model, task)
@@ -130,7 +120,7 @@ def latency_order(results: Results, book: Any, order: list[str]) -> Verdict:
 
 
 def latency_cut(results: Results, book: Any, quoted: str, tolerance: float) -> Verdict:
-    """The cut in the paper's own Figure 8; ours beside it."""
+    """Return the verdict on the cut in the paper's own Figure 8, with ours beside it."""
     target = published()["quoted"][quoted]["value"]
     cuts = [
         100 * (1 - cells["himap"] / cells["vanilla"])

@@ -11,7 +11,7 @@ import pandas as pd
 from himap.metrics.statistics import Estimate, difference_of_intervals, share_interval
 from himap.metrics.statistics import interval as statistics_interval
 from himap.numbers import interval, number, significant
-from himap.paper.published import published
+from himap.paper.published import decoder, published
 from himap.report.verdicts.verdict import (
     FAILS,
     HOLDS,
@@ -71,7 +71,7 @@ def concluded(results: Results, verdict: Verdict, found: list[str], missing: dic
 
 
 def published_flow(larger: str, smaller: str, first: int, last: int, of: int) -> list[str]:
-    """How often the one flow exceeds the other over the same span, as read off the paper's figure."""
+    """Return how often the one flow exceeds the other over the same span, as read off the paper's figure."""
     lines = []
     for place, curves in published()["figures"]["figure4"]["cells"].items():
         span = layer_span(first, last, of, len(curves[larger]))
@@ -85,7 +85,7 @@ def published_flow(larger: str, smaller: str, first: int, last: int, of: int) ->
 
 
 def image_importance(results: Results, book: Any, factor: float) -> Verdict:
-    """The image bars' share of the instruction bars, in the paper's own figure; ours beside it."""
+    """Return the verdict on the image bars' share of the instruction bars in the paper's own figure, with ours beside it."""
     quoted = published()["quoted"]["image_importance_of_instruction"]["value"]
     shares = {
         place: 100 * sum(curves["image"]) / sum(curves["instruction"])
@@ -106,7 +106,7 @@ def image_importance(results: Results, book: Any, factor: float) -> Verdict:
 
 
 def bars(frame: pd.DataFrame, flow: str, extent: str, part: str, measure: str = "label") -> pd.DataFrame:
-    """Our bars of Figure 5 for one flow, extent and end of the network."""
+    """Return our bars of Figure 5 for one flow, extent and end of the network."""
     chosen = (frame["source"] == "ours") & (frame["flow"] == flow) & (frame["extent"] == extent)
     return frame[chosen & (frame["part"] == part) & (frame["measure"] == measure)].set_index(["model", "benchmark"])
 
@@ -145,7 +145,7 @@ def bar(frame: pd.DataFrame | None, model: str, task: str, part: str) -> Any:
 
 
 def random_is_minor(results: Results, book: Any, kept: float) -> Verdict:
-    """The control's own bars in the paper; ours beside them."""
+    """Return the verdict on the control's own bars in the paper, with ours beside them."""
     cells = {model: cell["label"]["random_first"] for model, cell in published()["figures"]["figure5"]["cells"].items()}
     verdict = Verdict(
         basis="arithmetic", paper=[f"{model}: keeps {value} in the first layers" for model, value in cells.items()]
@@ -172,7 +172,7 @@ def bias_changes_sign(results: Results, book: Any, shallow: int, deep: int, of: 
     """Return the verdict on the mean bias ratio over the first layers and over the second half."""
     lines = []
     for name, values in published()["figures"]["figure6"]["cells"].items():
-        depth = book["sizes"][name]["layers"]
+        depth = decoder(name).layers
         means = [
             np.mean([value for layer, value in values.items() if layer in span])
             for span in (layer_span(0, shallow, of, depth), layer_span(deep, of, of, depth))

@@ -13,7 +13,7 @@ from himap.results import Results, scope
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "not decidable here"}
 GROUNDS = {"paper": "on the paper's models", "arithmetic": "from the paper's own numbers"}
-ASIDES = {"mini": "in the mini world", "other": "on another model"}
+ASIDES = {"mini": "in the embedded world", "other": "on another model"}
 TOO_FEW = "the samples are too few to tell"
 
 
@@ -30,12 +30,12 @@ class Verdict:
 
 
 def shown(found: Verdict) -> str:
-    """The verdict on the claim itself: what another model or the embedded world shows decides nothing about the paper's."""
+    """Return the verdict on the claim itself: what another model or the embedded world shows decides nothing about the paper's."""
     return found.verdict if found.basis in GROUNDS else OPEN
 
 
 def words(found: Verdict) -> dict[str, str]:
-    """A verdict in words with its ground, or why there is none; and what a model that cannot decide shows nevertheless."""
+    """Return a verdict in words with its ground, or why there is none; and what a model that cannot decide shows nevertheless."""
     verdict = shown(found)
     aside = found.verdict != OPEN and verdict == OPEN
     reason = found.why if found.verdict == OPEN else GROUNDS.get(found.basis, "")
@@ -66,7 +66,7 @@ def not_run_yet(results: Results, missing: dict[str, list[str]]) -> str:
 
 
 def together(verdicts: Iterable[str]) -> str:
-    """One verdict from several: all must hold, and one that fails decides."""
+    """Return one verdict from several: all must hold, and one that fails decides."""
     found = list(verdicts)
     if FAILS in found:
         return FAILS
@@ -74,12 +74,12 @@ def together(verdicts: Iterable[str]) -> str:
 
 
 def side_of(low: float, high: float, line: float = 0.0) -> str:
-    """Whether an interval lies above a line, below it, or across."""
+    """Return whether an interval lies above a line, below it, or across."""
     return HOLDS if low > line else FAILS if high < line else OPEN
 
 
 def holm(values: list[float]) -> list[float]:
-    """p values corrected for their number, step down."""
+    """Return p values corrected for their number, step down."""
     order = np.argsort(values)
     corrected, running = [1.0] * len(values), 0.0
     for rank, index in enumerate(order):
@@ -89,7 +89,7 @@ def holm(values: list[float]) -> list[float]:
 
 
 def title(results: Results, task: str) -> str:
-    """A benchmark's title."""
+    """Return a benchmark's title."""
     return str(results.facts["benchmarks"][task]["title"])
 
 
@@ -101,13 +101,13 @@ def ran(results: Results, model: str, stage: str, sizes: dict[str, tuple[int, in
 
 
 def layer_span(first: int, last: int, of: int, layers: int) -> range:
-    """The same share of another depth, at least one layer."""
+    """Return the same share of another depth, at least one layer."""
     begin = first * layers // of
     return range(begin, max(begin + 1, round(last * layers / of)))
 
 
 def title_of(task: str) -> str:
-    """A benchmark's title, whether or not this run has it."""
+    """Return a benchmark's title, whether or not this run has it."""
     from himap import benchmarks
 
     return benchmarks.get(task).title

@@ -8,13 +8,11 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from himap.project import ROOT
-from himap.tables.builtin import TABLES
-from himap.workflow.config.builtin import builtin_methods
+from himap.pruning.resolve import load_all as builtin_methods
+from himap.tables.builtin import load_all as builtin_tables
 from himap.workflow.config.schema import Config, Section
 
 SCHEMA_FILE = ROOT / "schemas" / "config.schema.json"
@@ -22,19 +20,19 @@ DOCS_FILE = ROOT / "docs" / "configuration.md"
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema, for editors."""
-    found = Config.model_json_schema()
-    del found["$defs"]["Table"]["required"]  # an entry is laid over the built-in table of its name
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+    """Return the JSON schema, for editors."""
+    described = Config.model_json_schema()
+    del described["$defs"]["Table"]["required"]  # an entry is laid over the built-in table of its name
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
 
 
 def documentation() -> str:
-    """docs/configuration.md: every key with its type, default and meaning, section by section."""
+    """Return docs/configuration.md: every key with its type, default and meaning, section by section."""
     lines = [
         "# Configuration",
         "",
         "Written by `python -m himap.workflow.config.documentation --write` from the classes in",
-        "`workflow_scripts/himap/workflow/config/schema.py`; do not edit by hand.",
+        "`workflow_scripts/himap/workflow/config/`, `schema.py` and `sections/`; do not edit by hand.",
         "Unknown keys and keys that are given twice are refused, and all problems are listed at once before anything runs.",
     ]
     queue: list[type[Section]] = [Config]
@@ -50,20 +48,20 @@ def documentation() -> str:
             default = "required" if field.is_required() else default_text(field.get_default(call_default_factory=True))
             kind = type_text(field.annotation).replace("|", "\\|")
             lines.append(f"| `{name}` | {kind} | {default} | {field.description} |")
-            queue += [one for one in sections_in(field.annotation) if one not in queue]
+            queue += [other for other in sections_in(field.annotation) if other not in queue]
     lines += ["", "## Built-in methods", "", "| name | title | definition |", "| --- | --- | --- |"]
-    for name, body in builtin_methods().items():
-        rest = {key: value for key, value in body.items() if key not in ("title", "about")}
-        lines.append(f"| `{name}` | {body.get('title', name)} | `{json.dumps(rest)}` |")
+    for name, method in builtin_methods().items():
+        rest = {key: value for key, value in method.items() if key not in ("title", "about")}
+        lines.append(f"| `{name}` | {method.get('title', name)} | `{json.dumps(rest)}` |")
     lines += ["", "## Built-in tables", "", "| name | title | benchmarks | methods |", "| --- | --- | --- | --- |"]
-    for name, body in TABLES.items():
-        cells = ", ".join(body["benchmarks"]), ", ".join(body["methods"])
-        lines.append(f"| `{name}` | {body['title']} | {cells[0]} | {cells[1]} |")
+    for name, table in builtin_tables().items():
+        cells = ", ".join(table["benchmarks"]), ", ".join(table["methods"])
+        lines.append(f"| `{name}` | {table['title']} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines) + "\n"
 
 
 def default_text(value: Any) -> str:
-    """A default as the documentation shows it."""
+    """Return a default as the documentation shows it."""
     if isinstance(value, BaseModel):
         changed = value.model_dump(exclude_defaults=True)
         return f"`{json.dumps(changed)}`" if changed else "see below"
@@ -71,14 +69,14 @@ def default_text(value: Any) -> str:
 
 
 def type_text(annotation: Any) -> str:
-    """A type as the documentation shows it."""
+    """Return a type as the documentation shows it."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return type_text(arguments[0])
     if origin is Literal:
-        return " / ".join(f"`{one}`" for one in arguments)
+        return " / ".join(f"`{choice}`" for choice in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("nothing" if one is type(None) else type_text(one) for one in arguments)
+        return " or ".join("nothing" if option is type(None) else type_text(option) for option in arguments)
     if origin is list:
         return f"list of {type_text(arguments[0])}"
     if origin is dict:
@@ -90,10 +88,10 @@ def type_text(annotation: Any) -> str:
 
 
 def sections_in(annotation: Any) -> list[type[Section]]:
-    """The sections that a field's type mentions."""
+    """Return the sections that a field's type mentions."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    return [found for one in typing.get_args(annotation) for found in sections_in(one)]
+    return [section for argument in typing.get_args(annotation) for section in sections_in(argument)]
 
 
 def main() -> int:

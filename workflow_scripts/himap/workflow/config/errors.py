@@ -1,4 +1,4 @@
-"""A config's problems as lines that name the key, the value and the nearest allowed name."""
+"""Turn a config's problems into lines that name the key, the value and the nearest allowed name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from himap.registry import hint
 from himap.workflow.config.schema import Config
@@ -37,10 +35,10 @@ def key_line(parts: Parts, key: Any) -> str:
 
 
 def describe(error: Any, raw: Any) -> tuple[str, str]:
-    """A pydantic error as the path in the config and a line that says value, what is allowed, and the nearest name."""
+    """Return a pydantic error as the path in the config and a line that says value, what is allowed, and the nearest name."""
     parts: Parts = []
     place = raw
-    for part in error["loc"]:  # names of union members stand among the keys and are passed over
+    for part in error["loc"]:  # pydantic puts the names of union members among the keys: no reader knows those
         if (isinstance(place, Mapping) and part in place) or (isinstance(place, list) and isinstance(part, int)):
             parts.append(part)
             place = place[part]
@@ -64,22 +62,22 @@ def describe(error: Any, raw: Any) -> tuple[str, str]:
 
 
 def shorten(value: Any) -> str:
-    """A value as one short line."""
+    """Return a value as one short line."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def field_names(parts: Parts) -> list[str]:
-    """The keys that the section at this path knows."""
+    """Return the keys that the section at this path knows."""
     place: Any = Config
     for part in parts:
         place = step_into(place, part)
-    sections = [one for one in alternatives(place) if isinstance(one, type) and issubclass(one, BaseModel)]
-    return [name for one in sections for name in one.model_fields]
+    sections = [option for option in alternatives(place) if isinstance(option, type) and issubclass(option, BaseModel)]
+    return [name for section in sections for name in section.model_fields]
 
 
 def step_into(annotation: Any, part: str | int) -> Any:
-    """The type one step further down: a section's field, a mapping's value, a list's item."""
+    """Return the type one step further down: a section's field, a mapping's value, a list's item."""
     for option in alternatives(annotation):
         if isinstance(option, type) and issubclass(option, BaseModel) and isinstance(part, str):
             field = option.model_fields.get(part)
@@ -90,9 +88,9 @@ def step_into(annotation: Any, part: str | int) -> Any:
 
 
 def alternatives(annotation: Any) -> list[Any]:
-    """The members of a union, without Annotated and None."""
+    """Return the members of a union, without Annotated and None."""
     if typing.get_origin(annotation) is Annotated:
         return alternatives(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [one for member in typing.get_args(annotation) for one in alternatives(member)]
+        return [option for member in typing.get_args(annotation) for option in alternatives(member)]
     return [] if annotation is type(None) else [annotation]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
-from himap.tables.builtin import TABLES
-from himap.workflow.config.builtin import builtin_methods
+from himap.pruning.resolve import load_all as builtin_methods
+from himap.tables.builtin import load_all as builtin_tables
+from himap.workflow.config.checks import cross_checks
 from himap.workflow.config.errors import describe, foreign_keys, key_line
 from himap.workflow.config.schema import Config
 from himap.yaml_files import ConfigError, kind_of
@@ -26,16 +25,14 @@ def load(raw: Any, name: str = "the config") -> Config:
         problems = ["is nested without end; look at its aliases (*name)"]
     if problems:
         raise ConfigError(problems, name)
-    from himap.workflow.config.checks import cross_checks
-
     filled = with_builtin(raw)
     config: Config | None = None
     lines: dict[str, str] = {}
     try:
         config = Config.model_validate(filled)
     except ValidationError as error:
-        for one in error.errors():
-            path, line = describe(one, filled)
+        for problem in error.errors():
+            path, line = describe(problem, filled)
             lines.setdefault(path, line)
     for path, line in cross_checks(filled, raw):
         lines.setdefault(path, line)
@@ -45,16 +42,17 @@ def load(raw: Any, name: str = "the config") -> Config:
 
 
 def with_builtin(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the built-in methods and tables laid under its own."""
+    """Return the config with the built-in methods and tables laid under its own."""
     methods, tables = raw.get("methods", {}), raw.get("tables", {})
     filled = dict(raw)
     if isinstance(methods, Mapping):  # a method is replaced as a whole
         filled["methods"] = {**builtin_methods(), **methods}
     if isinstance(tables, Mapping):  # a table key by key
+        builtin = builtin_tables()
         laid = {
-            name: {**TABLES[name], **table}
+            name: {**builtin[name], **table}
             for name, table in tables.items()
-            if name in TABLES and isinstance(table, Mapping)
+            if name in builtin and isinstance(table, Mapping)
         }
-        filled["tables"] = {**TABLES, **tables, **laid}
+        filled["tables"] = {**builtin, **tables, **laid}
     return filled

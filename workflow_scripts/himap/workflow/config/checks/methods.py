@@ -1,0 +1,142 @@
+"""Checks of methods: each by itself, then resolved on every model and kind of task that it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from himap.pruning.criteria import names as criterion_names
+from himap.pruning.resolve import FORMS, kind_taken, resolve
+from himap.pruning.stage import stage_problems
+from himap.registry import hint
+from himap.workflow.config.checks._raw import Problem, depth_of, items, section
+from himap.workflow.config.checks.models import sizes_of_models
+from himap.workflow.config.checks.uses import Use, definitions, taken_from
+from himap.workflow.config.schema import Method
+
+
+def check_methods(raw: Mapping[str, Any], used: set[Use]) -> Iterator[Problem]:
+    """Yield the problems of each method by itself, and of definitions that never end at stages."""
+    methods = section(raw, "methods")
+    for name in methods:
+        yield from check_method(raw, name, used)
+    yield from check_vanilla(section(methods, "vanilla"))
+    yield from check_cycles(methods)
+
+
+ALTERED = ("rerank", "protocol", "dtype")  # what makes another run of a method without stages
+
+
+def check_vanilla(method: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem if the method that all others are compared with drops tokens."""
+    entries = [method, *(section(method, "models", model) for model in section(method, "models"))]
+    stages = [entry.get("stages") for entry in entries]
+    lists = [stage for form in stages for stage in (form.values() if isinstance(form, Mapping) else [form])]
+    if any(lists) or any(method.get(form) for form in FORMS if form != "stages") or any(map(method.get, ALTERED)):
+        yield (
+            "methods.vanilla",
+            "must stay the model as it is (`stages: []`), as all others are compared with it; give this method another name",
+        )
+
+
+def check_method(raw: Mapping[str, Any], name: str, used: set[Use]) -> Iterator[Problem]:
+    """Yield the problems of one method: unknown criteria and methods, stages that do not fit a model that it runs on."""
+    methods, models = section(raw, "methods"), section(raw, "models")
+    method, at = section(methods, name), f"methods.{name}"
+    ways = [key for key in FORMS if method.get(key) is not None]
+    if len(ways) != 1:
+        yield at, f"must say what it does by exactly one of {', '.join(FORMS)}; it has {', '.join(ways) or 'none'}"
+    for key in ("like", "flops_of"):
+        if isinstance(other := method.get(key), str) and other not in methods:
+            yield f"{at}.{key}", f"unknown method {other!r}" + hint(other, methods)
+    if any(method.get(key) for key in ("every_layer", "before_decoder", "downsample")) and not method.get("flops_of"):
+        yield f"{at}.flops_of", "is required: the method whose FLOPs are to be met"
+    for key in ("criterion", "criteria", "only", "relative"):
+        if method.get(key) is not None and not method.get("like"):
+            yield f"{at}.{key}", "is only allowed together with `like`"
+    yield from check_criteria(method, at)
+    special = section(method, "models")
+    runs_on = {(model, kind) for model, kind, other in used if other == name and model in models}
+    general = {(model, kind) for model, kind in runs_on if model not in special}
+    yield from check_stages(raw, method.get("stages"), f"{at}.stages", general)
+    for model in special:
+        own = {task for task in runs_on if task[0] == model}
+        yield from check_stages(raw, section(special, model).get("stages"), f"{at}.models.{model}.stages", own)
+
+
+def check_criteria(method: Mapping[str, Any], at: str) -> Iterator[Problem]:
+    """Yield the unknown criteria that a method names outside its stages."""
+    named = [(f"{at}.criterion", method.get("criterion"))]
+    named += [(f"{at}.criteria[{index}]", criterion) for index, criterion in items(method.get("criteria"))]
+    named += [
+        (f"{at}.{key}.criterion", section(method, key).get("criterion")) for key in ("every_layer", "before_decoder")
+    ]
+    for path, criterion in named:
+        if isinstance(criterion, str) and criterion not in criterion_names():
+            yield path, f"unknown criterion {criterion!r}" + hint(criterion, criterion_names())
+
+
+def check_stages(raw: Mapping[str, Any], stages: Any, at: str, runs_on: set[tuple[str, str]]) -> Iterator[Problem]:
+    """Yield what the library says of a method's stages on the models and kinds in use, and stages that drop nothing."""
+    if isinstance(stages, Mapping):
+        for key, listed in stages.items():
+            own = {(model, kind) for model, kind in runs_on if kind_taken(stages, kind) == key}
+            yield from check_stages(raw, listed if isinstance(listed, list) else None, f"{at}.{key}", own)
+        return
+    listed = stages if isinstance(stages, list) else []
+    models = {model: depth_of(raw, model) for model in sorted({model for model, _ in runs_on})}
+    for model, layers in (models or {"the model": None}).items():
+        for path, problem in stage_problems(listed, layers=layers, model=model):
+            yield at + path, problem
+    keeps = [stage.get("keep") if isinstance(stage, Mapping) else None for stage in listed]
+    for index, (before, keep) in enumerate(pairwise(keeps), start=1):
+        # the library allows this for computed schedules; written by hand it is a share taken for one of what is left
+        if keep == before and isinstance(keep, int | float):
+            yield (
+                f"{at}[{index}].keep",
+                f"{keep} is what the stage before keeps, so nothing is dropped; shares are of the original image tokens",
+            )
+
+
+def check_cycles(methods: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the methods whose definitions by reference never end at a method with stages."""
+    for name in methods:
+        chain = definitions(methods, name)
+        if chain[-1] in chain[:-1]:
+            yield f"methods.{name}", f"is defined in a circle: {' -> '.join(chain)}"
+
+
+def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> Iterator[Problem]:
+    """Yield what is wrong with methods, valid by themselves, on a model and kind of task that they run on."""
+    methods, sizes = sound_methods(raw, used), sizes_of_models(raw)
+
+    @cache
+    def trouble(model: str, kind: str, name: str) -> str | None:
+        try:
+            resolve(name, sizes[model], methods=methods, kind=kind, model=model)
+        except ValueError as error:
+            return f"on {model} ({kind}): {str(error).removeprefix(f'method {name!r}: ')}"
+        return None
+
+    for model, kind, name in sorted(asked):
+        if model in sizes and name in methods and trouble(model, kind, name):
+            chosen = [other for other in taken_from(raw, model, name) if other in methods]
+            root = next(
+                other for other in reversed(chosen) if trouble(model, kind, other)
+            )  # the cause alone is reported, not every method that follows from it
+            yield f"methods.{root}", str(trouble(model, kind, root))
+
+
+def sound_methods(raw: Mapping[str, Any], used: set[Use]) -> dict[str, dict[str, Any]]:
+    """Return the methods without a mistake of their own or in what they are defined by, as the library takes them."""
+    methods = section(raw, "methods")
+    sound: dict[str, dict[str, Any]] = {}
+    for name in methods:
+        with suppress(ValueError):
+            if not any(check_method(raw, name, used)):
+                sound[name] = Method.model_validate(methods[name]).model_dump(exclude_none=True)
+    chains = [definitions(methods, name) for name in sound]
+    return {chain[0]: sound[chain[0]] for chain in chains if set(chain) <= set(sound) and chain[-1] not in chain[:-1]}

@@ -1,0 +1,61 @@
+"""Checks of models: where each comes from, and what a conversion needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from himap.models.sizes import Dims
+from himap.project import ROOT
+from himap.workflow.config.checks._raw import Problem, section
+from himap.workflow.config.model_sizes import dims_of
+from himap.workflow.config.schema import Model
+
+
+def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each model that is neither a local folder nor a pinned hub id with its sizes."""
+    models = section(raw, "models")
+    if "models" in raw and isinstance(raw["models"], Mapping) and not models:
+        yield "models", "at least one model is needed"
+    for name in models:
+        model, at = section(models, name), f"models.{name}"
+        if (model.get("path") is None) == (model.get("id") is None):
+            yield at, "needs either `path` (a local folder) or `id` (a hub id), not both and not neither"
+        elif model.get("id") is not None:
+            for key in ("revision", "dims"):
+                if model.get(key) is None:
+                    yield f"{at}.{key}", "is required with `id`"
+        elif model.get("convert") and model.get("dims") is None:
+            yield f"{at}.dims", "is required with `convert`"
+        elif isinstance(model["path"], str) and not (ROOT / model["path"] / "config.json").is_file():
+            yield f"{at}.path", f"{model['path']!r} holds no config.json; give the folder of a checkpoint"
+        yield from check_conversion(model, at)
+
+
+def check_conversion(model: Mapping[str, Any], at: str) -> Iterator[Problem]:
+    """Yield problems of what goes with a model: a tower needs a conversion, a hub id a revision, an original LLaVA-v1.5."""
+    for key in ("tower", "tower_revision"):
+        if model.get(key) is not None and not model.get("convert"):
+            yield f"{at}.{key}", "is only allowed together with `convert`"
+    tower = model.get("tower")
+    if isinstance(tower, str) and not (ROOT / tower).is_dir() and model.get("tower_revision") is None:
+        yield f"{at}.tower_revision", f"is required: {tower!r} is no folder, so it is taken from the hub"
+    if (original := model.get("original")) is None:
+        return
+    if model.get("family", "llava") != "llava":
+        yield f"{at}.original", "is only allowed with the family llava: the original implementation runs no other"
+    original = section(model, "original")
+    if (original.get("path") is None) == (original.get("id") is None):
+        yield f"{at}.original", "needs either `path` (a local folder) or `id` (a hub id), not both and not neither"
+    elif original.get("id") is not None and original.get("revision") is None:
+        yield f"{at}.original.revision", "is required with `id`"
+
+
+def sizes_of_models(raw: Mapping[str, Any]) -> dict[str, Dims]:
+    """Return the sizes of the models whose entries are valid."""
+    sizes = {}
+    for name, entry in section(raw, "models").items():
+        with suppress(ValueError, OSError, KeyError):
+            sizes[name] = dims_of(Model.model_validate(entry))
+    return sizes

@@ -1,0 +1,93 @@
+"""Pruning methods: stages, or how they follow from another method's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag
+
+from himap.workflow.config.sections._section import Each, Index, Keep, Name, Section, Some, Title
+
+
+class Stage(Section):
+    """From `layer` on, only the `keep` image tokens with the highest score by `criterion` remain."""
+
+    layer: Index
+    """The first layer (from 0) that runs on what remains; the score comes from the layer below."""
+    keep: Keep
+    """Share of the original image tokens still there, or a count."""
+    criterion: str
+    """The score, one of `himap.pruning`'s criteria."""
+
+
+class StagesByKind(Section):
+    """Other stages for other kinds of task; open questions take those of captions unless they have their own."""
+
+    qa: list[Stage]
+    """Short answers and multiple choice."""
+    caption: list[Stage] | None = None
+    """Captions."""
+    open: list[Stage] | None = None
+    """Open questions."""
+
+
+def stages_form(value: Any) -> str:
+    """Return whether stages are one list or given by kind of task."""
+    return "by_kind" if isinstance(value, (Mapping, StagesByKind)) else "list"
+
+
+Stages = Annotated[
+    Annotated[list[Stage], Tag("list")] | Annotated[StagesByKind, Tag("by_kind")], Discriminator(stages_form)
+]
+
+
+class Scored(Section):
+    """Tokens chosen by a score, as many as the FLOPs to be met allow."""
+
+    criterion: str
+    """The score, one of `himap.pruning`'s criteria."""
+
+
+class ModelStages(Section):
+    """A method's stages on one model."""
+
+    stages: Stages
+    """Where tokens are dropped."""
+
+
+class Method(Section):
+    """A pruning method: exactly one of `stages`, `like`, `every_layer`, `before_decoder`, `downsample`."""
+
+    title: Title | None = None
+    """How tables and figures call it."""
+    about: Title | None = None
+    """What it does, in a sentence."""
+    stages: Stages | None = None
+    """Where tokens are dropped, as one list or by kind of task; an empty list is the model as it is."""
+    like: str | None = None
+    """Another method whose stages are taken."""
+    criterion: str | None = None
+    """With `like`: this criterion in every stage."""
+    criteria: Annotated[list[str], Some] | None = None
+    """With `like`: one criterion per stage."""
+    only: Annotated[Each[Index], Some] | None = None
+    """With `like`: these stages alone; 0 is the first."""
+    every_layer: Scored | None = None
+    """The same share dropped at every layer; needs `flops_of`."""
+    before_decoder: Scored | None = None
+    """Dropped once, before the first layer; needs `flops_of`."""
+    downsample: Literal[True] | None = None
+    """The image is made smaller before the model sees it; needs `flops_of`."""
+    flops_of: str | None = None
+    """The method whose FLOPs are met."""
+    relative: bool | None = None
+    """With `only`: a stage keeps its share of what the stages before it left (the paper's R), not of the original tokens."""
+    rerank: bool | None = None
+    """The released code's way: no cache, the tokens are ranked anew for each generated token."""
+    protocol: Literal["other"] | None = None
+    """Asks the other way where a benchmark's form is contested: pictures padded or cropped, A-OKVQA's wording, POPE's version."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """Another precision than the model's, for the answers of this method."""
+    models: dict[Name, ModelStages] | None = None
+    """Other stages on single models."""
