@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from himap.models.images import pad_to_square
 from himap.models.model import Model
 from himap.models.prompts import Prompt
 from himap.models.sizes import checkpoint_dims
@@ -78,6 +79,7 @@ def attach_processor(model: Model, directory: Path) -> None:
 
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
+    background = tuple(int(255 * mean) for mean in processor.image_mean)
     mark = tokenizer.convert_ids_to_tokens(model.image_token_id)
 
     def tokenize(prompt: Prompt, image_tokens: Sequence[int]) -> list[int]:
@@ -85,10 +87,13 @@ def attach_processor(model: Model, directory: Path) -> None:
         text = images + prompt.text
         return tokenizer(text if prompt.style == "raw" else f"{SYSTEM}###Human: {text}###Assistant:")["input_ids"]
 
-    def preprocess(images: Sequence[Image], grid: Sequence[int] | None = None) -> Tensor:
+    def preprocess(images: Sequence[Image], grid: Sequence[int] | None = None, mode: str | None = None) -> Tensor:
         if grid is not None:
             raise ValueError("ViP-LLaVA's tower takes one image size; the method `downsample` cannot be used with it")
-        return processor([image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]
+        pictures = [image.convert("RGB") for image in images]
+        if mode == "pad":  # as the benchmark's protocol asks; the processor itself cuts the sides off
+            pictures = [pad_to_square(picture, background) for picture in pictures]
+        return processor(pictures, return_tensors="pt")["pixel_values"]
 
     def answer_ids(text: str) -> list[int]:
         before = tokenizer("###Assistant:", add_special_tokens=False)["input_ids"]

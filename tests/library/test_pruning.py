@@ -340,8 +340,8 @@ def test_the_deep_module_alone_has_both_readings_of_r2(shallow):
     both = [stage(2, shallow, "instruction_attention"), stage(8, 0.125, "image_attention")]
     known = {**load_all(), "himap": {"stages": both}}
     found = {name: resolve(name, sizes, methods=known).stages for name in ("deep_only", "deep_only_relative")}
-    assert found["deep_only"] == [stage(8, 0.125, "image_attention")]  # as many as both modules leave
-    assert found["deep_only_relative"] == [stage(8, 0.25, "image_attention")]  # three quarters of all dropped
+    assert found["deep_only"] == (stage(8, 0.125, "image_attention"),)  # as many as both modules leave
+    assert found["deep_only_relative"] == (stage(8, 0.25, "image_attention"),)  # three quarters of all dropped
 
 
 def test_a_cut_after_the_softmax_is_seen_by_the_criterion_above_it(plain_model):
