@@ -18,7 +18,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 
 from himap.figures._base import Style
