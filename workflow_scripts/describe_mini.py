@@ -52,7 +52,7 @@ class Exam:
         self.held: dict[tuple[str, str, int | None], tuple[Benchmark, list[Sample]]] = {}
 
     def samples(self, name: str, split: str, number: int | None) -> tuple[Benchmark, list[Sample]]:
-        """The benchmark and its samples, drawn once."""
+        """Return a benchmark and its samples, drawn once."""
         from himap import benchmarks
         from himap.mini import benchmarks as drawn
 
@@ -72,14 +72,14 @@ class Exam:
 
         one, samples = self.samples(name, split, number)
         family = self.model.family
-        asked = [Question(s.sample_id, [grey()] if blind else s.images, one.prompt(s, family)) for s in samples]
+        asked = [Question(s.sample_id, [gray()] if blind else s.images, one.prompt(s, family)) for s in samples]
         rows = answer_all(
             self.model, asked, Schedule(tuple(stages)), max_new_tokens=one.max_new_tokens(family), batch_size=32
         )
         return {row["sample_id"]: row["prediction"] for row in rows}
 
     def score(self, name: str, split: str, number: int | None, **run: Any) -> dict[str, Any]:
-        """The benchmark's numbers; where a judge would be needed, how often the whole reference is met instead."""
+        """Return a benchmark's numbers; where a judge would be needed, how often the whole reference is met instead."""
         from himap import benchmarks
 
         one, samples = self.samples(name, split, number)
@@ -100,8 +100,8 @@ class Exam:
         }
 
 
-def grey() -> bytes:
-    """A picture without content."""
+def gray() -> bytes:
+    """Return a picture without content."""
     from PIL import Image
 
     data = io.BytesIO()
@@ -110,14 +110,14 @@ def grey() -> bytes:
 
 
 def guesses(samples: Sequence[Sample]) -> float:
-    """What picking an option at random gives."""
+    """Return the score of options picked at random."""
     from himap.metrics.statistics import floor_of_guessing
 
     return floor_of_guessing([len(sample.options) for sample in samples])
 
 
 def test(exam: Exam) -> dict[str, Any]:
-    """All twelve, seen and blind."""
+    """Score all twelve benchmarks, with their pictures and blind."""
     from himap.mini import benchmarks as drawn
 
     found = {}
@@ -134,7 +134,7 @@ def test(exam: Exam) -> dict[str, Any]:
 
 
 def places(exam: Exam) -> dict[str, Any]:
-    """One stage that keeps a quarter, at several layers, by several criteria."""
+    """Score one stage that keeps a quarter, at several layers, by several criteria."""
     found: dict[str, Any] = {}
     for layer in (1, 2, 3, 4, 5, 6, 7, 8):
         cells = []

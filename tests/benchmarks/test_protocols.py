@@ -11,6 +11,8 @@ from benchmark_runs import prepare_in_process
 from himap import benchmarks
 from himap.benchmarks.pope import QUESTIONS_ADDED
 from himap.workflow.config.load import load
+from himap.workflow.plan import arguments as told
+from himap.workflow.plan import settings
 from himap.workflow.plan.plan import Plan
 from hub_fixtures import MAKERS
 
@@ -58,8 +60,8 @@ def test_the_other_way_of_asking_is_a_method_on_the_same_samples(task: str, here
     assert plan.asked(task)["protocol"][option] == here
     assert plan.protocol(task, "asked_otherwise")[option] == other
     assert ("llava-1.5-7b", task, "asked_otherwise") in plan.table_cells("protocols")
-    assert f'"{option}": "{other}"' in plan.evaluation_settings("llava-1.5-7b", task, "asked_otherwise")
-    assert '"dtype": "bfloat16"' in plan.evaluation_settings("llava-1.5-7b", task, "in_bfloat16")
+    assert f'"{option}": "{other}"' in settings.evaluation(plan, "llava-1.5-7b", task, "asked_otherwise")
+    assert '"dtype": "bfloat16"' in settings.evaluation(plan, "llava-1.5-7b", task, "in_bfloat16")
 
 
 def test_pope_of_2023_lacks_ninety_questions_and_has_the_typo(tmp_path: Path):
@@ -97,7 +99,7 @@ def test_karpathys_pictures_come_from_their_own_repository():
     flickr = benchmarks.get("flickr30k")
     assert flickr.source_of({}).rows == 31_783
     assert flickr.source_of({"corpus": "karpathy"}).rows == 1_000
-    arguments = preset("paper").sample_arguments("flickr30k")
+    arguments = told.samples(preset("paper"), "flickr30k")
     assert arguments[arguments.index("--protocol") + 1] == '{"corpus": "karpathy"}'
 
 

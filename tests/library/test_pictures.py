@@ -90,7 +90,7 @@ def test_a_schedule_of_ones_own_is_a_list_of_stages_or_a_definition(model):
         ([{"layer": 1, "keep": 2.0, "criterion": "random"}], r"stages\[0\].keep: 2.0 is outside"),
         ({"stage": stages}, "unknown key in method '\\(own\\)' 'stage'"),
         ({}, "no form"),
-        (7, "method: 7 is no method; give a name"),
+        (7, "method: 7 is not a method; give a name"),
         (Schedule((Stage(50, 0.5, "random"),)), r"stages\[0\].layer: 50 is not below the last layer"),
     ):
         with pytest.raises(ValueError, match=message):

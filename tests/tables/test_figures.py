@@ -335,8 +335,9 @@ def test_no_two_curves_differ_by_color_alone() -> None:
 def test_reading_the_config_and_planning_the_figures_imports_no_heavy_package() -> None:
     code = (
         "import sys, yaml; from himap.workflow.config.load import load; from himap.workflow.plan.plan import Plan;"
-        "plan = Plan(load(yaml.safe_load(open('config.yaml'))));"
-        "[(plan.figure_inputs(name), plan.figure_settings(name), plan.style(name)) for name in plan.figures()];"
+        "from himap.workflow.plan import settings, targets; plan = Plan(load(yaml.safe_load(open('config.yaml'))));"
+        "[(targets.figure_inputs(plan, name), settings.figure(plan, name), settings.style(plan, name))"
+        " for name in targets.figures(plan)];"
         "print(sorted({'matplotlib', 'numpy', 'pandas', 'torch', 'himap.figures.figure3'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": "workflow_scripts"}

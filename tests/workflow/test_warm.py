@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from himap.workflow.run import warm_server
+from himap.workflow.snakemake_process import preloaded
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SCRIPT = """
@@ -127,7 +127,7 @@ def test_a_killed_run_leaves_nothing_in_the_temporary_folder_however_long_its_na
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     for _ in range(2):
-        with warm_server([]) as (environment, _):
+        with preloaded(True) as (environment, _):
             place = Path(environment["HIMAP_WARM"].split(":")[0])
             until = time.monotonic() + 20
             served = ""
@@ -166,6 +166,6 @@ def test_on_macos_jobs_start_without_the_server_that_forks_after_torch(monkeypat
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a server was started"))
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(os, "pidfd_open", None, raising=False)  # even where this Python has the call
-    with warm_server(()) as (environment, held):
+    with preloaded(True) as (environment, held):
         assert "HIMAP_WARM" not in environment
         assert held == []

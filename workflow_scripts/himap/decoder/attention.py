@@ -25,7 +25,7 @@ def share_heads(states: Tensor, heads: int) -> Tensor:
 
 
 def visible(query_rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
-    """Which keys each query may see [B, Tq, Tk]: real tokens at or before it; padding queries see all, to stay finite."""
+    """Return which keys each query may see [B, Tq, Tk]: real tokens at or before it; padding queries see all, to stay finite."""
     causal = query_rows.positions[:, :, None] >= key_positions[:, None, :]
     real = (key_groups != PADDING)[:, None, :]
     return (causal & real) | (query_rows.groups == PADDING)[:, :, None]

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_runs(path: str) -> list[dict[str, Any]]:
-    """The list of runs, each with a name of its own and no unknown key."""
+    """Return the list of runs, each with a name of its own and no unknown key."""
     runs = read_json(path)
     if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
         raise ValueError(f"{path}: a JSON list of objects is needed, one per run")
@@ -119,7 +119,7 @@ def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int)
 
 
 def _cut(disrupt: dict[str, Any], model: Model) -> Cut:
-    """The cut that a run's `disrupt` describes."""
+    """Return the cut that a run's `disrupt` describes."""
     from himap.experiments.disruption import make_cut
 
     extent, window = disrupt.get("extent", "single"), disrupt.get("window", 5)
@@ -127,7 +127,7 @@ def _cut(disrupt: dict[str, Any], model: Model) -> Cut:
 
 
 def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
-    """The prompt's ids and pixels [images, 3, H, W], checked against the model and against each other."""
+    """Return the prompt's ids and pixels [images, 3, H, W], checked against the model and against each other."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -158,7 +158,7 @@ def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
 
 
 def look(model: Model, prompt: Rows, one: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """One run: what is written of it, and its next-token logits."""
+    """Do one run; return what is written of it, and its next-token logits."""
     from himap.decoder.generation import generate
     from himap.decoder.loop import Intervention
     from himap.experiments.disruption import Disruption

@@ -41,7 +41,7 @@ GROUNDING = frozenset({"<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"
 
 
 def matches(config: dict[str, Any]) -> bool:
-    """Whether a config.json is Qwen-VL's."""
+    """Return whether a config.json is Qwen-VL's."""
     return config.get("model_type") == "qwen" and "visual" in config
 
 
@@ -75,7 +75,7 @@ class QwenVL(nn.Module):
 
 
 def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
-    """A published tensor as ours: c_attn falls into three, w2 is the gate and w1 what it gates."""
+    """Return a published tensor under our names: c_attn falls into three, w2 is the gate and w1 what it gates."""
     if name.startswith("transformer.visual."):
         return [(name.removeprefix("transformer."), tensor)]
     if name == "lm_head.weight":
@@ -147,7 +147,7 @@ def _check(directory: Path, config: dict[str, Any]) -> None:
                 f"{directory}/config.json: {key} = {config[key]!r} is not Qwen-VL's layout (it has {value!r})"
             )
     if "quantization_config" in config:
-        raise ValueError(f"{directory}: quantized weights are not read; take the checkpoint in full precision")
+        raise ValueError(f"{directory}: quantized weights are not supported; take the checkpoint in full precision")
 
 
 def _special_ids(image_start: int) -> dict[str, int]:
@@ -157,7 +157,7 @@ def _special_ids(image_start: int) -> dict[str, int]:
 
 
 def read_vocabulary(path: Path, config: dict[str, Any]) -> tiktoken.Encoding:
-    """The tiktoken vocabulary, checked against the ids that the config expects."""
+    """Return the tiktoken vocabulary, checked against the ids that the config expects."""
     import tiktoken
 
     try:
@@ -204,7 +204,7 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
         try:
             return special[entry] if entry in special else encoding.encode_single_token(entry)
         except KeyError:
-            raise ValueError(f"{entry!r} is no single entry of the model's vocabulary") from None
+            raise ValueError(f"{entry!r} is not a single entry of the model's vocabulary") from None
 
     model.tokenize, model.plain_id = tokenize, plain_id
     model.answer_ids = lambda text: encode(f" {text}")  # its question-answering prompts are raw and end in a word
