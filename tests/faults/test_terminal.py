@@ -129,6 +129,7 @@ class Terminal:
         if self.number == 0:
             os.chdir(world.folder)
             environment = world.environment(TERM="xterm", COLUMNS="110", LINES="40", **more)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in a terminal, even if these tests run in the background
             os.execve("./reproduce", ["./reproduce", *words], environment)
 
     def read(self, until: Callable[[str], object], seconds: float = 900) -> None:
