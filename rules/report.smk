@@ -1,4 +1,4 @@
-# The page that people look at: drawn anew when a result, a template, a claim or a number of the paper changes.
+# The page that people look at: drawn again when a result, a template, a claim or a number of the paper changes.
 
 import json
 

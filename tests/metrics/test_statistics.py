@@ -25,9 +25,10 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(simulated: str, pic
     coverage = measure_coverage.measure(measure_coverage.SIMULATIONS[simulated], pictures, sets=1500, seed=1)
     least = 0.93 - 3 * (0.95 * 0.05 / 1500) ** 0.5
     few_differ = "pair" in simulated and pictures < 60  # then no test of whole numbers can be as sharp as 0.95
-    # Near a ceiling eight pictures are told too wide an interval, never too narrow a one (docs/statistics.md says so).
-    at_ceiling = pictures == 8 and simulated.startswith(("share near 0.98", "share near 0.9,"))
-    assert least <= coverage <= (1.0 if few_differ or at_ceiling else 0.985)
+    # Near a ceiling eight pictures get intervals that are too wide, never too narrow (docs/statistics.md says so).
+    near_ceiling = 0.99 if pictures == 8 and simulated.startswith("share near 0.9,") else 0.985
+    most = 1.0 if few_differ or (pictures, simulated[:15]) == (8, "share near 0.98") else near_ceiling
+    assert least <= coverage <= most
 
 
 def test_few_pictures_with_several_questions_each_are_not_taken_for_many():

@@ -59,7 +59,7 @@ class Pruning(Intervention):
         )
         scores = self.criteria[layer].score(view)  # [B, T]
         keep = ~is_image | highest(scores, is_image, self._counts(layer))  # [B, T]
-        if layer not in self.kept:  # with `rerank`, later passes choose anew; what is reported is the prompt's choice
+        if layer not in self.kept:  # with `rerank`, later passes choose again; what is reported is the prompt's choice
             self.kept[layer] = [row[k & i].tolist() for row, k, i in zip(rows.image_index, keep, is_image, strict=True)]
         return keep
 

@@ -9,7 +9,7 @@ A method is what a YAML file in `methods/` or a config's entry defines, in one o
 * `before_decoder: {criterion}` and `flops_of: other`: dropped once, before the first layer;
 * `downsample: true` and `flops_of: other`: a smaller image instead.
 
-`rerank: true` ranks anew at every generated token without a cache, as the released code does. `models` holds stages of
+`rerank: true` ranks again at every generated token without a cache, as the released code does. `models` holds stages of
 single models: {model: {stages: ...}}. What depends on a model's sizes is computed here, by the paper's cost formula:
 
     resolve("uniform", dims, kind="caption")  # a Schedule with a stage at every layer but the last

@@ -1,7 +1,7 @@
 """A pruning schedule as data, and everything that can be wrong with it.
 
 A `Stage` drops image tokens once on their way through the layers; a `Schedule` is what a method comes down to on one
-model: its stages, whether tokens are ranked anew for every generated token, and the size of the image.
+model: its stages, whether tokens are ranked again for every generated token, and the size of the image.
 
     stages = read_stages([{"layer": 2, "keep": 0.5, "criterion": "instruction_attention"}], layers=32)
     Schedule(stages).to_json()
@@ -43,7 +43,7 @@ class Schedule:
 
     stages: tuple[Stage, ...] = ()
     name: str = "unnamed"
-    rerank: bool = False  # the released code's way: no cache, tokens are ranked anew for each generated token
+    rerank: bool = False  # the released code's way: no cache, tokens are ranked again for each generated token
     image_grid: tuple[int, int] | None = None  # rows and columns of image tokens if the image is made smaller
 
     @classmethod

@@ -5,7 +5,7 @@ The inputs are safetensors with `input_ids` [n] (the image token's id once per i
 
   name        what the results are called
   stages      [{"layer", "keep", "criterion"}]
-  rerank      true: rank anew at every generated token, without a cache
+  rerank      true: rank again at every generated token, without a cache
   disrupt     {"flow", "layer", "extent": "single"|"suffix"|"window", "block": "pre"|"post", "window": n}
   saliency    {"target": token id}
   new_tokens  how many tokens to generate (1)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from himap.workflow import command_line
 from himap.workflow.command_line import results_folder, settings
 from himap.workflow.snakemake_log import failures, latest_log, logs
 from himap.workflow.status import summary
@@ -61,7 +62,7 @@ def failure(state: Path, started: float, root: Path, again: str) -> str:
 
 def success(words: Sequence[str], root: Path, started: float) -> str:
     """Return where the files of the named targets are, and the report."""
-    lines = places(words, targets(words), root, started)
+    lines = places(command_line.targets(words), targets(words), root, started)
     report = root / results_folder(words) / "report.html"
     fresh = report.is_file() and report.stat().st_mtime >= started
     if fresh:

@@ -39,7 +39,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 for name, answer in ((yes, "yes"), (no, "no")):
                     rows.append(
                         {
-                            "question_id": str(len(rows) + 1),  # counted anew in every setting, as published
+                            "question_id": str(len(rows) + 1),  # counted from 1 in every setting, as published
                             "question": f"Is there {article(name)} in the image?",
                             "answer": answer,
                             "image_source": source,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @criterion(needs_attention=False)
 def random(view: View) -> Tensor:
-    """A random order of the sample's image tokens, drawn anew for each stage and the same in every batch."""
+    """A random order of the sample's image tokens, drawn again for each stage and the same in every batch."""
     import torch
 
     scores = torch.zeros(view.is_image.shape)  # [B, T], on the processor: its generator is the same on every machine

@@ -84,7 +84,7 @@ class Method(Section):
     relative: bool | None = None
     """With `only`: a stage keeps its share of what the stages before it left (the paper's R), not of the original tokens."""
     rerank: bool | None = None
-    """The released code's way: no cache, the tokens are ranked anew for each generated token."""
+    """The released code's way: no cache, the tokens are ranked again for each generated token."""
     protocol: Literal["other"] | None = None
     """Asks the other way where a benchmark's form is contested: pictures padded or cropped, A-OKVQA's wording, POPE's version."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
