@@ -104,14 +104,14 @@ def _compare_parts(module: nn.Module, needed: set[str], allowed: set[str], place
 
 
 @torch.no_grad()
-def check_decoder(model: Model, directory: Path) -> None:
+def check_decoder(model: Model, directory: Path, decoder: Any = None) -> None:
     """Raise ValueError unless the loop and transformers' own class agree on a few tokens through the first layers."""
     from himap.decoder.cache import Cache
     from himap.decoder.loop import forward
     from himap.decoder.tokens import SYSTEM, batch_rows
 
     module: Any = model.module
-    decoder = module.model.language_model
+    decoder = module.model.language_model if decoder is None else decoder
     check_parts(decoder, directory)
     ids = torch.arange(TRIED_TOKENS, device=model.device) % model.embed_tokens.num_embeddings
     hidden = model.embed_tokens(ids)
