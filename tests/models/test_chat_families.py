@@ -156,7 +156,7 @@ def test_a_batch_is_its_samples_one_by_one_under_every_criterion(name: str, pair
         assert together == alone, criterion
         for row in together:
             shares = [len(from_bitmap(kept)) / row["image_tokens"] for kept in row["kept"]]
-            assert shares == pytest.approx([0.5, 0.25], abs=0.5 / row["image_tokens"])
+            assert shares == pytest.approx([0.5, 0.25], abs=0.51 / row["image_tokens"])
             layouts = [Layout.from_json(layout) for layout in row["layouts"]]
             assert sum(map(int, layouts)) == row["image_tokens"]
 
@@ -306,7 +306,7 @@ def test_matched_methods_drop_shares_where_pictures_differ(name: str, pairs: dic
 def test_sizes_follow_from_the_config_alone(name: str, folders: dict[str, Path], pairs: dict[str, Any]) -> None:
     model, _ = pairs[name]
     assert checkpoint_dims(read_config(folders[name])) == model.dims
-    assert model.family == name
+    assert model.family == name.split("-")[0]
     assert model.family in family_names.CHAT_TEMPLATE
     assert (model.family in family_names.VARYING) == model.dims.varies
 

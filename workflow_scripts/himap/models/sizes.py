@@ -20,7 +20,17 @@ LLAMA_DEFAULTS = {
 
 
 # What transformers' config classes fill in where a published config leaves a size out.
-DEFAULTS: dict[str, dict[str, int]] = {}
+DEFAULTS = {
+    "mistral": {**LLAMA_DEFAULTS, "num_key_value_heads": 8, "intermediate_size": 14336},
+    "qwen2": {**LLAMA_DEFAULTS, "num_key_value_heads": 32, "intermediate_size": 22016, "vocab_size": 151936},
+    "qwen3": {
+        **LLAMA_DEFAULTS, "num_key_value_heads": 32, "intermediate_size": 22016, "vocab_size": 151936, "head_dim": 128,
+    },
+    "gemma3_text": {
+        "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+        "intermediate_size": 9216, "vocab_size": 262208,
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,5 +113,38 @@ def _smolvlm(config: dict[str, Any]) -> int:
     return 13 * (vision["image_size"] // vision["patch_size"] // config.get("scale_factor", 2)) ** 2
 
 
-TYPICAL: dict[str, Callable[[dict[str, Any]], int]] = {"smolvlm": _smolvlm, "idefics3": _smolvlm}
-VARYING = {"smolvlm", "idefics3"}  # model types whose number of image tokens depends on the picture
+def _qwen(config: dict[str, Any], patch: int) -> int:
+    """Return the tokens of a Qwen: one for each square of merged patches."""
+    vision = config["vision_config"]
+    cell = vision.get("patch_size", patch) * vision.get("spatial_merge_size", 2)
+    return round(TYPICAL_PICTURE[0] / cell) * round(TYPICAL_PICTURE[1] / cell)
+
+
+def _llava_next(config: dict[str, Any]) -> int:
+    """Return the tokens of LLaVA-NeXT: the whole, and two by two tiles of which three quarters of the rows are left."""
+    vision = {"image_size": 336, "patch_size": 14, **config["vision_config"]}
+    side = vision["image_size"] // vision["patch_size"]
+    rows = 2 * side - 2 * ((2 * side - 2 * side * TYPICAL_PICTURE[1] // TYPICAL_PICTURE[0]) // 2)
+    return side * side + rows * (2 * side + 1)
+
+
+def _internvl(config: dict[str, Any]) -> int:
+    """Return the tokens of InternVL: four by three tiles, and the thumbnail."""
+    return 13 * int(config.get("image_seq_length", 256))
+
+
+def _gemma(config: dict[str, Any]) -> int:
+    """Return the tokens of any picture of Gemma 3."""
+    return int(config.get("mm_tokens_per_image", 256))
+
+
+TYPICAL: dict[str, Callable[[dict[str, Any]], int]] = {
+    "smolvlm": _smolvlm,
+    "idefics3": _smolvlm,
+    "qwen2_5_vl": lambda config: _qwen(config, 14),
+    "qwen3_vl": lambda config: _qwen(config, 16),
+    "llava_next": _llava_next,
+    "internvl": _internvl,
+    "gemma3": _gemma,
+}
+VARYING = TYPICAL.keys() - {"gemma3"}  # model types whose number of image tokens depends on the picture

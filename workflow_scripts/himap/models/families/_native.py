@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from himap.decoder.layout import PictureTokens
+from himap.decoder.layout import Layout, Part, PictureTokens
 from himap.models.checkpoints import Faults, is_finite, weight_files
 from himap.models.model import Model
 from himap.models.sizes import Dims, decoder_dims
@@ -84,7 +85,8 @@ def wrap(
     def encode_images(pixels: Sequence[dict[str, Any]]) -> list[PictureTokens]:
         """Return the tokens of each picture, from the dictionary that the processor made of it."""
         # One by one, since pictures have unequal sizes: no padding, and an answer cannot depend on the batch.
-        return [encode_picture({key: _moved(value, module) for key, value in picture.items()}) for picture in pixels]
+        made = [encode_picture({key: _moved(value, module) for key, value in picture.items()}) for picture in pixels]
+        return [pooled(tokens, picture.get("share", 1.0)) for tokens, picture in zip(made, pixels, strict=True)]
 
     return Model(
         name=name,
@@ -101,6 +103,33 @@ def wrap(
         encode_images=encode_images,
         **traits,
     )
+
+
+def pooled(picture: PictureTokens, share: float) -> PictureTokens:
+    """Return a picture with a share of its tokens, each the mean of its neighbors on the grid."""
+    if share >= 1:
+        return picture
+    parts, features = [], []
+    counts = [part.tokens for part in picture.layout.parts]
+    for part, tokens in zip(picture.layout.parts, picture.features.split(counts), strict=True):
+        rows, columns = (max(1, round(side * share**0.5)) for side in (part.rows, part.columns))
+        grid = tokens.view(part.rows, -1, tokens.shape[-1])  # [rows, columns and row end, D]
+        cells = grid[:, : part.columns].permute(2, 0, 1)  # [D, rows, columns]
+        smaller = torch.nn.functional.adaptive_avg_pool2d(cells, (rows, columns)).permute(1, 2, 0)
+        ends = grid[:1, part.columns :].expand(rows, -1, -1)  # the same learned token ends every row
+        features.append(torch.cat([smaller, ends], dim=1).flatten(0, 1))
+        parts.append(replace(part, rows=rows, columns=columns))
+    return PictureTokens(torch.cat(features), Layout(tuple(parts)))
+
+
+def tile_layout(rows: int, columns: int, side: int) -> Layout:
+    """Return the layout of a grid of tiles, row by row, and a view of the whole picture; of the view alone without tiles."""
+    tiles = [
+        Part(side, side, (column / columns, row / rows, (column + 1) / columns, (row + 1) / rows))
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return Layout((*tiles, Part(side, side)))
 
 
 def text_dims(config: Any, tokens_per_image: int, varies: bool) -> Dims:

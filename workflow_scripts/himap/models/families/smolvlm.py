@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from himap.decoder.layout import WHOLE, Layout, Part, PictureTokens
+from himap.decoder.layout import Layout, PictureTokens
 from himap.models.chat import Chat
 from himap.models.families import _native
 from himap.models.families._decoder_check import check_config, check_decoder
@@ -36,7 +36,7 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
 
     def encode_picture(pixels: dict[str, Any]) -> PictureTokens:
         features = module.model.get_image_features(pixels["pixel_values"]).pooler_output
-        return PictureTokens(features[0], tile_layout(pixels["rows"], pixels["columns"], side))
+        return PictureTokens(features[0], _native.tile_layout(pixels["rows"], pixels["columns"], side))
 
     model = _native.wrap(
         module, name=directory.name, family="smolvlm", decoder=decoder, tokens_per_image=typical_tokens(config),
@@ -51,16 +51,6 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
 def _side(config: Any) -> int:
     """Return how many tokens one side of a tile has."""
     return config.vision_config.image_size // config.vision_config.patch_size // config.scale_factor
-
-
-def tile_layout(rows: int, columns: int, side: int) -> Layout:
-    """Return the layout of a grid of tiles, row by row, and a view of the whole picture; of the view alone without tiles."""
-    tiles = [
-        Part(side, side, (column / columns, row / rows, (column + 1) / columns, (row + 1) / rows))
-        for row in range(rows)
-        for column in range(columns)
-    ]
-    return Layout((*tiles, Part(side, side, WHOLE)))
 
 
 def picture_text(layout: Layout) -> str:
