@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+FINEST = 48  # cells along a side of a grid that is drawn
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of the picture's width and height
 
@@ -54,7 +56,7 @@ class Layout:
 
     @classmethod
     def from_json(cls, value: Sequence[Sequence[Any]]) -> Layout:
-        """Read what `to_json` wrote."""
+        """Return the layout that `to_json` wrote."""
         return cls(tuple(_read_part(part) for part in value))
 
     def to_json(self) -> list[list[float]]:
@@ -66,17 +68,39 @@ class Layout:
             for part in self.parts
         ]
 
-    def boxes(self) -> np.ndarray:
-        """Return the rectangle [n, 4] of the picture that each token shows, NaN for a token that shows no place."""
-        boxes = []
-        for part in self.parts:
-            left, top, right, bottom = part.box
-            width, height = (right - left) / part.columns, (bottom - top) / part.rows
-            for cell in part.cells():
-                row, column = cell or (0, 0)
-                x, y = left + column * width, top + row * height
-                boxes.append((x, y, x + width, y + height) if cell else (np.nan,) * 4)
-        return np.array(boxes)
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return rows and columns of a grid over the whole picture that is as fine as its finest part, up to FINEST along a side."""
+        rows = max(round(part.rows / (part.box[3] - part.box[1])) for part in self.parts)
+        columns = max(round(part.columns / (part.box[2] - part.box[0])) for part in self.parts)
+        scale = min(1.0, FINEST / max(rows, columns))
+        return max(1, round(rows * scale)), max(1, round(columns * scale))
+
+    def shown(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """Return which cells of a grid over the picture at least one of the tokens `kept` [n] shows: [rows, columns]."""
+        tokens = _tokens_at(self, grid)
+        return (kept[tokens] & (tokens >= 0)).any(axis=2)
+
+    def density(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """Return for each cell of a grid which share of the tokens that show it is `kept` [n]: [rows, columns]."""
+        tokens = _tokens_at(self, grid)
+        return (kept[tokens] & (tokens >= 0)).sum(axis=2) / (tokens >= 0).sum(axis=2).clip(min=1)
+
+
+@cache
+def _tokens_at(layout: Layout, grid: tuple[int, int]) -> np.ndarray:
+    """Return which token of each part shows the middle of each cell of a grid [rows, columns, parts], -1 for none."""
+    middles = [(np.arange(side) + 0.5) / side for side in grid]
+    tokens = np.full((*grid, len(layout.parts)), -1)
+    begin = 0
+    for number, part in enumerate(layout.parts):
+        left, top, right, bottom = part.box
+        row = np.floor((middles[0] - top) / (bottom - top) * part.rows).astype(int)[:, None]
+        column = np.floor((middles[1] - left) / (right - left) * part.columns).astype(int)[None, :]
+        inside = (row >= 0) & (row < part.rows) & (column >= 0) & (column < part.columns)
+        tokens[..., number] = np.where(inside, begin + row * (part.columns + part.row_ends) + column, -1)
+        begin += part.tokens
+    return tokens
 
 
 def _read_part(part: Sequence[Any]) -> Part:
