@@ -6,6 +6,7 @@ import checkpoint
 import himap
 import numpy as np
 import pytest
+from himap.decoder.layout import Layout, Part
 from himap.models.images import DIMMED, kept_mask, kept_picture, pad_to_square
 from himap.pruning.stage import Schedule, Stage
 from PIL import Image
@@ -51,10 +52,22 @@ def test_an_unknown_method_is_named(model):
 
 def test_kept_cells_are_lit_and_the_others_dimmed():
     white = Image.new("RGB", (40, 40), (200, 200, 200))
-    pixels = np.asarray(kept_picture(white, [0, 3], (2, 2), side=20))
+    pixels = np.asarray(kept_picture(white, [0, 3], Layout.square(4), side=20))
     assert pixels[:10, :10].min() == pixels[10:, 10:].min() == 200
     assert pixels[:10, 10:].max() == pixels[10:, :10].max() == int(200 * DIMMED)
-    assert kept_mask([1, 2], (2, 2)).tolist() == [[False, True], [True, False]]
+    assert kept_mask([1, 2], Layout.square(4)).tolist() == [[False, True], [True, False]]
+
+
+def test_a_place_is_dark_when_neither_its_tile_nor_the_view_of_the_whole_is_left():
+    tiles = [Part(1, 2, (0.0, 0.0, 0.5, 1.0)), Part(1, 2, (0.5, 0.0, 1.0, 1.0)), Part(1, 1)]
+    layout = Layout(tuple(tiles))
+    assert Layout.from_json(layout.to_json()) == layout
+    assert (int(layout), layout.grid) == (5, (1, 4))
+    assert kept_mask([1, 2], layout).tolist() == [[False, True, True, False]]
+    assert kept_mask([4], layout).all()
+    ends = Layout((Part(2, 2, row_ends=True),))  # the third and the last token show no place
+    assert kept_mask([0, 2, 5], ends).tolist() == [[True, False], [False, False]]
+    assert ends.density(np.array([0, 1, 1, 1, 0, 0], dtype=bool), (2, 2)).tolist() == [[0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize("size", [(30, 10), (10, 30)])

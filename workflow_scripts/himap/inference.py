@@ -9,11 +9,14 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.decoder.bitmaps import from_bitmap
+from himap.decoder.layout import Layout
 from himap.experiments.answers import Question, answer_all
+from himap.models.families import CHAT_TEMPLATE
 from himap.models.images import kept_picture
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
@@ -33,14 +36,20 @@ class Answer:
 
     text: str
     stages: tuple[Stage, ...]
-    kept: list[list[int]]  # per stage: indices of image tokens, row by row over the grid
+    kept: list[list[int]]  # per stage: indices of image tokens, part by part and row by row
     image: Image
-    grid: tuple[int, int]  # rows and columns of image tokens
+    layout: Layout  # where the image tokens lie
+    square: bool  # whether the model sees the image padded to a square
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return rows and columns of the places that the image tokens show."""
+        return self.layout.grid
 
     def picture(self, stage: int = -1) -> Image:
         """Return the image with the tokens lit that were left after a stage, the last one by default."""
-        everything = list(range(self.grid[0] * self.grid[1]))
-        return kept_picture(self.image, self.kept[stage] if self.kept else everything, self.grid)
+        kept = self.kept[stage] if self.kept else range(index(self.layout))
+        return kept_picture(self.image, kept, self.layout, square=self.square)
 
     def __str__(self) -> str:
         return self.text
@@ -66,7 +75,8 @@ def generate(
     prompt = Question("notebook", [buffer.getvalue()], Prompt(question))
     row = next(answer_all(model, [prompt], schedule, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
-    return Answer(row["prediction"], schedule.stages, kept, picture, schedule.image_grid or model.dims.grid)
+    layout = Layout.from_json(row["layouts"][0])
+    return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in CHAT_TEMPLATE)
 
 
 def schedule_of(model: Model, method: Method) -> Schedule:

@@ -2,7 +2,8 @@
 
 Model families are the files of `himap/models/families`. A benchmark words its prompt and limits for the families whose
 authors ask in a way of their own; every other family, also one that is added later, is asked as LLaVA is: chat style, the
-question followed by LLaVA's short-answer prompt (`SHORT_ANSWER`, or `OPTION_LETTER` for a choice), LLaVA's limits.
+question followed by LLaVA's short-answer prompt (`SHORT_ANSWER`, or `OPTION_LETTER` for a choice), LLaVA's limits. For the
+families of CHAT_TEMPLATE that text is one user's turn, after the pictures, in the checkpoint's own chat template.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ class Benchmark:
     def image_mode(self, family: str, **protocol: Any) -> str | None:
         """Return how a family's pictures are brought to a square, the authors' way unless the protocol says otherwise."""
         check_family(family)
-        if family == "qwen_vl":  # it neither pads nor cuts
+        if family == "qwen_vl" or family in families.CHAT_TEMPLATE:  # their own processors neither pad nor cut
             return None
         return self.protocol(protocol)["images"] or self.image_modes.get(family, "pad")
 

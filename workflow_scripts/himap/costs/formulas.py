@@ -45,7 +45,7 @@ def image_tokens_per_layer(dims: Dims, stages: Sequence[Drop], n_image: int) -> 
     for layer in range(dims.layers):
         if layer in keep_at:
             left = keep_count(keep_at[layer], n_image)  # of the original tokens, not of those still there
-        tokens.append(left)
+        tokens.append(min(left, n_image))  # a picture may have fewer tokens than a count asks for
     return tokens
 
 

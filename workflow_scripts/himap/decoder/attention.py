@@ -24,11 +24,31 @@ def share_heads(states: Tensor, heads: int) -> Tensor:
     return states if repeats == 1 else states.repeat_interleave(repeats, dim=1)
 
 
-def visible(query_rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
-    """Return which keys each query may see [B, Tq, Tk]: real tokens at or before it; padding queries see all, to stay finite."""
-    causal = query_rows.positions[:, :, None] >= key_positions[:, None, :]
-    real = (key_groups != PADDING)[:, None, :]
-    return (causal & real) | (query_rows.groups == PADDING)[:, :, None]
+def visible(query_rows: Rows, key_positions: Tensor, key_groups: Tensor, window: int | None = None) -> Tensor:
+    """Return which keys each query may see [B, Tq, Tk]: real tokens at or before it; padding queries see all, to stay finite.
+
+    The last keys are the queries' own. Image tokens of one run see each other both ways, and a `window` hides what lies
+    that many places or more behind.
+    """
+    return _visible(
+        query_rows.positions, query_rows.run, query_rows.groups == PADDING, key_positions, query_rows.run,
+        key_groups != PADDING, window,
+    )  # fmt: skip
+
+
+def _visible(
+    query_positions: Tensor, query_run: Tensor | None, absent: Tensor, key_positions: Tensor, key_run: Tensor | None,
+    real: Tensor, window: int | None,
+) -> Tensor:  # fmt: skip
+    """Return the pairs [B, Tq, Tk] that the rules of `visible` allow, from parts of queries [B, Tq] and keys [B, Tk]."""
+    seen = query_positions[:, :, None] >= key_positions[:, None, :]
+    if query_run is not None and key_run is not None:
+        earlier = key_positions.shape[1] - key_run.shape[1]  # keys of a cache, which no run reaches into
+        run = F.pad(key_run, (earlier, 0), value=-1)
+        seen = seen | ((query_run[:, :, None] == run[:, None, :]) & (query_run >= 0)[:, :, None])
+    if window is not None:
+        seen = seen & (query_positions[:, :, None] - key_positions[:, None, :] < window)
+    return (seen & real[:, None, :]) | absent[:, :, None]
 
 
 def attend(
@@ -75,6 +95,7 @@ class LayerAttention:
     rows: Rows  # the tokens that asked and were asked
     cut: Tensor | None = None  # [B, T, T] pairs that an intervention blocked
     after_softmax: bool = False  # whether they lost their weight after the softmax, so that the others kept theirs
+    window: int | None = None  # how far behind its tokens see, if not to the start
 
     def head_mean(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For the query rows in `chosen` [B, T]: blocks of (row index [B, r] or -1 where absent, weights [B, r, T])."""
@@ -93,16 +114,27 @@ class LayerAttention:
         """Head-mean weights of the rows `index` [B, r], zero where absent: [B, r, T]."""
         safe = index.clamp(min=0)
         asked = self.queries.gather(2, safe[:, None, :, None].expand(-1, keys.shape[1], -1, keys.shape[3]))
-        positions = self.rows.positions.gather(1, safe)
-        seen = (positions[:, :, None] >= self.rows.positions[:, None, :]) & (self.rows.groups != PADDING)[:, None, :]
+        rows = self.rows
+        run = None if rows.run is None else rows.run.gather(1, safe)
+        seen = _visible(
+            rows.positions.gather(1, safe), run, torch.zeros_like(index, dtype=torch.bool), rows.positions, rows.run,
+            rows.groups != PADDING, self.window,
+        )  # fmt: skip
         cut = None if self.cut is None else self.cut.gather(1, safe[:, :, None].expand(-1, -1, self.cut.shape[2]))
         if cut is not None and not self.after_softmax:
-            seen &= ~cut
-        seen |= (index < 0)[:, :, None]
+            seen = seen & ~cut
+        seen = seen | (index < 0)[:, :, None]
         weights = attention_weights(asked, keys, self.scale, seen).mean(dim=1)  # [B, r, T]
         if cut is not None and self.after_softmax:
             weights = weights.masked_fill(cut, 0.0)
         return weights.masked_fill((index < 0)[:, :, None], 0.0)
+
+    def seen_by(self, chosen: Tensor) -> Tensor:
+        """Return how many of the query rows in `chosen` [B, T] may see each token [B, T]."""
+        if self.rows.run is None and self.window is None:  # causal: the chosen rows at or after each column
+            return chosen.flip(1).cumsum(1).flip(1)
+        pairs = visible(self.rows, self.rows.positions, self.rows.groups, self.window)
+        return (pairs & chosen[:, :, None]).sum(dim=1)
 
     def received(self, chosen: Tensor, *, itself: bool = True) -> Tensor:
         """Attention [B, T] that each token receives, summed over the query rows in `chosen`, from itself too or not."""

@@ -83,7 +83,7 @@ def continue_greedily(
         if not running or step == max_new_tokens - 1:
             break
         positions = positions + 1  # counted from the full prompt, however many of its tokens were pruned
-        newest = new_rows(model.embed_tokens(chosen[:, None]).to(text.hidden.dtype), positions)
+        newest = new_rows(model.embed_tokens(chosen[:, None]).to(text.hidden.dtype), positions, prompt)
         if rerank:
             text = join_rows(text, newest)
             logits = next_token_logits(model, forward(model, text, Cache(), interventions))

@@ -61,7 +61,11 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def finish(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
     """Return a layer's output [B, T, D] from its input [B, T, D] and its attention output [B, H, T, d]."""
-    hidden = hidden + layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))  # heads side by side: [B, T, H * d]
+    added = layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))  # heads side by side: [B, T, H * d]
+    if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma 3 norms what each part adds, under the names of other norms
+        hidden = hidden + layer.post_attention_layernorm(added)
+        return hidden + layer.post_feedforward_layernorm(layer.mlp(layer.pre_feedforward_layernorm(hidden)))
+    hidden = hidden + added
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
@@ -75,7 +79,7 @@ def forward(
     stop: int | None = None,
 ) -> Rows:
     """Send rows through the layers start … stop-1, add their keys and values to the cache, return the rows that are left."""
-    rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))  # padding is at -1, for which no angle exists
+    angles: dict[int | None, tuple[Tensor, Tensor]] = {}  # by window: layers with one have a table of their own
     below: LayerAttention | None = None  # the layer below, from which an intervention ranks tokens
     for index in range(start, len(model.layers) if stop is None else stop):
         for intervention in interventions:
@@ -83,17 +87,19 @@ def forward(
             if keep is not None:
                 rows = rows.select(keep)
                 # Kept tokens keep their positions, but the columns moved, so the table of angles must follow.
-                rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))
-        layer = model.layers[index]
-        queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), rotary)
+                angles.clear()
+        layer, window = model.layers[index], model.window(index)
+        if window not in angles:
+            angles[window] = model.angles(rows, index)
+        queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), angles[window])
         entry = cache.extend(index, keys, values, rows)
         cut, after_softmax = _find_cut_pairs(interventions, index, rows, entry)
-        attended = _attend(model, layer, queries, entry, rows, cut, after_softmax)
+        attended = _attend(model, index, queries, entry, rows, cut, after_softmax)
         if any(intervention.wants_attention(index + 1) for intervention in interventions):
-            below = LayerAttention(queries, keys, layer.self_attn.scaling, rows, cut, after_softmax)
+            below = LayerAttention(queries, keys, layer.self_attn.scaling, rows, cut, after_softmax, window)
         else:
             below = None
-        rows = rows.with_hidden(finish(layer, rows.hidden, attended))
+        rows = rows.with_hidden(finish(layer, rows.hidden, attended)).deepened(index)
     return rows
 
 
@@ -113,7 +119,7 @@ def _find_cut_pairs(
 
 def _attend(
     model: Model,
-    layer: Any,
+    index: int,
     queries: Tensor,
     entry: LayerCache,
     rows: Rows,
@@ -122,11 +128,12 @@ def _attend(
 ) -> Tensor:
     """Return the attention output [B, H, Tq, d] by the cheapest kernel that is exact: without a mask where possible."""
     keys, values, positions, groups = entry.view()
-    scale, new = layer.self_attn.scaling, queries.shape[2]
+    scale, window, new = model.layers[index].self_attn.scaling, model.window(index), queries.shape[2]
     # Without padding, a plain prefill is causal by column and a single row sees the whole cache: no mask is needed.
-    if cut is None and rows.dense and entry.dense and (new == 1 or new == entry.length):
+    is_plain = rows.run is None and (window is None or int(rows.positions.max()) < window)
+    if cut is None and is_plain and rows.dense and entry.dense and (new == 1 or new == entry.length):
         return attend(queries, keys, values, scale=scale, mask=None, causal=new > 1, kind=model.attention)
-    mask = visible(rows, positions, groups)
+    mask = visible(rows, positions, groups, window)
     if cut is None:
         return attend(queries, keys, values, scale=scale, mask=mask, causal=False, kind=model.attention)
     if after_softmax:

@@ -1,31 +1,58 @@
-"""Which token of a sequence is system, image, instruction or padding, read from its ids; no position is hard-coded.
+"""Which token of a sequence is system, image, frame, instruction or padding, read from its ids; no position is hard-coded.
 
-*System* is every token before the first image token. *Instruction* is every other token that is not an image token, the
-generated answer included.
+*System* is every token before the first image token. *Frame* are the marks that a model puts around a picture and between
+its tiles: they are text, but tell nothing of the question. *Instruction* is every other token that is not an image token,
+the generated answer included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-PADDING, SYSTEM, IMAGE, INSTRUCTION = 0, 1, 2, 3
-GROUPS = {"system": SYSTEM, "image": IMAGE, "instruction": INSTRUCTION}
+from himap.decoder.layout import Layout
+
+PADDING, SYSTEM, IMAGE, INSTRUCTION, FRAME = 0, 1, 2, 3, 4
+GROUPS = {
+    "system": SYSTEM,
+    "image": IMAGE,
+    "instruction": INSTRUCTION,
+}  # between which attention flows; frames are none
 
 
-def token_groups(ids: Sequence[int], image_token_id: int) -> list[int]:
-    """Return the group of each token of one prompt. Raise ValueError for a prompt without an image token."""
+def token_groups(
+    ids: Sequence[int], image_token_id: int, counts: Sequence[int] = (), frame_ids: Collection[int] = ()
+) -> list[int]:
+    """Return the group of each token of one prompt. Raise ValueError for a prompt without an image token.
+
+    `counts` are the numbers of image tokens of its pictures: what stands inside of a picture is frame. So is, after the
+    first image token, every token of `frame_ids`.
+    """
     ids = list(ids)
     if image_token_id not in ids:
         raise ValueError(f"a prompt of {len(ids)} tokens has no image token (id {image_token_id})")
-    first = ids.index(image_token_id)
-    return [
-        SYSTEM if place < first else IMAGE if token == image_token_id else INSTRUCTION
-        for place, token in enumerate(ids)
+    places = [place for place, token in enumerate(ids) if token == image_token_id]
+    groups = [
+        SYSTEM if place < places[0] else FRAME if token in frame_ids else INSTRUCTION for place, token in enumerate(ids)
     ]
+    begin = 0
+    for count in counts:
+        first, last = places[begin], places[begin + count - 1]
+        groups[first : last + 1] = [FRAME] * (last + 1 - first)
+        begin += count
+    for place in places:
+        groups[place] = IMAGE
+    return groups
+
+
+def image_runs(groups: Tensor) -> Tensor:
+    """Return for groups [B, T] the number of the unbroken run of image tokens that each belongs to, -1 elsewhere."""
+    is_image = groups == IMAGE
+    begins = is_image & ~torch.nn.functional.pad(is_image, (1, 0))[:, :-1]
+    return (begins.cumsum(dim=1) - 1).masked_fill(~is_image, -1)
 
 
 def check_image_marks(ids: Sequence[int], image_token_id: int, images: int, tokens_per_image: int) -> None:
@@ -59,9 +86,13 @@ class Rows:
 
     hidden: Tensor  # [B, T, D]
     positions: Tensor  # [B, T] place in the full prompt, -1 at padding; pruning never renumbers
-    groups: Tensor  # [B, T] one of PADDING, SYSTEM, IMAGE, INSTRUCTION
+    groups: Tensor  # [B, T] one of PADDING, SYSTEM, IMAGE, INSTRUCTION, FRAME
     image_index: Tensor  # [B, T] which of the sample's image tokens this is, -1 elsewhere
     dense: bool  # no padding anywhere
+    rotary: Tensor | None = None  # [B, T, axes] what rotary angles are read from, if not the place in the prompt
+    run: Tensor | None = None  # [B, T] number of the image run whose tokens see each other both ways, -1 elsewhere
+    deep: Tensor | None = None  # [B, N, levels, D] level j is added to image token n after layer j
+    layouts: Sequence[Sequence[Layout]] = ()  # of each sample's pictures
 
     def select(self, keep: Tensor) -> Rows:
         """Return only the tokens where `keep` [B, T] is true, in their order, padded on the left again."""
@@ -70,33 +101,63 @@ class Rows:
         longest = int(counts.max())
         index = keep.to(torch.int8).argsort(dim=1, stable=True)[:, -longest:]  # [B, T'] kept ones last, in order
         kept = keep.gather(1, index)
-        return Rows(
-            hidden=self.hidden.gather(1, index[..., None].expand(-1, -1, self.hidden.shape[-1])),
+        return replace(
+            self,  # deep features stay as they are: each row finds its own by its image index
+            hidden=_gather(self.hidden, index),
             positions=self.positions.gather(1, index).masked_fill(~kept, -1),
             groups=self.groups.gather(1, index).masked_fill(~kept, PADDING),
             image_index=self.image_index.gather(1, index).masked_fill(~kept, -1),
             dense=bool(kept.all()),
+            rotary=None if self.rotary is None else _gather(self.rotary, index).masked_fill(~kept[..., None], -1),
+            run=None if self.run is None else self.run.gather(1, index).masked_fill(~kept, -1),
         )
 
     def after(self, first: int) -> Rows:
-        """Return the rows from column `first` on: attention is causal, so a change there reaches no earlier row."""
-        return Rows(
-            self.hidden[:, first:],
-            self.positions[:, first:],
-            self.groups[:, first:],
-            self.image_index[:, first:],
-            self.dense,
+        """Return the rows from column `first` on, which must not lie inside a run: a change there reaches no earlier row."""
+        return replace(
+            self,
+            hidden=self.hidden[:, first:],
+            positions=self.positions[:, first:],
+            groups=self.groups[:, first:],
+            image_index=self.image_index[:, first:],
+            rotary=None if self.rotary is None else self.rotary[:, first:],
+            run=None if self.run is None else self.run[:, first:],
         )
+
+    def sample(self, b: int) -> Rows:
+        """Return one sample of the batch."""
+        parts = ("hidden", "positions", "groups", "image_index", "rotary", "run", "deep", "layouts")
+        alone = {name: part[b : b + 1] for name in parts if (part := getattr(self, name)) is not None}
+        return replace(self, **alone, dense=bool((self.groups[b] != PADDING).all()))
 
     def repeated(self, times: int) -> Rows:
         """Return the same rows `times` over in the batch, without copying."""
-        parts = (self.hidden, self.positions, self.groups, self.image_index)
-        hidden, positions, groups, image_index = (part.expand(times, *part.shape[1:]) for part in parts)
-        return Rows(hidden, positions, groups, image_index, self.dense)
+
+        def expand(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part.expand(times, *part.shape[1:])
+
+        parts = {name: expand(getattr(self, name)) for name in ("rotary", "run", "deep")}
+        hidden, positions, groups, image_index = (
+            part.expand(times, *part.shape[1:]) for part in (self.hidden, self.positions, self.groups, self.image_index)
+        )
+        return Rows(hidden, positions, groups, image_index, self.dense, **parts, layouts=list(self.layouts) * times)
 
     def with_hidden(self, hidden: Tensor) -> Rows:
         """Return the same tokens with other hidden states, as they leave a layer."""
         return replace(self, hidden=hidden)
+
+    def deepened(self, layer: int) -> Rows:
+        """Return the rows as they leave a layer: with what the model adds there to the image tokens that are left."""
+        if self.deep is None or layer >= self.deep.shape[2]:
+            return self
+        index = self.image_index.clamp(min=0)[..., None].expand(-1, -1, self.hidden.shape[-1])
+        added = self.deep[:, :, layer].gather(1, index)  # [B, T, D]
+        return self.with_hidden(self.hidden + added.masked_fill((self.groups != IMAGE)[..., None], 0))
+
+
+def _gather(part: Tensor, index: Tensor) -> Tensor:
+    """Return the rows `index` [B, T'] of a part [B, T, width]."""
+    return part.gather(1, index[..., None].expand(-1, -1, part.shape[-1]))
 
 
 def batch_rows(embeddings: Sequence[Tensor], groups: Sequence[Sequence[int]]) -> Rows:
@@ -115,18 +176,39 @@ def batch_rows(embeddings: Sequence[Tensor], groups: Sequence[Sequence[int]]) ->
     return Rows(hidden, positions, group_ids, image_index, dense=all(len(group) == longest for group in groups))
 
 
-def new_rows(hidden: Tensor, positions: Tensor) -> Rows:
-    """Return generated tokens, embedded [B, T, D] at positions [B, T], as rows; they count as instruction."""
+def pad_left(parts: Sequence[Tensor], length: int, fill: int) -> Tensor:
+    """Return parts [T_i, width] of unequal length as one tensor [B, length, width], filled in front."""
+    return torch.stack([torch.nn.functional.pad(part, (0, 0, length - len(part), 0), value=fill) for part in parts])
+
+
+def new_rows(hidden: Tensor, positions: Tensor, prompt: Rows | None = None) -> Rows:
+    """Return generated tokens, embedded [B, T, D] at positions [B, T], as rows; they count as instruction.
+
+    They follow `prompt`, which must be given for a model that reads rotary angles from other numbers than positions.
+    """
+    rotary = None
+    if prompt is not None and prompt.rotary is not None:
+        # A picture moves the axes on by fewer steps than it has tokens; after it they advance together again.
+        shift = prompt.rotary[:, -1:] - prompt.positions[:, -1:, None]  # [B, 1, axes]
+        rotary = positions[..., None] + shift
     groups = torch.full_like(positions, INSTRUCTION)
-    return Rows(hidden, positions, groups, torch.full_like(positions, -1), dense=True)
+    return Rows(hidden, positions, groups, torch.full_like(positions, -1), dense=True, rotary=rotary)
 
 
 def join_rows(first: Rows, second: Rows) -> Rows:
-    """Return two pieces of the same sequences as one, the second after the first."""
-    return Rows(
-        torch.cat([first.hidden, second.hidden], 1),
-        torch.cat([first.positions, second.positions], 1),
-        torch.cat([first.groups, second.groups], 1),
-        torch.cat([first.image_index, second.image_index], 1),
-        first.dense and second.dense,
+    """Return two pieces of the same sequences as one, generated tokens after their prompt."""
+    rotary = run = None
+    if first.rotary is not None and second.rotary is not None:
+        rotary = torch.cat([first.rotary, second.rotary], 1)
+    if first.run is not None:  # a generated token belongs to no run
+        run = torch.nn.functional.pad(first.run, (0, second.positions.shape[1]), value=-1)
+    return replace(
+        first,
+        hidden=torch.cat([first.hidden, second.hidden], 1),
+        positions=torch.cat([first.positions, second.positions], 1),
+        groups=torch.cat([first.groups, second.groups], 1),
+        image_index=torch.cat([first.image_index, second.image_index], 1),
+        dense=first.dense and second.dense,
+        rotary=rotary,
+        run=run,
     )

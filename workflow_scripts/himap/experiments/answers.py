@@ -13,8 +13,9 @@ import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, TypedDict
+from itertools import chain, islice
+from operator import index
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from himap.pruning.stage import Schedule
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from himap.decoder.layout import Layout
     from himap.models.model import Model
     from himap.models.prompts import Prompt
 
@@ -61,6 +63,7 @@ class AnswerRow(TypedDict):
     prompt_tokens: int  # image tokens included, before any is dropped
     image_tokens: int
     generated_tokens: int  # the end token included
+    layouts: list[list[list[float]]]  # per picture: where its image tokens lie (`himap.decoder.layout`)
     kept: list[str]  # per stage: a bitmap of the image tokens that stayed
 
 
@@ -87,13 +90,13 @@ def sample_seed(seed: int, sample_id: str) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
-def prompt_ids(model: Model, question: Question, tokens_per_image: int) -> list[int]:
+def prompt_ids(model: Model, question: Question, layouts: Sequence[Layout]) -> list[int]:
     """Return the ids of a question's prompt; raise ValueError that names the sample if they do not fit its images."""
     try:
-        ids = model.tokenize(question.prompt, [tokens_per_image] * len(question.images))
+        ids = model.tokenize(question.prompt, layouts)
     except (ValueError, TypeError, KeyError) as error:  # lone surrogates, for instance, are a TypeError
         raise ValueError(f"{question.where}: its text cannot be tokenized ({error}); correct or remove it") from error
-    marks, expected = ids.count(model.image_token_id), tokens_per_image * len(question.images)
+    marks, expected = ids.count(model.image_token_id), sum(map(index, layouts))
     if marks not in (expected, len(question.images)):
         raise ValueError(
             f"{question.where}: its prompt has {marks} image tokens where its images have {expected}; "
@@ -102,8 +105,8 @@ def prompt_ids(model: Model, question: Question, tokens_per_image: int) -> list[
     return ids
 
 
-def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = None) -> Tensor:
-    """Return the pixels [images, 3, H, W] of a question's pictures."""
+def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = None) -> Any:
+    """Return the pixels of a question's pictures: [images, 3, H, W], or those of each picture where pictures differ."""
     if not question.images:
         raise ValueError(f"{question.where} has no image")
     pictures = [open_image(data, question.where) for data in question.images]
@@ -113,11 +116,11 @@ def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = Non
 @torch.no_grad()
 def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Rows:
     """Embed the prompts and pictures of a batch; the vision tower runs once for all pictures."""
-    pixels = torch.cat([pixels_of(model, question, grid) for question in questions])  # [N, 3, H, W]
-    features = model.encode_images(pixels.to(model.device))  # [N, n, D]
-    counts = [len(question.images) for question in questions]
-    ids = [prompt_ids(model, q, features.shape[1]) for q in questions]
-    return model.embed(ids, list(features.split(counts)))
+    pixels = [pixels_of(model, question, grid) for question in questions]
+    seen = iter(model.see(torch.cat(pixels) if isinstance(pixels[0], torch.Tensor) else list(chain(*pixels))))
+    pictures = [list(islice(seen, len(question.images))) for question in questions]
+    ids = [prompt_ids(model, q, [picture.layout for picture in p]) for q, p in zip(questions, pictures, strict=True)]
+    return model.embed(ids, pictures)
 
 
 @torch.no_grad()
@@ -155,6 +158,7 @@ def answer_batch(
             "prompt_tokens": totals[b],
             "image_tokens": image_tokens[b],
             "generated_tokens": len(answers[b][1]),
+            "layouts": [layout.to_json() for layout in prompt.layouts[b]],
             "kept": [to_bitmap(kept[b], image_tokens[b]) for _, kept in sorted(pruning.kept.items())],
         }
         for b, question in enumerate(questions)
@@ -216,8 +220,10 @@ def _choice_loss(
     if len(ids) > 1:
         # a cache of its own per choice: running one choice must leave the prompt's cache to the next
         alone = Cache(reserve=len(ids), layers={n: _row(held, b) for n, held in cache.layers.items()})
-        positions = prompt.positions[b : b + 1, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
-        rows = new_rows(model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype), positions)  # 1 sample, n-1 tokens
+        before = prompt.sample(b)
+        positions = before.positions[:, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
+        embedded = model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype)  # 1 sample, n-1 tokens
+        rows = new_rows(embedded, positions, before)
         hidden = forward(model, rows, alone, interventions).hidden[0]
         after = model.head(model.norm(hidden)).float().log_softmax(-1)  # [n-1, vocabulary]
         losses = torch.cat([losses, -after.gather(1, ids[1:, None])[:, 0]])

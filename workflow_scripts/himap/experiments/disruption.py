@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from himap.decoder.attention import LayerAttention
+from himap.decoder.attention import LayerAttention, visible
 from himap.decoder.cache import Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
@@ -73,10 +73,7 @@ class Disruption(Intervention):
         self.after_softmax = block == "post"
         self.chances = [_share_of_rows(groups) for groups in prompt.groups]
         # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
-        self.drawn = [
-            _draw(prompt.groups[b], prompt.positions[b], cut, seed)
-            for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))
-        ]
+        self.drawn = [_draw(prompt, b, cut, seed) for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))]
 
     def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
         """Return the pairs [B, Tq, Tk] that the batch's cuts block in this layer."""
@@ -118,8 +115,8 @@ class Disruption(Intervention):
 
 def _share_of_rows(groups: Tensor) -> float:
     """Return the share of the rows from the first image token on that `random_unmatched` draws."""
-    instruction, image = int((groups == INSTRUCTION).sum()), int((groups == IMAGE).sum())
-    return instruction / max(1, instruction + image)
+    begin = int((groups == IMAGE).nonzero()[0])
+    return int((groups == INSTRUCTION).sum()) / (len(groups) - begin)
 
 
 def _drawn_later(seed: int, position: int, chance: float) -> bool:
@@ -128,16 +125,18 @@ def _drawn_later(seed: int, position: int, chance: float) -> bool:
     return bool(torch.rand(1, generator=generator) < chance)
 
 
-def _draw(groups: Tensor, positions: Tensor, cut: Cut, seed: int) -> Tensor | None:
+def _draw(prompt: Rows, b: int, cut: Cut, seed: int) -> Tensor | None:
     """Draw the random pairs [P, P] of a control, by position in the prompt; None for the flows that draw nothing."""
     if not cut.flow.startswith("random"):
         return None
-    kinds = groups[positions >= 0].cpu()  # [P]
+    alone, groups = prompt.sample(b), prompt.groups[b]
+    kinds = groups[groups != PADDING].cpu()  # [P]
+    pairs = visible(alone, alone.positions, alone.groups)[0].cpu()[-len(kinds) :, -len(kinds) :]
     # on the processor, so that every device draws the same; a prime keeps seeds and layers from falling together
     generator = torch.Generator().manual_seed((seed * 1_000_003 + cut.first) % (1 << 63))
     is_image, is_instruction = kinds == IMAGE, kinds == INSTRUCTION  # [P]
     first = int(is_image.nonzero()[0])
-    sees = torch.ones(len(kinds), len(kinds), dtype=torch.bool).tril() & is_image[None, :]  # [P, P] causal, image keys
+    sees = pairs & is_image[None, :]  # [P, P]
     order = torch.randperm(len(kinds) - first, generator=generator) + first  # rows before an image see none of it
     if cut.flow == "random_unmatched":
         chosen = torch.zeros_like(is_image)

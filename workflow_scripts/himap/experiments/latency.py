@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
@@ -66,12 +67,11 @@ def time_example(
     min_new_tokens: int = 0,
 ) -> Timing:
     """Time one example under a schedule; decoding its image files is not part of it."""
-    pixels = pixels_of(model, question, schedule.image_grid).to(model.device)
+    pixels = pixels_of(model, question, schedule.image_grid)
     begin = now(model.device)
-    features = model.encode_images(pixels)  # [N, n, D]
+    pictures = model.see(pixels)
     encoded = now(model.device)
-    ids = prompt_ids(model, question, features.shape[1])
-    prompt = model.embed([ids], [features])
+    prompt = model.embed([prompt_ids(model, question, [picture.layout for picture in pictures])], [pictures])
     pruning = Pruning(model, schedule.stages, prompt, [sample_seed(seed, question.sample_id)])
     cache = Cache(reserve=min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
@@ -81,8 +81,10 @@ def time_example(
         rerank=schedule.rerank, min_new_tokens=min_new_tokens,
     )  # fmt: skip
     done = now(model.device)
-    n_image, n_all = features.shape[0] * features.shape[1], prompt.positions.shape[1]
-    n_text, n_full = n_all - n_image, features.shape[0] * model.dims.tokens_per_image
+    n_image, n_all = sum(len(picture.features) for picture in pictures), prompt.positions.shape[1]
+    n_text, n_full = n_all - n_image, n_image
+    if schedule.image_grid:  # a smaller image has fewer tokens from the start
+        n_full = round(n_image * model.dims.tokens_per_image / prod(schedule.image_grid))
     ideal = ideal_speedup(model.dims, schedule.stages, n_image=n_image, n_text=n_text)
     return {
         "seconds_vision": encoded - begin,
@@ -92,7 +94,7 @@ def time_example(
         "generated_tokens": len(answer.ids[0]),
         "image_tokens": n_image,
         "text_tokens": n_text,
-        "ideal_speedup": ideal * (n_full + n_text) / n_all,  # a smaller image has fewer tokens from the start
+        "ideal_speedup": ideal * (n_full + n_text) / n_all,
     }
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from himap.decoder.attention import attend, attention_weights, share_heads
+from himap.decoder.attention import attend, attention_weights, share_heads, visible
 from himap.decoder.cache import Cache
 from himap.decoder.loop import Intervention, finish, forward, project
 from himap.decoder.tokens import GROUPS, IMAGE, INSTRUCTION, SYSTEM
@@ -82,10 +82,9 @@ def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ..
     gradient = _output_gradient(model, out.hidden, target)  # [1, T, D]
     groups = torch.stack([prompt.groups[0] == kind for kind in (SYSTEM, IMAGE, INSTRUCTION)]).float()  # [3, T]
     sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
-    cos, sin = (part.float() for part in model.rotary(prompt.hidden, prompt.positions))
     for index in reversed(range(len(model.layers))):
-        layer = in_fp32(model.layers[index])
-        gradient, maps = _layer_backward(model, layer, inputs.hidden.pop().float(), gradient, (cos, sin), definitions)
+        entering = prompt.with_hidden(inputs.hidden.pop().float())
+        gradient, maps = _layer_backward(model, index, entering, gradient, definitions)
         for name in definitions:
             sums[name].append(groups @ maps.pop(name) @ groups.T)  # [3, T] [T, T] [T, 3]
     blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}  # layers came last to first
@@ -110,33 +109,38 @@ def _output_gradient(model: Model, hidden: Tensor, target: int) -> Tensor:
 
 def _layer_backward(
     model: Model,
-    layer: Any,
-    hidden: Tensor,
+    index: int,
+    rows: Rows,
     gradient: Tensor,
-    rotary: tuple[Tensor, Tensor],
     definitions: tuple[str, ...],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the gradient at a layer's input from that at its output, and the layer's saliency maps [T, T]."""
-    scale = layer.self_attn.scaling
+    """Return the gradient at a layer's input from that at its output, and the layer's saliency maps [T, T].
+
+    What the model adds after the layer (`Rows.deep`) depends on no hidden state, so the gradient passes it unchanged.
+    """
+    layer = in_fp32(model.layers[index])
+    scale, rotary = layer.self_attn.scaling, model.angles(rows, index)
+    seen = visible(rows, rows.positions, rows.groups, model.window(index))
+    mask = None if rows.run is None and model.window(index) is None else seen  # without a mask the kernel is faster
     with torch.enable_grad():
-        hidden = hidden.detach().requires_grad_()
+        hidden = rows.hidden.detach().requires_grad_()
         queries, keys, values = project(layer, layer.input_layernorm(hidden), rotary)
         kind = "sdpa" if model.attention == "flash" else model.attention  # flash knows no fp32
-        attended = attend(queries, keys, values, scale=scale, mask=None, causal=True, kind=kind)
+        attended = attend(queries, keys, values, scale=scale, mask=mask, causal=mask is None, kind=kind)
         output = finish(layer, hidden, attended)
         below, upstream = torch.autograd.grad(output, (hidden, attended), gradient)
     with torch.no_grad():
-        maps = _maps(queries.detach(), keys.detach(), values.detach(), upstream, scale, definitions)
+        maps = _maps(queries.detach(), keys.detach(), values.detach(), upstream, scale, seen, definitions)
     return below, maps
 
 
 def _maps(
-    queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, definitions: tuple[str, ...]
-) -> dict[str, Tensor]:
+    queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, seen: Tensor,
+    definitions: tuple[str, ...],
+) -> dict[str, Tensor]:  # fmt: skip
     """Return one layer's saliency maps [T, T], a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
     heads, length = queries.shape[1], queries.shape[2]
     keys, values = share_heads(keys, heads), share_heads(values, heads)
-    seen = torch.ones(1, length, length, dtype=torch.bool, device=queries.device).tril()
     total = {name: queries.new_zeros(length, length) for name in definitions}
     step = max(1, MAP_ELEMENTS // (length * length))
     for begin in range(0, heads, step):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from himap.decoder.layout import Layout
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -13,20 +16,25 @@ if TYPE_CHECKING:
 DIMMED = 0.22  # brightness of a dropped token
 
 
-def kept_mask(kept: Sequence[int], grid: tuple[int, int]) -> np.ndarray:
-    """Return which cells of the token grid are kept, as booleans [rows, columns]."""
-    mask = np.zeros(grid[0] * grid[1], dtype=bool)
+def kept_mask(kept: Sequence[int], layout: Layout) -> np.ndarray:
+    """Return which places of the picture a kept token shows, as booleans over the layout's grid [rows, columns]."""
+    mask = np.zeros(index(layout), dtype=bool)
     mask[list(kept)] = True
-    return mask.reshape(grid)
+    return layout.shown(mask, layout.grid)
 
 
-def kept_picture(image: Image, kept: Sequence[int], grid: tuple[int, int], *, side: int = 336) -> Image:
-    """Return the image as the model sees it (padded to a square) with the dropped tokens dimmed."""
+def kept_picture(image: Image, kept: Sequence[int], layout: Layout, *, square: bool = True, side: int = 336) -> Image:
+    """Return the image with the places dimmed that no kept token shows; padded to a square where the model sees it so."""
     from PIL import Image as images
 
-    square = pad_to_square(image.convert("RGB"), (122, 116, 104)).resize((side, side), images.Resampling.BICUBIC)
-    light = images.fromarray(kept_mask(kept, grid)).resize((side, side), images.Resampling.NEAREST)
-    pixels = np.asarray(square, dtype=np.float32)
+    shape = (side, side)
+    rgb = image.convert("RGB")
+    if square:
+        rgb = pad_to_square(rgb, (122, 116, 104))
+    else:
+        shape = (round(side * image.width / max(image.size)), round(side * image.height / max(image.size)))
+    light = images.fromarray(kept_mask(kept, layout)).resize(shape, images.Resampling.NEAREST)
+    pixels = np.asarray(rgb.resize(shape, images.Resampling.BICUBIC), dtype=np.float32)
     dimmed = np.where(np.asarray(light)[..., None], pixels, pixels * DIMMED)  # [side, side, 3]
     return images.fromarray(dimmed.astype(np.uint8))
 

@@ -99,7 +99,8 @@ def redraw_weights(model: Model, seed: int) -> None:
     for module in model.module.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if "norm" in type(module).__name__.lower():
-                parameter.data.fill_(1.0 if name == "weight" else 0.0)
+                neutral = 0.0 if type(module).__name__.startswith("Gemma") else 1.0  # Gemma multiplies by 1 + weight
+                parameter.data.fill_(neutral if name == "weight" else 0.0)
             elif name == "bias":
                 parameter.data.zero_()
             else:

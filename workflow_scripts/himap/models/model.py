@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 
-from himap.decoder.tokens import Rows, batch_rows, expand_image_tokens, token_groups
+from himap.decoder.layout import Layout, PictureTokens
+from himap.decoder.tokens import Rows, batch_rows, expand_image_tokens, image_runs, pad_left, token_groups
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
 
@@ -32,19 +33,28 @@ class Model:
     embed_tokens: Any  # ids [T] -> [T, D]
     layers: Sequence[Any]  # decoder layers of transformers: norms, self_attn with its projections, mlp
     norm: Any  # of the last layer's output
-    rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (hidden, positions [B, T]) -> cos, sin [B, T, d]
+    rotary: Callable[
+        [Tensor, Tensor], tuple[Tensor, Tensor]
+    ]  # (hidden, positions [B, T] or [3, B, T]) -> cos, sin [B, T, d]
     head: Any  # [..., D] -> [..., vocabulary]
     image_token_id: int
     end_ids: frozenset[int]  # an answer ends with any of these
-    encode_images: Callable[[Tensor], Tensor]  # pixels [N, 3, H, W] -> decoder inputs [N, n, D]
+    encode_images: Callable[[Any], Any]  # pixels -> decoder inputs [N, n, D], or PictureTokens where pictures differ
     attention: str = "sdpa"
-    preprocess: Callable[..., Tensor] = (
-        _no_processor  # (images, grid=None, mode=None) -> pixels; `grid`: a smaller image
+    preprocess: Callable[..., Any] = (
+        _no_processor  # (images, grid=None, mode=None) -> pixels [N, 3, H, W], or those of each picture; `grid`: smaller ones
     )
-    tokenize: Callable[[Prompt, Sequence[int]], list[int]] = _no_processor  # (prompt, tokens per image) -> ids
+    tokenize: Callable[[Prompt, Sequence[SupportsIndex]], list[int]] = (
+        _no_processor  # (prompt, layouts) -> ids; an image token count serves where all pictures have one layout
+    )
     detokenize: Callable[[Sequence[int]], str] = _no_processor
     answer_ids: Callable[[str], list[int]] = _no_processor  # ids of a text as the model emits it at the answer's start
     plain_id: Callable[[str], int] = _no_processor  # id of a vocabulary entry, as the released analysis looks it up
+    axes: int = 1  # 3 where rotary angles are read from time, row and column
+    windows: Sequence[int | None] = ()  # by layer: how far behind its tokens see; empty if all see to the start
+    local_rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None  # of the layers with a window
+    sees_both_ways: bool = False  # whether the image tokens of one run also see those after them
+    frame_ids: frozenset[int] = frozenset()  # marks around pictures
     revision: str | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
@@ -58,23 +68,91 @@ class Model:
         """Return the number format of the decoder's weights."""
         return self.layers[0].self_attn.q_proj.weight.dtype
 
-    def embed(self, ids: Sequence[Sequence[int]], features: Sequence[Tensor]) -> Rows:
-        """Return a left-padded batch for the loop, from each prompt's ids and its image features [images, n, D]."""
-        embeddings, groups = [], []
-        for number, (prompt, images) in enumerate(zip(ids, features, strict=True)):
-            if images.shape[0] == 0:
+    def window(self, layer: int) -> int | None:
+        """Return how far behind the tokens of a layer see, None if to the start."""
+        return self.windows[layer] if self.windows else None
+
+    def angles(self, rows: Rows, layer: int) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines [B, T, d] of the rows' rotary angles in a layer."""
+        rotary = self.rotary
+        if self.local_rotary is not None and self.window(layer) is not None:
+            rotary = self.local_rotary
+        if self.axes > 1:
+            if rows.rotary is None:
+                raise ValueError(
+                    "these rows have no rotary positions; make them with Model.embed, or new_rows after a prompt"
+                )
+            return rotary(rows.hidden, rows.rotary.clamp(min=0).permute(2, 0, 1))
+        return rotary(rows.hidden, rows.positions.clamp(min=0))  # padding is at -1, for which no angle exists
+
+    def see(self, pixels: Any) -> list[PictureTokens]:
+        """Return the tokens of each picture from the pixels that `preprocess` made."""
+        pixels = pixels.to(self.device) if isinstance(pixels, Tensor) else pixels
+        return [_as_tokens(picture) for picture in self.encode_images(pixels)]
+
+    def embed(self, ids: Sequence[Sequence[int]], features: Sequence[Iterable[Tensor | PictureTokens]]) -> Rows:
+        """Return a left-padded batch for the loop, from each prompt's ids and its pictures' tokens or features [n, D]."""
+        pictures = [[_as_tokens(picture) for picture in given] for given in features]
+        embeddings, groups, rotary = [], [], []
+        for number, (prompt, seen) in enumerate(zip(ids, pictures, strict=True)):
+            if not seen:
                 raise ValueError(f"sample {number} of the batch has no image; every prompt needs at least one")
-            expanded = expand_image_tokens(prompt, self.image_token_id, [images.shape[1]] * images.shape[0])
+            counts = [len(picture.features) for picture in seen]
+            expanded = expand_image_tokens(prompt, self.image_token_id, counts)
             tokens = torch.tensor(expanded, device=self.device)  # [T]
             is_image = tokens == self.image_token_id
-            if int(is_image.sum()) != images.shape[0] * images.shape[1]:
+            if int(is_image.sum()) != sum(counts):
                 raise ValueError(
                     f"sample {number} of the batch has {int(is_image.sum())} image tokens in its prompt, but its "
-                    f"{images.shape[0]} images have {images.shape[0] * images.shape[1]}"
+                    f"{len(seen)} images have {sum(counts)}"
                 )
             # The image mark may lie beyond the vocabulary, so id 0 is embedded in its place and then overwritten.
             embedded = self.embed_tokens(tokens.masked_fill(is_image, 0)).clone()  # [T, D]
-            embedded[is_image] = images.flatten(0, 1).to(embedded.dtype)
+            embedded[is_image] = torch.cat([picture.features for picture in seen]).to(embedded.dtype)
             embeddings.append(embedded)
-            groups.append(token_groups(expanded, self.image_token_id))
-        return batch_rows(embeddings, groups)
+            groups.append(token_groups(expanded, self.image_token_id, counts, self.frame_ids))
+            if self.axes > 1:
+                rotary.append(three_axes(is_image, [picture.layout for picture in seen]))
+        rows = batch_rows(embeddings, groups)
+        return replace(
+            rows,
+            rotary=pad_left(rotary, rows.positions.shape[1], fill=-1) if rotary else None,
+            run=image_runs(rows.groups) if self.sees_both_ways else None,
+            deep=_deep(pictures),
+            layouts=[[picture.layout for picture in seen] for seen in pictures],
+        )
+
+
+def _as_tokens(picture: Tensor | PictureTokens) -> PictureTokens:
+    """Return a picture's tokens; features alone [n, D] are a square of tokens over the whole picture."""
+    if isinstance(picture, PictureTokens):
+        return picture
+    return PictureTokens(picture, Layout.square(len(picture)))
+
+
+def _deep(pictures: Sequence[Sequence[PictureTokens]]) -> Tensor | None:
+    """Return what later layers add to the image tokens of a batch [B, N, levels, D], None if they add nothing."""
+    samples = [torch.cat([picture.deep for picture in seen]) for seen in pictures if seen[0].deep is not None]
+    return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True) if samples else None
+
+
+def three_axes(is_image: Tensor, layouts: Sequence[Layout]) -> Tensor:
+    """Return time, row and column [T, 3] of a prompt's tokens, as Qwen's models count them.
+
+    Text moves all three on together. A picture has one time, its rows and columns count from there, and the text after
+    it goes on behind the longer side.
+    """
+    marks, place, position = is_image.tolist(), 0, 0
+    axes: list[tuple[int, int, int]] = []
+    remaining = iter(layouts)
+    while place < len(marks):
+        if not marks[place]:
+            axes.append((position,) * 3)
+            place, position = place + 1, position + 1
+            continue
+        (part,) = next(remaining).parts
+        axes += [
+            (position, position + row, position + column) for row in range(part.rows) for column in range(part.columns)
+        ]
+        place, position = place + part.tokens, position + max(part.rows, part.columns)
+    return torch.tensor(axes, device=is_image.device)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from himap.decoder.layout import square
 from himap.files import read_json
 
 LLAMA_DEFAULTS = {
@@ -17,9 +19,23 @@ LLAMA_DEFAULTS = {
 }
 
 
+# What transformers' config classes fill in where a published config leaves a size out.
+DEFAULTS = {
+    "mistral": {**LLAMA_DEFAULTS, "num_key_value_heads": 8, "intermediate_size": 14336},
+    "qwen2": {**LLAMA_DEFAULTS, "num_key_value_heads": 32, "intermediate_size": 22016, "vocab_size": 151936},
+    "qwen3": {
+        **LLAMA_DEFAULTS, "num_key_value_heads": 32, "intermediate_size": 22016, "vocab_size": 151936, "head_dim": 128,
+    },
+    "gemma3_text": {
+        "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+        "intermediate_size": 9216, "vocab_size": 262208,
+    },
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Dims:
-    """A decoder's sizes and the number of image tokens per picture."""
+    """A decoder's sizes and the number of image tokens per picture: of a typical one, where pictures differ."""
 
     layers: int
     width: int  # D, of the hidden states
@@ -29,17 +45,19 @@ class Dims:
     ffn: int  # inner width of the feed-forward part
     vocab: int
     tokens_per_image: int
+    varies: bool = False  # whether the number depends on the picture, so that only shares of it mean the same for all
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Return rows and columns of the image tokens in the picture; a single row if they form no square."""
+        """Return rows and columns of the image tokens; the nearest square if pictures differ, else a row if they form none."""
         side = round(self.tokens_per_image**0.5)
-        return (side, side) if side * side == self.tokens_per_image else (1, self.tokens_per_image)
+        return (side, side) if self.varies else square(self.tokens_per_image)
 
 
-def decoder_dims(text_config: dict[str, Any], tokens_per_image: int) -> Dims:
+def decoder_dims(text_config: dict[str, Any], tokens_per_image: int, *, varies: bool = False) -> Dims:
     """Return the sizes in a decoder's config, with transformers' defaults for keys that the checkpoint leaves out."""
-    value = {**LLAMA_DEFAULTS, **{key: given for key, given in text_config.items() if given is not None}}
+    defaults = DEFAULTS.get(text_config.get("model_type", "llama"), LLAMA_DEFAULTS)
+    value = {**defaults, **{key: given for key, given in text_config.items() if given is not None}}
     heads = value["num_attention_heads"]
     return Dims(
         layers=value["num_hidden_layers"],
@@ -50,6 +68,7 @@ def decoder_dims(text_config: dict[str, Any], tokens_per_image: int) -> Dims:
         ffn=value["intermediate_size"],
         vocab=value["vocab_size"],
         tokens_per_image=tokens_per_image,
+        varies=varies,
     )
 
 
@@ -63,10 +82,13 @@ def checkpoint_dims(config: dict[str, Any]) -> Dims:
             "head_dim": config["kv_channels"],
         }
         return decoder_dims(text, config["visual"].get("n_queries", 256))
+    text = config.get("text_config", config)
+    if config.get("model_type") in TYPICAL:
+        return decoder_dims(text, typical_tokens(config), varies=config["model_type"] in VARYING)
     vision = {"image_size": 336, "patch_size": 14, **config.get("vision_config", {})}
     class_token = 0 if config.get("vision_feature_select_strategy", "default") == "default" else 1
     tokens = (vision["image_size"] // vision["patch_size"]) ** 2 + class_token
-    return decoder_dims(config.get("text_config", config), tokens)
+    return decoder_dims(text, tokens)
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
@@ -75,3 +97,54 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{directory}: no config.json here; give the folder of a checkpoint")
     return read_json(path)
+
+
+TYPICAL_PICTURE = (640, 480)  # width and height; what most pictures of the benchmarks have
+
+
+def typical_tokens(config: dict[str, Any]) -> int:
+    """Return how many image tokens a picture of 640 x 480 pixels has, by the config.json of a family of CHAT_TEMPLATE."""
+    return TYPICAL[config["model_type"]](config)
+
+
+def _smolvlm(config: dict[str, Any]) -> int:
+    """Return the tokens of SmolVLM: four by three tiles, and the whole."""
+    vision = {"image_size": 224, "patch_size": 32, **config["vision_config"]}
+    return 13 * (vision["image_size"] // vision["patch_size"] // config.get("scale_factor", 2)) ** 2
+
+
+def _qwen(config: dict[str, Any], patch: int) -> int:
+    """Return the tokens of a Qwen: one for each square of merged patches."""
+    vision = config["vision_config"]
+    cell = vision.get("patch_size", patch) * vision.get("spatial_merge_size", 2)
+    return round(TYPICAL_PICTURE[0] / cell) * round(TYPICAL_PICTURE[1] / cell)
+
+
+def _llava_next(config: dict[str, Any]) -> int:
+    """Return the tokens of LLaVA-NeXT: the whole, and two by two tiles of which three quarters of the rows are left."""
+    vision = {"image_size": 336, "patch_size": 14, **config["vision_config"]}
+    side = vision["image_size"] // vision["patch_size"]
+    rows = 2 * side - 2 * ((2 * side - 2 * side * TYPICAL_PICTURE[1] // TYPICAL_PICTURE[0]) // 2)
+    return side * side + rows * (2 * side + 1)
+
+
+def _internvl(config: dict[str, Any]) -> int:
+    """Return the tokens of InternVL: four by three tiles, and the thumbnail."""
+    return 13 * int(config.get("image_seq_length", 256))
+
+
+def _gemma(config: dict[str, Any]) -> int:
+    """Return the tokens of any picture of Gemma 3."""
+    return int(config.get("mm_tokens_per_image", 256))
+
+
+TYPICAL: dict[str, Callable[[dict[str, Any]], int]] = {
+    "smolvlm": _smolvlm,
+    "idefics3": _smolvlm,
+    "qwen2_5_vl": lambda config: _qwen(config, 14),
+    "qwen3_vl": lambda config: _qwen(config, 16),
+    "llava_next": _llava_next,
+    "internvl": _internvl,
+    "gemma3": _gemma,
+}
+VARYING = TYPICAL.keys() - {"gemma3"}  # model types whose number of image tokens depends on the picture

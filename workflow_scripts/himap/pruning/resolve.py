@@ -2,7 +2,8 @@
 
 A method is what a YAML file in `methods/` or a config's entry defines, in one of these forms:
 
-* `stages`: a list of {layer, keep, criterion}, or one list per kind of task (`qa`, `caption`, `open`);
+* `stages`: a list of {layer, keep, criterion}, or one list per kind of task (`qa`, `caption`, `open`); a `layer` between 0
+  and 1 is a share of the model's depth, so that a method carries over to a model of another depth;
 * `like: other`, with `criterion` or `criteria` (one per stage) put in its place, and `only: [0]` to use some stages
   (`relative: true`: each keeps its share of what the other's stages before it left, instead of the same tokens);
 * `every_layer: {criterion}` and `flops_of: other`: the same share dropped at every layer, at the other's cost;
@@ -98,13 +99,13 @@ def resolve(
 
     schedule = Schedule(name=name, rerank=bool(method.get("rerank", False)))
     if schedules and name in schedules:
-        schedule = replace(schedule, stages=_for_kind(schedules[name], kind, name))
+        schedule = replace(schedule, stages=_for_kind(schedules[name], kind, name, dims))
     elif model and model in method.get("models", {}):
-        schedule = replace(schedule, stages=_for_kind(method["models"][model]["stages"], kind, name))
+        schedule = replace(schedule, stages=_for_kind(method["models"][model]["stages"], kind, name, dims))
     elif "like" in method:
         schedule = replace(schedule, stages=_replaced(name, method, other(method["like"]), dims))
     elif "stages" in method:
-        schedule = replace(schedule, stages=_for_kind(method["stages"], kind, name))
+        schedule = replace(schedule, stages=_for_kind(method["stages"], kind, name, dims))
     else:
         schedule = _matched(schedule, method, dims, flops(dims, other(method["flops_of"])))
     schedule.check(dims)
@@ -140,14 +141,14 @@ def kind_taken(stages: Mapping[str, object], kind: str) -> str | None:
     return next((choice for choice in choices if stages.get(choice) is not None), None)
 
 
-def _for_kind(stages: object, kind: str, name: str) -> tuple[Stage, ...]:
+def _for_kind(stages: object, kind: str, name: str, dims: Dims) -> tuple[Stage, ...]:
     """Return the stages of a kind of task, from one list for all of them or a list per kind."""
     if isinstance(stages, Mapping):
         taken = kind_taken(stages, kind)
         if taken is None:
             raise ValueError(f"method {name!r} has no stages for {kind!r}; it has {', '.join(stages)}")
         stages = stages[taken]
-    return read_stages(stages)
+    return read_stages(stages, layers=dims.layers)
 
 
 def _replaced(name: str, method: Method, stages: tuple[Stage, ...], dims: Dims) -> tuple[Stage, ...]:
@@ -178,7 +179,7 @@ def _matched(schedule: Schedule, method: Method, dims: Dims, budget: float) -> S
     if "downsample" in method:
         return replace(schedule, image_grid=_nearest_grid(dims, budget))
     if "before_decoder" in method:
-        stage = Stage(0, _count_before(dims, budget), method["before_decoder"]["criterion"])
+        stage = Stage(0, _kept(dims, _count_before(dims, budget)), method["before_decoder"]["criterion"])
         return replace(schedule, stages=(stage,))
     criterion = method["every_layer"]["criterion"]
     drops = _geometric(dims, _share_per_layer(dims, budget))
@@ -203,7 +204,12 @@ def _count_before(dims: Dims, budget: float) -> int:
 def _geometric(dims: Dims, share: float) -> list[Drop]:
     """Return stages that keep, at every layer after the first, the same share of what the layer before had."""
     counts = [keep_count(share**layer, dims.tokens_per_image) for layer in range(1, dims.layers - 1)]
-    return [Drop(layer, count) for layer, count in enumerate(counts, start=1)]
+    return [Drop(layer, _kept(dims, count)) for layer, count in enumerate(counts, start=1)]
+
+
+def _kept(dims: Dims, count: int) -> int | float:
+    """Return a count of a typical picture's tokens as a stage's `keep`: as a share of them where pictures differ."""
+    return count / dims.tokens_per_image if dims.varies else count
 
 
 @cache

@@ -72,7 +72,8 @@ class Schedule:
 
     def check(self, dims: Dims) -> None:
         """Raise ValueError that names what does not fit a model of these sizes."""
-        read_stages(self.stages, layers=dims.layers, image_tokens=dims.tokens_per_image)
+        image_tokens = None if dims.varies else dims.tokens_per_image
+        read_stages(self.stages, layers=dims.layers, image_tokens=image_tokens)
 
 
 def read_stages(values: object, *, layers: int | None = None, image_tokens: int | None = None) -> tuple[Stage, ...]:
@@ -84,7 +85,22 @@ def read_stages(values: object, *, layers: int | None = None, image_tokens: int 
         raise ValueError(f"stages: {values!r} is no list; give a list of objects with layer, keep and criterion")
     for path, problem in stage_problems(values, layers=layers, image_tokens=image_tokens):
         raise ValueError(f"stages{path}: {problem}")
-    return tuple(value if isinstance(value, Stage) else Stage(**value) for value in values)
+    return tuple(value if isinstance(value, Stage) else _read_stage(value, layers) for value in values)
+
+
+def _read_stage(value: Mapping[str, Any], layers: int | None) -> Stage:
+    """Return a checked stage. Raise ValueError for a relative layer where the model's depth is not known."""
+    layer = value["layer"] if layers is None else layer_at(value["layer"], layers)
+    if isinstance(layer, float):
+        raise ValueError(
+            f"stages: layer {layer} is a share of a depth that is not known here; give the number of the layer"
+        )
+    return Stage(layer, value["keep"], value["criterion"])
+
+
+def layer_at(layer: int | float, layers: int) -> int:
+    """Return the number of a layer that may be given as a share of the model's depth."""
+    return max(1, int(layer * layers + 0.5)) if isinstance(layer, float) else layer
 
 
 def stage_problems(
@@ -95,7 +111,7 @@ def stage_problems(
     model: str = "the model",
 ) -> Iterator[Problem]:
     """Yield everything that is wrong with a list of stages on `model`, or on any model where no sizes are given."""
-    below = -1  # the layer of the stage before
+    below: int | float = -1  # the layer of the stage before
     kept: list[int | float] = []  # what earlier stages keep
     for index, value in enumerate(values):
         stage = value.to_json() if isinstance(value, Stage) else value
@@ -103,6 +119,8 @@ def stage_problems(
             yield f"[{index}]", f"{stage!r} is no stage; give an object with layer, keep and criterion"
             continue
         layer = stage.get("layer")
+        if layers is not None and _is_share(layer):
+            layer = layer_at(layer, layers)
         keep: Any = stage.get("keep")
         wrong = keep_problem(keep)
         problems = {
@@ -114,7 +132,7 @@ def stage_problems(
         }
         yield from ((f"[{index}].{key}", problem) for key, problem in problems.items() if problem)
         # one wrong stage must not hide or cause problems of those that follow it
-        below = max(below, layer) if _is_whole(layer) else below
+        below = max(below, layer) if _is_whole(layer) or _is_share(layer) else below
         kept += [] if wrong else [keep]
 
 
@@ -133,15 +151,21 @@ def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _layer_problem(layer: object, below: int, layers: int | None, model: str) -> str | None:
+def _is_share(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) and 0 < value < 1
+
+
+def _layer_problem(layer: object, below: int | float, layers: int | None, model: str) -> str | None:
     """Return what is wrong with a stage's layer, if anything."""
     # not the last layer: nothing would run on what remains
-    allowed = "from 0 on" if layers is None else f"0 to {layers - 2}"
+    allowed = "from 0 on, or a share of the depth between 0 and 1" if layers is None else f"0 to {layers - 2}"
+    if _is_share(layer):  # the depth is not known; a share and a number cannot be compared
+        return f"{layer} must be above {below}, where the stage before is" if 0 < below < 1 and layer <= below else None
     if not _is_whole(layer) or layer < 0:
         return f"{layer!r} is no layer (allowed: {allowed})"
     if layers is not None and layer > layers - 2:
         return f"{layer} is not below the last layer of {model} (allowed: {allowed})"
-    if layer <= below:
+    if layer <= below and _is_whole(below):
         return f"{layer} must be above the layer of the stage before ({below}); put stages in order of their layers"
     return None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from himap import numbers
 from himap.decoder.bitmaps import unpacked
+from himap.decoder.layout import Layout, Part
 from himap.models.images import pad_to_square
 from himap.results import ANSWERS, Results, methods_of, scope
 
@@ -120,6 +122,8 @@ def sample_part(
 ) -> dict[str, Any]:  # fmt: skip
     """Return one sample: picture, question, references, and each method's tiles, answer and score."""
     name, methods = row["sample_id"], []
+    full = max((layout_of(rows[name], facts) for rows in answers.values() if name in rows), key=index)
+    grid = full.grid
     for method, rows in answers.items():
         if name in rows:
             answer = rows[name]
@@ -129,7 +133,7 @@ def sample_part(
                     "main": method in main,
                     "answer": answer["prediction"].strip(),
                     "score": numbers.significant(scores[method][name], 3) if name in scores[method] else None,
-                    "tiles": tiles(answer, facts),
+                    "tiles": tiles(answer, layout_of(answer, facts), full),
                 }
             )
     return {
@@ -138,20 +142,26 @@ def sample_part(
         "question": row["question"] or "(describe the image)",
         "options": list(row["options"] or []),
         "references": list(dict.fromkeys(row["references"] or [])),
-        "picture": picture(row["images"][0], facts["image_modes"][task]),
-        "grid": facts["grid"],
+        "picture": picture(row["images"][0], facts["image_modes"][task], grid),
+        "grid": grid,
         "images": len(row["images"]),
         "main": [one for one in methods if one["main"]],
         "others": [one for one in methods if not one["main"]],
     }
 
 
-def picture(data: bytes, mode: str | None) -> str:
-    """Return the image as the model sees it, as a data address."""
+def layout_of(answer: dict[str, Any], facts: dict[str, Any]) -> Layout:
+    """Return where the tokens of an answer's first picture lie; by the model's fixed grid in files without layouts."""
+    return Layout.from_json(answer["layouts"][0]) if "layouts" in answer else Layout((Part(*facts["grid"]),))
+
+
+def picture(data: bytes, mode: str | None, grid: tuple[int, int]) -> str:
+    """Return the image as the model sees it, in the proportions of its grid of tokens, as a data address."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    square = fitted(image, mode).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    height, width = (round(SIDE * side / max(grid)) for side in grid)
+    resized = fitted(image, mode).resize((width, height), Image.Resampling.BICUBIC)
     packed = io.BytesIO()
-    square.save(packed, "WEBP", quality=78, method=4)
+    resized.save(packed, "WEBP", quality=78, method=4)
     return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
@@ -166,22 +176,25 @@ def fitted(image: Image.Image, mode: str | None) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def tiles(answer: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what is drawn over the picture: after each stage (some of them where there are many), or the whole."""
-    rows, columns = facts["grid"]
-    total = rows * columns
+def tiles(answer: dict[str, Any], layout: Layout, full: Layout) -> list[dict[str, Any]]:
+    """Return what is drawn over the picture: after each stage (some of them where there are many), or the whole.
+
+    Dark is what no token shows that is left: tiles and a view of the whole may show the same place.
+    """
+    total = index(layout)
     if not answer["kept"]:
-        side = round(min(answer["image_tokens"], total) ** 0.5)
-        smaller = answer["image_tokens"] < total
+        smaller = total < index(full)
         note = f"{answer['image_tokens']}, smaller image" if smaller else f"all {answer['image_tokens']}"
-        return [{"dropped": "", "note": note, "scale": round(side / columns, 3) if smaller else 1}]
+        return [{"dropped": "", "note": note, "scale": round((total / index(full)) ** 0.5, 3) if smaller else 1}]
     many = len(answer["kept"])
     shown = range(many) if many <= STAGES else sorted({0, many // 2, many - 1})
     layers = []
     for stage in shown:
-        mask = unpacked([answer["kept"][stage]], total)[0].reshape(rows, columns)
+        kept = unpacked([answer["kept"][stage]], total)[0]
         name = f"stage {stage + 1}" if many <= STAGES else f"{stage + 1} of {many}"
-        layers.append({"dropped": dropped_path(mask), "note": f"{name}: {int(mask.sum())}", "scale": 1})
+        layers.append(
+            {"dropped": dropped_path(layout.shown(kept, full.grid)), "note": f"{name}: {int(kept.sum())}", "scale": 1}
+        )
     return layers
 
 

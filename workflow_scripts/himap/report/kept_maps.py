@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from himap import numbers
 from himap.decoder.bitmaps import unpacked
+from himap.report.gallery import layout_of
 from himap.results import Results, methods_of, scope
 
 # ---- where the kept tokens lie
@@ -28,24 +30,30 @@ def histograms(results: Results) -> list[dict[str, Any]]:
     """Return per model and method, how often each place of the image is still there after the last stage."""
     parts = []
     for model, facts in results.facts["models"].items():
-        rows, columns = facts["grid"]
         counts: dict[str, list[np.ndarray]] = {}
         for task in results.facts["benchmarks"]:
             for method in methods_of(results, model, task):
                 answers = results.predictions(model, task, method) or []
-                last = [one["kept"][-1] for one in answers if one["kept"] and one["image_tokens"] == rows * columns]
-                if last:
-                    counts.setdefault(method, []).append(unpacked(last, rows * columns))
+                last = [kept_places(one, facts) for one in answers if one["kept"]]
+                counts.setdefault(method, []).extend(places for places in last if places is not None)
         main = results.facts["main_methods"]
         ordered = sorted(counts, key=lambda one: (one not in main, main.index(one) if one in main else 0))
-        methods = [histogram(results, method, np.concatenate(counts[method]), rows, columns) for method in ordered]
+        methods = [histogram(results, method, np.array(counts[method])) for method in ordered if counts[method]]
         parts.append({"model": model, "scope": scope(results.facts, model), "grid": facts["grid"], "methods": methods})
     return parts
 
 
-def histogram(results: Results, method: str, kept: np.ndarray, rows: int, columns: int) -> dict[str, Any]:
+def kept_places(answer: dict[str, Any], facts: dict[str, Any]) -> np.ndarray | None:
+    """Return over the model's grid, which share of the tokens of each place is left; None for an answer about more pictures."""
+    layout = layout_of(answer, facts)
+    if answer["image_tokens"] != index(layout):
+        return None
+    return layout.density(unpacked(answer["kept"][-1:], index(layout))[0], tuple(facts["grid"]))
+
+
+def histogram(results: Results, method: str, kept: np.ndarray) -> dict[str, Any]:
     """Return one method's map, and its kept tokens over the four quarters of the image from top to bottom."""
-    share = kept.mean(axis=0).reshape(rows, columns)
+    share = kept.mean(axis=0)
     of_chance = share / share.mean()
     quarters = [100 * part.sum() / share.sum() for part in np.array_split(share, 4, axis=0)]
     return {

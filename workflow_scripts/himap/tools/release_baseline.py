@@ -42,7 +42,7 @@ def run_text(
             if index == stage:
                 rows = _prune(rows, maps[-1], count, by=INSTRUCTION if number == 0 else IMAGE)
         length = rows.hidden.shape[1]
-        rotary = model.rotary(rows.hidden, rows.positions)
+        rotary = model.angles(rows, index)
         queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), rotary)
         keys, values = share_heads(keys, queries.shape[1]), share_heads(values, queries.shape[1])
         seen = torch.ones(1, length, length, dtype=torch.bool, device=keys.device).tril()
@@ -76,7 +76,7 @@ def answer(model: Model, ids: list[int], pixels: Tensor, new_tokens: int, **how:
         if generated:
             tokens = torch.tensor([generated], device=rows.hidden.device)
             positions = rows.positions[:, -1:] + 1 + torch.arange(len(generated), device=tokens.device)[None]
-            rows = join_rows(rows, new_rows(model.embed_tokens(tokens), positions))
+            rows = join_rows(rows, new_rows(model.embed_tokens(tokens), positions, rows))
         generated.append(int(run_text(model, rows, **how)[0][0, -1].argmax()))
     return generated
 

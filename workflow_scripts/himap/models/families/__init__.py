@@ -6,6 +6,9 @@ from pkgutil import iter_modules
 
 NO_FAMILY = "unconverted"  # recognizes checkpoints in their authors' layout only to name the command that converts them
 DEFAULT = "llava"
+# These ask by their checkpoint's own chat template, and their processors take a picture in its own proportions.
+CHAT_TEMPLATE = frozenset({"gemma3", "internvl3", "llava_next", "qwen2_5_vl", "qwen3_vl", "smolvlm"})
+VARYING = CHAT_TEMPLATE - {"gemma3"}  # the number of image tokens depends on the picture
 
 
 def names() -> tuple[str, ...]:

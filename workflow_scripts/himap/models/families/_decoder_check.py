@@ -8,6 +8,7 @@ layers, and last by running a few tokens through both the loop and transformers'
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ IDLE: dict[str, tuple[Any, ...]] = {
 LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 QUERY_NORMS = {"q_norm", "k_norm"}
+SANDWICH = frozenset({"pre_feedforward_layernorm", "post_feedforward_layernorm"})  # Gemma 3's
 TRIED_LAYERS, TRIED_TOKENS = 4, 8
 TOLERANCE = {  # relative difference; a wrong layer is off by far more
     torch.float32: 1e-3,
@@ -39,14 +41,17 @@ TOLERANCE = {  # relative difference; a wrong layer is off by far more
 }
 
 
-def check_config(config: Any, directory: Path) -> None:
-    """Raise ValueError for a key in a LLaVA's config that the loop would ignore, before any weight is read."""
+def check_config(config: Any, directory: Path, *, mixed_layers: bool = False) -> None:
+    """Raise ValueError for a key in a config that the loop would ignore, before any weight is read.
+
+    `mixed_layers`: the family tells the loop which layers have a window and other rotary angles.
+    """
     if getattr(config, "quantization_config", None) is not None:
         raise ValueError(f"{directory}: quantized weights are not supported; take the checkpoint in full precision")
     if getattr(config, "transformers_weights", None) is not None:
         raise ValueError(f"{directory}/config.json: transformers_weights is not supported; remove the key")
     text = config.text_config
-    properties = [*_windows(text), *_rotary(text)]
+    properties = [] if mixed_layers else [*_windows(text), *_rotary(text)]
     for key, idle in IDLE.items():
         if (value := getattr(text, key, None)) not in idle:
             properties.append(f"{key} = {value!r}")
@@ -79,13 +84,13 @@ def _rotary(text: Any) -> Iterator[str]:
         yield f"llama_4_scaling_beta = {parameters['llama_4_scaling_beta']!r}"
 
 
-def check_parts(decoder: Any, directory: Path) -> None:
+def check_parts(decoder: Any, directory: Path, norms: frozenset[str] = frozenset()) -> None:
     """Raise ValueError for a decoder whose layers have other parts than those that the loop calls."""
     for part in ("embed_tokens", "layers", "norm", "rotary_emb"):
         if not isinstance(getattr(decoder, part, None), nn.Module):
             refuse(directory, f"it has no {part}")
     for number, layer in enumerate(decoder.layers):
-        _compare_parts(layer, LAYER, set(), f"layer {number}", directory)
+        _compare_parts(layer, LAYER | norms, set(), f"layer {number}", directory)
         attention = layer.self_attn
         _compare_parts(attention, ATTENTION, QUERY_NORMS, f"the attention of layer {number}", directory)
         for name in sorted(QUERY_NORMS & dict(attention.named_children()).keys()):
@@ -104,18 +109,24 @@ def _compare_parts(module: nn.Module, needed: set[str], allowed: set[str], place
 
 
 @torch.no_grad()
-def check_decoder(model: Model, directory: Path) -> None:
-    """Raise ValueError unless the loop and transformers' own class agree on a few tokens through the first layers."""
+def check_decoder(model: Model, directory: Path, decoder: Any = None, norms: frozenset[str] = frozenset()) -> None:
+    """Raise ValueError unless the loop and transformers' own class agree on a few tokens through the first layers.
+
+    `norms` are parts of each layer that Llama's do not have.
+    """
     from himap.decoder.cache import Cache
     from himap.decoder.loop import forward
     from himap.decoder.tokens import SYSTEM, batch_rows
 
     module: Any = model.module
-    decoder = module.model.language_model
-    check_parts(decoder, directory)
+    decoder = module.model.language_model if decoder is None else decoder
+    check_parts(decoder, directory, norms)
     ids = torch.arange(TRIED_TOKENS, device=model.device) % model.embed_tokens.num_embeddings
     hidden = model.embed_tokens(ids)
-    rows = forward(model, batch_rows([hidden], [[SYSTEM] * TRIED_TOKENS]), Cache(), stop=TRIED_LAYERS)
+    rows = batch_rows([hidden], [[SYSTEM] * TRIED_TOKENS])
+    if model.axes > 1:  # on which text advances together
+        rows = replace(rows, rotary=rows.positions[..., None].expand(-1, -1, model.axes))
+    rows = forward(model, rows, Cache(), stop=TRIED_LAYERS)
     expected = _first_layers(decoder, hidden[None])
     difference = (model.norm(rows.hidden) - expected).float().norm() / expected.float().norm()
     if not float(difference) <= TOLERANCE[model.dtype]:  # written this way, NaN is refused too

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-import logging
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
 from torch import Tensor
 
-from himap.models.checkpoints import Faults, is_finite, weight_files
+from himap.models.families import _native
 from himap.models.families._decoder_check import check_config, check_decoder
 from himap.models.images import pad_to_square
 from himap.models.model import Model
@@ -64,54 +62,12 @@ def load(
 
 def read_module(directory: Path, dtype: torch.dtype) -> Any:
     """Load transformers' LLaVA from safetensors. Raise ValueError unless every tensor is there, fits and is finite."""
-    from safetensors import SafetensorError
-    from transformers import LlavaConfig, LlavaForConditionalGeneration
-
-    weight_files(directory, pickles=False)
-    config = LlavaConfig.from_pretrained(directory, local_files_only=True)
-    check_config(config, directory)
-    try:
-        with _without_report():
-            loaded: Any = LlavaForConditionalGeneration.from_pretrained(
-                directory, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa",
-                local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True,
-            )  # fmt: skip
-    except SafetensorError as error:
-        raise ValueError(
-            f"{directory}: its weights are not complete safetensors files ({error}); download or convert them again"
-        ) from error
-    module, info = loaded
-    # transformers fills missing tensors with random numbers and only warns, so we check its lists ourselves. They leave
-    # out what old versions saved and nothing reads (rotary frequencies, position ids, a head tied to the embedding).
-    faults = Faults(missing=set(info["missing_keys"]), unexpected=sorted(info["unexpected_keys"]))
-    for name, shape, expected in sorted(info["mismatched_keys"]):
-        faults.note_shape(name, shape, expected)
-    if not (faults.missing or faults.misshapen):
-        faults.not_finite = [name for name, tensor in module.state_dict().items() if not is_finite(tensor)]
-    faults.check(directory, dtype)
-    return module
-
-
-@contextmanager
-def _without_report() -> Iterator[None]:
-    """Keep transformers' table of wrong tensors off the screen: here it becomes one error."""
-    logger = logging.getLogger("transformers.modeling_utils")
-
-    def is_no_report(record: logging.LogRecord) -> bool:
-        return "LOAD REPORT" not in record.getMessage()
-
-    logger.addFilter(is_no_report)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_no_report)
+    return _native.read_module(directory, dtype, "LlavaForConditionalGeneration", check_config)
 
 
 def from_module(module: Any, name: str) -> Model:
     """Wrap a transformers model (LlavaForConditionalGeneration) that is already in memory."""
     config, decoder = module.config, module.model.language_model
-    ends = module.generation_config.eos_token_id
-    ends = config.text_config.eos_token_id if ends is None else ends
     return Model(
         name=name,
         family="llava",
@@ -123,7 +79,7 @@ def from_module(module: Any, name: str) -> Model:
         rotary=decoder.rotary_emb,
         head=module.lm_head,
         image_token_id=config.image_token_id,
-        end_ids=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+        end_ids=_native.end_ids(module),
         encode_images=lambda pixels: _encode(module, pixels),
     )
 
@@ -175,20 +131,14 @@ def _encode(module: Any, pixels: Tensor) -> Tensor:
 
 def _attach_processor(model: Model, directory: Path, config: Any, template: str, image_mode: str | None) -> None:
     """Give the model its tokenizer and image side."""
-    from transformers import AutoTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    tokenizer = _native.load_tokenizer(model, directory)
     processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
-    if len(tokenizer) > model.embed_tokens.num_embeddings:
-        raise ValueError(
-            f"{directory}: the tokenizer has {len(tokenizer)} entries but the model embeds {model.embed_tokens.num_embeddings}; "
-            "tokenizer and weights do not belong together"
-        )
     plain, mark = _text_tokenizer(tokenizer, config.image_token_id)
     mark_id = plain.convert_tokens_to_ids(mark)
 
-    def tokenize(prompt: Prompt, image_tokens: Sequence[int]) -> list[int]:
+    def tokenize(prompt: Prompt, image_tokens: Sequence[SupportsIndex]) -> list[int]:
         text = prompt_text(prompt, template, [mark * n for n in image_tokens])
         ids = plain(text, split_special_tokens=True)["input_ids"]
         return [config.image_token_id if token == mark_id else token for token in ids]

@@ -7,7 +7,7 @@ import binascii
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -182,13 +182,13 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
         text = unicodedata.normalize("NFC", text)
         return encoding.encode(text, allowed_special=GROUNDING, disallowed_special=())
 
-    def picture(count: int) -> list[int]:
+    def picture(count: SupportsIndex) -> list[int]:
         return [special["<img>"], *[special["<imgpad>"]] * count, special["</img>"]]
 
     def turn(role: str, *content: int) -> list[int]:
         return [special["<|im_start|>"], *encode(role), *encode("\n"), *content]
 
-    def tokenize(prompt: Prompt, image_tokens: Sequence[int]) -> list[int]:
+    def tokenize(prompt: Prompt, image_tokens: Sequence[SupportsIndex]) -> list[int]:
         if prompt.style == "raw":
             return [token for count in image_tokens for token in picture(count)] + encode(prompt.text)
         said, text = [], ""

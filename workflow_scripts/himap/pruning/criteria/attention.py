@@ -50,7 +50,7 @@ def image_attention_rows(view: View) -> Tensor:
 def image_attention_debiased(view: View) -> Tensor:
     """Attention received from image tokens, per image token that can see it: the causal mask favors none."""
     # under the causal mask an early token is seen by all later ones, so plain sums grow toward the picture's top
-    seen_by = view.is_image.flip(1).cumsum(1).flip(1)  # [B, T] image tokens at or after each column
+    seen_by = _map(view).seen_by(view.is_image)
     return _map(view).received(view.is_image) / seen_by.clamp(min=1)
 
 

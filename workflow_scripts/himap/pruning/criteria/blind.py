@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from himap.pruning.criteria import View, criterion
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from himap.decoder.layout import Layout
 
 
 @criterion(needs_attention=False)
@@ -29,12 +32,16 @@ def spatial_uniform(view: View) -> Tensor:
     """A regular grid over the picture, in the order of an ordered dither, so that any number of tokens is spread evenly."""
     import torch
 
-    rows, columns = view.grid
-    rank = torch.tensor([[_dither(y, x) for x in range(columns)] for y in range(rows)], dtype=torch.float32).flatten()
-    place = view.rows.image_index.clamp(min=0) % (
-        rows * columns
-    )  # [B, T] cell within its image; a prompt may have several
-    return -rank.to(view.is_image.device)[place]
+    ranks = [torch.tensor([rank for layout in layouts for rank in _ranks(layout)]) for layouts in view.rows.layouts]
+    table = torch.nn.utils.rnn.pad_sequence(ranks, batch_first=True).to(view.is_image.device)  # [B, N]
+    return -table.gather(1, view.rows.image_index.clamp(min=0))
+
+
+@cache
+def _ranks(layout: Layout) -> list[float]:
+    """Return the rank of each of a picture's tokens, one dither per part; a token that shows no place goes first."""
+    cells = (cell for part in layout.parts for cell in part.cells())
+    return [1.0 if cell is None else _dither(*cell) for cell in cells]
 
 
 def _dither(y: int, x: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from himap.models import families
 from himap.models.sizes import Dims, checkpoint_dims, read_config
 from himap.project import ROOT
 from himap.workflow.config.schema import Model
@@ -18,10 +19,11 @@ def dims_of(entry: Model) -> Dims:
             width=sizes.width,
             heads=sizes.heads,
             kv_heads=sizes.kv_heads,
-            head_dim=sizes.width // sizes.heads,
+            head_dim=sizes.head_dim or sizes.width // sizes.heads,
             ffn=sizes.ffn,
             vocab=sizes.vocab,
             tokens_per_image=sizes.image_tokens,
+            varies=entry.family in families.VARYING,
         )
     return local_dims(ROOT / str(entry.path))
 

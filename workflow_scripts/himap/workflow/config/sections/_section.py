@@ -51,6 +51,7 @@ Keep = Annotated[
 Count = Annotated[int, Field(ge=1, strict=True)]
 Index = Annotated[int, Field(ge=0, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Depth = Annotated[float, Field(gt=0, lt=1)]
 Some = Field(min_length=1)
 
 

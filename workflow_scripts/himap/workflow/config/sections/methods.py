@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
 
-from himap.workflow.config.sections._section import Each, Index, Keep, Name, Section, Some, Title
+from himap.workflow.config.sections._section import Depth, Each, Index, Keep, Name, Section, Some, Title
 
 
 class Stage(Section):
     """From `layer` on, only the `keep` image tokens with the highest score by `criterion` remain."""
 
-    layer: Index
-    """The first layer (from 0) that runs on what remains; the score comes from the layer below."""
+    layer: Index | Depth
+    """The first layer (from 0) that runs on what remains, or a share of the model's depth (0.25); the score comes from the layer below."""
     keep: Keep
     """Share of the original image tokens still there, or a count."""
     criterion: str

@@ -32,8 +32,10 @@ class Dims(Section):
     """Inner size of the feed-forward block."""
     vocab: Count
     """Vocabulary size."""
+    head_dim: Count | None = None
+    """Width of an attention head, if not `width` divided by `heads`."""
     image_tokens: Count
-    """Image tokens of one image."""
+    """Image tokens of one image; of a typical one (640 x 480 pixels) where the number depends on the picture."""
     parameters_billion: Annotated[float, Field(gt=0)]
     """All parameters, vision tower included, in billions; for the estimate of downloads and memory."""
 

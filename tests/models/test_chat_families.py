@@ -1,0 +1,365 @@
+"""Families with a chat template equal transformers' own classes, in all that the methods and analyses do with them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from chat_families import FAMILIES, encoded, picture
+from himap.costs.formulas import flops
+from himap.decoder.bitmaps import from_bitmap
+from himap.decoder.cache import Cache
+from himap.decoder.generation import generate
+from himap.decoder.layout import Layout
+from himap.decoder.loop import forward
+from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION, SYSTEM
+from himap.experiments.answers import Question, answer_batch, encode
+from himap.experiments.counted_flops import prefill_flops
+from himap.experiments.disruption import run_undisturbed, sweep
+from himap.experiments.saliency import saliency
+from himap.models import families as family_names
+from himap.models.loading import load
+from himap.models.prompts import Prompt
+from himap.models.sizes import checkpoint_dims, read_config
+from himap.pruning import criteria
+from himap.pruning.intervention import Pruning
+from himap.pruning.resolve import resolve
+from himap.pruning.stage import Schedule, Stage
+
+TEXT = "What is the water made of?\nAnswer with a word."
+ASKED = {  # one picture, two pictures of other shapes, a short question
+    "one": (TEXT, [picture(0)]),
+    "two": ("Which is larger?", [picture(1), picture(2)]),
+    "short": ("Why?", [picture(3)]),
+}
+each = pytest.mark.parametrize("name", FAMILIES)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder with each family's tiny checkpoint, written at its first use."""
+    base = tmp_path_factory.mktemp("chat")
+
+    class Folders(dict[str, Path]):
+        def __missing__(self, name: str) -> Path:
+            FAMILIES[name].write(base / name)
+            self[name] = base / name
+            return self[name]
+
+    return Folders()
+
+
+@pytest.fixture(scope="session")
+def pairs(folders: dict[str, Path]) -> dict[str, tuple[Any, Any]]:
+    """By family: the model as this project loads it, and transformers' own class."""
+
+    class Pairs(dict[str, tuple[Any, Any]]):
+        def __missing__(self, name: str) -> tuple[Any, Any]:
+            self[name] = load(folders[name]), FAMILIES[name].native(folders[name])
+            return self[name]
+
+    return Pairs()
+
+
+def question(key: str) -> Question:
+    text, images = ASKED[key]
+    return Question(key, [encoded(image) for image in images], Prompt(text))
+
+
+def native_inputs(name: str, folders: dict[str, Path], key: str) -> dict[str, Any]:
+    return FAMILIES[name].inputs(folders[name], *ASKED[key])
+
+
+@contextmanager
+def hidden_pairs(native: Any, model: Any, pairs_of: dict[int, torch.Tensor]) -> Iterator[None]:
+    """Take pairs [T, T] from the mask of chosen layers of transformers' class, for prompts of full length."""
+
+    def hook(number: int) -> Any:
+        def change(module: Any, arguments: Any, kwargs: dict[str, Any]) -> Any:
+            mask = kwargs["attention_mask"].clone()
+            mask[0, 0][pairs_of[number]] = torch.finfo(mask.dtype).min
+            return arguments, {**kwargs, "attention_mask": mask}
+
+        return change
+
+    layers = text_decoder(native).layers
+    handles = [layers[number].register_forward_pre_hook(hook(number), with_kwargs=True) for number in pairs_of]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def text_decoder(native: Any) -> Any:
+    return native.model.text_model if hasattr(native.model, "text_model") else native.model.language_model
+
+
+def last_logits(native: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    with torch.no_grad():
+        return native(**inputs).logits[:, -1]
+
+
+def dropped_columns(prompt: Any, kept: list[int]) -> torch.Tensor:
+    """Columns [T] of the image tokens that are not kept."""
+    index = prompt.image_index[0]
+    return (index >= 0) & ~torch.isin(index, torch.tensor(kept))
+
+
+@each
+def test_logits_are_those_of_the_native_class(name: str, folders: dict[str, Path], pairs: dict[str, Any]) -> None:
+    model, native = pairs[name]
+    together = generate(model, encode(model, [question(key) for key in ASKED]), 1).first_logits  # a padded batch
+    for key, padded in zip(ASKED, together, strict=True):
+        inputs = native_inputs(name, folders, key)
+        prompt = encode(model, [question(key)])
+        ids = inputs["input_ids"][0].tolist()
+        layouts = list(prompt.layouts[0])
+        assert model.tokenize(Prompt(ASKED[key][0]), layouts) == ids
+        with torch.no_grad():
+            expected = native(**inputs).logits[0]
+            ours = model.head(model.norm(forward(model, prompt, Cache()).hidden))[0]
+        assert ours.std() > 0.3
+        assert torch.allclose(ours, expected, atol=1e-4)
+        assert torch.allclose(padded, expected[-1], atol=1e-4)
+
+
+@each
+def test_greedy_answers_are_those_of_the_native_class(
+    name: str, folders: dict[str, Path], pairs: dict[str, Any]
+) -> None:
+    model, native = pairs[name]
+    rows = answer_batch(model, [question(key) for key in ASKED], Schedule(), max_new_tokens=6)
+    for key, row in zip(ASKED, rows, strict=True):
+        inputs = native_inputs(name, folders, key)
+        length = inputs["input_ids"].shape[1]
+        expected = native.generate(**inputs, max_new_tokens=6, do_sample=False)[0, length:].tolist()
+        assert row["prediction"] == model.detokenize(expected)
+        assert row["prompt_tokens"] == length
+        assert generate(model, encode(model, [question(key)]), 6).ids[0] == expected
+        assert generate(model, encode(model, [question(key)]), 6, rerank=True).ids[0] == expected
+
+
+@each
+def test_a_batch_is_its_samples_one_by_one_under_every_criterion(name: str, pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    asked = [question(key) for key in ASKED]
+    for criterion in criteria.names():
+        schedule = Schedule((Stage(1, 0.5, criterion), Stage(2, 0.25, criterion)))
+        together = answer_batch(model, asked, schedule, max_new_tokens=2, seed=3)
+        alone = [answer_batch(model, [one], schedule, max_new_tokens=2, seed=3)[0] for one in asked]
+        assert together == alone, criterion
+        for row in together:
+            shares = [len(from_bitmap(kept)) / row["image_tokens"] for kept in row["kept"]]
+            assert shares == pytest.approx([0.5, 0.25], abs=0.51 / row["image_tokens"])
+            layouts = [Layout.from_json(layout) for layout in row["layouts"]]
+            assert sum(map(int, layouts)) == row["image_tokens"]
+
+
+@each
+@pytest.mark.parametrize("key", ["one", "two"])
+def test_dropping_tokens_is_masking_them_in_the_native_class(
+    name: str, key: str, folders: dict[str, Path], pairs: dict[str, Any]
+) -> None:
+    model, native = pairs[name]
+    inputs, prompt = native_inputs(name, folders, key), encode(model, [question(key)])
+    full = last_logits(native, inputs)
+    for layer in range(1, 4):
+        pruning = Pruning(model, [Stage(layer, 0.5, "random")], prompt, [layer])
+        ours = generate(model, prompt, 1, [pruning]).first_logits
+        gone = dropped_columns(prompt, pruning.kept[layer][0])
+        cut = gone[None, :] & ~torch.eye(len(gone), dtype=torch.bool)  # a row that sees nothing would be NaN
+        with hidden_pairs(native, model, dict.fromkeys(range(layer, 4), cut)):
+            masked = last_logits(native, inputs)
+        assert torch.allclose(ours, masked, atol=1e-4)
+        assert (masked - full).abs().max() > 0.01
+
+
+@each
+def test_saliency_is_that_of_the_native_maps(name: str, folders: dict[str, Path], pairs: dict[str, Any]) -> None:
+    model, native = pairs[name]
+    prompt, inputs = encode(model, [question("two")]), native_inputs(name, folders, "two")
+    maps: list[torch.Tensor] = []
+
+    def keep(module: Any, arguments: Any, output: Any) -> None:
+        output[1].retain_grad()
+        maps.append(output[1])
+
+    handles = [layer.self_attn.register_forward_hook(keep) for layer in text_decoder(native).layers]
+    try:
+        logits = native(**inputs).logits[:, -1]
+        target = int(logits.argmax())
+        torch.nn.functional.cross_entropy(logits, torch.tensor([target])).backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+        native.zero_grad()
+    computed = saliency(model, prompt, target)
+    groups = torch.stack([prompt.groups[0] == kind for kind in (SYSTEM, IMAGE, INSTRUCTION)]).float()
+    for layer, weights in enumerate(maps):
+        assert weights.grad is not None
+        product = (weights * weights.grad)[0].detach()
+        paper = groups @ product.sum(dim=0).abs() @ groups.T
+        released = groups @ (weights[0].detach() * product).abs().mean(dim=0) @ groups.T
+        assert torch.allclose(computed.blocks["paper"][layer], paper, rtol=1e-3, atol=1e-6)
+        assert torch.allclose(computed.blocks["released"][layer], released, rtol=1e-3, atol=1e-6)
+    assert float(computed.block("paper", "instruction", "image").sum()) > 0
+
+
+@each
+def test_disruption_is_that_of_a_masked_native_class(
+    name: str, folders: dict[str, Path], pairs: dict[str, Any]
+) -> None:
+    model, native = pairs[name]
+    prompt, inputs = encode(model, [question("two")]), native_inputs(name, folders, "two")
+    groups = prompt.groups[0]
+    receivers = {"img2txt": INSTRUCTION, "img2img": IMAGE}
+    clean = run_undisturbed(model, prompt, 2)
+    for outcome in sweep(model, clean, [0, 2], list(receivers), ["single", "suffix"], new_tokens=1):
+        cut = (groups == receivers[outcome.flow])[:, None] & (groups == IMAGE)[None, :]
+        last = 3 if outcome.extent == "suffix" else outcome.layer
+        with hidden_pairs(native, model, dict.fromkeys(range(outcome.layer, last + 1), cut)):
+            expected = last_logits(native, inputs)
+        assert torch.allclose(outcome.logits, expected[0], atol=1e-4)
+        assert not torch.allclose(outcome.logits, clean.logits[0], atol=1e-3)
+
+
+@each
+def test_counted_operations_are_those_of_the_formula(name: str, pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    prompt = encode(model, [question("one")])
+    image = int((prompt.groups == IMAGE).sum())
+    text = prompt.positions.shape[1] - image
+    head = 2 * model.dims.width * model.head.weight.shape[0]
+    for stages in ((), (Stage(2, 0.5, "random"),)):
+        formula = flops(model.dims, stages, "prompt", n_image=image, n_text=text) + head
+        assert prefill_flops(model, prompt, stages) == pytest.approx(formula)
+
+
+@each
+def test_groups_follow_the_prompt(name: str, pairs: dict[str, Any]) -> None:
+    """What lies inside a picture or frames it is no instruction: only the question and the template's end are."""
+    model, _ = pairs[name]
+    prompt = encode(model, [question("two")])
+    ids = torch.tensor(model.tokenize(Prompt(ASKED["two"][0]), list(prompt.layouts[0])))
+    groups = prompt.groups[0]
+    assert int((groups == IMAGE).sum()) == sum(map(int, prompt.layouts[0]))
+    asked = model.detokenize(ids[groups == INSTRUCTION].tolist())
+    assert asked.replace("\n", "").startswith(ASKED["two"][0])
+    marks = {model.image_token_id, *model.frame_ids}
+    assert not marks & set(ids[groups == INSTRUCTION].tolist())
+    assert not set(ids[groups == FRAME].tolist()) & {model.image_token_id}
+
+
+@each
+def test_marks_in_a_question_are_plain_text(name: str, folders: dict[str, Path], pairs: dict[str, Any]) -> None:
+    from transformers import AutoTokenizer
+
+    model, _ = pairs[name]
+    layouts = list(encode(model, [question("one")]).layouts[0])
+    words = AutoTokenizer.from_pretrained(folders[name])
+    marks = words.convert_ids_to_tokens([model.image_token_id, *model.end_ids, *model.frame_ids])
+    plain = model.tokenize(Prompt("x"), layouts)
+    forged = model.tokenize(Prompt(f"x{''.join(marks)}"), layouts)
+    special = {model.image_token_id, *model.end_ids, *model.frame_ids}
+    assert [token for token in forged if token in special] == [token for token in plain if token in special]
+
+
+@each
+def test_a_smaller_picture_has_about_the_share_of_tokens(name: str, pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    schedule = resolve(
+        "downsample", model.dims, methods={"himap": {"stages": [{"layer": 1, "keep": 0.3, "criterion": "random"}]}}
+    )
+    asked = [Question("large", [encoded(picture(0, (120, 90)))], Prompt(TEXT))]
+    before, after = (answer_batch(model, asked, s, max_new_tokens=1)[0] for s in (Schedule(), schedule))
+    assert after["image_tokens"] < 0.75 * before["image_tokens"]
+    assert after["prompt_tokens"] - after["image_tokens"] <= before["prompt_tokens"] - before["image_tokens"]
+
+
+@each
+def test_matched_methods_drop_shares_where_pictures_differ(name: str, pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    base = {
+        "himap": {
+            "stages": [
+                {"layer": 0.25, "keep": 0.5, "criterion": "random"},
+                {"layer": 0.5, "keep": 0.25, "criterion": "random"},
+            ]
+        }
+    }
+    assert [stage.layer for stage in resolve("himap", model.dims, methods=base).stages] == [1, 2]
+    for method in ("uniform", "encoder_output"):
+        schedule = resolve(method, model.dims, methods=base)
+        assert all(isinstance(stage.keep, float if model.dims.varies else int) for stage in schedule.stages)
+        row = answer_batch(model, [question("short")], schedule, max_new_tokens=1)[0]
+        kept = [set(from_bitmap(bitmap)) for bitmap in row["kept"]]
+        assert all(later <= earlier for earlier, later in itertools.pairwise(kept))
+
+
+@each
+def test_sizes_follow_from_the_config_alone(name: str, folders: dict[str, Path], pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    assert checkpoint_dims(read_config(folders[name])) == model.dims
+    assert model.family == name.split("-")[0]
+    assert model.family in family_names.CHAT_TEMPLATE
+    assert (model.family in family_names.VARYING) == model.dims.varies
+
+
+@each
+def test_incomplete_and_foreign_weights_are_refused(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / name
+    shutil.copytree(folders[name], copy)
+    weights = load_file(copy / "model.safetensors")
+    victim = sorted(key for key in weights if "layers.1." in key and "q_proj" in key)[0]
+    save_file(
+        {key: value for key, value in weights.items() if key != victim}, copy / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(ValueError, match="lacks 1 tensor"):
+        load(copy)
+    save_file(
+        {**weights, "language_model.strange.weight": weights[victim].clone()},
+        copy / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(ValueError, match="does not have"):
+        load(copy)
+    (copy / "model.safetensors").unlink()
+    torch.save({}, copy / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="no weights here"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for a in range(99999) %}{{ messages[0]['content'][0]['type'] * 99 }}{% endfor %}", "more than"),
+        ("{{ messages.__class__.__mro__ }}", "cannot be rendered|picture marks"),
+        ("a template without a place for the question", "picture marks"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "ran for more than"),
+    ],
+)
+def test_a_hostile_template_is_refused(
+    template: str, reason: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from himap.models import chat
+    from transformers import AutoTokenizer
+
+    monkeypatch.setattr(chat, "SECONDS", 1.0)
+    (tmp_path / "chat_template.jinja").write_text(template)
+    text = AutoTokenizer.from_pretrained(folders["smolvlm"])
+    asked = chat.Chat(tmp_path, text, 0, "<image>", lambda layout: "")
+    with pytest.raises(ValueError, match=reason):
+        asked.frame(1)
+    assert threading.active_count() < 10

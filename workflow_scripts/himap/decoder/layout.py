@@ -1,0 +1,123 @@
+"""Where the image tokens of one picture lie in it.
+
+A picture is seen in one part or in several: a grid of tiles, a thumbnail of the whole. Each part is a grid of tokens over a
+rectangle of the picture, and the tokens come part by part, row by row. Some models end each row with a token of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+FINEST = 48  # cells along a side of a grid that is drawn
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of the picture's width and height
+
+
+@dataclass(frozen=True)
+class Part:
+    """A grid of image tokens over a rectangle of the picture."""
+
+    rows: int
+    columns: int
+    box: Box = WHOLE
+    row_ends: bool = False  # whether each row ends with one more token, which shows no place
+
+    @property
+    def tokens(self) -> int:
+        """Return the number of its tokens."""
+        return self.rows * (self.columns + self.row_ends)
+
+    def cells(self) -> Iterator[tuple[int, int] | None]:
+        """Yield the row and the column of each token, None for one that shows no place."""
+        for row in range(self.rows):
+            yield from ((row, column) for column in range(self.columns))
+            if self.row_ends:
+                yield None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts in which a picture is seen, in the order of their tokens. As a number it is the count of its tokens."""
+
+    parts: tuple[Part, ...]
+
+    def __index__(self) -> int:
+        return sum(part.tokens for part in self.parts)
+
+    @classmethod
+    def square(cls, tokens: int) -> Layout:
+        """Return one part over the whole picture: a square of tokens, or a single row if they form none."""
+        return cls((Part(*square(tokens)),))
+
+    @classmethod
+    def from_json(cls, value: Sequence[Sequence[Any]]) -> Layout:
+        """Return the layout that `to_json` wrote."""
+        return cls(tuple(_read_part(part) for part in value))
+
+    def to_json(self) -> list[list[float]]:
+        """Return each part as [rows, columns], with its box and its row ends where it is not a plain grid of the whole."""
+        return [
+            [part.rows, part.columns]
+            if part == Part(part.rows, part.columns)
+            else [part.rows, part.columns, *(round(side, 4) for side in part.box), int(part.row_ends)]
+            for part in self.parts
+        ]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return rows and columns of a grid over the whole picture that is as fine as its finest part, up to FINEST along a side."""
+        rows = max(round(part.rows / (part.box[3] - part.box[1])) for part in self.parts)
+        columns = max(round(part.columns / (part.box[2] - part.box[0])) for part in self.parts)
+        scale = min(1.0, FINEST / max(rows, columns))
+        return max(1, round(rows * scale)), max(1, round(columns * scale))
+
+    def shown(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """Return which cells of a grid over the picture at least one of the tokens `kept` [n] shows: [rows, columns]."""
+        tokens = _tokens_at(self, grid)
+        return (kept[tokens] & (tokens >= 0)).any(axis=2)
+
+    def density(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """Return for each cell of a grid which share of the tokens that show it is `kept` [n]: [rows, columns]."""
+        tokens = _tokens_at(self, grid)
+        return (kept[tokens] & (tokens >= 0)).sum(axis=2) / (tokens >= 0).sum(axis=2).clip(min=1)
+
+
+@cache
+def _tokens_at(layout: Layout, grid: tuple[int, int]) -> np.ndarray:
+    """Return which token of each part shows the middle of each cell of a grid [rows, columns, parts], -1 for none."""
+    middles = [(np.arange(side) + 0.5) / side for side in grid]
+    tokens = np.full((*grid, len(layout.parts)), -1)
+    begin = 0
+    for number, part in enumerate(layout.parts):
+        left, top, right, bottom = part.box
+        row = np.floor((middles[0] - top) / (bottom - top) * part.rows).astype(int)[:, None]
+        column = np.floor((middles[1] - left) / (right - left) * part.columns).astype(int)[None, :]
+        inside = (row >= 0) & (row < part.rows) & (column >= 0) & (column < part.columns)
+        tokens[..., number] = np.where(inside, begin + row * (part.columns + part.row_ends) + column, -1)
+        begin += part.tokens
+    return tokens
+
+
+def _read_part(part: Sequence[Any]) -> Part:
+    rows, columns, *rest = part
+    return Part(rows, columns, tuple(rest[:4]), bool(rest[4])) if rest else Part(rows, columns)
+
+
+def square(tokens: int) -> tuple[int, int]:
+    """Return rows and columns of a square of tokens, or a single row if they form no square."""
+    side = round(tokens**0.5)
+    return (side, side) if side * side == tokens else (1, tokens)
+
+
+@dataclass
+class PictureTokens:
+    """One picture as the decoder takes it."""
+
+    features: Any  # a tensor [n, D] that stands in place of the image marks' embeddings
+    layout: Layout
+    deep: Any = None  # a tensor [n, levels, D]: level j is added to the picture's rows after layer j
