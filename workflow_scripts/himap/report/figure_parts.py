@@ -7,16 +7,17 @@ from typing import Any
 from himap import figures
 from himap.figures._page import page_groups, page_legend
 from himap.paper.published import inconsistencies
+from himap.report.archive import Archive, figure_links
 from himap.report.method_costs import method_panels
 from himap.results import Results
 
 
-def figure_parts(results: Results, names: list[str]) -> list[dict[str, Any]]:
+def figure_parts(results: Results, names: list[str], packed: Archive | None = None) -> list[dict[str, Any]]:
     """Return every figure, those that are missing too."""
-    return [figure_part(results, name) for name in names]
+    return [figure_part(results, name, packed or Archive()) for name in names]
 
 
-def figure_part(results: Results, name: str) -> dict[str, Any]:
+def figure_part(results: Results, name: str, packed: Archive) -> dict[str, Any]:
     """Return one figure: groups of charts, caption, legend, files."""
     figure, frame = figures.get(name), results.figure(name)
     panels = [] if frame is None or frame.empty else figure.panels(frame)
@@ -28,14 +29,6 @@ def figure_part(results: Results, name: str) -> dict[str, Any]:
         "caption": figure.caption,
         "groups": page_groups(panels),
         "legend": page_legend(panels),
-        "links": links(results, name),
+        "links": figure_links(packed, name),
         "notes": [f"In the paper: {what}." for what in inconsistencies(name)],
     }
-
-
-def links(results: Results, name: str) -> list[dict[str, str]]:
-    """Return the figure's files that are there, relative to the page."""
-    files = {"numbers (CSV)": f"figures/data/{name}.csv"} | {
-        ending.upper(): f"figures/{name}.{ending}" for ending in ("svg", "pdf", "png")
-    }
-    return [{"label": label, "href": href} for label, href in files.items() if (results.folder / href).is_file()]

@@ -1,0 +1,68 @@
+"""The files of tables and figures inside the page: one archive, so that a report copied alone has all its downloads.
+
+A file is a link that the page's script takes out of the archive; without a script the archive itself can be saved. Drawings as
+pixels come last, so that they are what a very large run leaves out.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+
+from himap.results import FIGURE_FORMS, Results
+
+NAME = "himap-tables-and-figures.zip"
+MOST = 4_500_000  # bytes of the archive: as text a third more, so that the whole page stays below 10 MB
+TABLE_LABELS = {"csv": "CSV", "tex": "LaTeX", "md": "Markdown"}
+EARLY = (1980, 1, 1, 0, 0, 0)  # the date of every member: equal results give equal bytes
+
+
+@dataclass
+class Archive:
+    """Which files are inside, which found no room, and the archive itself as a data address."""
+
+    names: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
+    address: str = ""
+    size: int = 0
+
+
+def archive(results: Results, most: int = MOST) -> Archive:
+    """Return the archive of a run's tables and figures, numbers and text before drawings."""
+    packed, made = io.BytesIO(), Archive()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for name in candidates(results):
+            content = (results.folder / name).read_bytes()
+            if packed.tell() + len(zlib.compress(content, 9)) > most:
+                made.left_out.append(name)
+                continue
+            file.writestr(zipfile.ZipInfo(name, EARLY), content, zipfile.ZIP_DEFLATED, 9)
+            made.names.add(name)
+    if made.names:
+        made.size = len(packed.getvalue())
+        made.address = f"data:application/zip;base64,{base64.b64encode(packed.getvalue()).decode()}"
+    return made
+
+
+def candidates(results: Results) -> list[str]:
+    """Return the files that are there, relative to the results: what is read as numbers first, then the drawings."""
+    tables, figures = results.facts["tables"], results.facts["figures"]
+    names = [f"tables/{name}.{form}" for name in tables for form in TABLE_LABELS]
+    names += [f"figures/data/{name}.csv" for name in figures]
+    names += [f"figures/{name}.{form}" for form in FIGURE_FORMS for name in figures]
+    return [name for name in names if (results.folder / name).is_file()]
+
+
+def table_links(packed: Archive, name: str) -> list[dict[str, str]]:
+    """Return the links to a table's forms."""
+    files = {label: f"tables/{name}.{form}" for form, label in TABLE_LABELS.items()}
+    return [{"label": label, "file": file} for label, file in files.items() if file in packed.names]
+
+
+def figure_links(packed: Archive, name: str) -> list[dict[str, str]]:
+    """Return the links to a figure's numbers and drawings."""
+    files = {"CSV": f"figures/data/{name}.csv"} | {form.upper(): f"figures/{name}.{form}" for form in FIGURE_FORMS}
+    return [{"label": label, "file": file} for label, file in files.items() if file in packed.names]
