@@ -1,13 +1,11 @@
 // Files inside the page: a link takes its file out of the one embedded archive, so that a copied report needs no folder.
 (() => {
-  const archive = document.getElementById("archive");
-  if (!archive) return;
   const TYPES = { csv: "text/csv", tex: "text/plain", md: "text/markdown", svg: "image/svg+xml", pdf: "application/pdf", png: "image/png" };
   const [END, ENTRY, LOCAL] = [0x06054b50, 0x02014b50, 22];
 
   // The bytes of the archive, and where each member begins in it, from the list at its end.
   function members() {
-    const text = atob(archive.href.split(",")[1]);
+    const text = atob(document.getElementById("archive").href.split(",")[1]);
     const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
     const view = new DataView(bytes.buffer);
     const end = bytes.length - LOCAL;

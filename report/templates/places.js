@@ -21,7 +21,7 @@
     if (place) go(place);
   }
   window.addEventListener("hashchange", goToHash);
-  goToHash();
+  document.addEventListener("DOMContentLoaded", goToHash);
   document.addEventListener("click", (event) => {
     const link = event.target.closest ? event.target.closest('a[href^="#"]') : null;
     if (!link || link.dataset.file) return;
@@ -43,10 +43,11 @@
     unfoldButton.focus();
   });
 
-  const places = [...contents.querySelectorAll("a")].map((link) => [link, document.getElementById(link.hash.slice(1))]);
+  const entries = [...contents.querySelectorAll("a")];
   let waiting = false;
   function markPlace() {
     waiting = false;
+    const places = entries.map((link) => [link, document.getElementById(link.hash.slice(1))]).filter(([, place]) => place);
     const line = 0.3 * innerHeight;
     let [current, section] = [places[0][0], places[0][0]];
     for (const [link, place] of places) {
@@ -104,7 +105,8 @@
   function indexed() {
     const cells = [];
     for (const table of document.querySelectorAll("#tables table.sortable")) {
-      const title = table.closest(".part").querySelector("h3").textContent.split(":")[0];
+      const whole = table.closest(".part").querySelector("h3").textContent;
+      const title = whole.startsWith("Table ") ? whole.split(":")[0] : whole;
       const model = table.caption.firstChild.textContent.trim();
       const heads = [...table.tHead.rows[0].cells].map((head) => head.querySelector("button").textContent);
       for (const row of table.tBodies[0].rows) {

@@ -1,5 +1,6 @@
 "use strict";
 // Sorting, what stands behind a cell, footnotes, columns out of sight, the paper's values. All can be read without it.
+// All scripts run before the tables are parsed and listen on the document, so that a page of any size answers at once.
 const tip = document.getElementById("tip");
 
 function showTip(text, x, y) {
@@ -53,29 +54,26 @@ function hideTip() {
     return found;
   }
 
-  for (const table of document.querySelectorAll("table.sortable")) {
-    const body = table.tBodies[0];
-    const original = [...body.rows];
-    for (const button of table.tHead.querySelectorAll("button")) {
-      const head = button.closest("th");
-      const column = columnOf(table, head);
-      button.addEventListener("click", () => {
-        const before = head.getAttribute("aria-sort");
-        const rows = original.filter((row) => !row.classList.contains("total"));
-        const last = original.filter((row) => row.classList.contains("total"));
-        const numeric = rows.some((row) => key(row, column).value !== null);
-        const first = numeric ? "descending" : "ascending";
-        const second = numeric ? "ascending" : "descending";
-        const next = before === first ? second : before === second ? null : first;
-        for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
-        if (next) {
-          head.setAttribute("aria-sort", next);
-          const sign = next === "ascending" ? 1 : -1;
-          rows.sort((a, b) => compare(key(a, column), key(b, column), sign));
-        }
-        body.append(...rows, ...last);
-      });
+  const originals = new WeakMap(); // each table's rows as they came
+
+  function sort(button) {
+    const [head, table] = [button.closest("th"), button.closest("table")];
+    const [body, column] = [table.tBodies[0], columnOf(table, head)];
+    if (!originals.has(table)) originals.set(table, [...body.rows]);
+    const before = head.getAttribute("aria-sort");
+    const rows = originals.get(table).filter((row) => !row.classList.contains("total"));
+    const last = originals.get(table).filter((row) => row.classList.contains("total"));
+    const numeric = rows.some((row) => key(row, column).value !== null);
+    const first = numeric ? "descending" : "ascending";
+    const second = numeric ? "ascending" : "descending";
+    const next = before === first ? second : before === second ? null : first;
+    for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+    if (next) {
+      head.setAttribute("aria-sort", next);
+      const sign = next === "ascending" ? 1 : -1;
+      rows.sort((a, b) => compare(key(a, column), key(b, column), sign));
     }
+    body.append(...rows, ...last);
   }
 
   // ---- tables: what stands behind a cell
@@ -89,13 +87,15 @@ function hideTip() {
     cell.addEventListener("pointerleave", hideTip, { once: true });
   });
 
-  for (const button of document.querySelectorAll(".more .toggle")) {
-    button.addEventListener("click", () => {
-      const open = button.getAttribute("aria-expanded") !== "true";
-      button.setAttribute("aria-expanded", String(open));
-      document.getElementById(button.getAttribute("aria-controls")).classList.toggle("open", open);
-      button.closest("article").classList.toggle("with-notes", open);
-    });
+  function toggleNotes(button) {
+    const open = button.getAttribute("aria-expanded") !== "true";
+    button.setAttribute("aria-expanded", String(open));
+    document.getElementById(button.getAttribute("aria-controls")).classList.toggle("open", open);
+    button.closest("article").classList.toggle("with-notes", open);
+  }
+
+  function togglePaper(button) {
+    button.setAttribute("aria-pressed", String(document.body.classList.toggle("with-paper")));
   }
 
   // ---- tables: the columns out of sight, moved into sight by as many as fit
@@ -120,13 +120,13 @@ function hideTip() {
     scroll.addEventListener("scroll", update, { passive: true });
     new ResizeObserver(update).observe(scroll); // also tells when a closed section opens
   }
-  document.querySelectorAll(".window").forEach(watchColumns);
 
-  const paper = document.getElementById("with-paper");
-  if (paper) {
-    paper.addEventListener("click", () => {
-      const shown = document.body.classList.toggle("with-paper");
-      paper.setAttribute("aria-pressed", String(shown));
-    });
-  }
+  document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".window").forEach(watchColumns));
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.closest("table.sortable thead")) sort(button);
+    else if (button.closest(".more")) toggleNotes(button);
+    else if (button.id === "with-paper") togglePaper(button);
+  });
 })();

@@ -79,9 +79,9 @@ def save(figure: Figure, path: str, style: Style) -> None:
 
 def drawing(panels: Sequence[Panel], style: Style) -> Figure:
     """Return the figure: groups below each other, each with its heading, and one legend for all."""
-    if not panels:
-        return empty(style)
     below = groups(panels)
+    if not below:
+        return empty(style)
     columns = max(min(style.columns, len(members)) for members in below.values())
     heights = [
         [max(height_of(panel, style) for panel in row) for row in rows(members, columns)] for members in below.values()

@@ -139,6 +139,7 @@ def keys_of(panel: Panel) -> list[Key]:
         keys += [
             Key("paper" if curve.paper else "steps" if curve.step else "curve", curve.label, curve.look)
             for curve in panel.curves
+            if curve.points
         ]
     if isinstance(panel, Dots) and panel.dots:
         keys.append(Key("dot", panel.says))
@@ -152,11 +153,18 @@ def keys_of(panel: Panel) -> list[Key]:
 
 
 def groups(panels: Iterable[Panel]) -> dict[str, list[Panel]]:
-    """Return the panels below their headings, both in order."""
+    """Return the panels below their headings, both in order; no axes are drawn around nothing."""
     below: dict[str, list[Panel]] = {}
-    for panel in panels:
+    for panel in filter(has_content, panels):
         below.setdefault(panel.group, []).append(panel)
     return below
+
+
+def has_content(panel: Panel) -> bool:
+    """Return whether a panel has a value to show."""
+    if isinstance(panel, Curves):
+        return any(curve.points for curve in panel.curves)
+    return bool(panel.dots if isinstance(panel, Dots) else panel.points if isinstance(panel, Scatter) else True)
 
 
 def spans(panel: Panel) -> tuple[Range, Range]:

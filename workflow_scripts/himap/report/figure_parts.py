@@ -1,4 +1,4 @@
-"""The figures on the page: the panels that are also drawn, with title, caption and the files to download."""
+"""The figures on the page: the panels that are also drawn, with title and caption."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Any
 from himap import figures
 from himap.figures._page import page_groups, page_legend
 from himap.paper.published import inconsistencies
-from himap.report.archive import Archive, figure_links
 from himap.report.method_costs import method_panels
 from himap.results import Results
 
 
-def figure_parts(results: Results, names: list[str], packed: Archive | None = None) -> list[dict[str, Any]]:
+def figure_parts(results: Results, names: list[str]) -> list[dict[str, Any]]:
     """Return every figure, those that are missing too."""
-    return [figure_part(results, name, packed or Archive()) for name in names]
+    return [figure_part(results, name) for name in names]
 
 
-def figure_part(results: Results, name: str, packed: Archive) -> dict[str, Any]:
-    """Return one figure: groups of charts, caption, legend, files."""
+def figure_part(results: Results, name: str) -> dict[str, Any]:
+    """Return one figure: groups of charts, caption, legend."""
     figure, frame = figures.get(name), results.figure(name)
     panels = [] if frame is None or frame.empty else figure.panels(frame)
     if panels and name == "frontier":
@@ -28,7 +27,7 @@ def figure_part(results: Results, name: str, packed: Archive) -> dict[str, Any]:
         "title": figure.title,
         "caption": figure.caption,
         "groups": page_groups(panels),
+        "is_drawn": frame is not None,
         "legend": page_legend(panels),
-        "links": figure_links(packed, name),
         "notes": [f"In the paper: {what}." for what in inconsistencies(name)],
     }

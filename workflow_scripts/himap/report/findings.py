@@ -146,32 +146,28 @@ def of_benchmarks(results: Results, rows: list[Difference]) -> str:
 
 def against_rivals(results: Results) -> Finding:
     """Return on how many benchmarks HiMAP is better and worse than each other pruning method."""
-    counts, total = [], 0
-    for rival in (name for name in pruning_methods(results) if name != METHOD):
-        rows = every_difference(results, METHOD, rival)
-        if rows:
-            ups, downs = [row for row in rows if row.better], [row for row in rows if row.worse]
-            total += len(rows)
-            even = len(rows) - len(ups) - len(downs)
-            counts.append(
-                {
-                    "name": name_of(results, rival),
-                    "better": len(ups),
-                    "worse": len(downs),
-                    "even": even,
-                    "where": where(results, ups, downs),
-                }
-            )
-    better, worse = (sum(row[side] for row in counts) for side in ("better", "worse"))
-    headline = f"Of {total} comparisons with rivals, HiMAP wins {better} and loses {worse}"
+    compared = {
+        rival: every_difference(results, METHOD, rival) for rival in pruning_methods(results) if rival != METHOD
+    }
+    counts = [counts_of(results, rival, rows) for rival, rows in compared.items() if rows]
+    every = [row for rows in compared.values() for row in rows]
+    better, worse = sum(row.better for row in every), sum(row.worse for row in every)
+    headline = f"Of {len(every)} comparisons with rivals, HiMAP wins {better} and loses {worse}"
     return Finding(
         label="Against its rivals",
-        headline=headline if total else "No rival has been run yet",
+        headline=headline if every else "No rival has been run yet",
         more=[],
         counts=counts,
         rule="HiMAP against every other pruning method of the first table on the same samples of each benchmark; better or worse "
         "where the paired test gives p < 0.05 after Holm's correction over the benchmarks.",
     )
+
+
+def counts_of(results: Results, rival: str, rows: list[Difference]) -> dict[str, Any]:
+    """Return on how many benchmarks HiMAP is better than a rival, worse, and neither beyond chance."""
+    ups, downs = [row for row in rows if row.better], [row for row in rows if row.worse]
+    counts = {"better": len(ups), "worse": len(downs), "even": len(rows) - len(ups) - len(downs)}
+    return {"name": name_of(results, rival), **counts, "where": where(results, ups, downs)}
 
 
 def where(results: Results, ups: list[Difference], downs: list[Difference]) -> str:

@@ -33,10 +33,10 @@ def shown(facts: dict[str, Any]) -> int:
 
 def rule(facts: dict[str, Any]) -> str:
     """Return by which rule samples are chosen."""
+    most = "1 sample" if shown(facts) == 1 else f"{shown(facts)} samples with different images"
     return (
-        f"Per benchmark at most {shown(facts)} samples with different images: first those on which the scores of the methods of "
-        "Table 1 differ most, then those with most different answers, then by their order in the file"
-        f" (of a large set, the first {ANSWERS} answers)."
+        f"Per benchmark at most {most}: first those on which the scores of the methods of Table 1 differ most, then those with most "
+        f"different answers, then by their order in the file (of a large set, the first {ANSWERS} answers)."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from himap.figures import get as figure_named
 from himap.figures._page import chart, style_sheet
 from himap.paper.published import published
 from himap.report import gallery, kept_maps
-from himap.report.archive import NAME, archive
+from himap.report.archive import NAME, archive, listing
 from himap.report.divergences import divergences
 from himap.report.figure_parts import figure_parts
 from himap.report.findings import findings
@@ -44,11 +45,11 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         lstrip_blocks=True,
     )
     groups, maps = verdict_groups(results), kept_maps.histograms(results)
-    packed = archive(results)
-    tables = table_parts(results, list(facts["tables"]), packed)
-    figures, costs = (figure_parts(results, figures_of(section, facts), packed) for section in ("figures", "cost"))
+    tables = table_parts(results, list(facts["tables"]))
+    figures, costs = (figure_parts(results, figures_of(section, facts)) for section in ("figures", "cost"))
     made_from = provenance(results)
-    return environment.get_template("page.html.j2").render(
+    fill = partial(
+        environment.get_template("page.html.j2").render,
         scope=scope(facts),
         paper=published()["paper"],
         facts=facts,
@@ -68,12 +69,13 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         divergences=divergences(results, maps),
         provenance=made_from,
         contents=contents(groups, tables, figures, costs),
-        packed=packed,
         archive_name=NAME,
         rendered=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         style=Markup(style_sheet() + text_of(STYLES)),  # our own text
         script=Markup(text_of(SCRIPTS)),
     )
+    bare = fill(packed=listing(results))
+    return fill(packed=archive(results, len(bare.encode())))
 
 
 def text_of(names: Iterable[str]) -> str:

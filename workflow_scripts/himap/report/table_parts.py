@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from himap import benchmarks, numbers
-from himap.report.archive import Archive, table_links
+from himap.figures._labels import metric_label
 from himap.results import Results, scope
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text
@@ -17,17 +17,16 @@ LEVEL = 0.05
 GIVEN_ONCE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
 
 
-def table_parts(results: Results, names: list[str], packed: Archive | None = None) -> list[dict[str, Any]]:
+def table_parts(results: Results, names: list[str]) -> list[dict[str, Any]]:
     """Return every table, those that are missing too."""
-    return [table_part(results, name, packed or Archive()) for name in names]
+    return [table_part(results, name) for name in names]
 
 
-def table_part(results: Results, name: str, packed: Archive | None = None) -> dict[str, Any]:
-    """Return one table: a block per model, its notes, its files."""
+def table_part(results: Results, name: str) -> dict[str, Any]:
+    """Return one table: a block per model, its notes."""
     title = results.facts["tables"][name]
     frame = results.table(name)
-    links = table_links(packed or Archive(), name)
-    part: dict[str, Any] = {"name": name, "title": title, "blocks": [], "notes": [], "links": links}
+    part: dict[str, Any] = {"name": name, "title": title, "blocks": [], "notes": []}
     if frame is not None and len(frame):
         part["blocks"] = [block(results, name, str(model), rows) for model, rows in frame.groupby("model", sort=False)]
         part["notes"] = [line for line in notes({"name": name}, frame) if not line.startswith(GIVEN_ONCE)]
@@ -53,7 +52,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
         {
             "task": task,
             "title": benchmarks.get(task).title,
-            "unit": unit_of(str(task)),
+            "unit": metric_label(benchmarks.get(str(task))),
             "paper": bool(frame.loc[frame["benchmark"] == task, "paper"].notna().any()),
         }
         for task in tasks
@@ -94,19 +93,6 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     }
 
 
-UNITS = {  # what stands below a column's head; other metrics stand there as they are called
-    "multiple-choice accuracy": "accuracy", "soft accuracy": "accuracy", "relaxed accuracy": "accuracy",
-    "relative score by a judge": "by a judge", "grade by a judge": "by a judge",
-}  # fmt: skip
-
-
-def unit_of(task: str) -> str:
-    """Return a benchmark's metric in a word, with its unit."""
-    benchmark = benchmarks.get(task)
-    metric = benchmark.metric.partition(",")[0]
-    return f"{UNITS.get(metric, metric)}{', %' if benchmark.scale == 100 else ''}"
-
-
 def by_kind(
     costs: list[tuple[str, pd.Series]], key: str, shown: Callable[[float], str], printed: str | None = None
 ) -> dict[str, Any]:
@@ -114,8 +100,8 @@ def by_kind(
     also: list[str] = []
     for number, (kind, row) in enumerate(costs):
         also += [f"{kind} {shown(row[key])}"] if number else []
-        theirs = printed and pd.notna(row[printed])
-        also += [f"paper {row[printed]:g}{f' for {kind}' if number else ''}"] if theirs else []
+        if printed and pd.notna(row[printed]):
+            also.append(f"paper {row[printed]:g}{f' for {kind}' if number else ''}")
     return {"text": shown(costs[0][1][key]), "value": costs[0][1][key], "also": also}
 
 
