@@ -41,7 +41,10 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session", params=[1280, 390], ids=["wide", "narrow"])
 def opened(request: pytest.FixtureRequest, chromium: Any, rendered: Rendered) -> Iterator[Visit]:
-    """The page in the browser at both widths."""
+    """The page in the browser at both widths, every section opened by its button."""
     seen = visit(chromium, rendered.page, width=request.param)
+    if request.param < 1000:
+        seen.page.get_by_role("button", name="Contents").click()
+    seen.page.get_by_role("button", name="Open all").click()
     yield seen
     seen.page.close()

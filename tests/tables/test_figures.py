@@ -357,3 +357,21 @@ def test_a_point_is_on_the_frontier_if_none_is_better_at_no_more_cost() -> None:
 
     assert on_frontier([1.0, 2.0, 3.0, 3.0], [5.0, 4.0, 6.0, 6.0]) == [True, False, True, True]
     assert on_frontier(list(np.ones(2)), [1.0, 2.0]) == [False, True]
+
+
+def test_ablations_come_by_their_effect_the_largest_loss_first() -> None:
+    frame = ablation_frame().assign(vs_vanilla=[1.0, -3.0, -2.0, 4.0])
+    panels = figures.get("ablations").panels(frame)
+    assert [[dot.value for dot in panel.dots] for panel in panels] == [[-2.0, 1.0], [-3.0, 4.0]]
+
+
+def test_no_axes_are_drawn_around_nothing() -> None:
+    from himap.figures import _matplotlib, _page
+    from himap.figures._panels import Curve, Curves
+
+    full = Curves(title="full", x_label="layer", curves=[Curve("a", [(0, 1.0)]), Curve("undefined", [])])
+    panels = [full, Curves(title="empty", x_label="layer", curves=[Curve("b", [])])]
+    drawing = _matplotlib.drawing(panels, Style())
+    assert [ax.get_title() for ax in drawing.axes if ax.axison] == ["full"]
+    assert [chart["title"] for group in _page.page_groups(panels) for chart in group["charts"]] == ["full"]
+    assert [key["label"] for key in _page.page_legend(panels)] == ["a"]

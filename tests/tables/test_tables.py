@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -213,13 +216,19 @@ def test_answers_that_hold_other_line_separators_count_once(settings: dict[str, 
 
 
 def test_the_four_forms_show_the_same_numbers(settings: dict[str, Any], results: Path) -> None:
-    made = forms(records(settings, results), settings)
-    for text in (made["tex"], made["md"], made["html"]):
+    frame = records(settings, results)
+    made = forms(frame, settings)
+    for text in (made["md"], made["html"]):
         assert "70.0 [62.0, 78.0]" in text
         assert "68.3 (+1.7)" in text
         assert "p = 0.002" in text
     again = pd.read_csv(io.StringIO(made["csv"]))
     assert again.loc[1, "ours"] == 70.0
+    assert r"HiMAP $<$50\%$>$ & 0.75 & 25.0 & 70.0$^{*}$ \\" in made["tex"]
+    assert not re.search(r"62\.0|68\.3", made["tex"])
+    tex = forms(frame, settings | {"latex_rows": ["interval", "paper"]})["tex"]
+    assert r" &  &  & \scriptsize [62.0, 78.0] \\" in tex
+    assert r"\scriptsize \quad paper & \scriptsize 0.73 & \scriptsize 24 & \scriptsize 68.3 (+1.7) \\" in tex
 
 
 def test_where_a_schedule_differs_with_the_kind_of_task_each_cost_is_named(
@@ -238,8 +247,9 @@ def test_where_a_schedule_differs_with_the_kind_of_task_each_cost_is_named(
     pd.read_csv(path).assign(flops=1.5e12, ratio=0.5).to_csv(path, index=False)
     made = forms(records(settings, results), settings)
     assert "25.0 % (questions, paper 24 %); 50.0 % (open answers, paper 34 %)" in made["md"]
-    for ending in ("tex", "html"):
-        assert "0.75 (questions, paper 0.73); 1.50 (open answers)" in made[ending]
+    assert "0.75 (questions, paper 0.73); 1.50 (open answers)" in made["html"]
+    assert "HiMAP $<$50\\%$>$ & 0.75 / 1.50 & 25.0 / 50.0 &" in made["tex"]
+    assert r"Cost and share: questions / open answers.\par" in made["tex"]
 
 
 def test_values_from_another_of_the_papers_tables_say_so(settings: dict[str, Any], results: Path) -> None:
@@ -257,14 +267,51 @@ def test_text_is_escaped_in_each_form(settings: dict[str, Any], results: Path) -
     assert r"a test \& more" in made["tex"]
 
 
-def test_latex_is_a_booktabs_table_with_as_many_cells_in_each_row_as_columns(
-    settings: dict[str, Any], results: Path
+@pytest.mark.parametrize("extra", [[], ["interval"], ["interval", "paper"]])
+def test_latex_is_a_table_that_a_paper_can_take_in(
+    settings: dict[str, Any], results: Path, tmp_path: Path, extra: list[str]
 ) -> None:
-    text = forms(records(settings, results), settings)["tex"]
-    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrrlllr}"):
+    settings["title"] = r"Odd ~ signs ^ here: \input{x} 50 % − α"
+    text = forms(records(settings, results), settings | {"latex_rows": extra})["tex"]
+    assert faults_of(text) == []
+    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{@{}lrrr@{}}"):
         assert word in text
-    rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-    assert {line.replace(r"\&", "").count("&") for line in rows} == {6}
+    program = shutil.which("tectonic") or shutil.which("pdflatex")
+    if program:  # the parser above stands alone where no TeX is installed
+        document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\\end{document}\n"
+        (tmp_path / "paper.tex").write_text(document)
+        options = [] if "tectonic" in program else ["-interaction=nonstopmode", "-halt-on-error"]
+        done = subprocess.run([program, *options, "paper.tex"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
+def faults_of(text: str) -> list[str]:
+    """Return what a TeX program would stop at: open groups, unknown commands and signs, rows of another width."""
+    known = (
+        "begin|end|centering|caption|label|toprule|midrule|bottomrule|multicolumn|textit|footnotesize|scriptsize|quad|par|smallskip"
+        "|raggedright|textasciitilde|textasciicircum|textbackslash"
+    )
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    faults = [f"unknown command {name}" for name in re.findall(r"\\([a-zA-Z]+)", body) if not re.fullmatch(known, name)]
+    faults += [f"unknown sign {sign!r}" for sign in sorted(set(body) - set(map(chr, range(32, 127))) - {"\n"})]
+    bare = re.sub(r"\\[\\&%_#${}]", "", body)
+    faults += ["a group is open"] if bare.count("{") != bare.count("}") or bare.count("$") % 2 else []
+    faults += [f"bare {sign}" for sign in re.findall(r"[%#_~]", bare)]
+    faults += ["a power outside of mathematics"] if "^" in re.sub(r"\$[^$]*\$", "", bare) else []
+    opened = re.findall(r"\\(begin|end)\{(\w+)\}", body)
+    stack: list[str] = []
+    for what, name in opened:
+        if what == "begin":
+            stack.append(name)
+        elif not stack or stack.pop() != name:
+            faults.append(f"{name} is not open")
+    faults += [f"{name} is not closed" for name in stack]
+    columns = len(re.search(r"begin\{tabular\}\{@\{\}(\w+)@\{\}\}", body)[1])  # type: ignore[index]
+    for line in (line for line in body.splitlines() if line.endswith(r"\\")):
+        spanned = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line))
+        width = 1 + spanned + line.replace(r"\&", "").count("&")
+        faults += [f"{width} columns in: {line}"] if width != columns else []
+    return faults
 
 
 def test_html_needs_nothing_else(settings: dict[str, Any], results: Path) -> None:

@@ -28,6 +28,11 @@ def stretched(curve: Curve, last: float, paper_last: float) -> Curve:
     return replace(curve, points=[(x / paper_last * last, y) for x, y in curve.points], listed=False)
 
 
+def with_size(heading: str, frame: pd.DataFrame) -> str:
+    """Return a heading with the number of samples; numbers of an earlier version do not know it."""
+    return f"{heading}, n = {int(frame['n'].max())}" if "n" in frame and frame["n"].notna().any() else heading
+
+
 def saliency_panels(frame: pd.DataFrame, names: tuple[str, ...], y_label: str) -> list[Panel]:
     """Return a group of panels per model and benchmark, one panel per definition and control."""
     groups = frame.groupby(["model", "benchmark"], sort=False)
@@ -41,7 +46,7 @@ def variant_panels(model: str, task: str, frame: pd.DataFrame, names: tuple[str,
     alone once more where our layers are not theirs."""
     ours, theirs = frame[frame["source"] == OURS], frame[frame["source"] == PAPER]
     base = Curves(
-        title="", group=f"{model}, {benchmarks.get(task).title}", model=model, x_label=LAYER, y_label=y_label,
+        title="", group=with_size(f"{model}, {benchmarks.get(task).title}", ours), model=model, x_label=LAYER, y_label=y_label,
         curves=(), y_range=(0.0, 1.04),
     )  # fmt: skip
     paper = [

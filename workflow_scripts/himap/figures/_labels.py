@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from himap.benchmarks._base import Benchmark
 
 LAYER = "layer (from 0)"
 CURVES = {
@@ -31,6 +35,10 @@ EXTENTS = {
 }
 MEASURES = {"label": "label consistency", "score": "score consistency"}
 KINDS = {"qa": "questions", "caption": "captions", "open": "open questions"}
+METRICS = {  # metrics in a word; the others as their benchmark calls them
+    "multiple-choice accuracy": "accuracy", "soft accuracy": "accuracy", "relaxed accuracy": "accuracy",
+    "relative score by a judge": "by a judge", "grade by a judge": "by a judge",
+}  # fmt: skip
 INTERVAL = "mean, with its 95 % interval"
 
 COLORS = (  # (on white, on dark): each at least 3 : 1 against its background
@@ -57,6 +65,12 @@ MARKERS = {  # matplotlib's name: the same mark as an SVG path around a point
     "v": "m0 3.6l3.4-6h-6.8z",
     "P": "m-1.2-3.4h2.4v2.2h2.2v2.4h-2.2v2.2h-2.4v-2.2h-2.2v-2.4h2.2z",
 }
+
+
+def metric_label(benchmark: Benchmark) -> str:
+    """Return a benchmark's metric in a word, with its unit: an axis, or what stands below a column's head."""
+    metric = benchmark.metric.partition(",")[0]
+    return f"{METRICS.get(metric, metric)}{', %' if benchmark.scale == 100 else ''}"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 
 from himap.figures._base import Style
 from himap.figures._labels import COLORS, LAYER, look
-from himap.figures._panels import Curves, Dot, Dots, Key, Panel, Scatter, groups, legend, spans
+from himap.figures._panels import Curves, Dot, Dots, Key, Panel, Point, Scatter, groups, legend, spans
 from himap.files import replacing
 
 ROW = 0.34  # inches for a row of a dot chart
@@ -79,9 +79,9 @@ def save(figure: Figure, path: str, style: Style) -> None:
 
 def drawing(panels: Sequence[Panel], style: Style) -> Figure:
     """Return the figure: groups below each other, each with its heading, and one legend for all."""
-    if not panels:
-        return empty(style)
     below = groups(panels)
+    if not below:
+        return empty(style)
     columns = max(min(style.columns, len(members)) for members in below.values())
     heights = [
         [max(height_of(panel, style) for panel in row) for row in rows(members, columns)] for members in below.values()
@@ -194,16 +194,27 @@ def draw_dot(ax: Axes, dot: Dot, y: float) -> None:
 
 
 def draw_scatter(ax: Axes, panel: Scatter) -> None:
-    """Draw points; the best ones are larger and joined by steps."""
+    """Draw points with their intervals; the best ones are larger and joined by steps."""
     best = sorted((point for point in panel.points if point.best), key=lambda point: point.x)
-    rest = [point for point in panel.points if not point.best]
-    ax.plot([p.x for p in best], [p.y for p in best], drawstyle="steps-post", color="C1", linewidth=1, zorder=2)
-    ax.plot([p.x for p in rest], [p.y for p in rest], "o", color="C0", markersize=4, alpha=0.7, zorder=3)
-    ax.plot([p.x for p in best], [p.y for p in best], "o", color="C1", markersize=5, zorder=4)
+    if best:
+        ax.plot([p.x for p in best], [p.y for p in best], drawstyle="steps-post", color="C1", linewidth=1, zorder=2)
     middle = sum(ax.get_xlim()) / 2
     for point in panel.points:
+        style = point_style(point)
+        if point.low is not None and point.high is not None:
+            ax.plot([point.x, point.x], [point.low, point.high], color=style["color"], linewidth=1.2, zorder=3)
+        ax.plot([point.x], [point.y], linestyle="", zorder=4, **style)
         side, place = ("left", (4, 3)) if point.x < middle else ("right", (-4, 3))
         ax.annotate(point.label, (point.x, point.y), place, textcoords="offset points", ha=side, fontsize=7)
+
+
+def point_style(point: Point) -> dict[str, Any]:
+    """Return how a point is marked: by its look, or as one of the frontier or not."""
+    if point.look is not None:
+        return {"color": f"C{point.look}", "marker": look(point.look).marker, "markersize": 5}
+    if point.best:
+        return {"color": "C1", "marker": "o", "markersize": 5}
+    return {"color": "C0", "marker": "o", "markersize": 4, "alpha": 0.7}
 
 
 # ---- looks
@@ -228,6 +239,7 @@ def handle(key: Key) -> Artist:
         "ideal": {"color": BLACK, "marker": "|", "markersize": 9, "markeredgewidth": 1.4, "linestyle": ""},
         "diamond": {"marker": "D", "markerfacecolor": "white", "markeredgecolor": BLACK, "markersize": 5, "linestyle": ""},
         "point": {"color": "C0", "marker": "o", "markersize": 4, "alpha": 0.7, "linestyle": ""},
+        "spread": {"color": GRAY, "marker": "o", "markersize": 4, "linewidth": 1.2},
         "stairs": {"color": "C1", "marker": "o", "markersize": 5, "linewidth": 1},
     }  # fmt: skip
     return Line2D([], [], **styles[key.kind])

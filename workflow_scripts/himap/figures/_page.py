@@ -152,19 +152,25 @@ def scatter_chart(panel: Scatter) -> dict[str, Any]:
         "x_ticks": axis(ticks(*across), x),
         "y_ticks": axis(ticks(*up), y),
         "lines": [{"at": y(line.at), "text": line.label} for line in panel.lines],
-        "points": apart([spot(p, x(p.x), y(p.y)) for p in ordered]),
+        "points": apart([spot(p, x(p.x), y) for p in ordered]),
         "stairs": stairs,
         "head": list(panel.head),
         "rows": [{"x": x(p.x), "y": y(p.y), "cells": list(p.cells), "best": p.best} for p in ordered],
-        "summary": f"{len(panel.points)} points, {len(best)} of them on the frontier",
+        "summary": f"{len(panel.points)} points, {len(best)} of them on the frontier"
+        if panel.best
+        else "; ".join(f"{p.label}: {', '.join(p.cells[1:])}" for p in ordered),
     }
 
 
-def spot(point: Point, x: float, y: float) -> dict[str, Any]:
+def spot(point: Point, x: float, up: Scale) -> dict[str, Any]:
     """Return a point and its name, if it has one, on the side where there is room."""
+    y = up(point.y)
     right = x < (LEFT + WIDTH) / 2
     place = {"text_x": x + (7 if right else -7), "text_y": y - 5, "right": right}
-    return {"x": x, "y": y, "best": point.best, "label": point.label} | place
+    slot = point.look if point.look is not None else 1 if point.best else 0
+    marked = {"slot": slot % LOOKS, "marks": "" if point.look is None else marks([(x, y)], point.look)}
+    edges = {} if point.low is None or point.high is None else {"low": up(point.low), "high": up(point.high)}
+    return {"x": x, "y": y, "best": point.best, "label": point.label, **place, **marked, **edges}
 
 
 def apart(spots: list[dict[str, Any]], line: float = 11.5) -> list[dict[str, Any]]:

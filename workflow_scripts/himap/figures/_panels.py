@@ -90,11 +90,14 @@ class Dots(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A point of a scatter plot; the best ones are joined."""
+    """A point of a scatter plot; the best ones are joined. One with a `look` has its color and marker."""
 
     x: float
     y: float
+    low: float | None = None
+    high: float | None = None
     best: bool = False
+    look: int | None = None
     label: str = ""
     cells: Sequence[str] = ()
 
@@ -105,13 +108,13 @@ class Scatter(Panel):
 
     points: Sequence[Point]
     head: Sequence[str]
-    says: str
-    best: str
+    says: str  # what a point is, for the legend
+    best: str = ""  # what the steps are
 
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of the legend: `kind` is curve, steps, paper, line, dot, ideal, diamond, point or stairs."""
+    """An entry of the legend: `kind` is curve, steps, paper, line, dot, ideal, diamond, point, spread or stairs."""
 
     kind: str
     label: str
@@ -123,9 +126,9 @@ def legend(panels: Iterable[Panel]) -> list[Key]:
     keys = dict.fromkeys(key for panel in panels for key in keys_of(panel))
     return sorted(
         keys,
-        key=lambda key: (["curve", "steps", "dot", "point", "stairs", "line", "ideal", "paper", "diamond"]).index(
-            key.kind
-        ),
+        key=lambda key: (
+            ["curve", "steps", "dot", "point", "spread", "stairs", "line", "ideal", "paper", "diamond"]
+        ).index(key.kind),
     )
 
 
@@ -136,22 +139,32 @@ def keys_of(panel: Panel) -> list[Key]:
         keys += [
             Key("paper" if curve.paper else "steps" if curve.step else "curve", curve.label, curve.look)
             for curve in panel.curves
+            if curve.points
         ]
     if isinstance(panel, Dots) and panel.dots:
         keys.append(Key("dot", panel.says))
         keys += [Key("ideal", panel.ideal)] if any(dot.ideal is not None for dot in panel.dots) else []
         keys += [Key("diamond", panel.paper)] if any(dot.paper is not None for dot in panel.dots) else []
     if isinstance(panel, Scatter):
-        keys += [Key("point", panel.says), Key("stairs", panel.best, 1)]
+        whiskers = any(point.low is not None for point in panel.points)
+        keys += [Key("spread" if whiskers else "point", panel.says)]
+        keys += [Key("stairs", panel.best, 1)] if panel.best else []
     return keys
 
 
 def groups(panels: Iterable[Panel]) -> dict[str, list[Panel]]:
-    """Return the panels below their headings, both in order."""
+    """Return the panels below their headings, both in order; no axes are drawn around nothing."""
     below: dict[str, list[Panel]] = {}
-    for panel in panels:
+    for panel in filter(has_content, panels):
         below.setdefault(panel.group, []).append(panel)
     return below
+
+
+def has_content(panel: Panel) -> bool:
+    """Return whether a panel has a value to show."""
+    if isinstance(panel, Curves):
+        return any(curve.points for curve in panel.curves)
+    return bool(panel.dots if isinstance(panel, Dots) else panel.points if isinstance(panel, Scatter) else True)
 
 
 def spans(panel: Panel) -> tuple[Range, Range]:
@@ -167,7 +180,8 @@ def spans(panel: Panel) -> tuple[Range, Range]:
         across = panel.x_range or padded([*values, *lines], include=0.0 if panel.from_zero else None)
         return across, (0.0, float(len(panel.dots)))
     if isinstance(panel, Scatter):
-        return padded([point.x for point in panel.points]), padded([point.y for point in panel.points])
+        heights = [value for point in panel.points for value in (point.y, point.low, point.high) if value is not None]
+        return padded([point.x for point in panel.points]), padded(heights)
     raise TypeError(f"a panel is Curves, Dots or Scatter, not {type(panel).__name__}")
 
 

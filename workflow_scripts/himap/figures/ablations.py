@@ -72,7 +72,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
                     group=f"{model}: {TABLES.get(str(table), str(table))}",
                     model=str(model),
                     x_label="difference to the unpruned model",
-                    dots=[dot(row, digits) for row in part.to_dict("records")],
+                    dots=[dot(row, digits) for row in part.sort_values("vs_vanilla").to_dict("records")],
                     head=["method", "difference", "95 % interval", "paired test", "FLOPs"],
                     lines=[Line(at=0.0)],
                     says="paired difference, with its 95 % interval",
@@ -99,8 +99,8 @@ def dot(row: dict[Any, Any], digits: int) -> Dot:
 FIGURE = Figure(
     title="Ablations against the unpruned model",
     about="Difference to the unpruned model by ablation.",
-    caption="What each change costs or gains against the unpruned model on the same n samples, in the benchmark's own unit; a"
-    " whisker is the 95 % interval of the paired difference.",
+    caption="What each change costs or gains against the unpruned model on the same n samples, in the benchmark's own unit,"
+    " the largest loss first; a whisker is the 95 % interval of the paired difference.",
     inputs=inputs,
     settings=settings,
     numbers=numbers,

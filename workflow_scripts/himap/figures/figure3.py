@@ -32,7 +32,9 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
         out_of = sum(frame[f"{query}_from_{group}"] for query in GROUPS)
         flow = np.where(released, into, out_of) / frame[f"size_{group}"]
         rows.append(frame[[*PANEL, "layer"]].assign(curve=group, raw=flow))
-    means = pd.concat(rows).groupby([*PANEL, "layer", "curve"])["raw"].mean().reset_index()
+    means = (
+        pd.concat(rows).groupby([*PANEL, "layer", "curve"], as_index=False).agg(raw=("raw", "mean"), n=("raw", "size"))
+    )
     return with_published("figure3", settings, normalized(means).assign(source=OURS))
 
 
@@ -44,7 +46,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 FIGURE = Figure(
     title="Figure 3: share of each modality per layer",
     about="Modality shares per layer.",
-    caption="Saliency of system, image and instruction tokens by layer, per token and averaged over the samples, with one"
+    caption="Saliency of system, image and instruction tokens by layer, per token and averaged over n samples, with one"
     " min–max over each panel. The paper's equations 2 to 4 sum the flow out of a group, the released code the flow into"
     " it. Thin lines without markers are the paper's, read off its figure, behind ours as the released code computes it:"
     " layer by layer where the models have as many layers, elsewhere over the same share of the depth and once more alone"

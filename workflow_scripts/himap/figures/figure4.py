@@ -29,7 +29,9 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     frame = read_saliency(settings, results)
     size = np.where(frame["definition"] == "released", 1, frame["size_image"])
     rows = [frame[[*PANEL, "layer"]].assign(curve=curve, raw=frame[curve] / size) for curve in FLOWS]
-    means = pd.concat(rows).groupby([*PANEL, "layer", "curve"])["raw"].mean().reset_index()
+    means = (
+        pd.concat(rows).groupby([*PANEL, "layer", "curve"], as_index=False).agg(raw=("raw", "mean"), n=("raw", "size"))
+    )
     return with_published("figure4", settings, normalized(means).assign(source=OURS))
 
 
@@ -41,7 +43,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 FIGURE = Figure(
     title="Figure 4: flow among image tokens and to the instruction",
     about="Flow among image tokens and from image to instruction, per layer.",
-    caption="Flow among image tokens and from image to instruction tokens by layer, averaged over the samples, with one"
+    caption="Flow among image tokens and from image to instruction tokens by layer, averaged over n samples, with one"
     " min–max over each panel; by equation 1, and as the released code computes it. Thin lines without markers are the"
     " paper's, read off its figure, behind ours as the released code computes it: layer by layer where the models have as"
     " many layers, elsewhere over the same share of the depth and once more alone over their own layers. They are"

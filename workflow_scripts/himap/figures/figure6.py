@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from himap.figures._base import OURS, PAPER, Figure
-from himap.figures._curves import BEHIND, STRETCHED, stretched
+from himap.figures._curves import BEHIND, STRETCHED, stretched, with_size
 from himap.figures._disruption import asked_for, disruption_inputs, read_disruption
 from himap.figures._labels import EXTENTS, LAYER, MEASURES
 from himap.figures._panels import Curve, Curves, Line, points
@@ -27,12 +27,13 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     frame = read_disruption(settings, results)
     frame = frame[frame["flow"].isin(["img2img", "img2txt"])]
     keys = ["model", "extent", "measure", "layer"]
+    n = frame.groupby(["model", "benchmark"])["sample_id"].nunique().groupby(level="model").sum()
     bias = 1 - frame.groupby([*keys, "benchmark", "flow"])["value"].mean().unstack("flow")
     defined = bias[(bias > 0).all(axis=1)]
     logs = (defined["img2img"] / defined["img2txt"]).map(math.log)
     ratio = logs.groupby(level=keys).mean().rename("value").reset_index()
     depths = {model: facts["layers"] for model, facts in settings["models"].items()}
-    rows = [ratio.assign(source=OURS, depth=ratio["model"].map(depths))]
+    rows = [ratio.assign(source=OURS, depth=ratio["model"].map(depths), n=ratio["model"].map(n))]
     for model, facts in settings["models"].items():
         name = facts["published"] or "LLaVA-13B"
         values = figure_values("figure6", name) or {}
@@ -51,7 +52,7 @@ def model_panels(model: str, frame: pd.DataFrame) -> list[Panel]:
     """Return the panels of one model."""
     ours, theirs = frame[frame["source"] == OURS], frame[frame["source"] == PAPER]
     base: dict[str, Any] = {
-        "group": model,
+        "group": with_size(model, ours),
         "model": model,
         "x_label": LAYER,
         "y_label": Y_LABEL,
@@ -79,7 +80,7 @@ FIGURE = Figure(
     title="Figure 6: bias ratio per layer",
     about="Bias ratio per layer.",
     caption="Below zero a layer depends more on flow from image to instruction, above zero more on flow among image tokens."
-    " The paper does not print E; here it is 1 − consistency, averaged over the samples, with the natural logarithm. Where a"
+    " The paper does not print E; here it is 1 − consistency, averaged over n samples, with the natural logarithm. Where a"
     " cut changes no answer the ratio is undefined and the curve has no point. The thin line is the paper's LLaVA-13B, read"
     " off its figure, over the same share of the depth where the model has another number of layers.",
     inputs=disruption_inputs,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
 from himap.figures._base import Figure, Run, Style, files_of, found_files
+from himap.figures._labels import metric_label
 from himap.figures._panels import Point, Scatter
 from himap.numbers import interval, number, significant
 
@@ -46,7 +47,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
             group=f"{model}: the grid over both stages",
             model=str(model),
             x_label="FLOPs, % of unpruned",
-            y_label="score",
+            y_label=metric_label(benchmarks.get(str(task))),
             points=[point(row, benchmarks.get(str(task)).digits) for row in here.to_dict("records")],
             head=["image tokens kept", "FLOPs", "score", "95 % interval", "frontier"],
             says="a schedule",
@@ -72,9 +73,9 @@ FIGURE = Figure(
     title="Accuracy against FLOPs",
     about="Score against FLOPs over the grid, with its frontier.",
     caption="Score and FLOPs (the paper's formula, image tokens alone) of every schedule of the grid; on the page then of the"
-    " methods of Tables 1, 2 and 5 on each benchmark. n is the number of samples. Within a chart the samples are the same"
-    " for all points; neighbors on a frontier differ by less than their intervals unless n is large, so it is a guide, not"
-    " a ranking.",
+    " methods of Tables 1, 2 and 5 on each benchmark, their bars the 95 % interval of a score. n is the number of samples."
+    " Within a chart the samples are the same for all points; neighbors on a frontier differ by less than their intervals"
+    " unless n is large, so it is a guide, not a ranking.",
     inputs=inputs,
     settings=settings,
     numbers=numbers,

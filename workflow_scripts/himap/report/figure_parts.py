@@ -1,4 +1,4 @@
-"""The figures on the page: the panels that are also drawn, with title, caption and the files to download."""
+"""The figures on the page: the panels that are also drawn, with title and caption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def figure_parts(results: Results, names: list[str]) -> list[dict[str, Any]]:
 
 
 def figure_part(results: Results, name: str) -> dict[str, Any]:
-    """Return one figure: groups of charts, caption, legend, files."""
+    """Return one figure: groups of charts, caption, legend."""
     figure, frame = figures.get(name), results.figure(name)
     panels = [] if frame is None or frame.empty else figure.panels(frame)
     if panels and name == "frontier":
@@ -27,15 +27,7 @@ def figure_part(results: Results, name: str) -> dict[str, Any]:
         "title": figure.title,
         "caption": figure.caption,
         "groups": page_groups(panels),
+        "is_drawn": frame is not None,
         "legend": page_legend(panels),
-        "links": links(results, name),
         "notes": [f"In the paper: {what}." for what in inconsistencies(name)],
     }
-
-
-def links(results: Results, name: str) -> list[dict[str, str]]:
-    """Return the figure's files that are there, relative to the page."""
-    files = {"numbers (CSV)": f"figures/data/{name}.csv"} | {
-        ending.upper(): f"figures/{name}.{ending}" for ending in ("svg", "pdf", "png")
-    }
-    return [{"label": label, "href": href} for label, href in files.items() if (results.folder / href).is_file()]

@@ -25,11 +25,21 @@ SIDE = 288  # pixels of an embedded picture
 SHOWN = 3  # samples per benchmark
 STAGES = 3  # stages shown of a method that has more
 PADDING = (122, 116, 104)
-RULE = (
-    f"Per benchmark at most {SHOWN} samples with different images: first those on which the scores of the methods of Table 1 "
-    "differ most, then those with most different answers, then by their order in the file"
-    f" (of a large set, the first {ANSWERS} answers)."
-)
+MOST = 144  # samples on the whole page, so that a run of many models stays small enough to be sent
+
+
+def shown(facts: dict[str, Any]) -> int:
+    """Return how many samples each benchmark shows: fewer where there are many models."""
+    return max(1, min(SHOWN, MOST // max(1, len(facts["models"]) * len(facts["benchmarks"]))))
+
+
+def rule(facts: dict[str, Any]) -> str:
+    """Return by which rule samples are chosen."""
+    most = "1 sample" if shown(facts) == 1 else f"{shown(facts)} samples with different images"
+    return (
+        f"Per benchmark at most {most}: first those on which the scores of the methods of Table 1 differ most, then those with most "
+        f"different answers, then by their order in the file (of a large set, the first {ANSWERS} answers)."
+    )
 
 
 def gallery(results: Results) -> list[dict[str, Any]]:
@@ -56,7 +66,7 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
     if not main or not samples.is_file():
         return None
     ranked = disagreeing({m: answers[m] for m in main}, scores)
-    chosen = with_different_images(read_rows(samples, ranked[: 8 * SHOWN]), ranked)
+    chosen = with_different_images(read_rows(samples, ranked[: 8 * SHOWN]), ranked)[: shown(results.facts)]
     facts = results.facts["models"][model]
     return {
         "task": task,
@@ -78,7 +88,7 @@ def scores_of(results: Results, model: str, task: str, method: str) -> dict[str,
 
 
 def disagreeing(answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str, dict[str, float]]) -> list[str]:
-    """Return sample ids in the order of RULE."""
+    """Return sample ids in the order of the rule."""
     order = list(next(iter(answers.values())))
 
     def rank(name: str) -> tuple[float, int]:

@@ -6,7 +6,8 @@ import pandas as pd
 
 from himap import benchmarks
 from himap.costs.formulas import on_frontier
-from himap.figures._panels import Panel, Point, Scatter
+from himap.figures._labels import metric_label
+from himap.figures._panels import Panel, Point, Scatter, number_or_none
 from himap.figures.frontier import FRONTIER
 from himap.numbers import interval, number
 from himap.results import Results, records_of
@@ -32,7 +33,7 @@ def method_panel(model: str, task: str, cells: pd.DataFrame) -> Panel:
     best = on_frontier(cells["ratio"].tolist(), cells["ours"].tolist())
     points = [
         Point(
-            x=row.ratio, y=row.ours, best=first, label=row.title,
+            x=row.ratio, y=row.ours, low=number_or_none(row.low), high=number_or_none(row.high), best=first, label=row.title,
             cells=[
                 row.title, f"{number(row.ratio)} %", number(row.ours, digits),
                 interval(row.low, row.high, digits), "yes" if first else "no",
@@ -45,9 +46,9 @@ def method_panel(model: str, task: str, cells: pd.DataFrame) -> Panel:
         group=f"{model}: the methods",
         model=model,
         x_label="FLOPs, % of unpruned",
-        y_label="score",
+        y_label=metric_label(benchmarks.get(task)),
         points=points,
         head=["method", "FLOPs", "score", "95 % interval", "frontier"],
-        says="a method",
+        says="a method, with the 95 % interval of its score",
         best=FRONTIER,
     )

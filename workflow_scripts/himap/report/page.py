@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,26 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from himap.figures import get as figure_named
-from himap.figures._page import style_sheet
+from himap.figures._page import chart, style_sheet
 from himap.paper.published import published
 from himap.report import gallery, kept_maps
+from himap.report.archive import NAME, archive, listing
 from himap.report.divergences import divergences
 from himap.report.figure_parts import figure_parts
-from himap.report.provenance import provenance
+from himap.report.findings import findings
+from himap.report.provenance import provenance, what_ran
 from himap.report.table_parts import table_parts
+from himap.report.tradeoff import SHOWN, tradeoff_panels
 from himap.report.verdicts.claims import summary, verdict_groups
 from himap.results import Results, scope
 from himap.workflow.plan.report_settings import TEMPLATES
+
+SECTIONS = {  # in the order of the page, as the contents list calls them
+    "tables": "Tables", "verdicts": "Verdicts", "figures": "Figures", "cost": "Cost", "gallery": "Gallery",
+    "divergences": "Paper and code", "provenance": "Provenance",
+}  # fmt: skip
+STYLES = ("style.css", "parts.css", "print.css")
+SCRIPTS = ("tables.js", "charts.js", "places.js", "files.js")
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:
@@ -33,25 +45,58 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         lstrip_blocks=True,
     )
     groups, maps = verdict_groups(results), kept_maps.histograms(results)
-    return environment.get_template("page.html.j2").render(
+    tables = table_parts(results, list(facts["tables"]))
+    figures, costs = (figure_parts(results, figures_of(section, facts)) for section in ("figures", "cost"))
+    made_from = provenance(results)
+    fill = partial(
+        environment.get_template("page.html.j2").render,
         scope=scope(facts),
         paper=published()["paper"],
         facts=facts,
+        ran=what_ran(results, made_from),
+        findings=findings(results),
+        tradeoff=[chart(panel) for panel in tradeoff_panels(results)],
+        shown_models=SHOWN,
         groups=groups,
         summary=summary(groups),
-        tables=table_parts(results, list(facts["tables"])),
-        figures=figure_parts(results, figures_of("figures", facts)),
-        costs=figure_parts(results, figures_of("cost", facts)),
+        tables=tables,
+        figures=figures,
+        costs=costs,
         gallery=gallery.gallery(results),
-        rule=gallery.RULE,
+        rule=gallery.rule(facts),
         maps=maps,
         most=kept_maps.MOST,
         divergences=divergences(results, maps),
-        provenance=provenance(results),
+        provenance=made_from,
+        contents=contents(groups, tables, figures, costs),
+        archive_name=NAME,
         rendered=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        style=Markup(style_sheet() + (TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own text
-        script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
+        style=Markup(style_sheet() + text_of(STYLES)),  # our own text
+        script=Markup(text_of(SCRIPTS)),
     )
+    bare = fill(packed=listing(results))
+    return fill(packed=archive(results, len(bare.encode())))
+
+
+def text_of(names: Iterable[str]) -> str:
+    """Return some templates as one text."""
+    return "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+
+
+def contents(
+    groups: list[dict[str, Any]], tables: list[dict[str, Any]], figures: list[dict[str, Any]], costs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the sections of the page in their order, with the parts that the contents list names."""
+    named = {
+        "tables": [(table["name"], table["title"]) for table in tables],
+        "verdicts": [(f"verdicts-{number}", group["title"]) for number, group in enumerate(groups, 1)],
+        "figures": [(figure["name"], figure["title"]) for figure in figures],
+        "cost": [(figure["name"], figure["title"]) for figure in costs],
+    }
+    return [
+        {"id": name, "title": title, "parts": [{"id": place, "title": words} for place, words in named.get(name, [])]}
+        for name, title in SECTIONS.items()
+    ]
 
 
 def figures_of(section: str, facts: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,31 @@ def provenance(results: Results) -> dict[str, Any]:
         "config_hash": results.facts["config_hash"],
         "missing": missing(results),
     }
+
+
+def what_ran(results: Results, made_from: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the run in a few facts: models, benchmarks, methods, samples, device, date and commit."""
+    facts, code = results.facts, made_from["code"]
+    models, methods = list(facts["models"]), {method for *_, method in facts["evaluated"]}
+    sizes = [row["rows"] for row in made_from["benchmarks"] if row["rows"] is not None]
+    layers = ", ".join(sorted({f"{facts['models'][name]['layers']} layers" for name in models}))
+    samples = f"{min(sizes)} to {max(sizes)} samples each" if sizes else "no samples yet"
+    dates = last_results(results)
+    commit = (code["commit"] or "")[:10] or "not from a git checkout"
+    return [
+        {"name": "Model" if len(models) == 1 else "Models", "text": numbers.listed(models, 3), "more": layers},
+        {"name": "Benchmarks", "text": str(len(facts["benchmarks"])), "more": samples},
+        {"name": "Methods", "text": str(len(methods)), "more": f"{len(facts['evaluated'])} evaluations"},
+        {"name": "Device", "text": ", ".join(made_from["made_by"].get("device", ["none yet"])), "more": ""},
+        {"name": "Last result", "text": dates, "more": ""},
+        {"name": "Commit", "text": commit, "more": "with changes" if code["changed"] else ""},
+    ]
+
+
+def last_results(results: Results) -> str:
+    """Return the day on which the newest result was written."""
+    times = [(results.folder / f"{name}.provenance.json").stat().st_mtime for name in results.sidecars]
+    return datetime.datetime.fromtimestamp(max(times), datetime.UTC).strftime("%Y-%m-%d") if times else "none yet"
 
 
 def code_revision() -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from himap import benchmarks, numbers
+from himap.figures._labels import metric_label
 from himap.results import Results, scope
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text
 
 LEVEL = 0.05
 GIVEN_ONCE = ("Ours with", "TFLOPs and ratio", "The data or model")  # notes that the page gives once for all tables
-FORMS = {"CSV": "csv", "LaTeX": "tex", "Markdown": "md"}
 
 
 def table_parts(results: Results, names: list[str]) -> list[dict[str, Any]]:
@@ -23,21 +23,15 @@ def table_parts(results: Results, names: list[str]) -> list[dict[str, Any]]:
 
 
 def table_part(results: Results, name: str) -> dict[str, Any]:
-    """Return one table: a block per model, its notes, its files."""
+    """Return one table: a block per model, its notes."""
     title = results.facts["tables"][name]
     frame = results.table(name)
-    part: dict[str, Any] = {"name": name, "title": title, "blocks": [], "notes": [], "links": links(results, name)}
+    part: dict[str, Any] = {"name": name, "title": title, "blocks": [], "notes": []}
     if frame is not None and len(frame):
         part["blocks"] = [block(results, name, str(model), rows) for model, rows in frame.groupby("model", sort=False)]
         part["notes"] = [line for line in notes({"name": name}, frame) if not line.startswith(GIVEN_ONCE)]
         part["notes"] += unpublished(frame)
     return part
-
-
-def links(results: Results, name: str) -> list[dict[str, str]]:
-    """Return the table's files that are there, relative to the page."""
-    files = {label: f"tables/{name}.{ending}" for label, ending in FORMS.items()}
-    return [{"label": label, "href": href} for label, href in files.items() if (results.folder / href).is_file()]
 
 
 def unpublished(frame: pd.DataFrame) -> list[str]:
@@ -58,20 +52,22 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
         {
             "task": task,
             "title": benchmarks.get(task).title,
+            "unit": metric_label(benchmarks.get(str(task))),
             "paper": bool(frame.loc[frame["benchmark"] == task, "paper"].notna().any()),
         }
         for task in tasks
     ]
     world = scope(results.facts, model, tasks)
     rows, footnotes = [], []
+    tera = frame["tflops"].max() >= numbers.SMALL
     for _, rows_of_method in frame.groupby("method", sort=False):
         cells = rows_of_method.set_index("benchmark", drop=False)
         costs = different_costs(cells)
         first = costs[0][1]
         row = {
             "title": first["title"],
-            "tflops": by_kind(costs, "tflops", numbers.flops),
-            "ratio": by_kind(costs, "ratio", lambda value: f"{numbers.number(value)} %", "paper_ratio"),
+            "tflops": by_kind(costs, "tflops", lambda value: numbers.number(value if tera else 1000 * value, 2)),
+            "ratio": by_kind(costs, "ratio", numbers.number, "paper_ratio"),
             "cost": " ".join(cost_detail(one, kind) for kind, one in costs).strip(),
             "cost_note": None,
             "cells": [],
@@ -90,6 +86,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
         "id": f"{table}-{model}",
         "model": model,
         "scope": world,
+        "unit": "TFLOPs" if tera else "GFLOPs",
         "columns": columns,
         "rows": rows,
         "footnotes": footnotes,
@@ -100,11 +97,12 @@ def by_kind(
     costs: list[tuple[str, pd.Series]], key: str, shown: Callable[[float], str], printed: str | None = None
 ) -> dict[str, Any]:
     """Return a cost of the first kind of task, and below it the paper's, and those of other kinds where they differ."""
-    theirs = [f"paper {row[printed]:g} %" if printed and pd.notna(row[printed]) else "" for _, row in costs]
-    also = [
-        " ".join(filter(None, (kind, shown(row[key]), one))) for (kind, row), one in zip(costs, theirs, strict=True)
-    ]
-    return {"text": shown(costs[0][1][key]), "value": costs[0][1][key], "also": [*filter(None, theirs[:1]), *also[1:]]}
+    also: list[str] = []
+    for number, (kind, row) in enumerate(costs):
+        also += [f"{kind} {shown(row[key])}"] if number else []
+        if printed and pd.notna(row[printed]):
+            also.append(f"paper {row[printed]:g}{f' for {kind}' if number else ''}")
+    return {"text": shown(costs[0][1][key]), "value": costs[0][1][key], "also": also}
 
 
 def cost_detail(row: pd.Series, kind: str) -> str:
@@ -133,6 +131,7 @@ def cell_part(row: pd.Series) -> dict[str, Any]:
         "sure": side if change is not None and sure else None,
         "paper": numbers.number(row["paper"], places),
         "paper_value": None if pd.isna(row["paper"]) else float(row["paper"]),
+        "difference": None if pd.isna(row["difference"]) else numbers.number(row["difference"], places, sign=True),
         "reference": row["status"] == REFERENCE,
         "detail": detail(row, places) if judged else "",
         "note": None,

@@ -10,6 +10,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.numbers import plain_flops, plain_number, plain_p, plain_size
 from himap.paper.published import has_method
+from himap.tables.latex import as_latex
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, NOT_PUBLISHED, beside, different_costs
 
@@ -97,39 +98,6 @@ def as_markdown(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         lines.append("")
     return "\n".join(lines + [f"- {note}" for note in notes(settings, frame)]) + "\n"
-
-
-LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$"}
-
-
-def latex(text: str) -> str:
-    """Return text with LaTeX's special characters escaped."""
-    text = text.replace("\\", r"\textbackslash ")
-    return "".join(LATEX.get(character, character) for character in text).replace("~", r"\textasciitilde ")
-
-
-def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """Return a booktabs table: per benchmark ours, the paper's value and the paired difference."""
-    names = settings["benchmark_order"]
-    header, groups = view(frame, settings)
-    titles = [benchmarks.get(name).title for name in names]
-    lines = [
-        "% needs \\usepackage{booktabs,graphicx}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{latex(settings['title'])}}}",
-        f"\\label{{tab:{settings['name'].replace('_', '-')}}}",
-        "\\resizebox{\\linewidth}{!}{%",
-        "\\begin{tabular}{lrr" + "lllr" * len(names) + "}",
-        "\\toprule",
-        " & & " + "".join(f" & \\multicolumn{{4}}{{c}}{{{latex(title)}}}" for title in titles) + r" \\",
-        "method & TFLOPs & ratio" + " & ours & paper & vs vanilla & $n$" * len(names) + r" \\",
-    ]
-    for model, rows in groups:
-        lines += ["\\midrule", f"\\multicolumn{{{len(header)}}}{{l}}{{{latex(model)}}} \\\\"]
-        lines += [" & ".join(latex(cell) for cell in row) + r" \\" for row in rows]
-    lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip\\footnotesize"]
-    return "\n".join([*lines, *(f"{latex(note)}\\par" for note in notes(settings, frame)), "\\end{table}"]) + "\n"
 
 
 STYLE = """

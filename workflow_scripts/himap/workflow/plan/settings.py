@@ -141,6 +141,7 @@ def table(plan: Plan, name: str) -> str:
             "methods": [{"name": method, "title": plan.title(method)} for method in entry.methods],
             "published": digest([published()["tables"].get(name), published()["protocols"]]),
         }
+        | ({"latex_rows": entry.latex_rows} if entry.latex_rows else {})
     )
 
 
@@ -157,5 +158,5 @@ def figure(plan: Plan, name: str) -> str:
 def style(plan: Plan, figure: str) -> str:
     """Return how a figure looks, and the note above it if it is of the embedded world."""
     mini = any(entry.source == "mini" for entry in plan.config.benchmarks.values())
-    note = {"note": "mini world: not the paper's numbers"} if mini else {}
+    note = {"note": "embedded world: not the paper's numbers"} if mini else {}
     return as_json(getattr(plan.config.figures, figure).model_dump() | note)

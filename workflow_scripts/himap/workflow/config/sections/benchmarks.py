@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -62,3 +62,5 @@ class Table(Section):
     """Models; all of the config if left out."""
     judged: bool = True
     """Whether judged benchmarks are shown also while no judge is configured (as answers without a score)."""
+    latex_rows: Each[Literal["interval", "paper"]] = []
+    """Rows that the LaTeX form has below each of ours: its 95 % intervals, the paper's values."""
