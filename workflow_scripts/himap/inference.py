@@ -2,19 +2,20 @@
 
 answer = generate(load("models/mini"), "picture.png", "How many circles are there?", method="himap")
 answer.picture()  # kept image tokens lit, dropped ones dimmed
+answer.page()  # everything about this prompt: heat maps, flows, probabilities, cuts
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.decoder.bitmaps import from_bitmap
 from himap.experiments.answers import Question, answer_all
-from himap.models.images import kept_picture
+from himap.models.images import kept_picture, pad_to_square
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
@@ -22,7 +23,9 @@ from himap.pruning.stage import Schedule, Stage
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from himap.experiments.inspection import Inspection
     from himap.models.model import Model
+    from himap.report.inspection import Page
 
     Method = str | Schedule | Mapping[str, object] | Sequence[Stage | Mapping[str, object]]
 
@@ -36,14 +39,41 @@ class Answer:
     kept: list[list[int]]  # per stage: indices of image tokens, row by row over the grid
     image: Image
     grid: tuple[int, int]  # rows and columns of image tokens
+    asked: Asked | None = field(default=None, repr=False)
 
     def picture(self, stage: int = -1) -> Image:
         """Return the image with the tokens lit that were left after a stage, the last one by default."""
         everything = list(range(self.grid[0] * self.grid[1]))
         return kept_picture(self.image, self.kept[stage] if self.kept else everything, self.grid)
 
+    def page(self, *methods: Method) -> Page:
+        """Return a page about this prompt, beside the unpruned model and any further methods; a notebook shows it."""
+        if self.asked is None:
+            raise ValueError("this answer was not made by himap.generate, so nothing can be asked again for a page")
+        asked = self.asked
+        look = inspect_prompt(
+            asked.model,
+            self.image,
+            asked.question,
+            [asked.schedule, *methods],
+            max_new_tokens=asked.max_new_tokens,
+            seed=asked.seed,
+        )
+        return page_of(look, asked.model, self.image)
+
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an answer is the answer to."""
+
+    model: Model
+    question: str
+    schedule: Schedule
+    max_new_tokens: int
+    seed: int
 
 
 def generate(
@@ -59,14 +89,48 @@ def generate(
 
     The picture is a file, a PIL image or a NumPy array [H, W, 3] of uint8. A checkpoint's own schedules.json is used.
     """
-    picture = open_picture(image)
-    buffer = io.BytesIO()  # the same path as a benchmark's samples, whose images are bytes of a file
-    picture.convert("RGB").save(buffer, format="PNG")
-    schedule = schedule_of(model, method)
-    prompt = Question("notebook", [buffer.getvalue()], Prompt(question))
+    picture, schedule = open_picture(image), schedule_of(model, method)
+    asked = Asked(model, question, schedule, max_new_tokens, seed)
+    prompt = as_question(picture, question)
     row = next(answer_all(model, [prompt], schedule, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
-    return Answer(row["prediction"], schedule.stages, kept, picture, schedule.image_grid or model.dims.grid)
+    return Answer(row["prediction"], schedule.stages, kept, picture, schedule.image_grid or model.dims.grid, asked)
+
+
+def as_question(picture: Image, question: str) -> Question:
+    """Return a picture and a text as a benchmark's samples are: images are bytes of a file."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, format="PNG")
+    return Question("notebook", [buffer.getvalue()], Prompt(question))
+
+
+def inspect_prompt(
+    model: Model,
+    image: Any,
+    question: str,
+    methods: Sequence[Method] = ("himap",),
+    *,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+) -> Inspection:
+    """Return what the unpruned model does with one prompt, layer by layer, and what methods make of it."""
+    from himap.experiments.inspection import inspect
+
+    schedules = list(dict.fromkeys(schedule_of(model, method) for method in ("vanilla", *methods)))
+    prompt = as_question(open_picture(image), question)
+    return inspect(model, prompt, schedules, max_new_tokens=max_new_tokens, seed=seed)
+
+
+def page_of(look: Inspection, model: Model, image: Image, titles: Mapping[str, str] | None = None) -> Page:
+    """Return the page about an inspected prompt, with the picture as the model sees it."""
+    from himap.pruning.resolve import load_all
+    from himap.report.gallery import PADDING
+    from himap.report.inspection import render
+
+    # a square of tokens is a picture padded to a square, but for Qwen-VL, which stretches it
+    is_padded = look.grid[0] == look.grid[1] and model.family != "qwen_vl"
+    seen = pad_to_square(image.convert("RGB"), PADDING) if is_padded else image
+    return render(look, seen, titles or {name: method.get("title", name) for name, method in load_all().items()})
 
 
 def schedule_of(model: Model, method: Method) -> Schedule:
