@@ -49,7 +49,10 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, str]:
         """Return the config as flat keys with their values as text; defaults are left out."""
-        return dict(flat(yaml.safe_load(self.about.get("facts", {}).get("config", "")) or {}))
+        config = yaml.safe_load(self.about.get("facts", {}).get("config", "")) or {}
+        return dict(
+            flat({key: value for key, value in config.items() if key != "output"})
+        )  # where it is decides nothing
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -87,10 +90,13 @@ class Run:
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of nested settings with their paths; a list is a leaf."""
+    """Yield the leaves of nested settings with their paths; a list of plain values is a leaf."""
     if isinstance(value, dict) and value:
         for key, below in value.items():
             yield from flat(below, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value):
+            yield from flat(item, f"{path}[{number}]")
     else:
         yield path, yaml.safe_dump(value, default_flow_style=True, width=10**9).removesuffix("\n...\n").strip()
 

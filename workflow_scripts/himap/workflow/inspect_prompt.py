@@ -70,17 +70,18 @@ def described(look: Inspection, titles: dict[str, str]) -> str:
 
 
 def open_file(path: Path) -> Image:
-    """Return a picture that is decoded already; raise ValueError for a file that is missing or no picture."""
-    from himap.experiments.answers import open_image
+    """Return a picture; raise ValueError for a file that is missing or no whole picture."""
+    from PIL import Image
+
+    from himap.benchmarks.samples.images import check_image
 
     if not path.is_file():
         raise ValueError(f"{path}: no such picture; give the path of a PNG, JPEG or WebP file")
     try:
-        return open_image(path.read_bytes(), str(path))
+        check_image(path.read_bytes())
     except ValueError as error:
-        raise ValueError(
-            f"{path} cannot be read as a picture ({error.__cause__}); give a PNG, JPEG or WebP file"
-        ) from None
+        raise ValueError(f"{path} cannot be read as a picture ({error}); give a PNG, JPEG or WebP file") from None
+    return Image.open(path)
 
 
 def load_named(plan: Plan, arguments: argparse.Namespace) -> tuple[Model, list[Schedule]]:

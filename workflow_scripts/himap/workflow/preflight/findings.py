@@ -18,10 +18,10 @@ class Finding:
     words: str
     advice: str = ""
 
-    def lines(self) -> list[str]:
-        """Return the finding as text, with what to do below it."""
-        first = f"  {MARKS[self.ok]} {self.name}: {self.words}"
-        return [first, *([f"      {self.advice}"] if self.advice else [])]
+    @property
+    def line(self) -> str:
+        """Return the finding as text, without what to do."""
+        return f"  {MARKS[self.ok]} {self.name}: {self.words}"
 
 
 Check = Callable[[], Iterable[Finding]]
@@ -41,13 +41,16 @@ def one_line(error: BaseException) -> str:
 
 
 def listed(findings: Iterable[Finding]) -> Iterator[str]:
-    """Yield the list line by line, a heading per part."""
-    part = ""
+    """Yield the list line by line, a heading per part, and what to do below the first finding that needs it."""
+    part = advice = ""
     for finding in findings:
         if finding.part != part:
-            part = finding.part
+            part, advice = finding.part, ""
             yield part
-        yield from finding.lines()
+        yield finding.line
+        if finding.advice and finding.advice != advice:
+            yield f"      {finding.advice}"
+        advice = finding.advice
 
 
 def summary(findings: list[Finding]) -> str:

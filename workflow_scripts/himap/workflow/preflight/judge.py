@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from himap.benchmarks import get as benchmark_named
@@ -52,7 +53,9 @@ def verdict(plan: Plan, benchmark: str) -> Finding:
     protocol: JudgeProtocol = protocol_of(benchmark_named(benchmark))
     model = entry.model or protocol.default_model
     settings = Settings(entry.base_url, model, 1, Path(entry.cache), timeout=SECONDS, attempts=ATTEMPTS)
-    reply = Client(settings, api_key()).ask(request_of(protocol, Task(SAMPLE, "The ball is red.", 1), model))
+    request = request_of(protocol, Task(SAMPLE, "The ball is red.", 1), model)
+    with ThreadPoolExecutor(1) as alone:  # the client starts an event loop, and this thread may have one already
+        reply = alone.submit(Client(settings, api_key()).ask, request).result()
     scores = protocol.parse(reply["content"])
     if scores is None:
         words = f"{model} answers, but without a verdict that can be read: {printable(reply['content'], 80)!r}"

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from himap.numbers import significant
 from himap.project import ROOT
 from himap.workflow.estimate import Estimator
 from himap.workflow.plan.plan import Plan
@@ -61,26 +62,17 @@ def devices(plan: Plan, is_cluster: bool) -> Iterator[Finding]:
     graphics = [] if is_cluster else graphics_memory()
     main = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for name, entry in plan.config.models.items():
-        needed = parameters(plan, name) * BYTES[entry.dtype] * BESIDE
+        needed = parameters(plan, name) * BYTES[entry.dtype] * BESIDE + OVERHEAD * entry.gpus
+        where = "GPU memory" if entry.gpus else "main memory"
         if is_cluster:
-            words = f"needs about {(needed + OVERHEAD * entry.gpus) / 1e9:.1f} GB of {'GPU' if entry.gpus else 'main'} memory"
-            yield Finding(
-                DEVICE, name, None, f"{words}; its nodes cannot be seen from here", "--try on a node shows it"
-            )
+            words = f"needs about {significant(needed / 1e9)} GB of {where}; its nodes cannot be seen from here"
+            yield Finding(DEVICE, name, None, words, "--try on a node shows it")
         elif entry.gpus and not graphics:
-            yield Finding(
-                DEVICE,
-                name,
-                False,
-                "asks for a GPU, and this machine has none",
-                "run it where there is one, or on a cluster: --profile",
-            )
+            advice = "run it where there is one, or on a cluster: --profile"
+            yield Finding(DEVICE, name, False, "asks for a GPU, and this machine has none", advice)
         else:
             have = min(graphics) if entry.gpus else main
-            needed += OVERHEAD * entry.gpus
-            words = (
-                f"about {needed / 1e9:.1f} GB of {have / 1e9:.1f} GB {'on the GPU' if entry.gpus else 'of main memory'}"
-            )
+            words = f"about {significant(needed / 1e9)} GB of {significant(have / 1e9)} GB of {where}"
             advice = "use dtype bfloat16, a smaller model, or a larger device"
             yield Finding(DEVICE, name, needed <= have, words, "" if needed <= have else advice)
 
