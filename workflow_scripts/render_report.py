@@ -1,4 +1,4 @@
-"""Write the report page from the results folder; parts whose results are missing say so."""
+"""Write the report page from the results folder, its provenance beside it; parts whose results are missing say so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from himap.files import write_text
+from himap.files import write_json, write_text
 from himap.notes import STATE, is_being_made
 from himap.workflow.checksums import mark_unfinished
 from himap.workflow.jobs.script import run
@@ -32,9 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         facts, results = facts_of(arguments.configfile)
         results = arguments.results or results
     from himap.report.page import render
+    from himap.workflow.jobs.provenance import provenance_file
+    from himap.workflow.run_record import run_record
 
     out = arguments.out or f"{results}/report.html"
     write_text(out, render(facts, results))
+    write_json(provenance_file(out), run_record(facts, results))
     is_by_hand = arguments.settings is None and arguments.out is None and not is_being_made(out)
     if is_by_hand:  # it may be of a part of the results, so the next run of the workflow has to write it again
         mark_unfinished(STATE, str(Path(out)))

@@ -179,3 +179,18 @@ def test_snakemake_s_options_take_the_words_that_are_expected_of_them() -> None:
     assert {takes[name] for name in command_line.SINGLE} == {None}
     assert {takes[name] for name in command_line.SHAPES} == {"+", "*"}
     assert {takes[name] for name in command_line.NEEDS_ONE} == {"+"}
+
+
+def test_every_command_beside_the_targets_is_in_the_help_and_on_its_page() -> None:
+    from himap.workflow import run
+
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for name in command_line.TOOLS:
+        assert f"    ./reproduce {name} " in str(run.__doc__)
+        assert f"./reproduce {name}`" in page
+
+
+def test_a_file_is_found_from_the_folder_in_which_the_command_is_typed(project: Path) -> None:
+    done = reproduce(project, 'inspect my.yaml "What is it?"', project.parent / "beside")
+    assert done.returncode == 1
+    assert f"error: {project.parent / 'beside' / 'my.yaml'} cannot be read as a picture" in done.stdout

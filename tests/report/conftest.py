@@ -27,6 +27,20 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
 
 
 @pytest.fixture(scope="session")
+def first(rendered: Rendered) -> Path:
+    """The results folder of the small run."""
+    return rendered.results
+
+
+@pytest.fixture(scope="session")
+def second(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small run in which a few things changed."""
+    from two_runs import change_a_copy
+
+    return change_a_copy(first, tmp_path_factory.mktemp("second") / "results")
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A Chromium-based browser; without one the browser tests are skipped, all for one reason."""
     from playwright.sync_api import sync_playwright

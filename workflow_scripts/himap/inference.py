@@ -2,13 +2,14 @@
 
 answer = generate(load("models/mini"), "picture.png", "How many circles are there?", method="himap")
 answer.picture()  # kept image tokens lit, dropped ones dimmed
+answer.page()  # everything about this prompt: heat maps, flows, probabilities, cuts
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.layout import Layout
 from himap.experiments.answers import Question, answer_all
 from himap.models.families import CHAT_TEMPLATE
-from himap.models.images import kept_picture
+from himap.models.images import kept_picture, pad_to_square
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
@@ -25,7 +26,9 @@ from himap.pruning.stage import Schedule, Stage
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from himap.experiments.inspection import Inspection
     from himap.models.model import Model
+    from himap.report.inspection import Page
 
     Method = str | Schedule | Mapping[str, object] | Sequence[Stage | Mapping[str, object]]
 
@@ -40,6 +43,7 @@ class Answer:
     image: Image
     layout: Layout  # where the image tokens lie
     square: bool  # whether the model sees the image padded to a square
+    asked: Asked | None = field(default=None, repr=False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -51,8 +55,34 @@ class Answer:
         kept = self.kept[stage] if self.kept else range(index(self.layout))
         return kept_picture(self.image, kept, self.layout, square=self.square)
 
+    def page(self, *methods: Method) -> Page:
+        """Return a page about this prompt, beside the unpruned model and any further methods; a notebook shows it."""
+        if self.asked is None:
+            raise ValueError("this answer was not made by himap.generate, so nothing can be asked again for a page")
+        asked = self.asked
+        look = inspect_prompt(
+            asked.model,
+            self.image,
+            asked.question,
+            [asked.schedule, *methods],
+            max_new_tokens=asked.max_new_tokens,
+            seed=asked.seed,
+        )
+        return page_of(look, asked.model, self.image)
+
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an answer is the answer to."""
+
+    model: Model
+    question: str
+    schedule: Schedule
+    max_new_tokens: int
+    seed: int
 
 
 def generate(
@@ -68,15 +98,48 @@ def generate(
 
     The picture is a file, a PIL image or a NumPy array [H, W, 3] of uint8. A checkpoint's own schedules.json is used.
     """
-    picture = open_picture(image)
-    buffer = io.BytesIO()  # the same path as a benchmark's samples, whose images are bytes of a file
-    picture.convert("RGB").save(buffer, format="PNG")
-    schedule = schedule_of(model, method)
-    prompt = Question("notebook", [buffer.getvalue()], Prompt(question))
+    picture, schedule = open_picture(image), schedule_of(model, method)
+    asked = Asked(model, question, schedule, max_new_tokens, seed)
+    prompt = as_question(picture, question)
     row = next(answer_all(model, [prompt], schedule, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
     layout = Layout.from_json(row["layouts"][0])
-    return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in CHAT_TEMPLATE)
+    return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in CHAT_TEMPLATE, asked)
+
+
+def as_question(picture: Image, question: str) -> Question:
+    """Return a picture and a text as a benchmark's samples are: images are bytes of a file."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, format="PNG")
+    return Question("notebook", [buffer.getvalue()], Prompt(question))
+
+
+def inspect_prompt(
+    model: Model,
+    image: Any,
+    question: str,
+    methods: Sequence[Method] = ("himap",),
+    *,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+) -> Inspection:
+    """Return what the unpruned model does with one prompt, layer by layer, and what methods make of it."""
+    from himap.experiments.inspection import inspect
+
+    schedules = list(dict.fromkeys(schedule_of(model, method) for method in ("vanilla", *methods)))
+    prompt = as_question(open_picture(image), question)
+    return inspect(model, prompt, schedules, max_new_tokens=max_new_tokens, seed=seed)
+
+
+def page_of(look: Inspection, model: Model, image: Image, titles: Mapping[str, str] | None = None) -> Page:
+    """Return the page about an inspected prompt, with the picture as the model sees it."""
+    from himap.pruning.resolve import load_all
+    from himap.report.gallery import PADDING
+    from himap.report.inspection import render
+
+    is_padded = model.family not in (*CHAT_TEMPLATE, "qwen_vl")  # Qwen-VL stretches a picture, others keep its shape
+    seen = pad_to_square(image.convert("RGB"), PADDING) if is_padded else image
+    return render(look, seen, titles or {name: method.get("title", name) for name, method in load_all().items()})
 
 
 def schedule_of(model: Model, method: Method) -> Schedule:

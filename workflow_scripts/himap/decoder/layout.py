@@ -81,10 +81,10 @@ class Layout:
         tokens = _tokens_at(self, grid)
         return (kept[tokens] & (tokens >= 0)).any(axis=2)
 
-    def density(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-        """Return for each cell of a grid which share of the tokens that show it is `kept` [n]: [rows, columns]."""
+    def density(self, values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """Return for each cell of a grid the mean value [n] of the tokens that show it, for kept ones their share: [rows, columns]."""
         tokens = _tokens_at(self, grid)
-        return (kept[tokens] & (tokens >= 0)).sum(axis=2) / (tokens >= 0).sum(axis=2).clip(min=1)
+        return np.where(tokens >= 0, values[tokens], 0).sum(axis=2) / (tokens >= 0).sum(axis=2).clip(min=1)
 
 
 @cache

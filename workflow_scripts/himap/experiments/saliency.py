@@ -16,6 +16,7 @@ the maps [heads, T, T] of all layers at once.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from himap.models.model import Model
 
 DEFINITIONS = ("paper", "released")
+ATTENTION = "attention"  # a further map, mean_h A: what is looked at, whether it matters or not
 MAP_ELEMENTS = 1 << 22  # weights of a layer's map in memory at a time: 16 MB in fp32
 
 
@@ -71,6 +73,22 @@ class _Inputs(Intervention):
 
 def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ...] = DEFINITIONS) -> Saliency:
     """Return the saliency of one prompt for one next token."""
+    groups = group_masks(prompt)
+    sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
+    for maps in layer_maps(model, prompt, target, definitions):
+        for name in definitions:
+            sums[name].append(groups @ maps.pop(name) @ groups.T)  # [3, T] [T, T] [T, 3]
+    blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}  # layers came last to first
+    return Saliency(blocks, groups.sum(dim=1).cpu(), target)
+
+
+def group_masks(prompt: Rows) -> Tensor:
+    """Return which tokens of one prompt are system, image, instruction, as numbers [3, T]."""
+    return torch.stack([prompt.groups[0] == kind for kind in (SYSTEM, IMAGE, INSTRUCTION)]).float()
+
+
+def layer_maps(model: Model, prompt: Rows, target: int, kinds: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
+    """Yield the maps [T, T] of each layer, the last layer first; kinds are definitions of saliency, and `attention`."""
     if prompt.positions.shape[0] != 1 or not prompt.dense:
         raise ValueError("saliency takes one prompt at a time")
     vocabulary = model.head.weight.shape[0]
@@ -80,15 +98,10 @@ def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ..
     with torch.no_grad():
         out = forward(model, prompt, Cache(), [inputs])
     gradient = _output_gradient(model, out.hidden, target)  # [1, T, D]
-    groups = torch.stack([prompt.groups[0] == kind for kind in (SYSTEM, IMAGE, INSTRUCTION)]).float()  # [3, T]
-    sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
     for index in reversed(range(len(model.layers))):
         entering = prompt.with_hidden(inputs.hidden.pop().float())
-        gradient, maps = _layer_backward(model, index, entering, gradient, definitions)
-        for name in definitions:
-            sums[name].append(groups @ maps.pop(name) @ groups.T)  # [3, T] [T, T] [T, 3]
-    blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}  # layers came last to first
-    return Saliency(blocks, groups.sum(dim=1).cpu(), target)
+        gradient, maps = _layer_backward(model, index, entering, gradient, kinds)
+        yield maps
 
 
 def in_fp32(layer: Any) -> Any:
@@ -112,9 +125,9 @@ def _layer_backward(
     index: int,
     rows: Rows,
     gradient: Tensor,
-    definitions: tuple[str, ...],
+    kinds: tuple[str, ...],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the gradient at a layer's input from that at its output, and the layer's saliency maps [T, T].
+    """Return the gradient at a layer's input from that at its output, and the layer's maps [T, T].
 
     What the model adds after the layer (`Rows.deep`) depends on no hidden state, so the gradient passes it unchanged.
     """
@@ -130,30 +143,31 @@ def _layer_backward(
         output = finish(layer, hidden, attended)
         below, upstream = torch.autograd.grad(output, (hidden, attended), gradient)
     with torch.no_grad():
-        maps = _maps(queries.detach(), keys.detach(), values.detach(), upstream, scale, seen, definitions)
+        maps = _maps(queries.detach(), keys.detach(), values.detach(), upstream, scale, seen, kinds)
     return below, maps
 
 
 def _maps(
-    queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, seen: Tensor,
-    definitions: tuple[str, ...],
-) -> dict[str, Tensor]:  # fmt: skip
-    """Return one layer's saliency maps [T, T], a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
+    queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, seen: Tensor, kinds: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Return one layer's maps [T, T], a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
     heads, length = queries.shape[1], queries.shape[2]
     keys, values = share_heads(keys, heads), share_heads(values, heads)
-    total = {name: queries.new_zeros(length, length) for name in definitions}
+    total = {name: queries.new_zeros(length, length) for name in kinds}
     step = max(1, MAP_ELEMENTS // (length * length))
     for begin in range(0, heads, step):
         part = slice(begin, begin + step)
         weights = attention_weights(queries[:, part], keys[:, part], scale, seen)[0]  # [h, T, T]
+        if ATTENTION in kinds:
+            total[ATTENTION] += weights.sum(dim=0)
         # in place from here on: a second buffer of this size would halve the heads that fit
         product = (upstream[0, part] @ values[0, part].transpose(-1, -2)).mul_(weights)  # A * dL/dA
-        if "paper" in definitions:
+        if "paper" in kinds:
             total["paper"] += product.sum(dim=0)
-        if "released" in definitions:
+        if "released" in kinds:
             total["released"] += product.mul_(weights).abs_().sum(dim=0)
-    if "paper" in definitions:
+    if "paper" in kinds:
         total["paper"].abs_()  # only now, over the sum of all heads: Eq. 1 takes the absolute value outside
-    if "released" in definitions:
-        total["released"] /= heads
+    for name in {"released", ATTENTION} & set(kinds):
+        total[name] /= heads
     return total

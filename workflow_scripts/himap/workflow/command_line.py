@@ -6,6 +6,7 @@ Here a word belongs to an option only if it looks like one of its values; any ot
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -25,7 +26,13 @@ CONFIG_OPTIONS = ("--configfile", "--configfiles")
 TOOLS = {
     "estimate": "himap.workflow.show_estimate",
     "status": "himap.workflow.show_status",
+    "inspect": "himap.workflow.inspect_prompt",
+    "compare": "himap.workflow.compare_runs",
+    "pack": "himap.workflow.pack_run",
+    "check": "himap.workflow.check_before",
 }  # answered by a script, not by Snakemake
+OWN_WORDS = ("inspect", "compare", "pack", "check")  # of these, those that take files and texts of the user
+CALLED_FROM = "HIMAP_CALLED_FROM"  # in the environment: the folder in which ./reproduce was typed
 
 SWITCHES = frozenset(  # options without a value
     ["-n", "--dry-run", "--dryrun", "-p", "--printshellcmds", "-f", "--force", "-F", "--forceall", "-k", "--keep-going",
@@ -99,6 +106,19 @@ def config_path(word: str, here: Path) -> str:
     typed = Path(word).expanduser()
     path = next((folder / typed for folder in (here, ROOT) if (folder / typed).exists()), here / typed)
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def typed_path(word: str) -> Path:
+    """Return the path of a file that the user named, as seen from the folder in which ./reproduce was typed."""
+    return Path(os.environ.get(CALLED_FROM, os.getcwd())) / Path(word).expanduser()
+
+
+def plan_of(files: Sequence[str]) -> Plan:
+    """Return the plan of config files, which are looked for in the user's folder and then in the project."""
+    from himap.workflow.config.load import load
+    from himap.workflow.plan.plan import Plan
+
+    return Plan(load(read_config([config_path(file, typed_path("")) for file in files]), ", ".join(files)))
 
 
 def option(words: Sequence[str], *names: str) -> list[str]:

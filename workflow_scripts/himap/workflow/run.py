@@ -6,6 +6,10 @@
     ./reproduce report                   the report page from the results that exist
     ./reproduce estimate [--configfile]  jobs, GPU hours, downloads and disk, before anything runs
     ./reproduce status [--configfile]    what is done, waiting, failed
+    ./reproduce inspect PICTURE QUESTION one page about one prompt: heat maps, flows, answers, cuts
+    ./reproduce compare RUN_A RUN_B      what differs between two results folders or packed runs
+    ./reproduce pack [--configfile]      a run as one archive that others can compare with theirs
+    ./reproduce check [--configfile] [--profile] [--try]   whether sources, disk, memory, cluster and judge are ready
     ./reproduce --version                this project's version and Snakemake's
 
 All other words go to Snakemake, e.g. --configfile presets/paper.yaml --profile profiles/slurm. Targets may come before
@@ -22,7 +26,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from himap.project import ROOT
-from himap.workflow.command_line import TOOLS, arranged, check, has_letter, is_local, option, versions
+from himap.workflow.command_line import (
+    CALLED_FROM,
+    OWN_WORDS,
+    TOOLS,
+    arranged,
+    check,
+    has_letter,
+    is_local,
+    option,
+    versions,
+)
 from himap.workflow.exclusive_run import run_alone
 from himap.workflow.snakemake_process import environment
 
@@ -37,8 +51,12 @@ VERBOSE = ("-v", "--verbose")
 
 def main(argv: Sequence[str]) -> int:
     """Pass the words of the command line on to the right program and return its status."""
-    here = Path(os.environ.pop("HIMAP_CALLED_FROM", os.getcwd()))  # ./reproduce has changed the folder by now
+    here = Path(os.environ.pop(CALLED_FROM, os.getcwd()))  # ./reproduce has changed the folder by now
     os.chdir(ROOT)
+    if argv and argv[0] in OWN_WORDS:  # their words are no targets, and their paths are seen from the user's folder
+        return subprocess.call(
+            [sys.executable, "-m", TOOLS[argv[0]], *argv[1:]], env={**os.environ, CALLED_FROM: str(here)}
+        )
     words = arranged([word for word in argv if word not in VERBOSE], here)
     if words in (["-h"], ["--help"]):
         print((__doc__ or "").strip())

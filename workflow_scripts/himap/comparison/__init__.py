@@ -1,0 +1,1 @@
+"""Two runs side by side, and the archive in which a run travels."""

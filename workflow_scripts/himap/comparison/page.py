@@ -1,0 +1,60 @@
+"""The comparison of two runs as one offline page."""
+
+from __future__ import annotations
+
+from himap.comparison.differences import CellDifference, Differences
+from himap.comparison.texts import PARTS, cell_row, ordered, summary
+from himap.figures._page import page_groups, page_legend
+from himap.figures._panels import Dot, Dots, Line, Panel
+from himap.report.single_pages import template
+
+DRAWN = 24  # cells of a chart
+SAYS = "B minus A, with its 95 % interval"
+
+
+def render(found: Differences) -> str:
+    """Return the page as text."""
+    panels = charts(found)
+    return template("comparison/page.html.j2").render(
+        names=found.names,
+        summary=summary(found),
+        differing=[cell_row(cell) for cell in ordered(found.cells) if cell.differs],
+        alike=[cell_row(cell) for cell in ordered(found.cells) if not cell.differs],
+        charts=page_groups(panels),
+        legend=page_legend(panels),
+        only=list(zip("AB", found.only, strict=True)),
+        verdicts=found.verdicts,
+        parts={title: getattr(found, part) for part, title in PARTS.items() if part != "verdicts"},
+    )
+
+
+def charts(found: Differences) -> list[Panel]:
+    """Return the largest differences of each model with their intervals."""
+    panels: list[Panel] = []
+    for model in dict.fromkeys(cell.cell[0] for cell in found.cells):
+        cells = [
+            cell
+            for cell in ordered(found.cells)
+            if cell.cell[0] == model and cell.differs and cell.difference is not None
+        ]
+        if cells:
+            head = ("cell", "B − A", "95 % interval", "p")
+            dots = [dot(cell) for cell in cells[:DRAWN]]
+            panels.append(
+                Dots(title=model, model=model, x_label="score of B minus score of A", says=SAYS, dots=dots, head=head, lines=[Line(at=0.0)])
+            )  # fmt: skip
+    return panels
+
+
+def dot(cell: CellDifference) -> Dot:
+    """Return one cell's difference as a row of the chart."""
+    row = cell_row(cell)
+    low, high = cell.interval or (None, None)
+    return Dot(
+        label=" ".join(cell.cell[1:]),
+        value=cell.difference or 0.0,
+        low=low,
+        high=high,
+        look=1 if row["sure"] else 0,
+        cells=(row["cell"], row["difference"], row["interval"], row["p"]),
+    )
