@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from himap.figures._page import style_sheet
 from himap.project import ROOT
+from himap.report.page import STYLES, text_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,8 +24,8 @@ def template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    environment.globals["report_style"] = Markup(style_sheet() + (FOLDER / "style.css").read_text(encoding="utf-8"))
-    environment.globals["report_script"] = Markup((FOLDER / "script.js").read_text(encoding="utf-8"))
+    environment.globals["report_style"] = Markup(style_sheet() + text_of(STYLES))
+    environment.globals["report_script"] = Markup(text_of(("tables.js", "charts.js")))
     return environment.get_template(name)
 
 
