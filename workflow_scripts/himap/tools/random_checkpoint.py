@@ -259,9 +259,8 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
                         {"layer": 0.25, "keep": 0.125, "criterion": "image_attention"}]}  # fmt: skip
     schedules = {"vanilla": Schedule(), "himap": resolve("himap", model.dims, methods={"himap": depth})}
     for name, schedule in schedules.items():
-        result[name] = {
-            key: round(value, 3) for key, value in time_example(model, asked, schedule, 8, min_new_tokens=8).items()
-        }  # type: ignore[call-overload]
+        timing: dict[str, Any] = dict(time_example(model, asked, schedule, 8, min_new_tokens=8))
+        result[name] = {key: round(value, 3) for key, value in timing.items()}
     result["peak_memory_gb"] = round(_peak(model) / 1e9, 2)
     prompt = encode(model, [asked])
     image = int((prompt.groups == IMAGE).sum())
