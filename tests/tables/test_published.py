@@ -109,6 +109,8 @@ def test_the_papers_decoder_sizes_are_written_once_and_the_presets_agree_with_th
     sizes = ("layers", "width", "heads", "kv_heads", "ffn", "vocab")
     for preset in sorted((ROOT / "presets").glob("*.yaml")):
         for name, entry in yaml.safe_load(preset.read_text())["models"].items():
+            if "published" not in entry:  # a model that the paper does not have
+                continue
             theirs = decoder(entry["published"])
             assert {key: entry["dims"][key] for key in sizes} == {key: getattr(theirs, key) for key in sizes}, name
             assert entry["dims"]["image_tokens"] == theirs.tokens_per_image, name

@@ -118,6 +118,6 @@ def square(tokens: int) -> tuple[int, int]:
 class PictureTokens:
     """One picture as the decoder takes it."""
 
-    features: Any  # a tensor [n, D] that stands in place of the image marks' embeddings
+    features: Any  # a tensor [n, D] that replaces the embeddings of the image marks
     layout: Layout
     deep: Any = None  # a tensor [n, levels, D]: level j is added to the picture's rows after layer j

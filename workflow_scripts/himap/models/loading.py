@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,11 @@ def load(
     check_device(device)
     directory = find(path_or_id, revision)
     config = read_config(directory)
-    for family in families().values():
+    for name, family in families().items():
         if family.matches(config):
+            for option in options:
+                if option not in inspect.signature(family.load).parameters:
+                    raise ValueError(f"{option}: models of the family {name} have no such option; leave it out")
             model = family.load(directory, config, device=device, dtype=DTYPES[dtype], **options)
             break
     else:

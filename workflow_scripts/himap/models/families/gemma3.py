@@ -59,7 +59,7 @@ def _attach_processor(model: Model, directory: Path) -> None:
     """Give the model its tokenizer and image side."""
     from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
-    processor = Gemma3ImageProcessorPil.from_pretrained(directory, local_files_only=True)
+    processor: Any = Gemma3ImageProcessorPil.from_pretrained(directory, local_files_only=True)
     tokenizer = _native.load_tokenizer(model, directory)
     chat = Chat(
         directory, tokenizer, model.image_token_id, START,
