@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -74,8 +75,13 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         style=Markup(style_sheet() + text_of(STYLES)),  # our own text
         script=Markup(text_of(SCRIPTS)),
     )
-    bare = fill(packed=listing(results))
-    return fill(packed=archive(results, len(bare.encode())))
+    bare = without_blanks(fill(packed=listing(results)))
+    return without_blanks(fill(packed=archive(results, len(bare.encode()))))
+
+
+def without_blanks(html: str) -> str:
+    """Return a page without line breaks between tags: in a large run they are a sixth of what a browser has to read."""
+    return re.sub(r">\n+<", "><", html)
 
 
 def text_of(names: Iterable[str]) -> str:

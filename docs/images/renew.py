@@ -1,6 +1,6 @@
 """Renew the pictures of the docs from a finished run of the default config: drawings, and the first screen of its report.
 
-    python -m himap.tools.docs_images --results results
+    python docs/images/renew.py --results results
 
 The screen is taken by Playwright in the machine's Chromium, Chrome or Edge, or in its own (envs/requirements-dev.txt).
 """
@@ -14,9 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from himap.project import ROOT
-
-IMAGES = ROOT / "docs" / "images"
+IMAGES = Path(__file__).resolve().parent
 DRAWINGS = {"frontier": "frontier", "figure4": "mini-saliency", "figure5": "mini-disruption"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "microsoft-edge")
 WIDTH = 1280
