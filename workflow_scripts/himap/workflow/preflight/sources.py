@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from himap.benchmarks import get as benchmark_named
@@ -41,10 +42,25 @@ def folder_of_weights(name: str, folder: str) -> Finding:
 
     def check() -> Finding:
         read_config(ROOT / folder)
-        size = sum(path.stat().st_size for path in weight_files(ROOT / folder))
+        files = weight_files(ROOT / folder)
+        for path in files:
+            if path.suffix == ".safetensors":
+                check_whole(path)
+        size = sum(path.stat().st_size for path in files)
         return Finding(MODELS, name, True, f"{folder}, {size / 1e9:.2g} GB of weights")
 
     return tried(MODELS, name, check, f"correct `models.{name.partition(',')[0]}.path` in the config")
+
+
+def check_whole(path: Path) -> None:
+    """Raise ValueError if a safetensors file is damaged or cut short, by its head and its size; no torch is needed."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a complete safetensors file ({error}); download it again") from error
 
 
 def benchmarks(plan: Plan) -> Iterator[Finding]:

@@ -1,55 +1,60 @@
-"""Two samples of each benchmark through each model: the same code as a run, in a folder that is deleted afterwards."""
+"""Two samples of each benchmark through each model: a run's own code, in a folder that is deleted afterwards."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from himap.files import read_json
+from himap.benchmarks import get as benchmark_named
+from himap.benchmarks import read_samples
 from himap.project import ROOT
-from himap.workflow.plan import arguments, settings
 from himap.workflow.plan.plan import Plan
-from himap.workflow.preflight.findings import Finding, tried
+from himap.workflow.preflight.findings import Finding, one_line
+from himap.workflow.preflight.sources import source_of
 
+if TYPE_CHECKING:
+    from himap.models.model import Model
 TRIAL = "Two samples"
 SAMPLES = 2
+PREFERRED = "himap"  # the method that is tried where the config has it: it does more than the unpruned model
 
 
 def trial(plan: Plan) -> Iterator[Finding]:
     """Yield one finding for each model and benchmark that a table of the config shows."""
     with TemporaryDirectory(prefix="himap-check-") as name:
-        folder = Path(name)
-        prepared: dict[str, str] = {}  # why a benchmark's samples are missing, empty if they are there
-        for model, benchmark in sorted({cell[:2] for cell in plan.evaluations()}):
-            label = f"{model}, {benchmark}"
-            if benchmark not in prepared:
-                prepared[benchmark] = problem_with(plan, benchmark, folder)
-            if prepared[benchmark]:
-                yield Finding(TRIAL, label, False, prepared[benchmark], "see what is marked ✗ under Data")
-            else:
-                advice = "read the words above; ./reproduce would fail in the same way"
-                yield tried(TRIAL, label, lambda m=model, b=benchmark: answered(plan, m, b, folder), advice)  # type: ignore[misc]
+        problems = {task: problem_with(plan, task, Path(name)) for task in plan.config.benchmarks}
+        for model in plan.config.models:
+            tasks = list(dict.fromkeys(task for _, task, _ in plan.evaluations(model)))
+            yield from answers(plan, model, tasks, problems, Path(name))
 
 
 def problem_with(plan: Plan, benchmark: str, folder: Path) -> str:
-    """Prepare two samples of a benchmark; return why that failed, or an empty text."""
-    words = arguments.samples(plan, benchmark)
-    if rows := plan.mini_rows(benchmark):
-        drawn = folder / f"{benchmark}-rows.parquet"
-        words = [str(drawn) if word == rows[0] else word for word in words]
-        if why := call(
-            "make_mini_benchmarks.py", "--benchmark", benchmark, "--limit", str(SAMPLES), "--out", str(drawn)
-        ):
-            return why
-    if "--limit" in words:
-        del words[words.index("--limit") : words.index("--limit") + 2]
-    out = samples_of(folder, benchmark)
-    places = ["--out", str(out), "--manifest", str(out.with_suffix(".json"))]
-    return call("download_benchmark.py", "--benchmark", benchmark, *words, "--limit", str(SAMPLES), *places)
+    """Prepare two samples of a benchmark as a run does; return why that failed, or an empty text."""
+    from himap.benchmarks.samples.prepare import prepare
+    from himap.benchmarks.samples.source import from_hub, from_path
+    from himap.mini.benchmarks import write
+
+    declared, source, rows = (
+        benchmark_named(benchmark),
+        source_of(plan, benchmark),
+        folder / f"{benchmark}-rows.parquet",
+    )
+    try:
+        if plan.source(benchmark) == "mini":
+            write(benchmark, rows, samples=SAMPLES)
+            found = from_path(rows, source)
+        elif plan.source(benchmark) == "hub":
+            found = from_hub(source)
+        else:
+            found = from_path(ROOT / plan.benchmark(benchmark).source, source)
+        out, manifest = samples_of(folder, benchmark), folder / f"{benchmark}.json"
+        prepare(declared, source, found, out, manifest, SAMPLES, plan.config.seed, plan.row_options(benchmark))
+    except (ValueError, OSError) as error:
+        return one_line(error)
+    return ""
 
 
 def samples_of(folder: Path, benchmark: str) -> Path:
@@ -57,27 +62,54 @@ def samples_of(folder: Path, benchmark: str) -> Path:
     return folder / f"{benchmark}.parquet"
 
 
-def answered(plan: Plan, model: str, benchmark: str, folder: Path) -> Finding:
-    """Let a model answer the two samples under the benchmark's first method; return what it said."""
-    method = next(cell[2] for cell in plan.evaluations(model) if cell[1] == benchmark)
-    out = folder / f"{model}-{benchmark}.jsonl"
-    why = call(
-        "evaluate_method.py", *arguments.model(plan, model), "--benchmark", benchmark,
-        "--samples", str(samples_of(folder, benchmark)), "--method", arguments.method(plan, model, benchmark, method),
-        "--settings", settings.evaluation(plan, model, benchmark, method), "--out", str(out),
-    )  # fmt: skip
-    if why:
-        raise ValueError(why)
-    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    device = read_json(f"{out}.provenance.json")["device"]
-    said = "; ".join(repr(" ".join(row["prediction"].split())[:40]) for row in rows)
-    return Finding(TRIAL, f"{model}, {benchmark}", True, f"{method} on {device} says {said}")
+def answers(plan: Plan, name: str, tasks: Sequence[str], problems: dict[str, str], folder: Path) -> Iterator[Finding]:
+    """Load a model and yield what it says on each benchmark."""
+    entry, checkpoint = plan.model(name), plan.checkpoint(name)
+    if entry.convert and not Path(str(checkpoint)).is_dir():
+        yield Finding(
+            TRIAL, name, None, "a run rewrites its weights first", f"make them with: ./reproduce {checkpoint}"
+        )
+        return
+    try:
+        model = loaded(plan, name)
+    except Exception as error:  # whatever stops it here would stop the run
+        yield Finding(TRIAL, name, False, f"cannot be loaded: {one_line(error)}", "see what is marked ✗ above")
+        return
+    for task in tasks:
+        try:
+            if problems[task]:
+                raise ValueError(problems[task])
+            yield Finding(TRIAL, f"{name}, {task}", True, said(plan, model, name, task, folder))
+        except Exception as error:
+            words = f"{type(error).__name__}: {one_line(error)}"
+            yield Finding(TRIAL, f"{name}, {task}", False, words, "the run would fail in the same way")
 
 
-def call(script: str, *words: str) -> str:
-    """Run a script of the workflow; return the last words of a failure, or an empty text."""
-    done = subprocess.run(
-        [sys.executable, f"workflow_scripts/{script}", *words], cwd=ROOT, capture_output=True, text=True, check=False
+def loaded(plan: Plan, name: str) -> Model:
+    """Return a model as a job loads it."""
+    from himap.workflow.jobs.model_script import open_model
+
+    entry = plan.model(name)
+    told = Namespace(model=plan.checkpoint(name) or entry.id, revision=entry.revision, device="auto")
+    return open_model(told, {key: getattr(entry, key) for key in ("dtype", "attention", "template", "image_mode")})
+
+
+def said(plan: Plan, model: Model, name: str, task: str, folder: Path) -> str:
+    """Return what a model answers to a benchmark's two samples, under which method and on which device."""
+    from himap.experiments.answers import answer_all
+    from himap.workflow.jobs.model_script import question
+
+    benchmark = benchmark_named(task)
+    methods = [method for _, cell, method in plan.evaluations(name) if cell == task]
+    method = PREFERRED if PREFERRED in methods else methods[0]
+    protocol = plan.protocol(task, method)
+    rows = answer_all(
+        model,
+        [question(sample, benchmark, model.family, protocol) for sample in read_samples(samples_of(folder, task))],
+        plan.method(name, task, method),
+        max_new_tokens=benchmark.max_new_tokens(model.family, **protocol),
+        min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
+        batch_size=SAMPLES,
     )
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return "" if done.returncode == 0 else (lines or [f"{script} ended with status {done.returncode}"])[-1]
+    texts = "; ".join(repr(" ".join(row["prediction"].split())[:40]) for row in rows)
+    return f"{plan.title(method)} on {model.device} says {texts}"
