@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.decoder.bitmaps import from_bitmap
-from himap.experiments.answers import Question, answer_all
+from himap.experiments.answers import Question, answer_batch
 from himap.models.images import kept_picture
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
@@ -64,7 +64,7 @@ def generate(
     picture.convert("RGB").save(buffer, format="PNG")
     schedule = schedule_of(model, method)
     prompt = Question("notebook", [buffer.getvalue()], Prompt(question))
-    row = next(answer_all(model, [prompt], schedule, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
+    (row,) = answer_batch(model, [prompt], schedule, max_new_tokens=max_new_tokens, seed=seed)
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
     return Answer(row["prediction"], schedule.stages, kept, picture, schedule.image_grid or model.dims.grid)
 

@@ -73,10 +73,13 @@ def forward(
     *,
     start: int = 0,
     stop: int | None = None,
+    below: LayerAttention | None = None,
 ) -> Rows:
-    """Send rows through the layers start … stop-1, add their keys and values to the cache, return the rows that are left."""
+    """Send rows through the layers start … stop-1, add their keys and values to the cache, return the rows that are left.
+
+    `below` is the attention of the layer below, from which interventions rank tokens; a run that is resumed may be given it.
+    """
     rotary = model.rotary(rows.hidden, rows.positions.clamp(min=0))  # padding is at -1, for which no angle exists
-    below: LayerAttention | None = None  # the layer below, from which an intervention ranks tokens
     for index in range(start, len(model.layers) if stop is None else stop):
         for intervention in interventions:
             keep = intervention.choose(index, rows, below)

@@ -19,6 +19,7 @@ from himap.costs.formulas import flops, image_tokens_per_layer
 from himap.pruning.resolve import two_stages
 from himap.pruning.stage import Schedule
 from himap.workflow.plan import targets
+from himap.workflow.plan.passes import passes
 from himap.workflow.plan.plan import Plan
 from himap.workflow.sample_counts import sample_count
 from himap.workflow.speed import Speed, parameters
@@ -165,8 +166,11 @@ class Estimator:
             answer = self.prefill(model, kind, resolved)
             answer *= 1 + (NEW_TOKENS[kind] if resolved.rerank else 0)
             answer += self.decoding(model, NEW_TOKENS[kind])
-            stage.rules += Counter(evaluate_method=shards, merge_predictions=int(shards > 1))
-            self.spend(stage, model, self.samples(benchmark) * answer + shards * self.loading(model))
+            stage.rules += Counter(merge_predictions=int(shards > 1))
+            self.spend(stage, model, self.samples(benchmark) * answer)
+        for each in passes(self.plan):
+            stage.rules["evaluate_method"] += 1
+            self.spend(stage, each.model, self.loading(each.model))
         return stage
 
     def scoring(self) -> Stage:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.workflow.code_ledger import changed_modules
+from himap.workflow.plan.passes import RULE
 
 if TYPE_CHECKING:
     from himap.workflow.progress_view import Job
@@ -103,13 +104,25 @@ def causes(entry: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
     listed = [words for sign, words in PLAIN if re.search(sign, rest)]
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
         listed.append(f"changed input: {first_few(sorted(updated[1].split(', ')))}")
-    if params:
+    if params and entry.job.rule == RULE:
+        listed = [cause for cause in listed if cause != PLAIN[0][1]] + not_made_yet(entry, rest)
+        listed += pass_changes(entry.job, *before_and_now(params["both"]), root)
+    elif params:
         listed = [words for words in listed if words != PLAIN[0][1]]  # a temporary file is always missing
         listed += setting_changes(entry.job, *before_and_now(params["both"]), root)
     if not listed and (upstream := UPSTREAM.search(rest)):
         steps = sorted({makers.get(file, file) for file in upstream[1].strip().split(", ")})
         listed.append(f"made from new results of: {first_few(steps)}")
     return listed or [entry.reason]
+
+
+def not_made_yet(entry: Planned, reason: str) -> list[str]:
+    """Return the cause for the methods of a pass whose answers are missing, while others are there."""
+    missing = re.search(r"Missing output files: ([^;]+)", reason)
+    files = missing[1].strip().split(", ") if missing else []
+    if set(files) == set(entry.outputs):
+        return [PLAIN[0][1]]
+    return [f"{PLAIN[0][1]}: {first_few([Path(file).parts[-2] for file in files])}"] if files else []
 
 
 def first_few(values: Sequence[str]) -> str:
@@ -154,6 +167,25 @@ def setting_changes(job: Job, before: Sequence[Any], now: Sequence[Any], root: P
         old, new = ([value for value in values if not is_hash(value)] for values in (before, now))
         changes.append(f"arguments: {shortened(words(old))} → {shortened(words(new))}")
     return changes
+
+
+def pass_changes(job: Job, before: Sequence[Any], now: Sequence[Any], root: Path) -> list[str]:
+    """Return what differs for the methods that a pass answers again: for each, the code and the settings it was made with."""
+    earlier = [entries for entries in map(parsed_json, before) if isinstance(entries, dict)]
+    changes: dict[str, None] = {}
+    for method, new in ((name, entry) for entries in map(parsed_json, now) for name, entry in (entries or {}).items()):
+        for old in (entries[method] for entries in earlier if method in entries):
+            if old["code"] != new["code"]:
+                changes[code_change(old["code"], new["code"], root)] = None
+            for key, start in (
+                ("settings", ()),
+                ("method", ("methods", method)),
+                ("model", ("models", job.wildcards["model"])),
+            ):
+                for path, change in differences(old[key], new[key], start):
+                    changes[f"{config_key(job, path)}: {change}"] = None
+    listed = list(changes)
+    return listed[:CHANGES_SHOWN] + ([f"and {len(listed) - CHANGES_SHOWN} more"] if listed[CHANGES_SHOWN:] else [])
 
 
 def code_change(old: str, new: str, root: Path) -> str:
@@ -224,7 +256,7 @@ def config_key(job: Job, path: tuple[str, ...]) -> str:
         place = "models.{model}"
     elif first in BENCHMARK_KEYS:
         place = "benchmarks.{benchmark}"
-    elif first in ("seed", "methods"):
+    elif first in ("seed", "methods", "models"):
         place = ""
     head = re.sub(r"\{(\w+)\}", lambda name: job.wildcards.get(name[1], name[1]), place)
     return ".".join([*([head] if head else []), *path]).replace(".[", "[")
