@@ -27,6 +27,10 @@ class Intervention:
 
     after_softmax = False  # whether cut pairs lose their weight after the softmax, or before it
 
+    def of(self, samples: Sequence[int]) -> Intervention | None:
+        """Return the intervention on only some of the batch's samples, None if it needs the whole batch."""
+        return None
+
     def wants_attention(self, layer: int) -> bool:
         """Return whether `choose` before `layer` needs the attention of the layer below."""
         return False

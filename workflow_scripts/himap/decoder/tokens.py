@@ -78,6 +78,15 @@ class Rows:
             dense=bool(kept.all()),
         )
 
+    def of(self, samples: Sequence[int]) -> Rows:
+        """Return only some of the batch's samples, without the columns that are padding for all of them."""
+        places = list(samples)
+        is_real = self.groups[places] != PADDING  # [B', T]
+        first = int(is_real.any(dim=0).int().argmax())  # the padding is on the left
+        parts = (self.hidden, self.positions, self.groups, self.image_index)
+        hidden, positions, groups, image_index = (part[places, first:] for part in parts)
+        return Rows(hidden, positions, groups, image_index, dense=bool(is_real[:, first:].all()))
+
     def after(self, first: int) -> Rows:
         """Return the rows from column `first` on: attention is causal, so a change there reaches no earlier row."""
         return Rows(

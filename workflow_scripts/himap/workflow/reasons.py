@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.workflow.code_ledger import changed_modules
-from himap.workflow.plan.passes import RULE
+from himap.workflow.plan.history import History
+from himap.workflow.plan.passes import RULE, noted_and_wanted
 
 if TYPE_CHECKING:
     from himap.workflow.progress_view import Job
@@ -104,9 +105,8 @@ def causes(entry: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
     listed = [words for sign, words in PLAIN if re.search(sign, rest)]
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
         listed.append(f"changed input: {first_few(sorted(updated[1].split(', ')))}")
-    if params and entry.job.rule == RULE:
-        listed = [cause for cause in listed if cause != PLAIN[0][1]] + not_made_yet(entry, rest)
-        listed += pass_changes(entry.job, *before_and_now(params["both"]), root)
+    if entry.job.rule == RULE:
+        listed = [cause for cause in listed if cause != PLAIN[0][1]] + pass_causes(entry, rest, root)
     elif params:
         listed = [words for words in listed if words != PLAIN[0][1]]  # a temporary file is always missing
         listed += setting_changes(entry.job, *before_and_now(params["both"]), root)
@@ -114,15 +114,6 @@ def causes(entry: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
         steps = sorted({makers.get(file, file) for file in upstream[1].strip().split(", ")})
         listed.append(f"made from new results of: {first_few(steps)}")
     return listed or [entry.reason]
-
-
-def not_made_yet(entry: Planned, reason: str) -> list[str]:
-    """Return the cause for the methods of a pass whose answers are missing, while others are there."""
-    missing = re.search(r"Missing output files: ([^;]+)", reason)
-    files = missing[1].strip().split(", ") if missing else []
-    if set(files) == set(entry.outputs):
-        return [PLAIN[0][1]]
-    return [f"{PLAIN[0][1]}: {first_few([Path(file).parts[-2] for file in files])}"] if files else []
 
 
 def first_few(values: Sequence[str]) -> str:
@@ -169,23 +160,34 @@ def setting_changes(job: Job, before: Sequence[Any], now: Sequence[Any], root: P
     return changes
 
 
-def pass_changes(job: Job, before: Sequence[Any], now: Sequence[Any], root: Path) -> list[str]:
-    """Return what differs for the methods that a pass answers again: for each, the code and the settings it was made with."""
-    earlier = [entries for entries in map(parsed_json, before) if isinstance(entries, dict)]
-    changes: dict[str, None] = {}
-    for method, new in ((name, entry) for entries in map(parsed_json, now) for name, entry in (entries or {}).items()):
-        for old in (entries[method] for entries in earlier if method in entries):
-            if old["code"] != new["code"]:
-                changes[code_change(old["code"], new["code"], root)] = None
-            for key, start in (
-                ("settings", ()),
-                ("method", ("methods", method)),
-                ("model", ("models", job.wildcards["model"])),
-            ):
-                for path, change in differences(old[key], new[key], start):
-                    changes[f"{config_key(job, path)}: {change}"] = None
+def pass_causes(entry: Planned, reason: str, root: Path) -> list[str]:
+    """Return why a pass would answer again: which methods have no answers yet, and what changed for the others.
+
+    Snakemake names no setting where an output is missing, so both are read from its notes.
+    """
+    history, changes, unmade = History(root / ".snakemake"), dict[str, None](), []
+    missing = re.search(r"Missing output files: ([^;]+)", reason)
+    lacking = set(missing[1].strip().split(", ")) if missing else set()
+    for output in entry.outputs:
+        method, (old, new) = Path(output).parts[-2], noted_and_wanted(history, output)
+        if old is not None and new is not None and old != new:
+            changes |= dict.fromkeys(entry_changes(entry.job, method, old, new, root))
+        elif output in lacking:
+            unmade.append(method)
     listed = list(changes)
-    return listed[:CHANGES_SHOWN] + ([f"and {len(listed) - CHANGES_SHOWN} more"] if listed[CHANGES_SHOWN:] else [])
+    causes = listed[:CHANGES_SHOWN] + ([f"and {len(listed) - CHANGES_SHOWN} more"] if listed[CHANGES_SHOWN:] else [])
+    if unmade:
+        causes.append(PLAIN[0][1] + (f": {first_few(unmade)}" if len(unmade) < len(entry.outputs) else ""))
+    return causes
+
+
+def entry_changes(job: Job, method: str, old: Any, new: Any, root: Path) -> list[str]:
+    """Return what differs between two entries of a method in what its pass is made with."""
+    changes = [code_change(old["code"], new["code"], root)] if old["code"] != new["code"] else []
+    starts = {"settings": (), "method": ("methods", method), "model": ("models", job.wildcards["model"])}
+    for key, start in starts.items():
+        changes += [f"{config_key(job, path)}: {change}" for path, change in differences(old[key], new[key], start)]
+    return changes
 
 
 def code_change(old: str, new: str, root: Path) -> str:

@@ -18,7 +18,7 @@ class History:
     """Snakemake's notes; `in_run` reads the passes of the run under way in place of working them out again."""
 
     def __init__(self, state: Path = STATE, *, in_run: bool = False) -> None:
-        self.state = state
+        self.state, self.root = state, state.parent
         self.frozen: Mapping[str, list[list[str]]] = _read(state / PASSES) if in_run else {}
 
     def made_with(self, output: str) -> str | None:

@@ -13,12 +13,18 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
+from pathlib import PurePath
+from typing import Any
 
 from himap.workflow.plan import arguments, settings, staleness
 from himap.workflow.plan.content_hash import as_json
+from himap.workflow.plan.history import History
 from himap.workflow.plan.plan import Cell, Plan
 
 RULE = "evaluate_method"  # each pass is a rule of its own, with this name and `__` in front
+wanted: dict[
+    str, Any
+] = {}  # what each output is to be made with by the plan of this process, to tell later what changed
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ def command(plan: Plan, each: Pass) -> list[str]:
 def _groups(plan: Plan, model: str, benchmark: str, part: str, methods: list[str]) -> list[tuple[list[str], str]]:
     """Return the methods that share a job, and what each group is made with."""
     entries = {method: _entry(plan, (model, benchmark, method)) for method in methods}
+    wanted.update({answers(plan, (model, benchmark, method), part): entries[method] for method in methods})
     now = {method: as_json(entry) for method, entry in entries.items()}
 
     def text(group: list[str]) -> str:
@@ -115,7 +122,7 @@ def _groups(plan: Plan, model: str, benchmark: str, part: str, methods: list[str
     asked: dict[bool, list[str]] = {}
     for method in methods:
         cell = (model, benchmark, method)
-        noted = plan.history.made_with(answers(plan, cell, part)) if plan.history else None
+        noted = _made_with(plan, answers(plan, cell, part))
         if noted and _entries(noted).get(method) == now[method]:
             settled.setdefault(noted, []).append(method)
         else:
@@ -123,7 +130,12 @@ def _groups(plan: Plan, model: str, benchmark: str, part: str, methods: list[str
     return [*((group, noted) for noted, group in settled.items()), *((group, text(group)) for group in asked.values())]
 
 
-def _entry(plan: Plan, cell: Cell) -> dict[str, object]:
+def _made_with(plan: Plan, output: str) -> str | None:
+    """Return what an output was made with, None if it is not there: its answers must not take others with them."""
+    return plan.history.made_with(output) if plan.history and (plan.history.root / output).exists() else None
+
+
+def _entry(plan: Plan, cell: Cell) -> dict[str, Any]:
     """Return what decides the answers of one method."""
     return {
         "code": staleness.evaluation(plan, *cell),
@@ -133,11 +145,22 @@ def _entry(plan: Plan, cell: Cell) -> dict[str, object]:
     }
 
 
-@cache
-def _entries(made_with: str) -> dict[str, str]:
+def noted_and_wanted(history: History, output: str) -> tuple[Any, Any]:
+    """Return what a method's answers were made with and are to be made with; None where that is not known."""
+    noted = history.made_with(output)
+    method = PurePath(output).parts[-2]
+    return (_parsed(noted).get(method) if noted else None), wanted.get(output)
+
+
+def _parsed(made_with: str) -> dict[str, Any]:
     """Return the entries of each method in what a pass was made with."""
     try:
         entries = json.loads(made_with)
     except ValueError:
         return {}
-    return {method: as_json(entry) for method, entry in entries.items()} if isinstance(entries, dict) else {}
+    return entries if isinstance(entries, dict) else {}
+
+
+@cache
+def _entries(made_with: str) -> dict[str, str]:
+    return {method: as_json(entry) for method, entry in _parsed(made_with).items()}
