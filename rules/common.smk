@@ -1,6 +1,8 @@
 # Binds the config to the tested modules of workflow_scripts/himap/workflow/plan; the rules use `plan` and these modules.
 
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
@@ -16,15 +18,19 @@ if is_replaced():  # before Snakemake deletes a job's old output
 
 from himap.workflow.config.load import load
 from himap.workflow.code_ledger import note_code
-from himap.workflow.plan import arguments, originals, settings, staleness, targets
+from himap.workflow.plan import arguments, originals, passes, settings, staleness, targets
 from himap.workflow.plan.code_hash import code_version
+from himap.workflow.plan.history import History
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.resources import conversion_job, evaluation_job, light_job, model_job, timing_cores
 from himap.yaml_files import ConfigError, read_config
 
 try:
     read_config(workflow.configfiles)  # Snakemake would silently take the last of two equal keys
-    plan = Plan(load(config, ", ".join(map(str, workflow.configfiles))))
+    plan = Plan(
+        load(config, ", ".join(map(str, workflow.configfiles))),
+        History(in_run=not workflow.is_main_process),  # a cluster's job finds the rules of the run that submitted it
+    )
 except ConfigError as error:
     sys.exit(f"error: {error}")
 
@@ -32,6 +38,8 @@ except ConfigError as error:
 pathvars:
     results=plan.out,
 
+
+plan.requested = targets.requested(plan, workflow.dag_settings.targets if workflow.dag_settings else [])
 
 THREADS = plan.config.execution.threads
 MODEL_JOB = model_job(plan)
@@ -46,5 +54,16 @@ def uncompared(words):
     return lambda wildcards, output: words(wildcards)
 
 
+def compared(value):
+    """Return a value of `params` as a function, because Snakemake would take the braces of a text for wildcards."""
+    return lambda wildcards: value
+
+
+def requested_for(rule):
+    """Return what `--set-resources` says of a rule that stands for several."""
+    return dict(workflow.resource_settings.overwrite_resources.get(rule, {}))
+
+
 onstart:
     note_code(Path.cwd())
+    plan.history.freeze(passes.partition(plan))

@@ -1,34 +1,39 @@
 # Answers of each model under each method, and their scores (Tables 1 to 9, ablations).
 
 
-ruleorder: merge_predictions > evaluate_method  # where shards are merged, no job answers the whole
+for each in passes.passes(plan):
 
-
-rule evaluate_method:
-    input:
-        model="<results>/models/{model}/manifest.json",
-        samples="<results>/benchmarks/{benchmark}/samples.parquet",
-    output:
-        "<results>/evaluation/{model}/{benchmark}/{method}/{part}.jsonl",
-    log:
-        "<results>/logs/evaluation/{model}/{benchmark}/{method}/{part}.log",
-    benchmark:
-        "<results>/timings/evaluation/{model}/{benchmark}/{method}/{part}.tsv"
-    conda:
-        "../envs/himap.yaml"
-    threads: THREADS
-    resources:
-        **evaluation_job(plan),
-    params:
-        code=lambda wildcards: staleness.evaluation(plan, wildcards.model, wildcards.benchmark, wildcards.method),
-        settings=lambda wildcards: settings.evaluation(plan, wildcards.model, wildcards.benchmark, wildcards.method),
-        method=lambda wildcards: arguments.method(plan, wildcards.model, wildcards.benchmark, wildcards.method),
-        model=lambda wildcards: arguments.model(plan, wildcards.model),
-        part=lambda wildcards: arguments.part(wildcards.part),
-        batch=uncompared(lambda wildcards: arguments.batch_size(plan)),
-    shell:
-        "python workflow_scripts/preloaded.py evaluate_method.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
-        " --method {params.method:q} {params.part:q} {params.batch:q} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+    rule:
+        name:
+            each.name
+        input:
+            model="<results>/models/{model}/manifest.json",
+            samples="<results>/benchmarks/{benchmark}/samples.parquet",
+        output:
+            [f"<results>/evaluation/{{model}}/{{benchmark}}/{method}/{{part}}.jsonl" for method in each.methods],
+        log:
+            f"<results>/logs/evaluation/{{model}}/{{benchmark}}/{each.methods[0]}/{{part}}.log",
+        benchmark:
+            f"<results>/timings/evaluation/{{model}}/{{benchmark}}/{each.methods[0]}/{{part}}.tsv"
+        wildcard_constraints:
+            model=re.escape(each.model),
+            benchmark=each.benchmark,
+            part=each.part,
+        conda:
+            "../envs/himap.yaml"
+        threads: THREADS
+        resources:
+            **evaluation_job(plan, each.model, len(each.methods)),
+            **requested_for(passes.RULE),
+        params:
+            methods=compared(each.made_with),
+            told=uncompared(partial(lambda each, wildcards: passes.command(plan, each), each)),
+            model=uncompared(lambda wildcards: arguments.model(plan, wildcards.model)),
+            part=uncompared(lambda wildcards: arguments.part(wildcards.part)),
+            batch=uncompared(lambda wildcards: arguments.batch_size(plan)),
+        shell:
+            "python workflow_scripts/preloaded.py evaluate_method.py {params.model:q} --benchmark {wildcards.benchmark}"
+            " --samples {input.samples:q} {params.part:q} {params.batch:q} {params.told:q} > {log:q} 2>&1"
 
 
 rule merge_predictions:

@@ -19,7 +19,7 @@ rule report:
     resources:
         **light_job(memory_mb=2000, minutes=10),
     params:
-        code=staleness.page(plan),
+        code=staleness.page(targets.figures(plan)),
         settings=json.dumps(report_facts(plan), ensure_ascii=False),
         results=lambda wildcards: plan.out,
     shell:

@@ -44,7 +44,8 @@ def answers() -> None:
     """200 multiple-choice questions, pictures read and all."""
     import himap
     from himap import benchmarks as adapters
-    from himap.experiments.answers import Question, answer_all
+    from himap.experiments.answers import Question
+    from himap.experiments.batches import answer_all
     from himap.mini import benchmarks
     from himap.pruning.stage import Schedule
 

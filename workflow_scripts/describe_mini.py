@@ -68,7 +68,8 @@ class Exam:
         self, name: str, split: str, number: int | None, stages: Iterable[Stage] = (), blind: bool = False
     ) -> dict[str, str]:
         """Greedy answers by sample."""
-        from himap.experiments.answers import Question, answer_all
+        from himap.experiments.answers import Question
+        from himap.experiments.batches import answer_all
 
         one, samples = self.samples(name, split, number)
         family = self.model.family

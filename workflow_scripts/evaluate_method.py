@@ -1,8 +1,16 @@
-"""Answer a benchmark's questions with one model under one pruning method."""
+"""Answer a benchmark's questions with one model under one pruning method, or under several in one pass.
+
+Give `--method`, `--settings` and `--out` once for each method; settings given once are those of all methods. Each method
+has an output and a journal of its own, so that answers that are there already are not computed again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +18,7 @@ from himap.files import write_jsonl
 from himap.pruning.stage import Schedule
 from himap.workflow.jobs.journal import Journal
 from himap.workflow.jobs.model_script import (
+    MODEL_SETTINGS,
     add_batch_size,
     model_arguments,
     open_model,
@@ -24,72 +33,150 @@ from himap.workflow.jobs.sole_writer import sole_writer
 
 if TYPE_CHECKING:
     from himap.benchmarks._base import Benchmark, Sample
+    from himap.experiments.answers import Asking
     from himap.models.model import Model
 
 SETTINGS = {"max_new_tokens": None}
+LOADED_WITH = [key for key in MODEL_SETTINGS if key not in ("protocol", "seed")]
+
+
+@dataclass
+class Method:
+    """A method, what decides its answers, where they are written, and those that are there already."""
+
+    schedule: Schedule
+    settings: dict[str, Any]
+    arguments: argparse.Namespace
+    journal: Journal = field(init=False)
+
+    def lacks(self, sample_id: str) -> bool:
+        """Return whether a sample has no answer yet."""
+        return sample_id not in self.journal.done
+
+    def is_unfinished(self, ids: Iterable[str]) -> bool:
+        """Return whether an answer or the provenance is missing."""
+        return any(map(self.lacks, ids)) or not provenance_file(self.arguments.out).is_file()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Answer the samples of one shard that the journal does not have yet, and write all answers of the shard."""
-    parser = model_arguments(__doc__, SETTINGS)
-    parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "rerank", "image_grid"}')
+    """Answer the samples of one shard that the journals do not have yet, and write all answers of the shard."""
+    parser = model_arguments(__doc__, SETTINGS, several=True)
+    parser.add_argument(
+        "--method", required=True, action="append", metavar="JSON", help='{"name", "stages", "rerank", "image_grid"}'
+    )
     add_batch_size(parser)
     parser.add_argument("--shard", type=int, default=0, help="which part of the samples, from 0")
     parser.add_argument("--shards", type=int, default=1, help="into how many parts they are cut")
     arguments = parser.parse_args(argv)
-    settings = read_settings(arguments.settings, SETTINGS)
-    schedule = Schedule.from_json(parse_json("method", arguments.method))
+    methods = read_methods(arguments)
     if not 0 <= arguments.shard < arguments.shards:
         raise ValueError(
             f"--shard: {arguments.shard} is not one of {arguments.shards} shards; allowed: 0 to {arguments.shards - 1}"
         )
-
-    from himap.benchmarks import get, read_samples
-    from himap.pruning.criteria import get as criterion_named
+    from himap.benchmarks import get
 
     benchmark = get(arguments.benchmark)
-    criteria = {criterion_named(stage.criterion).score.__module__ for stage in schedule.stages}
-    code = ("evaluate_method.py", f"himap.benchmarks.{arguments.benchmark}", *sorted(criteria))
-    with sole_writer(arguments.out):
-        journal = Journal(arguments.out, job_key(arguments, *code, ignore=("device", "batch_size")))
-        try:
-            samples = list(islice(read_samples(arguments.samples), arguments.shard, None, arguments.shards))
-            missing = [sample for sample in samples if sample.sample_id not in journal.done]
-            if missing or not provenance_file(arguments.out).is_file():
-                model = open_model(arguments, settings)
-                told = {**settings, "batch_size": arguments.batch_size, "method": schedule.to_json()}
-                write_provenance(arguments.out, model, arguments, told)
-                _answer(model, benchmark, missing, schedule, settings, arguments.batch_size, journal)
-            write_jsonl(arguments.out, [journal.done[sample.sample_id] for sample in samples])
-        finally:
-            journal.close()
+    with ExitStack() as stack:
+        for method in sorted(
+            methods, key=lambda method: str(method.arguments.out)
+        ):  # one order, so no two jobs block each other
+            stack.enter_context(sole_writer(method.arguments.out))
+        for method in methods:
+            method.journal = Journal(method.arguments.out, key_of(method))
+            stack.callback(method.journal.close)
+        ids = [sample.sample_id for sample in samples_of(arguments, ["sample_id"])]
+        for alike in by_model(method for method in methods if method.is_unfinished(ids)):
+            answer(alike, benchmark, arguments, ids)
+        for method in methods:
+            write_jsonl(method.arguments.out, [method.journal.done[name] for name in ids])
 
 
-def _answer(
-    model: Model,
-    benchmark: Benchmark,
-    samples: Sequence[Sample],
-    schedule: Schedule,
-    settings: Mapping[str, Any],
-    batch_size: int | str,
-    journal: Journal,
-) -> None:
-    """Answer samples under a schedule; the journal keeps each answer at once, as a job may be killed at any time."""
-    from himap.experiments.answers import answer_all
+def read_methods(arguments: argparse.Namespace) -> list[Method]:
+    """Return the methods of the command line. Raise ValueError if they, their settings and outputs do not pair up."""
+    count = len(arguments.method)
+    given = arguments.settings or ["{}"]
+    if len(arguments.out) != count or len(given) not in (1, count):
+        raise ValueError(
+            f"--method is given {count} times, --out {len(arguments.out)} and --settings {len(given)} times; "
+            "give each method an output, and settings once or for each method"
+        )
+    settings = given * count if len(given) == 1 else given
+    methods = []
+    for text, own, out in zip(arguments.method, settings, arguments.out, strict=True):
+        alone = argparse.Namespace(**{**vars(arguments), "method": text, "settings": own, "out": out})
+        schedule = Schedule.from_json(parse_json("method", text))
+        methods.append(Method(schedule, read_settings(own, SETTINGS), alone))
+    names = [method.schedule.name for method in methods]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--method: {', '.join(twice)} is given twice; give each method a `name` of its own")
+    return methods
 
-    protocol = settings["protocol"]
-    limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
-    rows = answer_all(
+
+def key_of(method: Method) -> str:
+    """Hash all that decides a method's answers; which methods run beside it does not."""
+    from himap.pruning.criteria import get as criterion_named
+
+    criteria = {criterion_named(stage.criterion).score.__module__ for stage in method.schedule.stages}
+    code = ("evaluate_method.py", f"himap.benchmarks.{method.arguments.benchmark}", *sorted(criteria))
+    return job_key(method.arguments, *code, ignore=("device", "batch_size"))
+
+
+def samples_of(arguments: argparse.Namespace, columns: Sequence[str] | None = None) -> Iterator[Sample]:
+    """Yield the shard's samples, or some of their fields, a few in memory at a time."""
+    from himap.benchmarks import read_samples
+
+    return islice(read_samples(arguments.samples, columns), arguments.shard, None, arguments.shards)
+
+
+def by_model(methods: Iterable[Method]) -> list[list[Method]]:
+    """Return the methods by how their model is loaded, so that each precision is loaded once."""
+    groups: dict[str, list[Method]] = {}
+    for method in methods:
+        groups.setdefault(repr([method.settings[key] for key in LOADED_WITH]), []).append(method)
+    return list(groups.values())
+
+
+def answer(methods: Sequence[Method], benchmark: Benchmark, arguments: argparse.Namespace, ids: Sequence[str]) -> None:
+    """Answer what is missing under methods of one model; the journals keep each answer at once, as a job may be killed at any time."""
+    from himap.experiments.batches import answer_each
+
+    model = open_model(arguments, methods[0].settings)
+    for method in methods:
+        told = {"batch_size": arguments.batch_size, "method": method.schedule.to_json()}
+        write_provenance(method.arguments.out, model, method.arguments, {**method.settings, **told})
+    by_name = {method.schedule.name: method for method in methods}
+    wanted = {name for name in ids if any(method.lacks(name) for method in methods)}
+    rows = answer_each(
         model,
-        (question(sample, benchmark, model.family, protocol) for sample in samples),
-        schedule,
-        max_new_tokens=limit,
-        min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
-        batch_size=batch_size,
-        seed=settings["seed"],
+        (sample for sample in samples_of(arguments) if sample.sample_id in wanted),
+        askings(methods, model, benchmark),
+        batch_size=arguments.batch_size,
+        is_done=lambda schedule, sample_id: not by_name[schedule.name].lacks(sample_id),
     )
-    for row in progress(rows, len(samples), f"{model.name} {benchmark.name} {schedule.name}"):
-        journal.add(row)
+    missing = sum(method.lacks(name) for method in methods for name in wanted)
+    what = methods[0].schedule.name if len(methods) == 1 else f"{len(methods)} methods"
+    for schedule, row in progress(rows, missing, f"{model.name} {benchmark.name} {what}"):
+        by_name[schedule.name].journal.add(row)
+
+
+def askings(methods: Sequence[Method], model: Model, benchmark: Benchmark) -> list[Asking]:
+    """Return the methods by how they put the questions."""
+    from himap.experiments.answers import Asking
+
+    groups: dict[str, list[Method]] = {}
+    for method in methods:
+        groups.setdefault(repr([method.settings["protocol"], method.settings["max_new_tokens"]]), []).append(method)
+    return [
+        Asking(
+            [method.schedule for method in alike],
+            max_new_tokens=alike[0].settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol),
+            min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
+            seeds={method.schedule.name: method.settings["seed"] for method in alike},
+            question=partial(question, benchmark=benchmark, family=model.family, protocol=protocol),
+        )
+        for alike in groups.values()
+        for protocol in [alike[0].settings["protocol"]]
+    ]
 
 
 if __name__ == "__main__":

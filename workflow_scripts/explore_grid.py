@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Answer the first samples under every schedule, and write one row for each of both."""
     parser = model_arguments(__doc__, SETTINGS)
     add_batch_size(parser)
     arguments = parser.parse_args(argv)
@@ -32,20 +34,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with sole_writer(arguments.out):
         from himap.benchmarks import get, read_samples
-        from himap.experiments.grid import Grid, GridRow, answer_grid
+        from himap.experiments.answers import Asking
+        from himap.experiments.batches import answer_each
+        from himap.experiments.grid import Grid, grid_row
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         protocol = settings["protocol"]
-        limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
-        size = 8 if arguments.batch_size == "auto" else arguments.batch_size
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
-        batches = [samples[begin : begin + size] for begin in range(0, len(samples), size)]
-        grid = Grid(**{key: settings[key] for key in ("k1", "r1", "k2", "r2", "criteria")})
-        rows: list[GridRow] = []
-        for batch in progress(batches, len(batches), f"grid {model.name} {benchmark.name}"):
-            questions = [question(sample, benchmark, model.family, protocol) for sample in batch]
-            limits = {"max_new_tokens": limit, "min_new_tokens": benchmark.min_new_tokens(model.family, **protocol)}
-            rows += answer_grid(model, questions, grid, seed=settings["seed"], **limits)
+        schedules = Grid(**{key: settings[key] for key in ("k1", "r1", "k2", "r2", "criteria")}).schedules(model.dims)
+        asking = Asking(
+            list(schedules),
+            max_new_tokens=settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol),
+            min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
+            seed=settings["seed"],
+            question=partial(question, benchmark=benchmark, family=model.family, protocol=protocol),
+        )
+        size = 8 if arguments.batch_size == "auto" else arguments.batch_size
+        answers = answer_each(model, samples, [asking], batch_size=size)
+        total = len(samples) * len(schedules)
+        rows = [
+            grid_row(answer, *schedules[schedule])
+            for schedule, answer in progress(answers, total, f"grid {model.name} {benchmark.name}")
+        ]
         write_provenance(arguments.out, model, arguments, settings)
         write_jsonl(arguments.out, rows)
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from himap.experiments import answers as evaluation
-from himap.experiments.answers import Question, answer_all
+from himap.experiments import batches
+from himap.experiments.answers import Question
+from himap.experiments.batches import answer_all
 from himap.models.loading import load
 from himap.models.prompts import Prompt
 from himap.pruning.stage import Schedule, read_stages
@@ -48,17 +50,17 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def hold(room: int) -> list[int]:
         tried: list[int] = []
-        batch = evaluation.answer_batch
+        batch = evaluation.answer_under_all
 
-        def limited(model: Any, questions: list[Question], method: Any, **options: Any) -> Any:
+        def limited(model: Any, questions: list[Question], *options: Any) -> Any:
             tried.append(len(questions))
             if len(questions) > room:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return batch(model, questions, method, **options)
+            return batch(model, questions, *options)
 
-        monkeypatch.setattr(evaluation, "answer_batch", limited)
-        monkeypatch.setattr(evaluation, "_has_room", lambda model: True)
-        monkeypatch.setattr(evaluation, "CPU_BATCH", 2)
+        monkeypatch.setattr(evaluation, "answer_under_all", limited)
+        monkeypatch.setattr(batches, "_has_room", lambda model: True)
+        monkeypatch.setattr(batches, "CPU_BATCH", 2)
         return tried
 
     return hold
@@ -94,5 +96,5 @@ def test_a_batch_grows_only_if_twice_of_it_surely_fits(
     card = SimpleNamespace(device=torch.device("cuda"), module=model.module)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: weights + taken)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=weights + 100))
-    assert evaluation._has_room(card) is grows
-    assert evaluation._has_room(model) is False  # on a processor it stays as it is
+    assert batches._has_room(card) is grows
+    assert batches._has_room(model) is False  # on a processor it stays as it is

@@ -17,8 +17,10 @@ import checkpoint
 import pandas as pd
 import pytest
 import torch
-from himap.experiments.answers import Question, answer_all, answer_batch, encode, sample_seed
+from himap.experiments.answers import Asking, Question, answer_batch, encode
+from himap.experiments.batches import answer_all, answer_each
 from himap.experiments.disruption import Disruption, make_cut
+from himap.experiments.sharing import sample_seed
 from himap.models.loading import load
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
@@ -128,13 +130,13 @@ def test_a_killed_evaluation_goes_on_where_it_was(world, methods, tmp_path, monk
     assert 4 <= len(finished) < 24
 
     computed = []
-    inner = answers.answer_batch
+    inner = answers.finish_batch
 
     def counted(model, questions, *rest, **named):
         computed.extend(question.sample_id for question in questions)
         return inner(model, questions, *rest, **named)
 
-    monkeypatch.setattr(answers, "answer_batch", counted)
+    monkeypatch.setattr(answers, "finish_batch", counted)
     call("evaluate_method", *arguments)
     assert sorted(computed) == sorted({f"s{n}" for n in range(24)} - finished)
     resumed = rows_of(tmp_path / "out.jsonl")
@@ -162,6 +164,33 @@ def test_answers_do_not_depend_on_the_batch(model, methods):
             assert (
                 list(answer_all(model, questions, methods[name], max_new_tokens=5, batch_size=size, seed=3)) == single
             )
+
+
+def test_many_methods_in_one_pass_give_the_rows_of_each_alone(model):
+    """Shared first stages, stages at the same layer, none, smaller pictures, ranking again, drawing with a seed."""
+    shallow, deep = Stage(2, 0.5, "instruction_attention"), Stage(5, 0.25, "image_attention")
+    stages = {
+        "vanilla": (),
+        "himap": (shallow, deep),
+        "shallow_only": (shallow,),
+        "other_deep": (shallow, Stage(5, 0.125, "embedding_norm")),
+        "later_deep": (shallow, Stage(6, 0.25, "image_attention")),
+        "random": (Stage(2, 0.5, "random"), Stage(5, 0.25, "random")),
+        "from_the_start": (Stage(0, 0.5, "spatial_uniform"), deep),
+        "gradient": (Stage(2, 0.5, "gradient"),),
+    }
+    schedules = [Schedule(value, name) for name, value in stages.items()]
+    schedules += [Schedule((shallow, deep), "released", rerank=True), Schedule((), "small", image_grid=(3, 3))]
+    questions = [Question(f"q{n}", [checkpoint.encoded(n)], Prompt(f"What {'then ' * n}?")) for n in range(5)]
+    for seeds in ({}, {"random": 7}):
+        together = {schedule.name: [] for schedule in schedules}
+        asked = [Asking(schedules, max_new_tokens=4, seeds=seeds)]
+        for schedule, row in answer_each(model, questions, asked, batch_size=3):
+            together[schedule.name].append(row)
+        for schedule in schedules:
+            seed = seeds.get(schedule.name, 0)
+            alone = answer_all(model, questions, schedule, max_new_tokens=4, batch_size=3, seed=seed)
+            assert together[schedule.name] == list(alone), schedule.name
 
 
 def test_a_choice_is_the_likeliest_text(model, methods):

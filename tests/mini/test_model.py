@@ -27,7 +27,8 @@ def model() -> object:
 def accuracy(model, name: str, samples: int, blind: bool = False, stages: Sequence[Stage] = ()) -> float:
     """The benchmark's own headline on drawn test rows, with the pictures or with grey ones."""
     from himap.benchmarks._scoring import score
-    from himap.experiments.answers import Question, answer_all
+    from himap.experiments.answers import Question
+    from himap.experiments.batches import answer_all
 
     benchmark = adapters.get(name)
     grey = io.BytesIO()

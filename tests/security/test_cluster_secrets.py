@@ -49,14 +49,16 @@ def test_secrets_go_to_jobs_by_the_environment_alone(make_world: Callable[..., W
     submitted = world.folder / "submitted.txt"
     place = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SUBMITTED": str(submitted)}
     ready = ("results/models/mini/manifest.json", "results/benchmarks/pope/samples.parquet")
-    assert world.run(*ready, "--cores", "2").returncode == 0  # an array of evaluations comes next
+    assert world.run(*ready, "--cores", "2").returncode == 0  # an array of costs comes next
     cluster = ("--profile", "profiles/slurm", "--slurm-no-account", "--default-resources", "slurm_partition=gpu")
+    cluster += ("--slurm-array-jobs", "count_flops")
     done = world.run("table1", *cluster, "--retries", "0", "--verbose", **place, **SECRETS)
     assert done.returncode == 1, done.stdout[-4000:]
     lines = submitted.read_text()
     assert "--wrap=" in lines
     unpacked = commands_of_arrays(lines)
-    assert "evaluate_method" in unpacked
+    assert "count_flops" in unpacked
+    assert "evaluate_method" in lines
     assert not any(secret in unpacked for secret in SECRETS.values())
     searched = files_without_secrets(world.folder)
     assert submitted in searched

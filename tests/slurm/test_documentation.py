@@ -27,9 +27,9 @@ def test_every_profile_file_and_setting_that_is_named_exists() -> None:
     for name in re.findall(r"`((?:profiles|presets)/[\w./-]+\.yaml)`", TEXT):
         assert (ROOT / name).is_file(), name
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    for key in ("slurm-array-jobs", "slurm-requeue", "retries", "jobs"):
+    for key in ("slurm-requeue", "retries", "jobs"):
         assert key in profile
-    assert profile["jobs"] >= 10_000  # arrays are only right if the number of jobs is no limit
+    assert profile["jobs"] >= 10_000  # SLURM keeps the queue
 
 
 def test_the_commented_settings_of_the_slurm_profile_are_ones_that_snakemake_knows() -> None:

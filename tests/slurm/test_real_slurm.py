@@ -33,7 +33,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 def test_the_workflow_survives_a_bad_day_on_slurm(
     slurm: Slurm, make_world: Callable[..., World], finished: World
 ) -> None:
-    world = make_world(gpus=1, batch_size=2)
+    world = make_world(gpus=1, batch_size=2, shards=4)
     less = ("count_flops:mem_mb=250*attempt*attempt*attempt", "count_flops:gpu=0")  # the first attempt: too little
     process = world.start("table1", "-v", *PROFILE, "--set-resources", *less, WORLD_PAUSE="0.4")
 
@@ -57,7 +57,6 @@ def test_the_workflow_survives_a_bad_day_on_slurm(
             kill_group(process)
 
     log = said(world)
-    assert "Submitted array job" in log
     assert f"SLURM-job '{cancelled}' failed" in log
     assert f"SLURM-job '{requeued}' failed" not in log, slurm_said(world, "evaluate_method")  # started again by SLURM
     assert "CANCELLED AT" in slurm_said(world, "evaluate_method")
@@ -70,7 +69,7 @@ def test_the_workflow_survives_a_bad_day_on_slurm(
     assert max(counts.values()) <= 2
     assert sum(world.counts("begun").values()) <= len(counts) + 4  # of two jobs, the batch under way
     devices = world.devices()
-    assert len(devices) >= len(METHODS) + 1
+    assert len(devices) >= 4 + 1
     assert set(devices.values()) <= {"0", "1"}  # one each, the scheduler's own choice
 
 
@@ -89,7 +88,7 @@ def runs_again(name: str) -> bool:
 
 def slurm_said(world: World, rule: str) -> str:
     """What SLURM wrote of a rule's jobs that failed."""
-    return "".join(path.read_text() for path in world.folder.glob(f"results/logs/slurm/rule_{rule}/**/*.log"))
+    return "".join(path.read_text() for path in world.folder.glob(f"results/logs/slurm/rule_{rule}*/**/*.log"))
 
 
 def said(world: World) -> str:

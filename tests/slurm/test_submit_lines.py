@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from himap.workflow.snakemake_log import shared_name
 from world import METHODS, World
 
 pytestmark = pytest.mark.slow
@@ -74,7 +75,7 @@ def submit(world: World, tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
         assert len(re.findall(r"^  \w+ -> results/.", summary, re.MULTILINE)) == len(reasons)
         lines: dict[str, list[str]] = {}
         for line in notes.read_text().splitlines():
-            rule = line.partition("--comment rule_")[2].split(" ")[0].partition("_wildcards")[0]
+            rule = shared_name(line.partition("--comment rule_")[2].split(" ")[0].partition("_wildcards")[0])
             lines.setdefault(rule, []).append(line)
         return lines
 
@@ -86,32 +87,30 @@ def test_a_job_with_a_gpu_asks_for_one_and_for_more_memory_and_time_at_each_atte
 ) -> None:
     lines = submit("table1", "--default-resources", "slurm_partition=gpu")
     flops = lines["count_flops"]
-    assert len(flops) == 3  # the first attempt and two more
-    for attempt, line in enumerate(flops, start=1):
+    assert len(flops) == 3 * len(METHODS)  # the first attempt and two more
+    for line in flops:
         assert "--gpus=1 " in line
         assert "--cpus-per-task=3 " in line
-        assert f"--mem {1000 * attempt} " in line
-        assert f"-t {50 * attempt} " in line
         assert "-p gpu " in line
         assert "--requeue " in line
+    asked = [re.findall(r"(?:--mem|-t) (\d+) ", line) for line in flops]
+    expected = [[str(1000 * attempt), str(50 * attempt)] for attempt in (1, 2, 3) for _ in METHODS]
+    assert sorted(map(sorted, asked)) == sorted(map(sorted, expected))
     assert "gres" not in "".join(flops)
-    arrays = lines["evaluate_method"]
-    assert "--array=1-3 " in arrays[0]
-    assert "--mem 1001 " in arrays[0]  # a megabyte for the list of the array's jobs
-    asked = [{key: int(value) for key, value in re.findall(r"(--mem|-t) (\d+) ", line)} for line in arrays]
-    parts = [re.search(r"--array=(\d+)-(\d+) ", line) for line in arrays]  # a later attempt may go out in several
-    assert sum(int(part[2]) - int(part[1]) + 1 if part else 1 for part in parts) == 3 * len(METHODS)
-    assert {(one["--mem"] // 1000, one["-t"]) for one in asked} == {(1, 50), (2, 100), (3, 150)}
+    for attempt, line in enumerate(lines["evaluate_method"], start=1):
+        assert f"--mem {1000 * attempt} " in line
+        assert f"-t {50 * attempt} " in line
+    assert len(lines["evaluate_method"]) == 3
 
 
-def test_evaluations_go_as_one_array_with_the_same_request(submit: Callable[..., dict[str, list[str]]]) -> None:
+def test_all_methods_go_as_one_job(submit: Callable[..., dict[str, list[str]]]) -> None:
     lines = submit("table1", "--retries", "0", "--default-resources", "slurm_partition=gpu")
     (line,) = lines["evaluate_method"]
-    assert "--array=1-3 " in line
+    assert "--array" not in line
     assert "--gpus=1 " in line
     assert "--cpus-per-task=3 " in line
-    assert "--mem 1001 " in line  # a megabyte for the list of the array's jobs
-    assert "results/logs/slurm/rule_evaluate_method/%A_%a.log" in line
+    assert "--mem 1000 " in line
+    assert "results/logs/slurm/rule_evaluate_method__mini__pope__fastv/" in line
 
 
 def test_a_gpu_model_and_the_gres_form_replace_the_plain_number(submit: Callable[..., dict[str, list[str]]]) -> None:

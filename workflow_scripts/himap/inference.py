@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.layout import Layout
-from himap.experiments.answers import Question, answer_all
+from himap.experiments.answers import Question, answer_batch
 from himap.models.families import CHAT_TEMPLATE
 from himap.models.images import kept_picture, pad_to_square
 from himap.models.prompts import Prompt
@@ -101,7 +101,7 @@ def generate(
     picture, schedule = open_picture(image), schedule_of(model, method)
     asked = Asked(model, question, schedule, max_new_tokens, seed)
     prompt = as_question(picture, question)
-    row = next(answer_all(model, [prompt], schedule, max_new_tokens=max_new_tokens, batch_size=1, seed=seed))
+    (row,) = answer_batch(model, [prompt], schedule, max_new_tokens=max_new_tokens, seed=seed)
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
     layout = Layout.from_json(row["layouts"][0])
     return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in CHAT_TEMPLATE, asked)

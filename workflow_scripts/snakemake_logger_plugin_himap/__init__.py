@@ -16,7 +16,7 @@ from typing import Any
 
 from himap.workflow.progress_view import Job, View
 from himap.workflow.reasons import Planned, explain
-from himap.workflow.snakemake_log import failures
+from himap.workflow.snakemake_log import failures, shared_name
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -96,12 +96,13 @@ class LogHandler(LogHandlerBase):
     def tell_job(self, facts: dict[str, Any]) -> None:
         """A job begins, or is listed by a dry run."""
         wildcards = {name: str(value) for name, value in facts["wildcards"].items()}
+        rule = shared_name(facts["rule_name"])
         if self.dry:
             outputs = [name.split(" ")[0] for name in facts["output"] or ()]  # `x (deleted)`, `x (update)`
-            self.planned.append(Planned(Job(facts["rule_name"], wildcards), outputs, facts["reason"]))
+            self.planned.append(Planned(Job(rule, wildcards), outputs, facts["reason"]))
             return
         log = next(iter(facts["log"] or ()), None)
-        self.view.described(facts["jobid"], Job(facts["rule_name"], wildcards, log, bool(facts["output"])))
+        self.view.described(facts["jobid"], Job(rule, wildcards, log, bool(facts["output"])))
 
     def tell_failure(self, record: logging.LogRecord) -> None:
         """A job failed; why is read from the same words that Snakemake writes into its log file."""

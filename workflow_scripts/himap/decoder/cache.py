@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -26,6 +27,14 @@ class LayerCache:
         """Return the columns in use: keys, values [B, Hkv, length, d], positions and groups [B, length]."""
         n = self.length
         return self.keys[:, :, :n], self.values[:, :, :n], self.positions[:, :n], self.groups[:, :n]
+
+    def of(self, samples: Sequence[int]) -> LayerCache:
+        """Return a copy with only some of the batch's samples."""
+        places = list(samples)
+        keys, values, positions, groups = (
+            part[places] for part in (self.keys, self.values, self.positions, self.groups)
+        )
+        return LayerCache(keys, values, positions, groups, self.length, self.dense)
 
     def prefix(self, columns: int, times: int) -> LayerCache:
         """Return the first columns only, repeated `times` over in the batch."""
@@ -62,6 +71,10 @@ class Cache:
         entry.groups[:, begin : begin + new] = rows.groups
         entry.length, entry.dense = begin + new, entry.dense and rows.dense
         return entry
+
+    def of(self, samples: Sequence[int]) -> Cache:
+        """Return a copy with only some of the batch's samples."""
+        return Cache(self.reserve, {index: layer.of(samples) for index, layer in self.layers.items()})
 
     def _grow(self, entry: LayerCache | None, keys: Tensor, rows: Rows, capacity: int) -> LayerCache:
         """Return a larger buffer that begins with the layer's present columns."""

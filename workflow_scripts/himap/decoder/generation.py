@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,7 +29,7 @@ class Generation:
 
     ids: list[list[int]]
     first_logits: Tensor  # [B, vocabulary]
-    cache: Cache
+    cache: Cache  # of the rows that were in the batch to the end
 
 
 @torch.no_grad()
@@ -68,25 +68,37 @@ def continue_greedily(
 ) -> Generation:
     """Continue from a prefilled cache and its next-token logits until all answers have ended or the limit is reached."""
     answers: list[list[int]] = [[] for _ in range(first_logits.shape[0])]
-    running = set(range(len(answers)))  # an answer that has ended stays in the batch; its further tokens are ignored
+    present = list(range(len(answers)))  # whose answer each row of the batch is
     positions = prompt.positions[:, -1:]  # [B, 1] of the newest token
+    last = replace(prompt.after(-1), deep=None)  # of the prompt: from it, new tokens count their rotary places
     text, logits, ends = prompt, first_logits, sorted(model.end_ids)
     for step in range(max_new_tokens):
         if step < min_new_tokens:
             logits = logits.index_fill(1, torch.tensor(ends, device=logits.device, dtype=torch.long), float("-inf"))
         chosen = logits.argmax(dim=-1)
-        for b, token in enumerate(chosen.tolist()):
-            if b in running:
+        for b, token in zip(present, chosen.tolist(), strict=True):
+            if not _has_ended(answers[b], model):  # a row that stays in the batch after its end is ignored
                 answers[b].append(token)
-                if token in model.end_ids:
-                    running.discard(b)
+        running = [place for place, b in enumerate(present) if not _has_ended(answers[b], model)]
         if not running or step == max_new_tokens - 1:
             break
+        # copying a cache costs about a step, so ended rows leave it only when they are half of the batch
+        if len(running) < len(present) and (rerank or 2 * len(running) <= len(present)):
+            remaining = [intervention.of(running) for intervention in interventions]
+            if None not in remaining:
+                interventions = [intervention for intervention in remaining if intervention is not None]
+                present = [present[place] for place in running]
+                chosen, positions, last = chosen[running], positions[running], last.of(running)
+                text, cache = (text.of(running), cache) if rerank else (text, cache.of(running))
         positions = positions + 1  # counted from the full prompt, however many of its tokens were pruned
-        newest = new_rows(model.embed_tokens(chosen[:, None]).to(text.hidden.dtype), positions, prompt)
+        newest = new_rows(model.embed_tokens(chosen[:, None]).to(text.hidden.dtype), positions, last)
         if rerank:
             text = join_rows(text, newest)
             logits = next_token_logits(model, forward(model, text, Cache(), interventions))
         else:
             logits = next_token_logits(model, forward(model, newest, cache, interventions))
     return Generation(answers, first_logits, cache)
+
+
+def _has_ended(answer: Sequence[int], model: Model) -> bool:
+    return bool(answer) and answer[-1] in model.end_ids

@@ -27,6 +27,10 @@ class Intervention:
 
     after_softmax = False  # whether cut pairs lose their weight after the softmax, or before it
 
+    def of(self, samples: Sequence[int]) -> Intervention | None:
+        """Return the intervention on only some of the batch's samples, None if it needs the whole batch."""
+        return None
+
     def wants_attention(self, layer: int) -> bool:
         """Return whether `choose` before `layer` needs the attention of the layer below."""
         return False
@@ -77,10 +81,13 @@ def forward(
     *,
     start: int = 0,
     stop: int | None = None,
+    below: LayerAttention | None = None,
 ) -> Rows:
-    """Send rows through the layers start … stop-1, add their keys and values to the cache, return the rows that are left."""
+    """Send rows through the layers start … stop-1, add their keys and values to the cache, return the rows that are left.
+
+    `below` is the attention of the layer below, from which interventions rank tokens; a run that is resumed may be given it.
+    """
     angles: dict[int | None, tuple[Tensor, Tensor]] = {}  # by window: layers with one have a table of their own
-    below: LayerAttention | None = None  # the layer below, from which an intervention ranks tokens
     for index in range(start, len(model.layers) if stop is None else stop):
         for intervention in interventions:
             keep = intervention.choose(index, rows, below)

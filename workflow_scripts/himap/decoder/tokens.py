@@ -112,6 +112,25 @@ class Rows:
             run=None if self.run is None else self.run.gather(1, index).masked_fill(~kept, -1),
         )
 
+    def of(self, samples: Sequence[int]) -> Rows:
+        """Return only some of the batch's samples, without the columns that are padding for all of them."""
+        part = self._at(list(samples))
+        is_real = part.groups != PADDING  # [B', T]
+        first = int(is_real.any(dim=0).int().argmax())  # the padding is on the left
+        return replace(part.after(first), dense=bool(is_real[:, first:].all()))
+
+    def sample(self, b: int) -> Rows:
+        """Return one sample of the batch, its padding included."""
+        return self._at(slice(b, b + 1))
+
+    def _at(self, places: list[int] | slice) -> Rows:
+        parts = ("hidden", "positions", "groups", "image_index", "rotary", "run", "deep")
+        chosen = {name: part[places] for name in parts if (part := getattr(self, name)) is not None}
+        layouts = (
+            self.layouts[places] if isinstance(places, slice) else [self.layouts[b] for b in places if self.layouts]
+        )
+        return replace(self, **chosen, layouts=layouts, dense=bool((chosen["groups"] != PADDING).all()))
+
     def after(self, first: int) -> Rows:
         """Return the rows from column `first` on, which must not lie inside a run: a change there reaches no earlier row."""
         return replace(
@@ -123,12 +142,6 @@ class Rows:
             rotary=None if self.rotary is None else self.rotary[:, first:],
             run=None if self.run is None else self.run[:, first:],
         )
-
-    def sample(self, b: int) -> Rows:
-        """Return one sample of the batch."""
-        parts = ("hidden", "positions", "groups", "image_index", "rotary", "run", "deep", "layouts")
-        alone = {name: part[b : b + 1] for name in parts if (part := getattr(self, name)) is not None}
-        return replace(self, **alone, dense=bool((self.groups[b] != PADDING).all()))
 
     def repeated(self, times: int) -> Rows:
         """Return the same rows `times` over in the batch, without copying."""

@@ -1,18 +1,15 @@
-"""Answers of a model under a schedule, in batches: what the evaluation job and a notebook share.
+"""Answers of a model to a batch of questions, under one schedule or under many that share their work.
 
-    rows = answer_all(model, questions, resolve("himap", model.dims), max_new_tokens=16)
+    rows = answer_batch(model, questions, resolve("himap", model.dims), max_new_tokens=16)
 
-A row depends on its question alone: not on the batch, its size or the order, so that a run may be cut into parts,
-resumed, and repeated on another device.
+`batches` cuts any number of questions into batches.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from operator import index
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -22,21 +19,18 @@ from torch import Tensor
 
 from himap.decoder.bitmaps import to_bitmap
 from himap.decoder.cache import STEP, Cache, LayerCache
-from himap.decoder.generation import continue_greedily, next_token_logits
+from himap.decoder.generation import continue_greedily
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
-from himap.pruning.intervention import Pruning
+from himap.experiments.sharing import Prefill, Track, prefills
 from himap.pruning.stage import Schedule
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from himap.decoder.layout import Layout
+    from himap.decoder.layout import Layout, PictureTokens
     from himap.models.model import Model
     from himap.models.prompts import Prompt
-
-CPU_BATCH = 16  # larger batches gain nothing on a processor
-FIRST_CUDA_BATCH = 8  # `auto` starts here and doubles
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,25 @@ class Question:
     def where(self) -> str:
         """Return how messages name the question."""
         return f"sample {self.sample_id!r}" + (f" of benchmark {self.benchmark}" if self.benchmark else "")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Schedules whose questions are put in the same way, and how long an answer may and must get.
+
+    `question` makes a question of an item of a benchmark; it changes nothing where the items are questions already.
+    """
+
+    schedules: Sequence[Schedule]
+    max_new_tokens: int
+    min_new_tokens: int = 0
+    seed: int = 0
+    seeds: Mapping[str, int] = field(default_factory=dict)  # by schedule's name, where it is not `seed`
+    question: Callable[[Any], Question] = lambda item: item
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens: {self.max_new_tokens} is no length of an answer; at least 1")
 
 
 class AnswerRow(TypedDict):
@@ -83,13 +96,6 @@ def open_image(data: bytes, where: str) -> Image:
     return image
 
 
-def sample_seed(seed: int, sample_id: str) -> int:
-    """Return the sample's own seed, so that what is drawn does not depend on batches or order."""
-    # not hash(), which differs from process to process; 7 bytes fit a generator's signed 64 bits
-    digest = hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
 def prompt_ids(model: Model, question: Question, layouts: Sequence[Layout]) -> list[int]:
     """Return the ids of a question's prompt; raise ValueError that names the sample if they do not fit its images."""
     try:
@@ -114,39 +120,95 @@ def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = Non
 
 
 @torch.no_grad()
-def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Rows:
-    """Embed the prompts and pictures of a batch; the vision tower runs once for all pictures."""
+def look(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> list[list[PictureTokens]]:
+    """Return the pictures of each question as the decoder takes them; the vision tower runs once for all."""
     pixels = [pixels_of(model, question, grid) for question in questions]
     seen = iter(model.see(torch.cat(pixels) if isinstance(pixels[0], torch.Tensor) else list(chain(*pixels))))
-    pictures = [list(islice(seen, len(question.images))) for question in questions]
-    ids = [prompt_ids(model, q, [picture.layout for picture in p]) for q, p in zip(questions, pictures, strict=True)]
-    return model.embed(ids, pictures)
+    return [list(islice(seen, len(question.images))) for question in questions]
 
 
 @torch.no_grad()
-def answer_batch(
+def encode(
     model: Model,
     questions: Sequence[Question],
-    schedule: Schedule,
-    *,
-    max_new_tokens: int,
-    min_new_tokens: int = 0,
-    seed: int = 0,
+    grid: Sequence[int] | None = None,
+    pictures: Sequence[Sequence[PictureTokens]] | None = None,
+) -> Rows:
+    """Embed the prompts and pictures of a batch; `pictures` are those of `look`, if they are at hand."""
+    seen = look(model, questions, grid) if pictures is None else pictures
+    ids = [prompt_ids(model, q, [picture.layout for picture in p]) for q, p in zip(questions, seen, strict=True)]
+    return model.embed(ids, seen)
+
+
+def answer_batch(model: Model, questions: Sequence[Question], schedule: Schedule, **options: Any) -> list[AnswerRow]:
+    """Return one row per question; the options are those of `Asking`."""
+    asking = Asking([schedule], **options)
+    return next(rows for _, rows in answer_under_all(model, questions, [asking], lambda *_: True))
+
+
+def answer_under_all(
+    model: Model, items: Sequence[Any], askings: Sequence[Asking], wanted: Callable[[Schedule, str], bool]
+) -> Iterator[tuple[Schedule, list[AnswerRow]]]:
+    """Yield the rows of a batch under every schedule of every asking, where they are wanted (schedule, sample id).
+
+    Pictures are decoded and seen once per size, and layers are shared by schedules that agree up to them.
+    """
+    seen: dict[Any, list[list[PictureTokens]]] = {}
+    for asking in askings:
+        questions = [asking.question(item) for item in items]
+        for places, schedules in _alike(questions, asking.schedules, wanted).items():
+            asked = [questions[place] for place in places]
+            for grid in dict.fromkeys(schedule.image_grid for schedule in schedules):
+                view = (grid, tuple((question.sample_id, question.image_mode) for question in asked))
+                if view not in seen:
+                    seen[view] = look(model, asked, grid)
+                prompt = encode(model, asked, grid, seen[view])
+                sized = [schedule for schedule in schedules if schedule.image_grid == grid]
+                yield from _answer_prompt(model, asked, prompt, sized, asking)
+
+
+def _alike(
+    questions: Sequence[Question], schedules: Sequence[Schedule], wanted: Callable[[Schedule, str], bool]
+) -> dict[tuple[int, ...], list[Schedule]]:
+    """Return the schedules by the questions that they are to answer, since a stopped job may have left some of a batch."""
+    groups: dict[tuple[int, ...], list[Schedule]] = {}
+    for schedule in schedules:
+        places = tuple(n for n, question in enumerate(questions) if wanted(schedule, question.sample_id))
+        if places:
+            groups.setdefault(places, []).append(schedule)
+    return groups
+
+
+def _answer_prompt(
+    model: Model, questions: Sequence[Question], prompt: Rows, schedules: Sequence[Schedule], asking: Asking
+) -> Iterator[tuple[Schedule, list[AnswerRow]]]:
+    """Yield the rows of a prepared batch under each of some schedules; those that do the same share their rows."""
+    tracks: dict[Track, list[Schedule]] = {}
+    for schedule in schedules:
+        seed = asking.seeds.get(schedule.name, asking.seed) if schedule.stages else 0  # no stage, nothing drawn
+        tracks.setdefault(Track(schedule.stages, seed), []).append(schedule)
+    names = [question.sample_id for question in questions]
+    for track, prefill in prefills(model, prompt, list(tracks), names, min(asking.max_new_tokens, STEP)):
+        rows: dict[bool, list[AnswerRow]] = {}
+        for schedule in tracks[track]:
+            if schedule.rerank not in rows:
+                rows[schedule.rerank] = finish_batch(model, questions, prompt, prefill, schedule, asking)
+            yield schedule, rows[schedule.rerank]
+
+
+@torch.no_grad()
+def finish_batch(
+    model: Model, questions: Sequence[Question], prompt: Rows, prefill: Prefill, schedule: Schedule, asking: Asking
 ) -> list[AnswerRow]:
-    """Return one row per question: the answer, the token counts, and which image tokens each stage kept."""
-    prompt = encode(model, questions, schedule.image_grid)
-    pruning = Pruning(model, schedule.stages, prompt, [sample_seed(seed, q.sample_id) for q in questions])
-    cache = Cache(reserve=min(max_new_tokens, STEP))
-    logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))  # [B, vocabulary]
+    """Return the rows of a prefilled batch: the answer, the token counts, and which image tokens each stage kept."""
+    pruning = prefill.pruning
     answers = conclude(
         model,
         questions,
         prompt,
-        cache,
-        logits,
-        pruning,
-        max_new_tokens=max_new_tokens,
-        min_new_tokens=min_new_tokens,
+        prefill,
+        max_new_tokens=asking.max_new_tokens,
+        min_new_tokens=asking.min_new_tokens,
         rerank=schedule.rerank,
     )
     totals = (prompt.positions >= 0).sum(dim=1).tolist()
@@ -169,9 +231,7 @@ def conclude(
     model: Model,
     questions: Sequence[Question],
     prompt: Rows,
-    cache: Cache,
-    logits: Tensor,
-    pruning: Pruning,
+    prefill: Prefill,
     *,
     max_new_tokens: int,
     min_new_tokens: int = 0,
@@ -179,11 +239,12 @@ def conclude(
 ) -> list[tuple[str, list[int]]]:
     """Return text and ids of a prefilled batch's answers: the likeliest choice where prompts have choices, else greedy tokens."""
     choices = [question.prompt.choices for question in questions]
+    cache, logits = prefill.cache, prefill.logits
     if any(choices):
         texts = [likeliest(model, prompt, cache, logits, choices[b], b) for b in range(len(questions))]
         return [(text, model.answer_ids(text)) for text in texts]
     done = continue_greedily(
-        model, prompt, cache, logits, max_new_tokens, [pruning], rerank=rerank, min_new_tokens=min_new_tokens
+        model, prompt, cache, logits, max_new_tokens, [prefill.pruning], rerank=rerank, min_new_tokens=min_new_tokens
     )
     return [(model.detokenize(ids), ids) for ids in done.ids]
 
@@ -234,66 +295,3 @@ def _row(held: LayerCache, b: int) -> LayerCache:
     """Return one sample's part of a layer's cache."""
     keys, values, positions, groups = (part[b : b + 1] for part in held.view())
     return LayerCache(keys, values, positions, groups, held.length, held.dense)
-
-
-def answer_all(
-    model: Model,
-    questions: Iterable[Question],
-    schedule: Schedule,
-    *,
-    max_new_tokens: int,
-    min_new_tokens: int = 0,
-    batch_size: int | str = "auto",
-    seed: int = 0,
-) -> Iterator[AnswerRow]:
-    """Yield the questions' rows. `auto` grows the batch while memory allows; out of memory halves it and goes on."""
-    schedule.check(model.dims)
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens: {max_new_tokens} is no length of an answer; at least 1")
-    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size: {batch_size!r} is neither 'auto' nor a number of at least 1")
-    size, ceiling = _first_size(model, batch_size), None if batch_size == "auto" else int(batch_size)
-    waiting: list[Question] = []
-    source = iter(questions)
-    while True:
-        waiting += islice(source, size - len(waiting)) if len(waiting) < size else []
-        if not waiting:
-            return
-        try:
-            rows = answer_batch(
-                model, waiting[:size], schedule, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens, seed=seed
-            )
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise ValueError(
-                    "out of memory with a batch of one; use dtype bfloat16, a smaller model or a larger device"
-                ) from None
-            size = ceiling = max(1, size // 2)  # a ceiling: what has failed once is not tried again
-            if batch_size != "auto":
-                print(
-                    f"a batch of {batch_size} does not fit in memory; going on with {size}. In half precision some answers depend "
-                    "on the batch: set execution.batch_size to that and run again where methods are to be compared",
-                    file=sys.stderr, flush=True,
-                )  # fmt: skip
-            torch.cuda.empty_cache()
-            continue
-        yield from rows
-        waiting = waiting[size:]
-        if ceiling is None and _has_room(model):
-            size *= 2
-
-
-def _first_size(model: Model, batch_size: int | str) -> int:
-    if batch_size == "auto":
-        return FIRST_CUDA_BATCH if model.device.type == "cuda" else CPU_BATCH
-    return int(batch_size)
-
-
-def _has_room(model: Model) -> bool:
-    """Return whether twice the last batch would fit: what it took beyond the weights is under a third of what is free."""
-    if model.device.type != "cuda":
-        return False
-    weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
-    taken = torch.cuda.max_memory_allocated(model.device) - weights
-    free = torch.cuda.get_device_properties(model.device).total_memory - weights
-    return taken * 3 < free

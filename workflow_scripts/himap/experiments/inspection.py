@@ -21,9 +21,10 @@ from himap.decoder.generation import generate, next_token_logits
 from himap.decoder.layout import Layout
 from himap.decoder.loop import forward
 from himap.decoder.tokens import GROUPS, IMAGE, INSTRUCTION, Rows, join_rows, new_rows
-from himap.experiments.answers import Question, encode, sample_seed
+from himap.experiments.answers import Question, encode
 from himap.experiments.disruption import run_undisturbed, sweep
 from himap.experiments.saliency import ATTENTION, DEFINITIONS, group_masks, layer_maps
+from himap.experiments.sharing import sample_seed
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import Schedule, Stage
 

@@ -20,7 +20,8 @@ from himap.costs.formulas import ideal_speedup
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
-from himap.experiments.answers import Question, pixels_of, prompt_ids, sample_seed
+from himap.experiments.answers import Question, pixels_of, prompt_ids
+from himap.experiments.sharing import sample_seed
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:

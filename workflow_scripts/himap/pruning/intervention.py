@@ -7,6 +7,7 @@ of text always stay. The loop computes the attention of the layer below only whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +37,12 @@ class Pruning(Intervention):
         # counted here, since shares are of the original tokens and later rows no longer have them all
         self.image_tokens: list[int] = (prompt.groups == IMAGE).sum(dim=1).tolist()
         self.kept: dict[int, list[list[int]]] = {}  # by layer: per sample, indices of its image tokens
+
+    def of(self, samples: Sequence[int]) -> Pruning:
+        """Return the pruning of only some of the batch's samples; what was kept stays noted for the whole batch."""
+        part = copy(self)
+        part.seeds, part.image_tokens = ([values[b] for b in samples] for values in (self.seeds, self.image_tokens))
+        return part
 
     def wants_attention(self, layer: int) -> bool:
         """Return whether a stage at this layer scores tokens by the attention of the layer below."""

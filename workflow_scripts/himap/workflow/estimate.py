@@ -2,24 +2,28 @@
 
 Jobs are counted by rule, samples at their source (`sample_counts`). The cost of an answer is its prefill under the method's
 schedule (operations over the whole prompt, at the share of a GPU's peak rate that such passes reach) and its decoding
-(weights read once per token and batch). Loading a model counts once per job. Disk is that of checkpoints and data as
-downloaded and as prepared; results take little beside them. A model without a GPU is measured here for a second (`speed`),
-and its times follow from that. These are estimates to plan with, within a factor of about two.
+(weights read once per token and batch). In a pass, layers
+that several methods share and the vision tower count once. Loading a model counts once per job. Disk is that of checkpoints
+and data as downloaded and as prepared; results take little beside them. A model without a GPU is measured here for a second
+(`speed`), and its times follow from that. These are estimates to plan with, within a factor of about two.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from himap.benchmarks import get as benchmark_named
-from himap.costs.formulas import flops, image_tokens_per_layer
-from himap.pruning.resolve import two_stages
+from himap.costs.formulas import image_tokens_per_layer, layer_flops
+from himap.experiments.grid import Grid
 from himap.pruning.stage import Schedule
 from himap.workflow.plan import targets
+from himap.workflow.plan.passes import passes
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.settings import evaluation as evaluation_settings
 from himap.workflow.sample_counts import sample_count
 from himap.workflow.speed import Speed, parameters
 
@@ -95,12 +99,7 @@ class Estimator:
 
     def prefill(self, model: str, kind: str, schedule: Schedule | None = None) -> float:
         """Return the seconds of a prefill, vision tower included, under a schedule or of the model as it is."""
-        schedule = schedule or Schedule()
-        tokens = prod(schedule.image_grid) if schedule.image_grid else None
-        operations = flops(self.plan.dims(model), schedule.stages, "prompt", n_image=tokens, n_text=TEXT_TOKENS[kind])
-        if model in self.speeds:
-            return operations / self.speeds[model].rate
-        return (operations + VISION) / self.rate
+        return self.shared_prefill(model, kind, [schedule or Schedule()])
 
     def decoding(self, model: str, tokens: int, batch: int = BATCH) -> float:
         """Return the seconds of decoding one answer."""
@@ -157,17 +156,46 @@ class Estimator:
         return stage
 
     def evaluation(self) -> Stage:
-        """Estimate all answers of all methods."""
+        """Estimate all answers of all methods; each pass loads its model once, and once more for another precision."""
         stage = Stage("evaluation")
-        for model, benchmark, method in self.plan.evaluations():
-            kind, shards = self.plan.kind(benchmark), self.plan.benchmark(benchmark).shards
-            resolved = self.plan.method(model, benchmark, method)
-            answer = self.prefill(model, kind, resolved)
-            answer *= 1 + (NEW_TOKENS[kind] if resolved.rerank else 0)
-            answer += self.decoding(model, NEW_TOKENS[kind])
-            stage.rules += Counter(evaluate_method=shards, merge_predictions=int(shards > 1))
-            self.spend(stage, model, self.samples(benchmark) * answer + shards * self.loading(model))
+        for each in passes(self.plan):
+            kind = self.plan.kind(each.benchmark)
+            methods: dict[str, set[Schedule]] = {}
+            for name in each.methods:  # those that do the same are one
+                asked = evaluation_settings(self.plan, each.model, each.benchmark, name)
+                methods.setdefault(asked, set()).add(
+                    replace(self.plan.method(each.model, each.benchmark, name), name="")
+                )
+            answer = sum(self.answer(each.model, kind, schedules) for schedules in methods.values())
+            share = self.plan.benchmark(each.benchmark).shards
+            precisions = {json.loads(asked)["dtype"] for asked in methods}
+            stage.rules["evaluate_method"] += 1
+            self.spend(stage, each.model, self.samples(each.benchmark) / share * answer)
+            self.spend(stage, each.model, len(precisions) * self.loading(each.model))
+        stage.rules["merge_predictions"] = len([cell for cell in self.plan.evaluations() if self.plan.shards(*cell)])
         return stage
+
+    def answer(self, model: str, kind: str, schedules: Collection[Schedule]) -> float:
+        """Return the seconds of a question under several schedules that share what they agree on."""
+        seconds = self.shared_prefill(model, kind, schedules) + len(schedules) * self.decoding(model, NEW_TOKENS[kind])
+        again = [schedule for schedule in schedules if schedule.rerank]
+        return seconds + sum(
+            NEW_TOKENS[kind] * self.shared_prefill(model, kind, [schedule], vision=0) for schedule in again
+        )
+
+    def shared_prefill(self, model: str, kind: str, schedules: Collection[Schedule], vision: float = VISION) -> float:
+        """Return the seconds of a prefill under several schedules: a layer counts once for all that agree up to it."""
+        dims = self.plan.dims(model)
+        layers: dict[tuple[object, ...], float] = {}
+        for schedule in schedules:
+            seen = prod(schedule.image_grid) if schedule.image_grid else dims.tokens_per_image
+            for layer, tokens in enumerate(image_tokens_per_layer(dims, schedule.stages, seen)):
+                before = tuple(stage for stage in schedule.stages if stage.layer <= layer)
+                layers[schedule.image_grid, before, layer] = layer_flops(dims, tokens + TEXT_TOKENS[kind], "prompt")
+        if model in self.speeds:
+            return sum(layers.values()) / self.speeds[model].rate
+        towers = len({schedule.image_grid for schedule in schedules})
+        return (sum(layers.values()) + towers * vision) / self.rate
 
     def scoring(self) -> Stage:
         """Count the scores; they need no GPU."""
@@ -232,17 +260,13 @@ class Estimator:
         return stage
 
     def grid(self) -> Stage:
-        """Estimate the shared part once, and what follows the deep stage for every schedule."""
+        """Estimate the answers of all schedules of the grid, which share what comes before their stages."""
         part = self.plan.config.grid
         stage = Stage("grid")
         for model in self.plan.config.models:
-            dims = self.plan.dims(model)
+            grid = Grid(part.k1, part.r1, part.k2, part.r2)
             for benchmark in self.plan.known(part.benchmarks):
-                pairs = [deep for _, deep in two_stages(part.k1, part.r1, part.k2, part.r2)]
-                full = sum(image_tokens_per_layer(dims, [], dims.tokens_per_image))
-                above = sum((dims.layers - k2) * r2 * dims.tokens_per_image for k2, r2 in pairs) / full
-                example = self.prefill(model, "qa") * (1 + above + 0.2 * len(part.k1) * len(part.r1))
-                example += len(pairs) * self.decoding(model, NEW_TOKENS[self.plan.kind(benchmark)])
+                example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)))
                 stage.rules += Counter(explore_grid=1, score_grid=1)
                 self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.loading(model))
         return stage

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from himap.workflow.endings import is_progress, last_lines
-from himap.workflow.snakemake_log import Failure, durations, reason
+from himap.workflow.plan.passes import RULE
+from himap.workflow.snakemake_log import Failure, durations, reason, shared_name
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -71,7 +72,7 @@ def rules_with_output(folder: Path) -> set[str]:
     texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.smk"))]
     blocks = [block for text in texts for block in re.split(r"^(?=rule )", text, flags=re.MULTILINE)]
     names = (re.match(r"rule (\w+):", block) for block in blocks if re.search(r"^    output:", block, re.MULTILINE))
-    return {name[1] for name in names if name}
+    return {name[1] for name in names if name} | {RULE}  # whose rules are made in a loop
 
 
 class Pace:
@@ -118,8 +119,11 @@ class View:
     # ---- what happens
 
     def planned(self, counts: Mapping[str, int]) -> None:
-        """Begin with the number of jobs of each step."""
-        self.left = Counter({rule: count for rule, count in counts.items() if rule in self.making})
+        """Begin with the number of jobs of each rule."""
+        self.left = Counter()
+        for rule, count in counts.items():
+            self.left[shared_name(rule)] += count if shared_name(rule) in self.making else 0
+        self.left = +self.left
         self.total = sum(self.left.values())
         self.pace = Pace(durations(self.root / ".snakemake"))
         self.pace.begun = self.clock()

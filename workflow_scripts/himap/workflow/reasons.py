@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.workflow.code_ledger import changed_modules
+from himap.workflow.plan.history import History
+from himap.workflow.plan.passes import RULE, noted_and_wanted
 
 if TYPE_CHECKING:
     from himap.workflow.progress_view import Job
@@ -103,7 +105,9 @@ def causes(entry: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
     listed = [words for sign, words in PLAIN if re.search(sign, rest)]
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
         listed.append(f"changed input: {first_few(sorted(updated[1].split(', ')))}")
-    if params:
+    if entry.job.rule == RULE:
+        listed = [cause for cause in listed if cause != PLAIN[0][1]] + pass_causes(entry, rest, root)
+    elif params:
         listed = [words for words in listed if words != PLAIN[0][1]]  # a temporary file is always missing
         listed += setting_changes(entry.job, *before_and_now(params["both"]), root)
     if not listed and (upstream := UPSTREAM.search(rest)):
@@ -153,6 +157,36 @@ def setting_changes(job: Job, before: Sequence[Any], now: Sequence[Any], root: P
     if not changes:  # the words of a command line mostly repeat a settings text, so they count only alone
         old, new = ([value for value in values if not is_hash(value)] for values in (before, now))
         changes.append(f"arguments: {shortened(words(old))} → {shortened(words(new))}")
+    return changes
+
+
+def pass_causes(entry: Planned, reason: str, root: Path) -> list[str]:
+    """Return why a pass would answer again: which methods have no answers yet, and what changed for the others.
+
+    Snakemake names no setting where an output is missing, so both are read from its notes.
+    """
+    history, changes, unmade = History(root / ".snakemake"), dict[str, None](), []
+    missing = re.search(r"Missing output files: ([^;]+)", reason)
+    lacking = set(missing[1].strip().split(", ")) if missing else set()
+    for output in entry.outputs:
+        method, (old, new) = Path(output).parts[-2], noted_and_wanted(history, output)
+        if old is not None and new is not None and old != new:
+            changes |= dict.fromkeys(entry_changes(entry.job, method, old, new, root))
+        elif output in lacking:
+            unmade.append(method)
+    listed = list(changes)
+    causes = listed[:CHANGES_SHOWN] + ([f"and {len(listed) - CHANGES_SHOWN} more"] if listed[CHANGES_SHOWN:] else [])
+    if unmade:
+        causes.append(PLAIN[0][1] + (f": {first_few(unmade)}" if len(unmade) < len(entry.outputs) else ""))
+    return causes
+
+
+def entry_changes(job: Job, method: str, old: Any, new: Any, root: Path) -> list[str]:
+    """Return what differs between two entries of a method in what its pass is made with."""
+    changes = [code_change(old["code"], new["code"], root)] if old["code"] != new["code"] else []
+    starts = {"settings": (), "method": ("methods", method), "model": ("models", job.wildcards["model"])}
+    for key, start in starts.items():
+        changes += [f"{config_key(job, path)}: {change}" for path, change in differences(old[key], new[key], start)]
     return changes
 
 
@@ -224,7 +258,7 @@ def config_key(job: Job, path: tuple[str, ...]) -> str:
         place = "models.{model}"
     elif first in BENCHMARK_KEYS:
         place = "benchmarks.{benchmark}"
-    elif first in ("seed", "methods"):
+    elif first in ("seed", "methods", "models"):
         place = ""
     head = re.sub(r"\{(\w+)\}", lambda name: job.wildcards.get(name[1], name[1]), place)
     return ".".join([*([head] if head else []), *path]).replace(".[", "[")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from himap.project import ROOT
 from himap.workflow.jobs.script import run
 
+STATE = ROOT / ".snakemake"
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Ask Snakemake what is up to date, read its notes, print both."""
@@ -19,16 +21,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.notes import INCOMPLETE, notes
     from himap.workflow.command_line import DEFAULT_CONFIG
     from himap.workflow.config.load import load
+    from himap.workflow.plan.history import History
     from himap.workflow.plan.plan import Plan
     from himap.workflow.plan.targets import jobs, products
-    from himap.workflow.status import report, standing
+    from himap.workflow.status import is_held, report, standing
     from himap.yaml_files import read_config
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     files = arguments.configfile or [DEFAULT_CONFIG]
-    plan = Plan(load(read_config(files), ", ".join(files)))
+    history = History(STATE, in_run=is_held(STATE / "reproduce.lock"))
+    plan = Plan(load(read_config(files), ", ".join(files)), history)
     known = {*products(plan, jobs(plan)), plan.paths.report}
-    marked = [output for output, _ in notes(ROOT / ".snakemake" / INCOMPLETE)]  # which a summary would count as done
+    marked = [output for output, _ in notes(STATE / INCOMPLETE)]  # which a summary would count as done
     unfinished = [output for output in marked if output in known]  # others are of another config
     again = ["--forcerun", *unfinished] if unfinished else []
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]

@@ -51,6 +51,11 @@ class Failure:
     begun: float = 0.0  # when its last attempt started
 
 
+def shared_name(rule: str) -> str:
+    """Return the name that rules made in a loop have in common: what is before `__`."""
+    return rule.partition("__")[0]
+
+
 def failures(snakemake_log: str) -> list[Failure]:
     """Return the jobs that Snakemake's own log reports as failed, without those that a later attempt finished."""
     failed: dict[str, tuple[int, Failure]] = {}
@@ -67,7 +72,7 @@ def failures(snakemake_log: str) -> list[Failure]:
             snakemake_log[: error.end()] + body
         )  # an array is rejected once, before the errors of its jobs
         failure = Failure(
-            rule=error[1],
+            rule=shared_name(error[1]),
             output=output[1].strip() if output else "?",
             log=log or None,
             state=state[1] if state else None,
@@ -79,6 +84,7 @@ def failures(snakemake_log: str) -> list[Failure]:
         failed[number[1] if number else failure.output] = (error.start(), failure)
     for error in INVISIBLE.finditer(snakemake_log):
         rule, job, file = error.groups()
+        rule = shared_name(rule)
         announced = re.findall(rf"^    log: ([^,\n]+)\n(?:    .*\n)*?    jobid: {job}$", snakemake_log, re.MULTILINE)
         failed[job] = (error.start(), Failure(rule, file, announced[-1] if announced else None, invisible=True))
     ends = re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)
@@ -144,16 +150,17 @@ def cluster_log(log: str) -> Path:
 def durations(state: Path) -> dict[str, list[float]]:
     """Return the seconds that each finished job took, by rule."""
     seconds: dict[str, list[float]] = defaultdict(list)
-    seen: set[tuple[str, float]] = set()
+    seen: set[tuple[str, object]] = set()
     for _, path in notes(state / METADATA):
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
             rule, begun, ended = note["rule"], float(note["starttime"]), float(note["endtime"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if (rule, begun) not in seen:  # a job with several outputs counts once
-            seen.add((rule, begun))
-            seconds[rule].append(ended - begun)
+        job = (rule, tuple(note.get("log") or ()) or begun)
+        if job not in seen:  # a job with several outputs counts once
+            seen.add(job)
+            seconds[shared_name(rule)].append(ended - begun)
     return seconds
 
 
@@ -164,7 +171,7 @@ def parse_summary(text: str) -> tuple[dict[str, str], set[str]]:
     for line in text.splitlines():
         cells = line.split("\t")
         if len(cells) >= 6 and cells[0] != "output_file":
-            rules[cells[0]] = cells[2]
+            rules[cells[0]] = shared_name(cells[2])
             if cells[-1] == "no update":
                 current.add(cells[0])
     return rules, current

@@ -59,7 +59,8 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
     from himap.benchmarks import read_samples
     from himap.benchmarks.samples.prepare import prepare
     from himap.benchmarks.samples.source import from_path
-    from himap.experiments.answers import CPU_BATCH, answer_batch
+    from himap.experiments.answers import answer_batch
+    from himap.experiments.batches import CPU_BATCH
     from himap.mini.benchmarks import write
     from himap.models.loading import load
     from himap.workflow.jobs.model_script import question

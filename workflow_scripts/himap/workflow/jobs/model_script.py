@@ -29,8 +29,13 @@ MODEL_SETTINGS: dict[str, Any] = {
 }
 
 
-def model_arguments(about: str | None, defaults: Mapping[str, Any], *, samples: bool = True) -> argparse.ArgumentParser:
-    """Return a parser with the arguments of every script that runs a model; its help lists the settings and their defaults."""
+def model_arguments(
+    about: str | None, defaults: Mapping[str, Any], *, samples: bool = True, several: bool = False
+) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every script that runs a model; its help lists the settings and their defaults.
+
+    Where a script makes `several` results, settings and outputs may be given several times.
+    """
     settings = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in {**MODEL_SETTINGS, **defaults}.items())
     parser = argparse.ArgumentParser(
         description=about,
@@ -42,9 +47,10 @@ def model_arguments(about: str | None, defaults: Mapping[str, Any], *, samples: 
     if samples:
         parser.add_argument("--benchmark", required=True, help="name of the benchmark")
         parser.add_argument("--samples", required=True, metavar="FILE", help="its samples.parquet")
-    parser.add_argument("--settings", default="{}", metavar="JSON", help="see below")
+    repeated: Any = {"action": "append"} if several else {}
+    parser.add_argument("--settings", default=None if several else "{}", metavar="JSON", help="see below", **repeated)
     parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
-    parser.add_argument("--out", required=True, metavar="FILE", help="where the result is written")
+    parser.add_argument("--out", required=True, metavar="FILE", help="where the result is written", **repeated)
     return parser
 
 

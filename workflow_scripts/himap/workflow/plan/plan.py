@@ -1,8 +1,9 @@
 """Which jobs a config asks for: models, benchmarks, methods, the tables and figures that show them, the files of each.
 
-The neighbors add one aspect each and take a `Plan`: `targets` (the jobs behind each table and figure), `settings` (what decides
-each job's result), `arguments` (the same for the scripts' command lines), `resources` (what a job asks of the machine),
-`staleness` (which code it runs). Torch is never imported here: this runs each time that Snakemake reads the workflow.
+The neighbors add one aspect each and take a `Plan`: `passes` (which methods share a job), `targets` (the jobs behind each
+table and figure), `settings` (what decides each job's result), `arguments` (the same for the scripts' command lines),
+`resources` (what a job asks of the machine), `staleness` (which code it runs). Torch is never imported here: this runs each
+time that Snakemake reads the workflow.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ from himap.pruning.stage import Schedule
 from himap.results import Paths
 from himap.workflow.config.model_sizes import dims_of
 from himap.workflow.config.schema import Benchmark, Config, Model, Table
+from himap.workflow.plan.history import History
 
 Cell = tuple[str, str, str]  # model, benchmark, method
 
 
 class Plan:
-    """A config, its results folder, and what follows from both."""
+    """A config, its results folder, and what follows from both.
 
-    def __init__(self, config: Config) -> None:
+    Without a history it is that of a first run. `requested` are the evaluations that the named targets need, None for all.
+    """
+
+    def __init__(self, config: Config, history: History | None = None) -> None:
         self.config = config
+        self.history = history
+        self.requested: set[Cell] | None = None
         self.paths = Paths(config.output)
         self._methods = {name: method.model_dump(exclude_none=True) for name, method in config.methods.items()}
         self._resolved: dict[Cell, Schedule] = {}

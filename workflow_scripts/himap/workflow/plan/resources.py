@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from himap.workflow.plan.plan import Plan
 
 Bundle = dict[str, Any]  # values of a rule's `resources`
+METHODS_AT_ONCE = 6  # that answer within `execution.runtime_minutes`
 
 
 def light_job(memory_mb: int, minutes: int) -> Bundle:
@@ -32,13 +34,13 @@ def conversion_job(plan: Plan, minutes: int) -> Bundle:
     return {key: value for key, value in model_job(plan, minutes).items() if key != "gpu"}
 
 
-def evaluation_job(plan: Plan) -> Bundle:
-    """Return the request of any evaluation: the largest of all models, since one job array, and so one request, may hold several."""
-    largest = max(memory(plan, name) for name in plan.config.models)
+def evaluation_job(plan: Plan, model: str, methods: int) -> Bundle:
+    """Return the request of a pass: more time if it answers under many methods, which share the layers that they agree on."""
+    times = math.ceil(methods / METHODS_AT_ONCE)
     return {
-        "gpu": max(entry.gpus for entry in plan.config.models.values()),
-        "mem_mb": lambda wildcards, attempt: largest * attempt,
-        "runtime": running_time(plan),
+        "gpu": plan.model(model).gpus,
+        "mem_mb": lambda wildcards, attempt: memory(plan, model) * attempt,
+        "runtime": running_time(plan, plan.config.execution.runtime_minutes * times),
     }
 
 

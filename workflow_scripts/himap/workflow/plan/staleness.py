@@ -7,11 +7,12 @@ changed prompt downloads nothing again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from himap.figures import get as figure_named
 from himap.pruning.criteria import get as criterion_named
 from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.plan import Plan
-from himap.workflow.plan.targets import figures
 
 SCORES = (
     "rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture", "own_form",
@@ -96,7 +97,7 @@ def figure_drawing(plan: Plan, figure: str) -> str:
     return code_version("draw_figure.py", *roots, unused=(*FIGURE_PLAN, *FIGURE_PAGE, "numbers", *BEHIND_TITLES))
 
 
-def page(plan: Plan) -> str:
-    """Hash the code that renders the report page."""
-    roots = [figure_module(name) for name in figures(plan)]
+def page(figures: Iterable[str]) -> str:
+    """Hash the code that renders the report page with some figures."""
+    roots = map(figure_module, figures)
     return code_version("render_report.py", *roots, unused=(*FIGURE_PLAN, "numbers"))

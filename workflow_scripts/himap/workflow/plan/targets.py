@@ -8,6 +8,7 @@ from pathlib import Path
 
 from himap.figures import get as figure_named
 from himap.figures import registry as known_figures
+from himap.workflow.plan.passes import jobs_of
 from himap.workflow.plan.plan import Cell, Plan
 
 OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # besides tables, figures and groups of them
@@ -98,11 +99,36 @@ def source_jobs(plan: Plan, model: str, benchmark: str) -> list[Job]:
 def evaluation_jobs(plan: Plan, cell: Cell) -> list[Job]:
     """Return the jobs behind a cell of a table."""
     model, benchmark, _ = cell
-    files = [*plan.shards(*cell), plan.paths.predictions(*cell)]
-    if not plan.scored(benchmark):
-        return [*source_jobs(plan, model, benchmark), *((file,) for file in files)]
-    files += plan.judgements(*cell)
-    return [*source_jobs(plan, model, benchmark), *((file,) for file in files), tuple(plan.paths.scores(*cell))]
+    listed = [*source_jobs(plan, model, benchmark), *jobs_of(plan, cell)]
+    if plan.shards(*cell):
+        listed.append((plan.paths.predictions(*cell),))
+    if plan.scored(benchmark):
+        listed += [*((file,) for file in plan.judgements(*cell)), tuple(plan.paths.scores(*cell))]
+    return listed
+
+
+def requested(plan: Plan, words: Iterable[str]) -> set[Cell] | None:
+    """Return the evaluations behind the targets on a command line, None if these are all."""
+    names = members(plan)
+    cells: set[Cell] = set()
+    for word in words:
+        if word in names:
+            cells |= {cell for name in names[word] for cell in cells_of(plan, name)}
+        elif word in ("all", "report", plan.paths.report):
+            return None
+        elif Path(word).parts[: len(Path(plan.out).parts) + 1] == Path(plan.out, "evaluation").parts:
+            model, benchmark, method = Path(word).relative_to(plan.out, "evaluation").parts[:3]
+            cells.add((model, benchmark, method))
+    return cells if words else None
+
+
+def cells_of(plan: Plan, name: str) -> list[Cell]:
+    """Return the evaluations that a table or a figure is made from."""
+    tables = [name] if name in plan.config.tables else figure_tables(plan, name)
+    cells = [cell for table in tables for cell in plan.table_cells(table)]
+    files = [] if name in plan.config.tables else figure_inputs(plan, name)
+    places = [Path(file).relative_to(plan.out).parts for file in files]
+    return cells + [(place[1], place[2], place[3]) for place in places if place[0] == "evaluation"]
 
 
 def all_flops(plan: Plan) -> list[str]:

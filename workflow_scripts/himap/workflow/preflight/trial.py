@@ -96,7 +96,7 @@ def loaded(plan: Plan, name: str) -> Model:
 
 def said(plan: Plan, model: Model, name: str, task: str, folder: Path) -> str:
     """Return what a model answers to a benchmark's two samples, under which method and on which device."""
-    from himap.experiments.answers import answer_all
+    from himap.experiments.batches import answer_all
     from himap.workflow.jobs.model_script import question
 
     benchmark = benchmark_named(task)
