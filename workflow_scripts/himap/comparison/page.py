@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from himap.comparison.differences import CellDifference, Differences
-from himap.comparison.texts import PARTS, cell_row, ordered, summary
+from himap.comparison.texts import PARTS, cell_row, ordered, summary, untold
 from himap.figures._page import page_groups, page_legend
 from himap.figures._panels import Dot, Dots, Line, Panel
 from himap.report.single_pages import template
@@ -17,15 +17,21 @@ def render(found: Differences) -> str:
     panels = charts(found)
     return template("comparison/page.html.j2").render(
         names=found.names,
-        summary=summary(found),
+        summary=summary(found) + (f" {untold(found)}" if found.untold else ""),
         differing=[cell_row(cell) for cell in ordered(found.cells) if cell.differs],
         alike=[cell_row(cell) for cell in ordered(found.cells) if not cell.differs],
         charts=page_groups(panels),
         legend=page_legend(panels),
         only=list(zip("AB", found.only, strict=True)),
-        verdicts=found.verdicts,
-        parts={title: getattr(found, part) for part, title in PARTS.items() if part != "verdicts"},
+        verdicts=None if found.untold else found.verdicts,
+        parts={title: getattr(found, part) for part, title in shown(found).items()},
     )
+
+
+def shown(found: Differences) -> dict[str, str]:
+    """Return the parts below the cells; settings only where both runs state theirs."""
+    left_out = ("verdicts", "settings") if found.untold else ("verdicts",)
+    return {part: title for part, title in PARTS.items() if part not in left_out}
 
 
 def charts(found: Differences) -> list[Panel]:
