@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from himap import benchmarks
 from himap.comparison.differences import CellDifference, Differences
 from himap.comparison.texts import PARTS, cell_row, ordered, summary, untold
 from himap.figures._page import page_groups, page_legend
@@ -35,21 +36,21 @@ def shown(found: Differences) -> dict[str, str]:
 
 
 def charts(found: Differences) -> list[Panel]:
-    """Return the largest differences of each model with their intervals."""
-    panels: list[Panel] = []
-    for model in dict.fromkeys(cell.cell[0] for cell in found.cells):
-        cells = [
-            cell
-            for cell in ordered(found.cells)
-            if cell.cell[0] == model and cell.differs and cell.difference is not None
-        ]
-        if cells:
-            head = ("cell", "B − A", "95 % interval", "p")
-            dots = [dot(cell) for cell in cells[:DRAWN]]
-            panels.append(
-                Dots(title=model, model=model, x_label="score of B minus score of A", says=SAYS, dots=dots, head=head, lines=[Line(at=0.0)])
-            )  # fmt: skip
-    return panels
+    """Return the surest differences of each model with their intervals, a chart per scale: MME counts to thousands."""
+    drawn = [cell for cell in ordered(found.cells) if cell.differs and cell.difference is not None]
+    charts: dict[tuple[str, float], list[CellDifference]] = {}
+    for cell in drawn:
+        model, task, _ = cell.cell
+        scale = benchmarks.get(task).scale if task in benchmarks.names() else 0.0
+        charts.setdefault((model, scale), []).append(cell)
+    head = ("cell", "B − A", "95 % interval", "p")
+    return [
+        Dots(
+            title=model, model=model, x_label="score of B minus score of A", says=SAYS,
+            dots=[dot(cell) for cell in cells[:DRAWN]], head=head, lines=[Line(at=0.0)],
+        )
+        for (model, _), cells in charts.items()
+    ]  # fmt: skip
 
 
 def dot(cell: CellDifference) -> Dot:
