@@ -18,7 +18,6 @@ IMAGES = Path(__file__).resolve().parent
 DRAWINGS = {"frontier": "frontier", "figure4": "mini-saliency", "figure5": "mini-disruption"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "microsoft-edge")
 WIDTH = 1280
-COLORS = 128  # of a picture: few are used, and the files stay small
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,9 +56,9 @@ def take_first_screen(report: Path, picture: Path) -> None:
 
 
 def reduce(source: Path, target: Path) -> None:
-    """Write a picture with few colors."""
+    """Write a picture as small as it can be with every color as it is."""
     with Image.open(source) as image:
-        image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)
+        image.convert("RGB").save(target, "PNG", optimize=True)
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def time_saved(results: Results) -> Finding:
         mean, low, high = mean_of_intervals([value[0] for *_, value in savings], [value[1:] for *_, value in savings])
         headline = f"HiMAP takes {numbers.number(abs(mean), 0)} % {'less' if mean > 0 else 'more'} time than the unpruned model"
         if low <= 0 <= high:
-            headline = "HiMAP takes about as much time as the unpruned model"
+            headline = "HiMAP saves no time beyond the noise of measurement"
         several = len(results.facts["models"]) > 1
         each = [
             f"{title(results, task)}{f' ({model})' if several else ''} {numbers.number(value[0], 0)} %"

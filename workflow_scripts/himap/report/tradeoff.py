@@ -17,8 +17,7 @@ SHOWN = 2  # models on the first screen; the others are one click away
 
 def tradeoff_panels(results: Results) -> list[Panel]:
     """Return a panel per model that has scores of the first table's methods."""
-    panels = [panel for model in results.facts["models"] if (panel := tradeoff_panel(results, model))]
-    return panels
+    return [panel for model in results.facts["models"] if (panel := tradeoff_panel(results, model))]
 
 
 def tradeoff_panel(results: Results, model: str) -> Panel | None:
@@ -28,8 +27,10 @@ def tradeoff_panel(results: Results, model: str) -> Panel | None:
         task
         for task in results.facts["benchmarks"]
         if set(methods) <= set(methods_of(results, model, task))
-        and all((score := results.score(model, task, name)) and score["headline"] for name in methods)
+        and all(results.score(model, task, name) is not None for name in methods)
     ]
+    if BASE in methods:  # of an unpruned score of zero nothing can be a share
+        tasks = [task for task in tasks if (results.score(model, task, BASE) or {}).get("headline")]
     if BASE not in methods or not tasks:
         return None
     costs = {name: mean_ratio(results, model, name, tasks) for name in methods}
