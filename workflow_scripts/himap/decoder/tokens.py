@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from himap.models.tower import Pictures
 
 PADDING, SYSTEM, IMAGE, INSTRUCTION = 0, 1, 2, 3
 GROUPS = {"system": SYSTEM, "image": IMAGE, "instruction": INSTRUCTION}
@@ -58,10 +62,11 @@ class Rows:
     """A left-padded batch of tokens as it enters a layer, with the position and the group of every token."""
 
     hidden: Tensor  # [B, T, D]
-    positions: Tensor  # [B, T] place in the full prompt, -1 at padding; pruning never renumbers
+    positions: Tensor  # [B, T] place in the full prompt (or among what is left, if a schedule renumbers), -1 at padding
     groups: Tensor  # [B, T] one of PADDING, SYSTEM, IMAGE, INSTRUCTION
     image_index: Tensor  # [B, T] which of the sample's image tokens this is, -1 elsewhere
     dense: bool  # no padding anywhere
+    pictures: Pictures | None = None  # of a prompt: what criteria may ask about its pictures
 
     def select(self, keep: Tensor) -> Rows:
         """Return only the tokens where `keep` [B, T] is true, in their order, padded on the left again."""
@@ -77,6 +82,11 @@ class Rows:
             image_index=self.image_index.gather(1, index).masked_fill(~kept, -1),
             dense=bool(kept.all()),
         )
+
+    def renumbered(self) -> Rows:
+        """Return the same tokens at positions 0, 1, 2, …, as if the dropped ones had never been there."""
+        real = self.groups != PADDING
+        return replace(self, positions=(real.cumsum(dim=1) - 1).masked_fill(~real, -1))
 
     def after(self, first: int) -> Rows:
         """Return the rows from column `first` on: attention is causal, so a change there reaches no earlier row."""
@@ -113,6 +123,21 @@ def batch_rows(embeddings: Sequence[Tensor], groups: Sequence[Sequence[int]]) ->
     is_image = group_ids == IMAGE  # [B, T]
     image_index = (is_image.cumsum(dim=1) - 1).masked_fill(~is_image, -1)  # [B, T]
     return Rows(hidden, positions, group_ids, image_index, dense=all(len(group) == longest for group in groups))
+
+
+def batch_samples(samples: Sequence[Sequence[Tensor]]) -> Rows:
+    """Return samples as one left-padded batch; each is its tokens' hidden states [T_i, D], positions, groups and indices."""
+    longest = max(len(sample[1]) for sample in samples)
+    empty = (0.0, -1, PADDING, -1)  # what padding holds in each of the four
+    columns = []
+    for part, filler in enumerate(empty):
+        first = samples[0][part]
+        whole = first.new_full((len(samples), longest, *first.shape[1:]), filler)
+        for b, sample in enumerate(samples):
+            whole[b, longest - len(sample[part]) :] = sample[part]
+        columns.append(whole)
+    hidden, positions, groups, image_index = columns
+    return Rows(hidden, positions, groups, image_index, dense=all(len(sample[1]) == longest for sample in samples))
 
 
 def new_rows(hidden: Tensor, positions: Tensor) -> Rows:

@@ -24,6 +24,8 @@ from himap.decoder.cache import STEP, Cache, LayerCache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
+from himap.models.images import padded_share
+from himap.models.tower import Pictures
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import Schedule
 
@@ -117,7 +119,33 @@ def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | No
     features = model.encode_images(pixels.to(model.device))  # [N, n, D]
     counts = [len(question.images) for question in questions]
     ids = [prompt_ids(model, q, features.shape[1]) for q in questions]
-    return model.embed(ids, list(features.split(counts)))
+    rows = model.embed(ids, list(features.split(counts)))
+    rows.pictures = pictures_of(model, questions, pixels, grid)
+    return rows
+
+
+def pictures_of(
+    model: Model, questions: Sequence[Question], pixels: Tensor, grid: Sequence[int] | None = None
+) -> Pictures:
+    """Return what criteria may ask about the pictures of some questions, which nothing is computed for yet."""
+    see = model.see
+    look = None if see is None else lambda: see(pixels.to(model.device))
+    cells = model.dims.grid if grid is None else (grid[0], grid[1])
+
+    def padding() -> list[Tensor]:
+        return [
+            torch.cat([_padding(model, question, data, cells) for data in question.images]) for question in questions
+        ]
+
+    return Pictures([len(question.images) for question in questions], look, padding)
+
+
+def _padding(model: Model, question: Question, data: bytes, cells: tuple[int, int]) -> Tensor:
+    """Return the share of padding in each image token [n] of one picture."""
+    if not model.pads(question.image_mode):
+        return torch.zeros(cells[0] * cells[1])
+    share = padded_share(open_image(data, question.where).size, cells)
+    return torch.from_numpy(share).float().flatten()
 
 
 @torch.no_grad()
@@ -132,7 +160,8 @@ def answer_batch(
 ) -> list[AnswerRow]:
     """Return one row per question: the answer, the token counts, and which image tokens each stage kept."""
     prompt = encode(model, questions, schedule.image_grid)
-    pruning = Pruning(model, schedule.stages, prompt, [sample_seed(seed, q.sample_id) for q in questions])
+    seeds = [sample_seed(seed, question.sample_id) for question in questions]
+    pruning = Pruning(model, schedule.stages, prompt, seeds, renumber=schedule.renumbers)
     cache = Cache(reserve=min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))  # [B, vocabulary]
     answers = conclude(
@@ -176,7 +205,9 @@ def conclude(
     """Return text and ids of a prefilled batch's answers: the likeliest choice where prompts have choices, else greedy tokens."""
     choices = [question.prompt.choices for question in questions]
     if any(choices):
-        texts = [likeliest(model, prompt, cache, logits, choices[b], b) for b in range(len(questions))]
+        texts = [
+            likeliest(model, prompt, cache, logits, choices[b], b, [pruning.alone(b)]) for b in range(len(questions))
+        ]
         return [(text, model.answer_ids(text)) for text in texts]
     done = continue_greedily(
         model, prompt, cache, logits, max_new_tokens, [pruning], rerank=rerank, min_new_tokens=min_new_tokens

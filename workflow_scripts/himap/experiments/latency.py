@@ -19,7 +19,7 @@ from himap.costs.formulas import ideal_speedup
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
-from himap.experiments.answers import Question, pixels_of, prompt_ids, sample_seed
+from himap.experiments.answers import Question, pictures_of, pixels_of, prompt_ids, sample_seed
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def time_example(
     encoded = now(model.device)
     ids = prompt_ids(model, question, features.shape[1])
     prompt = model.embed([ids], [features])
-    pruning = Pruning(model, schedule.stages, prompt, [sample_seed(seed, question.sample_id)])
+    prompt.pictures = pictures_of(model, [question], pixels)
+    seeds = [sample_seed(seed, question.sample_id)]
+    pruning = Pruning(model, schedule.stages, prompt, seeds, renumber=schedule.renumbers)
     cache = Cache(reserve=min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
     prefilled = now(model.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from himap.decoder.tokens import Rows, batch_rows, expand_image_tokens, token_groups
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
+from himap.models.tower import Tower
 
 
 def _no_processor(*_: Any, **__: Any) -> Any:
@@ -37,6 +38,10 @@ class Model:
     image_token_id: int
     end_ids: frozenset[int]  # an answer ends with any of these
     encode_images: Callable[[Tensor], Tensor]  # pixels [N, 3, H, W] -> decoder inputs [N, n, D]
+    see: Callable[[Tensor], Tower] | None = (
+        None  # pixels -> what the vision tower makes of them, where it has a class token
+    )
+    pads: Callable[[str | None], bool] = lambda mode: False  # whether pictures asked in a mode are padded to a square
     attention: str = "sdpa"
     preprocess: Callable[..., Tensor] = (
         _no_processor  # (images, grid=None, mode=None) -> pixels; `grid`: a smaller image
