@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from himap.pruning.resolve import load_all as builtin_methods
 from himap.tables.builtin import load_all as builtin_tables
-from himap.workflow.config.budgets import with_budgets
 from himap.workflow.config.checks import cross_checks
+from himap.workflow.config.checks.budgets import with_budgets
 from himap.workflow.config.errors import describe, foreign_keys, key_line
 from himap.workflow.config.schema import Config
 from himap.yaml_files import ConfigError, kind_of

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from himap.pruning.criteria import get as criterion_named
 from himap.pruning.criteria import names as criterion_names
 from himap.pruning.resolve import FORMS, kind_taken, resolve
 from himap.pruning.stage import stage_problems
@@ -27,6 +28,7 @@ def check_methods(raw: Mapping[str, Any], used: set[Use]) -> Iterator[Problem]:
     yield from check_cycles(methods)
 
 
+NO_CLASS_TOKEN = ("internvl", "qwen_vl")  # families whose models give no view of the vision tower
 ALTERED = ("rerank", "protocol", "dtype")  # what makes another run of a method without stages
 
 
@@ -136,7 +138,11 @@ def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> I
     @cache
     def trouble(model: str, kind: str, name: str) -> str | None:
         try:
-            resolve(name, sizes[model], methods=methods, kind=kind, model=model)
+            schedule = resolve(name, sizes[model], methods=methods, kind=kind, model=model)
+            family = section(raw, "models", model).get("family", "llava")
+            looking = [stage.criterion for stage in schedule.stages if criterion_named(stage.criterion).needs_tower]
+            if looking and family in NO_CLASS_TOKEN:
+                return f"on {model}: {looking[0]!r} looks at the class token of the vision tower, which {family} has none of"
         except ValueError as error:
             return f"on {model} ({kind}): {str(error).removeprefix(f'method {name!r}: ')}"
         return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from himap.workflow.config.checks._raw import items, section, texts
+from himap.workflow.config.checks._raw import Problem, items, section, texts
 
 UNPRUNED = "vanilla"
 
@@ -31,13 +31,24 @@ def with_budgets(filled: Mapping[str, Any]) -> dict[str, Any]:
     return {**filled, "methods": methods, "tables": tables}
 
 
+def check_budgets(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the budgets of tables that are no number of image tokens; whether a model can meet them is told by their methods."""
+    for name in section(raw, "tables"):
+        for index, budget in items(section(raw, "tables", name).get("budgets")):
+            if not _is_budget(budget):
+                line = (
+                    f"{budget!r} is no number of image tokens; give a count such as 192, or a share such as 0.25 or 1/3"
+                )
+                yield f"tables.{name}.budgets[{index}]", line
+
+
 def at_budget(method: str, budget: int | float | str) -> str:
     """Return the name of a method at a budget, as fastv_1of3 or fastv_192."""
     return f"{method}_{Fraction(str(budget))}".replace("/", "of")
 
 
 def _is_budget(value: object) -> bool:
-    """Return whether a value can be a budget; what cannot is reported with the table's other problems."""
+    """Return whether a value can be a budget."""
     try:
         return not isinstance(value, bool) and Fraction(str(value)) > 0
     except (ValueError, ZeroDivisionError):
