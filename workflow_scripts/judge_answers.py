@@ -45,16 +45,18 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print how much will be sent, send it, write the verdicts."""
     arguments = parser().parse_args(argv)
-    from himap.benchmarks import _judge as judge
     from himap.benchmarks.samples.files import check_benchmark, disk_full, read_predictions
     from himap.files import write_jsonl
+    from himap.judging.endpoint import address_problem
+    from himap.judging.requests import Settings, protocol_of, workload
+    from himap.judging.verdicts import judge
     from himap.workflow.jobs.sole_writer import sole_writer
 
-    if problem := judge.address_problem(arguments.base_url):
+    if problem := address_problem(arguments.base_url):
         raise ValueError(f"--base-url: {problem}")
     benchmark = benchmarks.get(arguments.benchmark)
-    protocol = judge.protocol_of(benchmark)
-    settings = judge.Settings(
+    protocol = protocol_of(benchmark)
+    settings = Settings(
         base_url=arguments.base_url,
         model=arguments.model or protocol.default_model,
         runs=positive(arguments.runs or protocol.default_runs, "--runs"),
@@ -70,13 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = read_predictions(arguments.predictions)
     if unknown := set(predictions) - {sample.sample_id for sample in samples}:
         raise ValueError(f"{arguments.predictions}: '{sorted(unknown)[0]}' is not a sample of {arguments.samples}")
-    print(
-        f"{benchmark.name}, {settings.model}: {judge.workload(benchmark, samples, predictions, settings)}", flush=True
-    )
+    print(f"{benchmark.name}, {settings.model}: {workload(benchmark, samples, predictions, settings)}", flush=True)
     if arguments.estimate_only:
         return
     with sole_writer(arguments.out), disk_full(arguments.out):
-        rows = judge.judge(benchmark, samples, predictions, settings)
+        rows = judge(benchmark, samples, predictions, settings)
         write_jsonl(arguments.out, rows)
     unreadable = sum(row["verdict"] is None for row in rows)
     print(

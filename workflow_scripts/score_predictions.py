@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_verdicts(benchmark: _base.Benchmark, paths: Sequence[Path] | None) -> dict[str, list] | None:
     """Return a judge's verdicts by sample id, None if no file is given. Raise ValueError if the benchmark has no judge."""
-    from himap.benchmarks._judge import read_judgements
+    from himap.judging.judgements import read_judgements
 
     if paths and not benchmark.judged:
         raise ValueError(f"{benchmark.name} is not judged: leave --judgements out")

@@ -76,6 +76,7 @@ def test_a_run_that_is_asked_to_stop_stops_soon_and_goes_on_later(
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(900) != 0
+    assert (world.folder / "said.log").read_text().count("Will exit after finishing") <= 1
     before = len(world.counts())
     assert 6 <= before < len(METHODS) * QUESTIONS
     assert world.run("table1", "--cores", "2").returncode == 0

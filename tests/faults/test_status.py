@@ -409,7 +409,7 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     assert "start again; only the rest is run:\n  ./reproduce table1 --cores 1" in failed.stdout
     at_once = (
         r"^FAILED evaluate method +mini · pope · himap   after [\d.]+ s\n"
-        r"    reason: error: models/mini: its weights are not whole .*\n    log: results/logs/evaluation/mini/pope/himap/"
+        r"    reason: error: models/mini: its weights are not complete .*\n    log: results/logs/evaluation/mini/pope/himap/"
     )
     assert re.search(at_once, failed.stdout, re.MULTILINE), failed.stdout
     told = world.run("status")
@@ -418,7 +418,7 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     _, _, named = told.stdout.partition("failed:\n")
     assert re.findall(r"^  (\w+) -> ", named, re.MULTILINE).count("evaluate_method") == 3
     assert "  count_flops -> results/flops/mini/qa/himap.csv" in named
-    assert named.count("    | error: models/mini: its weights are not whole safetensors files") == 6
+    assert named.count("    | error: models/mini: its weights are not complete safetensors files") == 6
 
 
 def row(text: str, name: str) -> list[int]:

@@ -22,8 +22,9 @@ import pandas as pd
 import pytest
 from benchmark_runs import one_error_line, prepare_in_process, run_script, write_predictions
 from himap import benchmarks
-from himap.benchmarks._judge import Settings, read_judgements, workload
-from himap.benchmarks._judge import judge as run_judge
+from himap.judging.judgements import read_judgements
+from himap.judging.requests import Settings, workload
+from himap.judging.verdicts import judge as run_judge
 from hub_fixtures import MAKERS, Fixture
 from loopback_judge import KEY, Judge, completion, failure
 

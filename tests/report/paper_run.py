@@ -99,7 +99,8 @@ def write_scores(plan: Plan, model: str, task: str, method: str, himap_wins: boo
     folder = Path(plan.paths.scores(model, task, method)[0]).parent
     write_parquet(folder / "per_sample.parquet", frame)
     score = {"metric": benchmark.metric, "headline": estimate.point(), "interval": list(interval(estimate))}
-    write_json(folder / "score.json", score | {"n": n, "pictures": estimate.pictures})
+    judged = {"unreadable": 0, "verdicts": n} if benchmark.judged else {}
+    write_json(folder / "score.json", score | {"n": n, "pictures": estimate.pictures, "scores": judged})
 
 
 def write_costs(plan: Plan, model: str, kind: str) -> None:

@@ -46,6 +46,7 @@ class LogHandler(LogHandlerBase):
         self.planned: list[Planned] = []
         self.errors = ""  # Snakemake says how a shell ended before it says whose it was, and of an array only once
         self.interrupted = False
+        self.passed_on: set[str] = set()  # Snakemake repeats some of them several times a second
         if not self.dry:
             self.notice_interrupt()
 
@@ -81,8 +82,9 @@ class LogHandler(LogHandlerBase):
             self.tell_failure(record)
         elif record.levelno >= logging.WARNING:
             self.tell_trouble(record)
-        elif event is None and record.getMessage().startswith(PASSED_ON):
-            self.view.say(record.getMessage())
+        elif event is None and (message := record.getMessage()).startswith(PASSED_ON) and message not in self.passed_on:
+            self.passed_on.add(message)
+            self.view.say(message)
         elif event is None and (again := REPEATED.match(record.getMessage())):
             self.view.repeated(int(again[1]))
 

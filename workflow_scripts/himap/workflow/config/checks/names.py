@@ -10,8 +10,8 @@ from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
-from himap.benchmarks._judge import address_problem
 from himap.figures import names as figure_names
+from himap.judging.endpoint import address_problem
 from himap.project import ROOT
 from himap.registry import hint
 from himap.workflow.config.checks._raw import Problem, section, unknown_names

@@ -1,0 +1,1 @@
+"""Grading answers with a language model behind any OpenAI-compatible endpoint, paying for no verdict twice."""
