@@ -94,7 +94,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("methods/new", {"like": "himapp"}), "methods.new.like: unknown method 'himapp' (did you mean 'himap'?)"),
     (put("methods/new", {"like": "new"}), "methods.new: is defined in a circle: new -> new"),
     (put("methods/new", {"like": "himap", "downsample": True, "flops_of": "himap"}), "methods.new: must say what it does by exactly one of stages, like, every_layer, before_decoder, downsample; it has like, downsample"),
-    (put("methods/new", {"downsample": True}), "methods.new.flops_of: is required: the method whose FLOPs are to be met"),
+    (put("methods/new", {"downsample": True}), "methods.new.flops_of: is required: the method whose FLOPs are to be met; or give tokens_of, a number of image tokens"),
     (put("methods/new", {"stages": [], "criterion": "random"}), "methods.new.criterion: is only allowed together with `like`"),
     (put("tables/table1", {"methods": ["vanilla", "hymap"]}), "tables.table1.methods[1]: unknown method 'hymap' (did you mean 'himap'?)"),
     (put("tables/table1", {"benchmarks": ["mmee"]}), "tables.table1.benchmarks[0]: unknown benchmark 'mmee' (did you mean 'mme'?)"),
