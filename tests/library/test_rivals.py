@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from himap.pruning.criteria import dart, divprune, sparsevlm, visionzip, visprun
 from himap.pruning.intervention import Pruning
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage, stage_problems
+from PIL import Image
 from tiny import SHAPES, _asked, oracle, prompt, tiny_model
 
 ENTRY = ("fastervlm", "vispruner", "visionzip", "divprune", "dpp")  # before the decoder
@@ -260,7 +263,6 @@ def test_padding_has_no_score_and_later_tokens_have_less(wide):
 
 def test_the_padded_share_of_a_cell_is_its_area_outside_of_the_picture():
     from himap.models.images import pad_to_square
-    from PIL import Image
 
     for size in ((96, 60), (60, 96), (96, 96), (97, 31)):
         side = max(size)
@@ -278,3 +280,101 @@ def test_a_model_without_a_view_of_its_tower_says_so(wide):
     rows.pictures = Pictures([1], blind.see, lambda: [])
     with pytest.raises(ValueError, match="no view of its vision tower"):
         run(blind, rows, "fastervlm")
+
+
+# ---- from pictures to answers
+
+
+@pytest.fixture(scope="module")
+def mini():
+    from himap.models.loading import load
+
+    return load(Path(__file__).resolve().parents[2] / "models" / "mini")
+
+
+def questions():
+    """Three questions about pictures of the embedded world: one wide, two in one prompt, one with choices instead of words."""
+    from himap.experiments.answers import Question
+    from himap.mini.scenes import generator, make_scene, png
+    from himap.models.prompts import Prompt
+
+    rng = generator("test", 3)
+    first, second = (png(make_scene("shapes", rng)) for _ in range(2))
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(first)).crop((0, 20, 96, 70)).save(buffer, "PNG")
+    ask = "How many circles are there?"
+    return [
+        Question("wide", [buffer.getvalue()], Prompt(ask)),
+        Question("two", [first, second], Prompt("Is there a red circle in the picture?")),
+        Question("choice", [second], Prompt(ask, choices=("one", "two", "three hundred"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["fastervlm", "vispruner", "visionzip", "sparsevlm", "himap_reweighted", "pyramiddrop"]
+)
+def test_answers_about_pictures_are_the_same_in_a_batch_and_one_by_one(mini, name):
+    from himap.experiments.answers import answer_batch
+
+    asked = {"mine": {"like": name, "tokens_of": "1/3"}}
+    schedule = resolve("mine", mini.dims, methods=asked)
+    choice = [question for question in questions() if question.prompt.choices]
+    spoken = [question for question in questions() if not question.prompt.choices]
+    together = [
+        *answer_batch(mini, spoken, schedule, max_new_tokens=6),
+        *answer_batch(mini, choice, schedule, max_new_tokens=1),
+    ]
+    alone = [answer_batch(mini, [question], schedule, max_new_tokens=6)[0] for question in questions()]
+    assert together == alone
+
+
+def test_choices_are_weighed_at_the_positions_of_what_is_left(mini):
+    """The loss of a choice under a method that renumbers is that of the shorter prompt, not of the full one's positions."""
+    from himap.experiments.answers import encode, likeliest
+
+    (question,) = [question for question in questions() if question.prompt.choices]
+    rows = encode(mini, [question])
+    pruning = Pruning(mini, [Stage(0, 20, "divprune"), Stage(4, 10, "pyramiddrop")], rows, [0], renumber=True)
+    cache = Cache()
+    seen = []
+
+    class Watch(Intervention):
+        def choose(self, layer, rows, below):
+            seen.append((layer, rows.positions.tolist()))
+
+    with torch.no_grad():
+        left = forward(mini, rows, cache, [pruning])
+        logits = next_token_logits(mini, left)
+        likeliest(mini, rows, cache, logits, question.prompt.choices, 0, [pruning.alone(0), Watch()])
+    last = int(left.positions[0, -1])
+    first = {layer: positions[0][0] for layer, positions in seen}
+    assert first[11] == last + 1
+    assert first[0] == last + 1 + 10  # ten more image tokens are there below layer 4
+
+
+def test_padding_of_a_wide_picture_reaches_the_criterion(mini):
+    from himap.experiments.answers import encode
+
+    rows = encode(mini, questions()[:1])
+    share = rows.pictures.padding[0].view(12, 12)
+    assert share[0].tolist() == 12 * [1.0]
+    assert share[6].tolist() == 12 * [0.0]
+    schedule = resolve("mine", mini.dims, methods={"mine": {"like": "himap_reweighted", "tokens_of": "1/3"}})
+    pruning = Pruning(mini, schedule.stages, rows, [0])
+    with torch.no_grad():
+        forward(mini, rows, Cache(), [pruning])
+    kept = torch.tensor(pruning.kept[schedule.stages[0].layer][0])
+    assert float(share.flatten()[kept].max()) <= 0.5
+
+
+def test_latency_runs_the_tower_once(mini):
+    from himap.experiments.latency import time_example
+
+    runs = []
+    hook = mini.module.model.vision_tower.register_forward_hook(lambda *_: runs.append(1))
+    try:
+        for name in ("fastervlm", "vanilla"):
+            time_example(mini, questions()[0], resolve(name, mini.dims), 1)
+    finally:
+        hook.remove()
+    assert len(runs) == 2

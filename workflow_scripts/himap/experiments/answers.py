@@ -25,7 +25,7 @@ from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
 from himap.models.images import padded_share
-from himap.models.tower import Pictures
+from himap.models.tower import Pictures, Tower
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import Schedule
 
@@ -125,11 +125,16 @@ def encode(model: Model, questions: Sequence[Question], grid: Sequence[int] | No
 
 
 def pictures_of(
-    model: Model, questions: Sequence[Question], pixels: Tensor, grid: Sequence[int] | None = None
+    model: Model,
+    questions: Sequence[Question],
+    pixels: Tensor,
+    grid: Sequence[int] | None = None,
+    *,
+    tower: Tower | None = None,
 ) -> Pictures:
-    """Return what criteria may ask about the pictures of some questions, which nothing is computed for yet."""
+    """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given."""
     see = model.see
-    look = None if see is None else lambda: see(pixels.to(model.device))
+    look = None if see is None else lambda: tower or see(pixels.to(model.device))
     cells = model.dims.grid if grid is None else (grid[0], grid[1])
 
     def padding() -> list[Tensor]:

@@ -20,6 +20,7 @@ from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
 from himap.experiments.answers import Question, pictures_of, pixels_of, prompt_ids, sample_seed
+from himap.pruning.criteria import get as criterion_named
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def looks_at_tower(schedule: Schedule) -> bool:
+    """Return whether a stage scores tokens by what the vision tower makes of them."""
+    return any(criterion_named(stage.criterion).needs_tower for stage in schedule.stages)
+
+
 @torch.no_grad()
 def time_example(
     model: Model,
@@ -68,11 +74,12 @@ def time_example(
     """Time one example under a schedule; decoding its image files is not part of it."""
     pixels = pixels_of(model, question, schedule.image_grid).to(model.device)
     begin = now(model.device)
-    features = model.encode_images(pixels)  # [N, n, D]
+    tower = model.see(pixels) if model.see and looks_at_tower(schedule) else None  # in one run with the features
+    features = model.encode_images(pixels) if tower is None else tower.project(tower.hidden)  # [N, n, D]
     encoded = now(model.device)
     ids = prompt_ids(model, question, features.shape[1])
     prompt = model.embed([ids], [features])
-    prompt.pictures = pictures_of(model, [question], pixels)
+    prompt.pictures = pictures_of(model, [question], pixels, tower=tower)
     seeds = [sample_seed(seed, question.sample_id)]
     pruning = Pruning(model, schedule.stages, prompt, seeds, renumber=schedule.renumbers)
     cache = Cache(reserve=min(max_new_tokens, STEP))

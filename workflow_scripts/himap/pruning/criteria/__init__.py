@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from himap.registry import import_all, unknown
@@ -116,8 +117,14 @@ def criterion(
 
 def names() -> list[str]:
     """Return the names of all known criteria."""
-    import_all(__name__)
+    _import_files()
     return sorted(_KNOWN)
+
+
+@cache  # checking a config asks for criteria a thousand times, and each look into the folder takes milliseconds
+def _import_files() -> None:
+    """Import this folder's files, which register their criteria."""
+    import_all(__name__)
 
 
 def get(name: str) -> Criterion:
