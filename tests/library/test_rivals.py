@@ -186,10 +186,10 @@ def test_an_odd_number_of_residual_tokens_is_no_error_in_vispruner():
 
 
 def test_beyond_the_rank_of_the_features_the_dpp_still_chooses_as_many_different_tokens():
-    from himap.pruning.criteria.cdpruner import kernel, most_likely, relative
+    from himap.pruning.criteria.cdpruner import most_likely
 
     features = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-    chosen = most_likely(kernel(features, relative(features[:, 0])), 20).tolist()
+    chosen = most_likely(divprune.cosines(features), 20).tolist()
     assert len(set(chosen)) == 20
 
 

@@ -18,6 +18,7 @@ from himap.decoder.bitmaps import to_bitmap
 from himap.files import write_json, write_jsonl, write_parquet, write_text
 from himap.paper.rivals import is_disputed, printed, published
 from himap.tables.forms import forms
+from himap.tables.notes import notes
 from himap.tables.records import records
 from himap.tables.rivals import sentences, with_measures
 from himap.workflow.config.load import load
@@ -127,7 +128,11 @@ def test_answers_say_how_loyal_a_method_is_where_it_fails_and_where_it_looks(
 
 
 def test_three_sentences_say_what_the_table_shows(rivals: tuple[dict[str, Any], Path]) -> None:
-    (text,) = sentences(measured(rivals))
+    settings, _ = rivals
+    frame = measured(rivals)
+    (text,) = sentences(frame)
+    # the report's notes are made from the CSV alone
+    assert text in notes({"name": "rivals"}, pd.read_csv(io.StringIO(forms(frame, settings)["csv"])))
     assert text.startswith("llava: At 1/4 of the image tokens, Divprune keeps 75.0 % of the unpruned scores")
     assert "1 of them keep more than Downsample (50.0 %)" in text
     assert (

@@ -29,7 +29,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         "TFLOPs and ratio by the paper's formula on image tokens (multiply-accumulates); in the CSV also over the whole prompt and as "
         "counted on a real run. Layers count from 0.",
     ]
-    if "budgets" in settings:
+    if "budget" in frame:  # the report reads the records from their CSV and has no settings
         lines = [*rivals.sentences(frame), *lines, *BUDGET_NOTES]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
         lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.benchmarks.samples.files import read_jsonl
 from himap.decoder.bitmaps import unpacked
-from himap.paper.rivals import Printed, is_disputed, printed
+from himap.paper.rivals import Printed, is_disputed, printed, published
 from himap.results import Paths
 
 SMALLER, RIGHT = "downsample", 0.5  # a score from which on an answer counts as right
@@ -120,14 +121,13 @@ def printed_of(row: dict[str, Any]) -> list[Printed]:
     budget = row["budget"]
     if budget is None:
         return []
-    tokens = _fraction(budget)
-    return printed(str(row["of"]), tokens if tokens <= 1 else tokens / 576, row["benchmark"])
+    share = _fraction(budget) if _fraction(budget) <= 1 else _fraction(budget) / published()["tokens"]
+    return printed(str(row["of"]), float(share), row["benchmark"])
 
 
-def _fraction(text: str) -> float:
-    from fractions import Fraction
-
-    return float(Fraction(text))
+def _fraction(budget: object) -> Fraction:
+    """Return a budget as the config or a CSV gives it: "1/3", 192, or 192.0 where the column has gaps."""
+    return Fraction(str(budget))
 
 
 @cache
@@ -200,14 +200,14 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-def ranking(rows: pd.DataFrame, budget: str) -> str:
+def ranking(rows: pd.DataFrame, budget: object) -> str:
     """Return which method keeps most of the unpruned score at a budget, and how many are better than all baselines."""
     means = rows.drop_duplicates("method").set_index("of")["left_mean"].dropna()
     blind, chosen = means[means.index.isin(BLIND)], means[~means.index.isin(BLIND)]
     if blind.empty or chosen.empty:
         return ""
     titles = _titles(rows)
-    what = f"{budget} of the image tokens" if _fraction(budget) <= 1 else f"{budget} image tokens"
+    what = f"{_fraction(budget)} {'of the ' if _fraction(budget) < 1 else ''}image tokens"
     return (
         f"At {what}, {titles[chosen.idxmax()]} keeps {chosen.max():.1f} % of the unpruned scores in the mean of "
         f"{rows['benchmark'].nunique()} benchmarks, the most of {len(chosen)} methods; {int((chosen > blind.max()).sum())} of them "

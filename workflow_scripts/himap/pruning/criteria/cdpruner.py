@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from himap.pruning.criteria import View, criterion
-from himap.pruning.criteria._vectors import full
 from himap.pruning.criteria.divprune import cosines
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SMALL = 1e-6  # keeps the least relevant token possible, as released
 
 
 @criterion(needs_attention=False)
@@ -23,19 +20,6 @@ def dpp(view: View) -> Tensor:
         likeness = cosines(view.rows.hidden[b, columns]).fill_diagonal_(1.0)
         picked.append(columns[most_likely(likeness, view.counts[b])])
     return view.chosen(picked)
-
-
-def kernel(features: Tensor, relevance: Tensor) -> Tensor:
-    """Return the process's kernel [n, n]: cosines of features [n, D], weighted by relevance [n]."""
-    return relevance[:, None] * cosines(features) * relevance[None, :]
-
-
-def relative(cosine: Tensor) -> Tensor:
-    """Return relevance [n] from the cosine [n] of each patch with the question: the least similar patch counts most."""
-    # CLIP's patches are most like a text where its subject is not, which the minus sign of the release turns round
-    relevance = -full(cosine)
-    low, high = relevance.min(), relevance.max()
-    return (relevance - low + SMALL) / (high - low)
 
 
 def most_likely(weights: Tensor, count: int) -> Tensor:
