@@ -367,6 +367,17 @@ def test_padding_of_a_wide_picture_reaches_the_criterion(mini):
     assert float(share.flatten()[kept].max()) <= 0.5
 
 
+def test_the_tower_is_no_part_of_a_counted_prefill(mini):
+    from himap.experiments.answers import encode
+    from himap.experiments.counted_flops import prefill_flops
+
+    counts = {
+        name: prefill_flops(mini, encode(mini, questions()[:1]), [Stage(0, 48, name)])
+        for name in ("fastervlm", "random")
+    }
+    assert counts["fastervlm"] == counts["random"]
+
+
 def test_latency_runs_the_tower_once(mini):
     from himap.experiments.latency import time_example
 

@@ -27,6 +27,8 @@ def prefill_flops(model: Model, prompt: Rows, stages: Sequence[Stage]) -> float:
     """Return the operations of one prefill, decoder and head."""
     kind, model.attention = model.attention, "eager"  # the counter sees no multiplication inside a fused kernel
     pruning = Pruning(model, stages, prompt, [0] * prompt.positions.shape[0])  # a seed changes no count
+    if prompt.pictures and any(criterion.needs_tower for criterion in pruning.criteria.values()):
+        prompt.pictures.look()  # the tower is no part of a prefill, whoever looks at it
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             next_token_logits(model, forward(model, prompt, Cache(), [pruning]))

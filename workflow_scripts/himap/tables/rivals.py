@@ -241,7 +241,7 @@ def agreement(rows: pd.DataFrame) -> str:
         f"{titles[same.idxmin()]} ({same.min():.0f} %)"
     )
     padding = rows.groupby("of")["padding"].mean().dropna()
-    if padding.empty:
+    if padding.empty or not rows["padding_all"].mean() > 0:
         return text + "."
     return (
         f"{text}; {padding.min():.0f} to {padding.max():.0f} % of what is kept is padding, which is {rows['padding_all'].mean():.0f} % "
