@@ -244,7 +244,9 @@ def test_dropping_all_image_tokens_leaves_text_at_its_positions(wide):
         assert left.positions[b][left.groups[b] > 0].tolist() == rows.positions[b][text].tolist()
 
 
-def test_a_merging_method_must_renumber_and_visionzips_stage_is_at_the_input():
+def test_a_merging_method_must_renumber_and_visionzips_stage_is_at_the_input(wide):
+    with pytest.raises(ValueError, match="renumber=True"):
+        Pruning(wide, [Stage(2, 0.5, "sparsevlm")], prompt(wide), [0])
     with pytest.raises(ValueError, match="positions: renumber"):
         Schedule((Stage(2, 0.5, "sparsevlm"),)).check(sizes_7b())
     problems = dict(stage_problems([{"layer": 2, "keep": 0.5, "criterion": "visionzip"}]))
@@ -273,11 +275,11 @@ def test_the_padded_share_of_a_cell_is_its_area_outside_of_the_picture():
 
 
 def test_a_model_without_a_view_of_its_tower_says_so(wide):
-    blind = replace(wide, see=None)
+    blind = replace(wide, view_tower=None)
     rows = prompt(wide, SHAPES[0])
     from himap.models.tower import Pictures
 
-    rows.pictures = Pictures([1], blind.see, lambda: [])
+    rows.pictures = Pictures([1], blind.view_tower, lambda: [])
     with pytest.raises(ValueError, match="no view of its vision tower"):
         run(blind, rows, "fastervlm")
 

@@ -133,8 +133,8 @@ def pictures_of(
     tower: Tower | None = None,
 ) -> Pictures:
     """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given."""
-    see = model.see
-    look = None if see is None else lambda: tower or see(pixels.to(model.device))
+    view = model.view_tower
+    look = None if view is None else lambda: tower or view(pixels.to(model.device))
     cells = model.dims.grid if grid is None else (grid[0], grid[1])
 
     def padding() -> list[Tensor]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def prefill_flops(model: Model, prompt: Rows, stages: Sequence[Stage]) -> float:
     """Return the operations of one prefill, decoder and head."""
     kind, model.attention = model.attention, "eager"  # the counter sees no multiplication inside a fused kernel
-    pruning = Pruning(model, stages, prompt, [0] * prompt.positions.shape[0])  # a seed changes no count
+    # neither seeds nor positions change a count
+    pruning = Pruning(model, stages, prompt, [0] * prompt.positions.shape[0], renumber=True)
     if prompt.pictures and any(criterion.needs_tower for criterion in pruning.criteria.values()):
         prompt.pictures.look()  # the tower is no part of a prefill, whoever looks at it
     try:

@@ -74,7 +74,9 @@ def time_example(
     """Time one example under a schedule; decoding its image files is not part of it."""
     pixels = pixels_of(model, question, schedule.image_grid).to(model.device)
     begin = now(model.device)
-    tower = model.see(pixels) if model.see and looks_at_tower(schedule) else None  # in one run with the features
+    tower = (
+        model.view_tower(pixels) if model.view_tower and looks_at_tower(schedule) else None
+    )  # in one run with the features
     features = model.encode_images(pixels) if tower is None else tower.project(tower.hidden)  # [N, n, D]
     encoded = now(model.device)
     ids = prompt_ids(model, question, features.shape[1])

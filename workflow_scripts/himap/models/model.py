@@ -38,7 +38,7 @@ class Model:
     image_token_id: int
     end_ids: frozenset[int]  # an answer ends with any of these
     encode_images: Callable[[Tensor], Tensor]  # pixels [N, 3, H, W] -> decoder inputs [N, n, D]
-    see: Callable[[Tensor], Tower] | None = (
+    view_tower: Callable[[Tensor], Tower] | None = (
         None  # pixels -> what the vision tower makes of them, where it has a class token
     )
     pads: Callable[[str | None], bool] = lambda mode: False  # whether pictures asked in a mode are padded to a square

@@ -38,6 +38,8 @@ class Pruning(Intervention):
         self.model = model
         self.stages = {stage.layer: stage for stage in stages}
         self.criteria = {layer: get(stage.criterion) for layer, stage in self.stages.items()}
+        if not renumber and (merging := [criterion.name for criterion in self.criteria.values() if criterion.merges]):
+            raise ValueError(f"{merging[0]!r} merges tokens, which have no position to keep; prune with renumber=True")
         self.prompt = prompt
         self.seeds = list(seeds)
         # counted here, since shares are of the original tokens and later rows no longer have them all

@@ -127,7 +127,7 @@ def from_module(module: Any, name: str) -> Model:
         image_token_id=config.image_token_id,
         end_ids=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
         encode_images=lambda pixels: _encode(module, pixels),
-        see=(lambda pixels: _see(module, pixels)) if _has_class_token(config) else None,
+        view_tower=(lambda pixels: _view_tower(module, pixels)) if _has_class_token(config) else None,
     )
 
 
@@ -183,7 +183,7 @@ def _has_class_token(config: Any) -> bool:
 
 
 @torch.no_grad()
-def _see(module: Any, pixels: Tensor) -> Tower:
+def _view_tower(module: Any, pixels: Tensor) -> Tower:
     """Return what the tower makes of pixels [N, 3, H, W], read off its feature layer in an ordinary run."""
     tower, number = module.model.vision_tower, module.config.vision_feature_layer
     layers = tower.encoder.layers
