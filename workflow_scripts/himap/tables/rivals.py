@@ -48,9 +48,9 @@ def with_measures(frame: pd.DataFrame, settings: dict[str, Any], results: str | 
         rows.append(row)
     more = pd.DataFrame(rows).reindex(columns=["model", "benchmark", "method", *COLUMNS])
     frame = frame.merge(more, on=["model", "benchmark", "method"])
-    unpruned = frame[frame["method"] == "vanilla"].set_index(["model", "benchmark"])["ours"]
-    whole = frame.set_index(["model", "benchmark"]).index.map(unpruned)
-    frame["left"] = 100 * pd.to_numeric(frame["ours"]) / pd.to_numeric(whole)
+    unpruned = frame[frame["method"] == "vanilla"][["model", "benchmark", "ours"]].rename(columns={"ours": "whole"})
+    frame = frame.drop(columns="left").merge(unpruned, on=["model", "benchmark"], how="left")
+    frame["left"] = 100 * frame["ours"].astype(float) / frame.pop("whole").astype(float)
     frame["left_mean"] = frame.groupby(["model", "method"])["left"].transform("mean")
     return frame
 
@@ -249,6 +249,6 @@ def agreement(rows: pd.DataFrame) -> str:
     )
 
 
-def _titles(rows: pd.DataFrame) -> dict[str, str]:
+def _titles(rows: pd.DataFrame) -> dict[Any, str]:
     """Return the methods' titles without their budgets."""
     return {row["of"]: row["title"].rpartition(" (")[0] for row in rows.to_dict("records")}
