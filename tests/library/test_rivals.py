@@ -330,6 +330,58 @@ def test_answers_about_pictures_are_the_same_in_a_batch_and_one_by_one(mini, nam
     assert together == alone
 
 
+def test_methods_that_share_a_pass_answer_as_each_does_alone(mini):
+    """Whatever schedules share, a merged token, a position counted again or a view of the tower reaches no other one."""
+    from himap.experiments.answers import Asking, answer_batch, answer_under_all
+
+    spoken = [question for question in questions() if not question.prompt.choices]
+    asked = [*spoken, replace(spoken[0], sample_id="again")]
+    deep = (Stage(2, 72, "spatial_uniform"), Stage(5, 36, "sparsevlm"), Stage(8, 12, "sparsevlm"))
+    entry = (Stage(0, 60, "divprune"), Stage(6, 20, "fastervlm"))
+    schedules = [
+        Schedule((), "vanilla"),
+        Schedule((), "vanilla renumbered", positions="renumber"),
+        Schedule(entry, "kept"),
+        Schedule(entry, "counted", positions="renumber"),
+        Schedule((*entry[:1], Stage(6, 20, "pyramiddrop")), "parts later", positions="renumber"),
+        Schedule(entry, "ranked again", rerank=True, positions="renumber"),
+        Schedule(deep, "merged", positions="renumber"),
+        Schedule(deep[:2], "merged once", positions="renumber"),
+        Schedule((*deep[:1], Stage(5, 0, "random")), "none left", positions="renumber"),
+        Schedule((Stage(0, 40, "visionzip"),), "zipped", positions="renumber"),
+        resolve("himap_reweighted", mini.dims),
+    ]
+    looks = []
+    seeing = replace(mini, view_tower=lambda pixels: looks.append(len(pixels)) or mini.view_tower(pixels))
+    made = answer_under_all(seeing, asked, [Asking(schedules, 5)], lambda *_: True)
+    together = {schedule.name: rows for schedule, rows in made}
+    assert looks == [4]  # the pictures of all, once for all methods
+    for schedule in schedules:
+        alone = [answer_batch(mini, [question], schedule, max_new_tokens=5)[0] for question in asked]
+        assert together[schedule.name] == alone, schedule.name
+    answer_batch(seeing, asked, schedules[0], max_new_tokens=1)
+    assert looks == [4]  # and not at all where no method asks
+
+
+def test_rows_that_leave_a_batch_take_their_pictures_and_positions_along(mini):
+    from himap.experiments.answers import encode
+
+    rows = encode(mini, questions()[:2])
+    stages = [Stage(0, 60, "fastervlm"), Stage(4, 20, "instruction_attention_reweighted")]
+    pruning = Pruning(mini, stages, rows, [1, 2], renumber=True)
+    with torch.no_grad():
+        forward(mini, rows, Cache(), [pruning])
+        again = forward(mini, rows.of([1]), Cache(), [part := pruning.of([1])])
+        alone_rows = encode(mini, questions()[1:2])
+        alone = Pruning(mini, stages, alone_rows, [2], renumber=True)
+        expected = forward(mini, alone_rows, Cache(), [alone])
+    torch.testing.assert_close(again.hidden, expected.hidden, rtol=1e-4, atol=1e-4)
+    for layer, shift in part.shifts.items():
+        assert shift.tolist() == [pruning.shifts[layer].tolist()[1]] == alone.shifts[layer].tolist()
+    repeated = alone_rows.repeated(3)
+    torch.testing.assert_close(repeated.pictures.tower(2).hidden, alone_rows.pictures.tower(0).hidden)
+
+
 def test_choices_are_weighed_at_the_positions_of_what_is_left(mini):
     """The loss of a choice under a method that renumbers is that of the shorter prompt, not of the full one's positions."""
     from himap.experiments.answers import encode, likeliest

@@ -78,12 +78,12 @@ def is_about_the_paper(note: str) -> bool:
 
 def leading(settings: dict[str, Any]) -> list[str]:
     """Return the columns before the scores."""
-    return ["method", *(["tokens", "left"] if "budgets" in settings else []), "cost", "share"]
+    return ["method", *(["mean tokens", "of unpruned"] if "budgets" in settings else []), "cost", "share"]
 
 
 def below_leading(settings: dict[str, Any], tera: bool) -> list[str]:
     """Return the units of the columns before the scores."""
-    budgeted = [r"\footnotesize mean", r"\footnotesize \%"] if "budgets" in settings else []
+    budgeted = ["", r"\footnotesize \%"] if "budgets" in settings else []
     return ["", *budgeted, rf"\footnotesize {'TFLOPs' if tera else 'GFLOPs'}", r"\footnotesize \%"]
 
 
@@ -96,11 +96,17 @@ def model_rows(frame: pd.DataFrame, settings: dict[str, Any], tera: bool, extra:
             continue
         ordered = [cells.loc[name] for name in settings["benchmark_order"]]
         spent = [text.removesuffix(" %") for text in rivals.lead(cells.iloc[0])] if "budgets" in settings else []
+        blank = [""] * len(spent)
         lines.append(row([latex(method["title"]), *spent, *costs(cells, tera), *map(score, ordered)]))
         if "interval" in extra:
-            lines.append(small_row([*[""] * len(leading(settings)), *map(edges, ordered)]))
+            lines.append(small_row(["", *blank, "", "", *map(edges, ordered)]))
         if "paper" in extra:
-            lines.append(small_row([r"\quad paper", *[""] * len(spent), *printed_costs(cells), *map(printed, ordered)]))
+            value = rivals.printed_text if "budgets" in settings else printed
+            lines.append(small_row([r"\quad paper", *blank, *printed_costs(cells), *map(latex, map(value, ordered))]))
+        if "budgets" in settings:
+            for title, text in (("same answers", rivals.same_text), ("hard samples", rivals.hard_text)):
+                if any(texts := [latex(text(cell)) for cell in ordered]):
+                    lines.append(small_row([rf"\quad {title}", *blank, "", "", *texts]))
     return lines
 
 
