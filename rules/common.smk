@@ -59,9 +59,11 @@ def compared(value):
     return lambda wildcards: value
 
 
-def requested_for(rule):
-    """Return what `--set-resources` says of a rule that stands for several."""
-    return dict(workflow.resource_settings.overwrite_resources.get(rule, {}))
+def take_resources(name, shared):
+    """Give a rule what `--set-resources` says of the name that it shares with others."""
+    asked = workflow.resource_settings.overwrite_resources.get(shared)
+    if asked:
+        workflow.get_rule(name).resources.update(asked)
 
 
 onstart:

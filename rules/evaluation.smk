@@ -24,7 +24,6 @@ for each in passes.passes(plan):
         threads: THREADS
         resources:
             **evaluation_job(plan, each.model, len(each.methods)),
-            **requested_for(passes.RULE),
         params:
             methods=compared(each.made_with),
             told=uncompared(partial(lambda each, wildcards: passes.command(plan, each), each)),
@@ -34,6 +33,8 @@ for each in passes.passes(plan):
         shell:
             "python workflow_scripts/preloaded.py evaluate_method.py {params.model:q} --benchmark {wildcards.benchmark}"
             " --samples {input.samples:q} {params.part:q} {params.batch:q} {params.told:q} > {log:q} 2>&1"
+
+    take_resources(each.name, passes.RULE)
 
 
 rule merge_predictions:

@@ -67,8 +67,11 @@ def test_a_folder_whose_report_is_not_written_is_compared_and_says_what_is_not_k
     bare = tmp_path / "results"
     shutil.copytree(first, bare)
     (bare / RECORD).unlink()
-    assert compare_runs.main([str(bare), str(first), "--out", str(tmp_path / "page.html")]) == 0
-    assert f"version: not known (no {RECORD}) -> 0." in capsys.readouterr().out
+    words = [str(bare), str(first), "--fail-on-change", "--out", str(tmp_path / "page.html")]
+    assert compare_runs.main(words) == 0  # what is not known has not changed
+    said = capsys.readouterr().out
+    assert f"version: not known (no {RECORD}) -> 0." in said
+    assert f"Verdicts and settings are not compared: no report of {bare} has been written" in said
 
 
 def test_a_run_of_a_newer_version_a_missing_one_and_an_empty_folder_are_named(first: Path, tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ FORBIDDEN = {
     "gzip.GzipFile", "bz2.open", "bz2.decompress", "bz2.BZ2File", "lzma.open", "lzma.decompress", "lzma.LZMAFile",
     "zlib.decompress", "zlib.decompressobj",
 }  # fmt: skip
-ALLOWED = {"slurm_arrays.py": {"zlib.decompress"}}  # of the line with which SLURM's plugin started this very process
+ALLOWED = {
+    "slurm_arrays.py": {"zlib.decompress"},  # of the line with which SLURM's plugin started this very process
+    "report/archive.py": {"zipfile.ZipFile"},  # written only
+    "comparison/archive.py": {"zipfile.ZipFile"},  # read after names, kinds, sizes and number were checked
+}
 MARKS = {"extractall": None, "trust_remote_code": False, "shell": False, "allow_pickle": False, "weights_only": True}
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "LOADER"}
 SHELLS = {"sh", "bash", "dash", "ksh", "zsh", "fish"}
@@ -91,7 +95,8 @@ def offences_of_call(call: ast.Call, name: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_no_module_runs_what_it_reads(path: Path) -> None:
-    assert offences(path.read_text(), ALLOWED.get(path.name, ())) == []
+    allowed = next((names for place, names in ALLOWED.items() if f"/{path}".endswith(f"/{place}")), ())
+    assert offences(path.read_text(), allowed) == []
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_the_search_leaves_alone_what_is_safe(source: str) -> None:
 
 def test_every_exception_is_still_needed() -> None:
     for name, allowed in ALLOWED.items():
-        (path,) = (one for one in SOURCES if one.name == name)
+        (path,) = (one for one in SOURCES if f"/{one}".endswith(f"/{name}"))
         assert {line.split(": ")[1] for line in offences(path.read_text())} == allowed
 
 

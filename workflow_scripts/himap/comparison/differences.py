@@ -54,6 +54,7 @@ class Differences:
     code: list[Change]
     surroundings: list[Change]
     revisions: list[Change]
+    untold: list[str]  # runs without a record, so that verdicts and settings are not compared
 
     @property
     def is_changed(self) -> bool:
@@ -64,6 +65,7 @@ class Differences:
 def differences(first: Run, second: Run) -> Differences:
     """Compare two runs."""
     shared = [cell for cell in second.cells if cell in set(first.cells)]
+    untold = [run.name for run in (first, second) if not run.about]
     return Differences(
         names=(first.name, second.name),
         cells=corrected([cell_difference(first, second, cell) for cell in shared]),
@@ -71,12 +73,13 @@ def differences(first: Run, second: Run) -> Differences:
             [cell for cell in first.cells if cell not in set(shared)],
             [cell for cell in second.cells if cell not in set(shared)],
         ),
-        verdicts=changes(verdicts_of(first), verdicts_of(second)),
+        verdicts=[] if untold else changes(verdicts_of(first), verdicts_of(second)),
         costs=changes(costs_of(first), costs_of(second)),
-        settings=changes(first.settings, second.settings),
+        settings=[] if untold else changes(first.settings, second.settings),
         code=changes(first.code, second.code),
         surroundings=changes(first.surroundings, second.surroundings),
         revisions=changes(first.revisions, second.revisions),
+        untold=untold,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from himap import benchmarks
 from himap.comparison.differences import CellDifference, Differences
-from himap.comparison.texts import PARTS, cell_row, ordered, summary
+from himap.comparison.texts import PARTS, cell_row, ordered, summary, untold
 from himap.figures._page import page_groups, page_legend
 from himap.figures._panels import Dot, Dots, Line, Panel
 from himap.report.single_pages import template
@@ -17,33 +18,39 @@ def render(found: Differences) -> str:
     panels = charts(found)
     return template("comparison/page.html.j2").render(
         names=found.names,
-        summary=summary(found),
+        summary=summary(found) + (f" {untold(found)}" if found.untold else ""),
         differing=[cell_row(cell) for cell in ordered(found.cells) if cell.differs],
         alike=[cell_row(cell) for cell in ordered(found.cells) if not cell.differs],
         charts=page_groups(panels),
         legend=page_legend(panels),
         only=list(zip("AB", found.only, strict=True)),
-        verdicts=found.verdicts,
-        parts={title: getattr(found, part) for part, title in PARTS.items() if part != "verdicts"},
+        verdicts=None if found.untold else found.verdicts,
+        parts={title: getattr(found, part) for part, title in shown(found).items()},
     )
 
 
+def shown(found: Differences) -> dict[str, str]:
+    """Return the parts below the cells; settings only where both runs state theirs."""
+    left_out = ("verdicts", "settings") if found.untold else ("verdicts",)
+    return {part: title for part, title in PARTS.items() if part not in left_out}
+
+
 def charts(found: Differences) -> list[Panel]:
-    """Return the largest differences of each model with their intervals."""
-    panels: list[Panel] = []
-    for model in dict.fromkeys(cell.cell[0] for cell in found.cells):
-        cells = [
-            cell
-            for cell in ordered(found.cells)
-            if cell.cell[0] == model and cell.differs and cell.difference is not None
-        ]
-        if cells:
-            head = ("cell", "B − A", "95 % interval", "p")
-            dots = [dot(cell) for cell in cells[:DRAWN]]
-            panels.append(
-                Dots(title=model, model=model, x_label="score of B minus score of A", says=SAYS, dots=dots, head=head, lines=[Line(at=0.0)])
-            )  # fmt: skip
-    return panels
+    """Return the surest differences of each model with their intervals, a chart per scale: MME counts to thousands."""
+    drawn = [cell for cell in ordered(found.cells) if cell.differs and cell.difference is not None]
+    charts: dict[tuple[str, float], list[CellDifference]] = {}
+    for cell in drawn:
+        model, task, _ = cell.cell
+        scale = benchmarks.get(task).scale if task in benchmarks.names() else 0.0
+        charts.setdefault((model, scale), []).append(cell)
+    head = ("cell", "B − A", "95 % interval", "p")
+    return [
+        Dots(
+            title=model, model=model, x_label="score of B minus score of A", says=SAYS,
+            dots=[dot(cell) for cell in cells[:DRAWN]], head=head, lines=[Line(at=0.0)],
+        )
+        for (model, _), cells in charts.items()
+    ]  # fmt: skip
 
 
 def dot(cell: CellDifference) -> Dot:

@@ -30,8 +30,16 @@ def as_text(found: Differences) -> str:
     for part, title in PARTS.items():
         rows = getattr(found, part)
         lines += ["", title, *map(change_line, rows[:MOST]), *more(rows)] if rows else []
-    alike = [title.lower() for part, title in PARTS.items() if not getattr(found, part) and part != "verdicts"]
+    lines += ["", untold(found)] if found.untold else []
+    silent = ("verdicts", "settings") if found.untold else ("verdicts",)
+    alike = [title.lower() for part, title in PARTS.items() if not getattr(found, part) and part not in silent]
     return "\n".join([*lines, *(["", f"The same in both: {', '.join(alike)}."] if alike else [])])
+
+
+def untold(found: Differences) -> str:
+    """Return why verdicts and settings are not compared, and what to do."""
+    names = " and ".join(found.untold)
+    return f"Verdicts and settings are not compared: no report of {names} has been written (./reproduce report)."
 
 
 def summary(found: Differences) -> str:
@@ -41,7 +49,7 @@ def summary(found: Differences) -> str:
     if not cells:
         return "The runs have no cell in common."
     if not found.is_changed:
-        return f"All {len(cells)} cells have the same answers and scores; no cost and no verdict changed."
+        return f"All {len(cells)} cells have the same answers and scores; no cost{' and no verdict' if not found.untold else ''} changed."
     words = [f"{len(differing)} of {len(cells)} cells differ"]
     tested = [cell for cell in cells if cell.holm is not None]
     low = sum(cell.p_value < LEVEL for cell in tested if cell.p_value is not None)
@@ -52,7 +60,7 @@ def summary(found: Differences) -> str:
     apart = sum(not cell.paired for cell in cells)
     words += [f"{apart} cells are on other samples, so their intervals are compared instead"] if apart else []
     changed = len(found.verdicts)
-    words += [f"{changed or 'No'} verdict{'' if changed == 1 else 's'} changed"]
+    words += [] if found.untold else [f"{changed or 'No'} verdict{'' if changed == 1 else 's'} changed"]
     return ". ".join(words) + "."
 
 

@@ -35,16 +35,8 @@ def judge(plan: Plan) -> Iterator[Finding]:
 
 def verdict(plan: Plan, benchmark: str) -> Finding:
     """Ask the judge once; return whether its reply holds a verdict."""
-    from himap.benchmarks._judge import (
-        Client,
-        Settings,
-        Task,
-        address_problem,
-        api_key,
-        printable,
-        protocol_of,
-        request_of,
-    )
+    from himap.judging.endpoint import Client, address_problem, api_key, printable
+    from himap.judging.requests import Settings, Task, protocol_of, request_of
 
     entry = plan.config.judge
     assert entry is not None

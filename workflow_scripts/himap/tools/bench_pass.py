@@ -1,0 +1,89 @@
+"""Measure one pass for ten methods against ten passes: python -m himap.tools.bench_pass [--dims L,d,heads,m] [--out FILE].
+
+A model with random weights and one prompt with one image. Both arms run vision tower, prefill and a few tokens for every
+method, in turns. Seconds are those of the processor, so that other users of the machine count little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from himap.files import write_json
+from himap.pruning.stage import Stage
+from himap.tools.bench import Bench, describe_machine, read_dims
+from himap.workflow.jobs.script import run
+
+SHALLOW, DEEP = Stage(2, 0.5, "instruction_attention"), Stage(8, 0.125, "image_attention")
+METHODS: dict[str, tuple[Stage, ...]] = {  # the kinds of method that a table of ablations compares
+    "vanilla": (),
+    "fastv": (Stage(2, 0.5, "last_token_attention"),),
+    "himap": (SHALLOW, DEEP),
+    "shallow_only": (SHALLOW,),
+    "deep_only": (DEEP,),
+    "deep_norm": (SHALLOW, Stage(8, 0.125, "embedding_norm")),
+    "deep_random": (SHALLOW, Stage(8, 0.125, "random")),
+    "deep_later": (SHALLOW, Stage(12, 0.125, "image_attention")),
+    "random": (Stage(2, 0.5, "random"), Stage(8, 0.125, "random")),
+    "uniform": (Stage(2, 0.5, "spatial_uniform"), Stage(8, 0.125, "spatial_uniform")),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure both arms in turns, print their medians, and write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dims", default="16,768,12,2048", help="mini, 7b, 13b, or L,d,heads,m (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--new-tokens", type=int, default=4, help="tokens of an answer")
+    parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
+    arguments = parser.parse_args(argv)
+    told = {"text_tokens": 95, "device": "cpu", "dtype": "float32", "naive_points": 1}
+    bench = Bench(read_dims(arguments.dims), argparse.Namespace(**told, **vars(arguments)))
+    seconds: dict[str, list[float]] = {"one pass": [], "ten passes": []}
+    answers = {}
+    for _ in range(arguments.rounds):
+        for name in seconds:
+            begin = time.process_time()
+            answers[name] = one_pass(bench, METHODS) if name == "one pass" else ten_passes(bench)
+            seconds[name].append(time.process_time() - begin)
+    if answers["one pass"] != answers["ten passes"]:
+        raise ValueError("the answers of the two arms differ")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    figures = {
+        "machine": describe_machine(bench),
+        "settings": vars(arguments),
+        "methods": list(METHODS),
+        "processor_seconds": seconds,
+        "share": medians["one pass"] / medians["ten passes"],
+    }
+    print(
+        f"one pass {medians['one pass']:.2f} s, ten passes {medians['ten passes']:.2f} s, share {figures['share']:.3f}"
+    )
+    if arguments.out:
+        write_json(Path(arguments.out), figures)
+
+
+def one_pass(bench: Bench, methods: dict[str, tuple[Stage, ...]]) -> dict[str, list[int]]:
+    """Return the ids of each method's answer; the tower runs once, and shared layers do."""
+    from himap.decoder.generation import continue_greedily
+    from himap.experiments.sharing import Track, prefills
+
+    prompt, tokens = bench.embed(), bench.new_tokens
+    names = {Track(stages): name for name, stages in methods.items()}
+    answers = {}
+    for track, prefill in prefills(bench.model, prompt, list(names), ["sample"], tokens):
+        done = continue_greedily(bench.model, prompt, prefill.cache, prefill.logits, tokens, [prefill.pruning])
+        answers[names[track]] = done.ids[0]
+    return answers
+
+
+def ten_passes(bench: Bench) -> dict[str, list[int]]:
+    """Return the same, each method in a pass of its own."""
+    return {name: ids for each, stages in METHODS.items() for name, ids in one_pass(bench, {each: stages}).items()}
+
+
+if __name__ == "__main__":
+    run(main)
