@@ -209,6 +209,34 @@ def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:
     load(raw)
 
 
+@pytest.mark.parametrize(
+    ("family", "method", "reason"),
+    [
+        ("smolvlm", "fastervlm", "'fastervlm' looks at the class token of the vision tower, which smolvlm has none of"),
+        (
+            "qwen3_vl",
+            "divprune",
+            "qwen3_vl counts rows and columns, so `positions: renumber` has no meaning; leave the model out",
+        ),
+    ],
+)
+def test_a_method_that_a_family_cannot_run_is_refused_before_the_run(
+    raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch, family: str, method: str, reason: str
+) -> None:
+    from himap.models.sizes import Dims
+    from himap.pruning.resolve import load_all
+    from himap.workflow.config.checks import methods
+
+    sizes = Dims(24, 64, 4, 4, 16, 128, 97, 300, varies=True)
+    monkeypatch.setattr(methods, "sizes_of_models", lambda raw: {"other": sizes})
+    raw["models"]["other"] = {"path": "models/mini", "family": family}
+    raw["methods"] = load_all()
+    told = list(methods.check_resolved(raw, {("other", "qa", method)}, set()))
+    assert told == [(f"methods.{method}", f"on other: {reason}")]
+    raw["models"]["other"]["family"] = "llava"
+    assert list(methods.check_resolved(raw, {("other", "qa", method)}, set())) == []
+
+
 def test_two_lines_are_enough_and_stages_of_kinds_that_nothing_uses_need_not_fit() -> None:
     minimal = {"models": {"mini": {"path": "models/mini"}}, "benchmarks": {"pope": {"source": "mini"}}}
     load(minimal)  # the built-in HiMAP's stages for captions lie above this model's 12 layers
