@@ -23,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from himap.tables.forms import forms
     from himap.tables.records import records
+    from himap.tables.rivals import with_measures
 
-    for extension, text in forms(records(settings, arguments.results), settings).items():
+    frame = records(settings, arguments.results)
+    if "budgets" in settings:
+        frame = with_measures(frame, settings, arguments.results)
+    for extension, text in forms(frame, settings).items():
         write_text(f"{arguments.out}.{extension}", text)
 
 

@@ -80,7 +80,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("methods/himap/stages/0/keep", 1.5), "methods.himap.stages[0].keep: 1.5: is outside (0, 1]; give a share of the original image tokens, or a whole number as a count"),
     (put("methods/himap/stages/0/keep", True), "methods.himap.stages[0].keep: True: is no number; give a share in (0, 1] or a count of image tokens"),
     (put("methods/himap/stages/1/keep", 0.5), "methods.himap.stages[1].keep: 0.5 is what the stage before keeps, so nothing is dropped; shares are of the original image tokens"),
-    (put("methods/himap/stages/0/layer", 0), "methods.himap.stages[0].criterion: 'instruction_attention' looks at the layer below, and layer 0 has none; allowed there: embedding_norm, gradient, random, spatial_uniform"),
+    (put("methods/himap/stages/0/layer", 0), "methods.himap.stages[0].criterion: 'instruction_attention' looks at the layer below, and layer 0 has none; allowed there: divprune, dpp, embedding_norm, fastervlm, gradient, pyramiddrop, random, spatial_uniform, visionzip, vispruner"),
     (put("methods/himap/stages", [{"layer": 3, "keep": 40, "criterion": "random"}, {"layer": 5, "keep": 41, "criterion": "random"}]), "methods.himap.stages[1].keep: 41 is more than the 40 that are left"),
     (put("methods/himap/stages/0/criterion", "imge_attention"), "methods.himap.stages[0].criterion: unknown criterion 'imge_attention' (did you mean 'image_attention'?)"),
     (put("methods/himap/stages/0/keep", 1), "methods.himap.stages[0].keep: 1: a count of one token, or all of them? write 1.0 for all; a tiny share keeps a single token"),
@@ -94,7 +94,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("methods/new", {"like": "himapp"}), "methods.new.like: unknown method 'himapp' (did you mean 'himap'?)"),
     (put("methods/new", {"like": "new"}), "methods.new: is defined in a circle: new -> new"),
     (put("methods/new", {"like": "himap", "downsample": True, "flops_of": "himap"}), "methods.new: must say what it does by exactly one of stages, like, every_layer, before_decoder, downsample; it has like, downsample"),
-    (put("methods/new", {"downsample": True}), "methods.new.flops_of: is required: the method whose FLOPs are to be met"),
+    (put("methods/new", {"downsample": True}), "methods.new.flops_of: is required: the method whose FLOPs are to be met; or give tokens_of, a number of image tokens"),
     (put("methods/new", {"stages": [], "criterion": "random"}), "methods.new.criterion: is only allowed together with `like`"),
     (put("tables/table1", {"methods": ["vanilla", "hymap"]}), "tables.table1.methods[1]: unknown method 'hymap' (did you mean 'himap'?)"),
     (put("tables/table1", {"benchmarks": ["mmee"]}), "tables.table1.benchmarks[0]: unknown benchmark 'mmee' (did you mean 'mme'?)"),
@@ -207,6 +207,34 @@ def test_what_no_table_asks_for_need_not_fit(raw: dict[str, Any]) -> None:
     assert "methods.swapped: on mini (caption): 2 criteria for 1 stages of 'himap'" in "\n".join(problems(raw))
     raw["tables"] = {name: {"benchmarks": []} for name in builtin_tables()}
     load(raw)
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "reason"),
+    [
+        ("smolvlm", "fastervlm", "'fastervlm' looks at the class token of the vision tower, which smolvlm has none of"),
+        (
+            "qwen3_vl",
+            "divprune",
+            "qwen3_vl counts rows and columns, so `positions: renumber` has no meaning; leave the model out",
+        ),
+    ],
+)
+def test_a_method_that_a_family_cannot_run_is_refused_before_the_run(
+    raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch, family: str, method: str, reason: str
+) -> None:
+    from himap.models.sizes import Dims
+    from himap.pruning.resolve import load_all
+    from himap.workflow.config.checks import methods
+
+    sizes = Dims(24, 64, 4, 4, 16, 128, 97, 300, varies=True)
+    monkeypatch.setattr(methods, "sizes_of_models", lambda raw: {"other": sizes})
+    raw["models"]["other"] = {"path": "models/mini", "family": family}
+    raw["methods"] = load_all()
+    told = list(methods.check_resolved(raw, {("other", "qa", method)}, set()))
+    assert told == [(f"methods.{method}", f"on other: {reason}")]
+    raw["models"]["other"]["family"] = "llava"
+    assert list(methods.check_resolved(raw, {("other", "qa", method)}, set())) == []
 
 
 def test_two_lines_are_enough_and_stages_of_kinds_that_nothing_uses_need_not_fit() -> None:

@@ -150,15 +150,35 @@ def test_a_batch_is_its_samples_one_by_one_under_every_criterion(name: str, pair
     model, _ = pairs[name]
     asked = [question(key) for key in ASKED]
     for criterion in criteria.names():
-        schedule = Schedule((Stage(1, 0.5, criterion), Stage(2, 0.25, criterion)))
+        merges, needs_tower = criteria.get(criterion).merges, criteria.get(criterion).needs_tower
+        stages = (Stage(1, 0.5, criterion), Stage(2, 0.25, criterion))
+        schedule = Schedule(stages, positions="renumber" if merges else "keep")
+        if needs_tower or (merges and model.axes > 1):
+            with pytest.raises(ValueError, match=r"no view of its vision tower|rows and columns"):
+                answer_batch(model, asked, schedule, max_new_tokens=2)
+            continue
         together = answer_batch(model, asked, schedule, max_new_tokens=2, seed=3)
         alone = [answer_batch(model, [one], schedule, max_new_tokens=2, seed=3)[0] for one in asked]
         assert together == alone, criterion
-        for row in together:
+        for row in [] if merges else together:
             shares = [len(from_bitmap(kept)) / row["image_tokens"] for kept in row["kept"]]
             assert shares == pytest.approx([0.5, 0.25], abs=0.51 / row["image_tokens"])
             layouts = [Layout.from_json(layout) for layout in row["layouts"]]
             assert sum(map(int, layouts)) == row["image_tokens"]
+
+
+def test_a_merged_token_sees_the_image_tokens_around_it_both_ways(pairs: dict[str, Any]) -> None:
+    model, _ = pairs["gemma3"]
+    prompt = encode(model, [question("one"), question("two")])
+    pruning = Pruning(model, [Stage(1, 0.5, "sparsevlm")], prompt, [0, 0], renumber=True)
+    with torch.no_grad():
+        left = forward(model, prompt, Cache(), [pruning])
+    assert left.run is not None
+    merged = (left.groups == IMAGE) & (left.image_index < 0)
+    assert bool(merged.any(dim=1).all())
+    for runs, is_merged, is_image in zip(left.run, merged, left.groups == IMAGE, strict=True):
+        assert int(runs[is_image].min()) >= 0
+        assert set(runs[is_merged].tolist()) == {int(runs.max())}  # after the last picture's own
 
 
 @each

@@ -8,19 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "cluster.md").read_text()
 
 
-def test_the_table_of_gpu_hours_is_what_the_estimate_says() -> None:
-    words, table = re.search(r"<!-- estimate (.*?) -->\n```text\n(.*?)```", TEXT, re.DOTALL).groups()  # type: ignore[union-attr]
+@pytest.mark.parametrize("page", ["cluster.md", "rivals.md"])
+def test_the_table_of_gpu_hours_is_what_the_estimate_says(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    words, table = re.search(r"<!-- estimate (.*?) -->\n```text\n(.*?)```", text, re.DOTALL).groups()  # type: ignore[union-attr]
     command = [sys.executable, "-m", "himap.workflow.show_estimate", *shlex.split(words)]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert [line.rstrip() for line in table.splitlines()] == [
         line.rstrip() for line in said.partition("\n\n")[0].splitlines()
-    ], "paste the new output of ./reproduce estimate into docs/cluster.md"
+    ], f"paste the new output of ./reproduce estimate into docs/{page}"
 
 
 def test_every_profile_file_and_setting_that_is_named_exists() -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np  # inside the functions, since reading a config comes by here and draws nothing
 
 FINEST = 48  # cells along a side of a grid that is drawn
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -83,6 +84,8 @@ class Layout:
 
     def density(self, values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """Return for each cell of a grid the mean value [n] of the tokens that show it, for kept ones their share: [rows, columns]."""
+        import numpy as np
+
         tokens = _tokens_at(self, grid)
         return np.where(tokens >= 0, values[tokens], 0).sum(axis=2) / (tokens >= 0).sum(axis=2).clip(min=1)
 
@@ -90,6 +93,8 @@ class Layout:
 @cache
 def _tokens_at(layout: Layout, grid: tuple[int, int]) -> np.ndarray:
     """Return which token of each part shows the middle of each cell of a grid [rows, columns, parts], -1 for none."""
+    import numpy as np
+
     middles = [(np.arange(side) + 0.5) / side for side in grid]
     tokens = np.full((*grid, len(layout.parts)), -1)
     begin = 0

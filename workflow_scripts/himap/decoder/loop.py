@@ -39,6 +39,11 @@ class Intervention:
         """Return which rows [B, T] go on into `layer`, or None for all of them."""
         return None
 
+    def enter(self, layer: int, rows: Rows, below: LayerAttention | None) -> Rows:
+        """Return the rows that `layer` runs on: those that `choose` lets go on, the same object if they are all of them."""
+        keep = self.choose(layer, rows, below)
+        return rows if keep is None else rows.select(keep)
+
     def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
         """Return the query-key pairs [B, Tq, Tk] that are blocked in `layer`, or None; never those of a padding query."""
         return None
@@ -90,10 +95,10 @@ def forward(
     angles: dict[int | None, tuple[Tensor, Tensor]] = {}  # by window: layers with one have a table of their own
     for index in range(start, len(model.layers) if stop is None else stop):
         for intervention in interventions:
-            keep = intervention.choose(index, rows, below)
-            if keep is not None:
-                rows = rows.select(keep)
-                # Kept tokens keep their positions, but the columns moved, so the table of angles must follow.
+            entering = intervention.enter(index, rows, below)
+            if entering is not rows:
+                rows = entering
+                # The columns moved, and positions may be counted again, so the table of angles must follow.
                 angles.clear()
         layer, window = model.layers[index], model.window(index)
         if window not in angles:

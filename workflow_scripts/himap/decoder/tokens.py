@@ -7,13 +7,17 @@ the generated answer included.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from himap.decoder.layout import Layout
+
+if TYPE_CHECKING:
+    from himap.models.tower import Pictures
 
 PADDING, SYSTEM, IMAGE, INSTRUCTION, FRAME = 0, 1, 2, 3, 4
 GROUPS = {
@@ -21,6 +25,9 @@ GROUPS = {
     "image": IMAGE,
     "instruction": INSTRUCTION,
 }  # between which attention flows; frames are none
+
+
+PAD = {"hidden": 0, "positions": -1, "groups": PADDING, "image_index": -1, "rotary": -1, "run": -1}  # what padding has
 
 
 def token_groups(
@@ -85,7 +92,7 @@ class Rows:
     """A left-padded batch of tokens as it enters a layer, with the position and the group of every token."""
 
     hidden: Tensor  # [B, T, D]
-    positions: Tensor  # [B, T] place in the full prompt, -1 at padding; pruning never renumbers
+    positions: Tensor  # [B, T] place in the full prompt (or among what is left, if a schedule renumbers), -1 at padding
     groups: Tensor  # [B, T] one of PADDING, SYSTEM, IMAGE, INSTRUCTION, FRAME
     image_index: Tensor  # [B, T] which of the sample's image tokens this is, -1 elsewhere
     dense: bool  # no padding anywhere
@@ -93,6 +100,7 @@ class Rows:
     run: Tensor | None = None  # [B, T] number of the image run whose tokens see each other both ways, -1 elsewhere
     deep: Tensor | None = None  # [B, N, levels, D] level j is added to image token n after layer j
     layouts: Sequence[Sequence[Layout]] = ()  # of each sample's pictures
+    pictures: Pictures | None = None  # of a prompt: what criteria may ask about its pictures
 
     def select(self, keep: Tensor) -> Rows:
         """Return only the tokens where `keep` [B, T] is true, in their order, padded on the left again."""
@@ -126,10 +134,25 @@ class Rows:
     def _at(self, places: list[int] | slice) -> Rows:
         parts = ("hidden", "positions", "groups", "image_index", "rotary", "run", "deep")
         chosen = {name: part[places] for name in parts if (part := getattr(self, name)) is not None}
-        layouts = (
-            self.layouts[places] if isinstance(places, slice) else [self.layouts[b] for b in places if self.layouts]
+        samples = range(len(self.groups))[places] if isinstance(places, slice) else places
+        layouts = [self.layouts[b] for b in samples if self.layouts]
+        pictures = self.pictures and self.pictures.of(samples)
+        return replace(
+            self, **chosen, layouts=layouts, pictures=pictures, dense=bool((chosen["groups"] != PADDING).all())
         )
-        return replace(self, **chosen, layouts=layouts, dense=bool((chosen["groups"] != PADDING).all()))
+
+    def renumbered(self) -> Rows:
+        """Return the same tokens at positions 0, 1, 2, …, as if the dropped ones had never been there.
+
+        Raise ValueError where rotary angles are read from other numbers than positions.
+        """
+        if self.rotary is not None:
+            raise ValueError(
+                "this model counts a picture's rows and columns in its rotary positions, and a picture with gaps has no such "
+                "count of its own; choose a method without `positions: renumber`, or another model"
+            )
+        real = self.groups != PADDING
+        return replace(self, positions=(real.cumsum(dim=1) - 1).masked_fill(~real, -1))
 
     def after(self, first: int) -> Rows:
         """Return the rows from column `first` on, which must not lie inside a run: a change there reaches no earlier row."""
@@ -153,7 +176,9 @@ class Rows:
         hidden, positions, groups, image_index = (
             part.expand(times, *part.shape[1:]) for part in (self.hidden, self.positions, self.groups, self.image_index)
         )
-        return Rows(hidden, positions, groups, image_index, self.dense, **parts, layouts=list(self.layouts) * times)
+        pictures = self.pictures and self.pictures.of([0] * times)
+        layouts = list(self.layouts) * times
+        return Rows(hidden, positions, groups, image_index, self.dense, **parts, layouts=layouts, pictures=pictures)
 
     def with_hidden(self, hidden: Tensor) -> Rows:
         """Return the same tokens with other hidden states, as they leave a layer."""
@@ -165,7 +190,7 @@ class Rows:
             return self
         index = self.image_index.clamp(min=0)[..., None].expand(-1, -1, self.hidden.shape[-1])
         added = self.deep[:, :, layer].gather(1, index)  # [B, T, D]
-        return self.with_hidden(self.hidden + added.masked_fill((self.groups != IMAGE)[..., None], 0))
+        return self.with_hidden(self.hidden + added.masked_fill((self.image_index < 0)[..., None], 0))
 
 
 def _gather(part: Tensor, index: Tensor) -> Tensor:
@@ -190,8 +215,20 @@ def batch_rows(embeddings: Sequence[Tensor], groups: Sequence[Sequence[int]]) ->
 
 
 def pad_left(parts: Sequence[Tensor], length: int, fill: int) -> Tensor:
-    """Return parts [T_i, width] of unequal length as one tensor [B, length, width], filled in front."""
-    return torch.stack([torch.nn.functional.pad(part, (0, 0, length - len(part), 0), value=fill) for part in parts])
+    """Return parts [T_i] or [T_i, width] of unequal length as one tensor [B, length] or [B, length, width], filled in front."""
+    around = [(0, 0) * (part.ndim - 1) + (length - len(part), 0) for part in parts]
+    return torch.stack(
+        [torch.nn.functional.pad(part, ends, value=fill) for part, ends in zip(parts, around, strict=True)]
+    )
+
+
+def batch_samples(samples: Sequence[Mapping[str, Tensor]], before: Rows) -> Rows:
+    """Return samples, given by the parts of `Rows` that are theirs, as one left-padded batch in place of the rows before it."""
+    lengths = [len(sample["positions"]) for sample in samples]
+    parts: dict[str, Any] = {
+        name: pad_left([sample[name] for sample in samples], max(lengths), PAD[name]) for name in samples[0]
+    }
+    return replace(before, **parts, dense=min(lengths) == max(lengths))
 
 
 def new_rows(hidden: Tensor, positions: Tensor, prompt: Rows | None = None) -> Rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from operator import index
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -23,6 +23,8 @@ from himap.decoder.generation import continue_greedily
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
 from himap.experiments.sharing import Prefill, Track, prefills
+from himap.models.images import padded_share
+from himap.models.tower import Pictures, Tower
 from himap.pruning.stage import Schedule
 
 if TYPE_CHECKING:
@@ -66,6 +68,14 @@ class Asking:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens: {self.max_new_tokens} is no length of an answer; at least 1")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The pictures of some questions: each question's as the decoder takes them, and what criteria may ask about all of them."""
+
+    tokens: list[list[PictureTokens]]
+    pictures: Pictures
 
 
 class AnswerRow(TypedDict):
@@ -120,24 +130,55 @@ def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = Non
 
 
 @torch.no_grad()
-def look(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> list[list[PictureTokens]]:
-    """Return the pictures of each question as the decoder takes them; the vision tower runs once for all."""
-    pixels = [pixels_of(model, question, grid) for question in questions]
-    seen = iter(model.see(torch.cat(pixels) if isinstance(pixels[0], torch.Tensor) else list(chain(*pixels))))
-    return [list(islice(seen, len(question.images))) for question in questions]
+def look(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Seen:
+    """Return the pictures of some questions as the model sees them; the vision tower runs once for all."""
+    each = [pixels_of(model, question, grid) for question in questions]
+    pixels = torch.cat(each) if isinstance(each[0], Tensor) else list(chain(*each))
+    seen = iter(model.see(pixels))
+    tokens = [list(islice(seen, len(question.images))) for question in questions]
+    return Seen(tokens, pictures_of(model, questions, pixels, tokens))
+
+
+def pictures_of(
+    model: Model,
+    questions: Sequence[Question],
+    pixels: Any,
+    tokens: Sequence[Sequence[PictureTokens]],
+    tower: Tower | None = None,
+) -> Pictures:
+    """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given."""
+    view = model.view_tower
+
+    def padding() -> list[Tensor]:
+        return [
+            torch.cat([_padding(model, question, *picture) for picture in zip(question.images, seen, strict=True)])
+            for question, seen in zip(questions, tokens, strict=True)
+        ]
+
+    counts = [len(question.images) for question in questions]
+    return Pictures(counts, None if view is None else lambda: tower or view(pixels), padding)
+
+
+def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens) -> Tensor:
+    """Return the share of padding in each image token [n] of one picture."""
+    if not model.pads(question.image_mode):
+        return torch.zeros(index(seen.layout))
+    (square,) = seen.layout.parts
+    share = padded_share(open_image(data, question.where).size, (square.rows, square.columns))
+    return torch.from_numpy(share).float().flatten()
 
 
 @torch.no_grad()
 def encode(
-    model: Model,
-    questions: Sequence[Question],
-    grid: Sequence[int] | None = None,
-    pictures: Sequence[Sequence[PictureTokens]] | None = None,
+    model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None, seen: Seen | None = None
 ) -> Rows:
-    """Embed the prompts and pictures of a batch; `pictures` are those of `look`, if they are at hand."""
-    seen = look(model, questions, grid) if pictures is None else pictures
-    ids = [prompt_ids(model, q, [picture.layout for picture in p]) for q, p in zip(questions, seen, strict=True)]
-    return model.embed(ids, seen)
+    """Embed the prompts and pictures of a batch; `seen` is what `look` returned, if it is at hand."""
+    seen = seen or look(model, questions, grid)
+    ids = [
+        prompt_ids(model, question, [picture.layout for picture in tokens])
+        for question, tokens in zip(questions, seen.tokens, strict=True)
+    ]
+    return replace(model.embed(ids, seen.tokens), pictures=seen.pictures)
 
 
 def answer_batch(model: Model, questions: Sequence[Question], schedule: Schedule, **options: Any) -> list[AnswerRow]:
@@ -153,7 +194,7 @@ def answer_under_all(
 
     Pictures are decoded and seen once per size, and layers are shared by schedules that agree up to them.
     """
-    seen: dict[Any, list[list[PictureTokens]]] = {}
+    seen: dict[Any, Seen] = {}
     for asking in askings:
         questions = [asking.question(item) for item in items]
         for places, schedules in _alike(questions, asking.schedules, wanted).items():
@@ -185,8 +226,10 @@ def _answer_prompt(
     """Yield the rows of a prepared batch under each of some schedules; those that do the same share their rows."""
     tracks: dict[Track, list[Schedule]] = {}
     for schedule in schedules:
-        seed = asking.seeds.get(schedule.name, asking.seed) if schedule.stages else 0  # no stage, nothing drawn
-        tracks.setdefault(Track(schedule.stages, seed), []).append(schedule)
+        seed = asking.seeds.get(schedule.name, asking.seed)
+        # without a stage nothing is drawn and no position changes
+        track = Track(schedule.stages, seed, schedule.renumbers) if schedule.stages else Track()
+        tracks.setdefault(track, []).append(schedule)
     names = [question.sample_id for question in questions]
     for track, prefill in prefills(model, prompt, list(tracks), names, min(asking.max_new_tokens, STEP)):
         rows: dict[bool, list[AnswerRow]] = {}
@@ -241,7 +284,10 @@ def conclude(
     choices = [question.prompt.choices for question in questions]
     cache, logits = prefill.cache, prefill.logits
     if any(choices):
-        texts = [likeliest(model, prompt, cache, logits, choices[b], b) for b in range(len(questions))]
+        texts = [
+            likeliest(model, prompt, cache, logits, choices[b], b, [prefill.pruning.of([b])])
+            for b in range(len(questions))
+        ]
         return [(text, model.answer_ids(text)) for text in texts]
     done = continue_greedily(
         model, prompt, cache, logits, max_new_tokens, [prefill.pruning], rerank=rerank, min_new_tokens=min_new_tokens

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from himap.decoder.cache import Cache
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import forward
+from himap.pruning.criteria import get
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 def prefill_flops(model: Model, prompt: Rows, stages: Sequence[Stage]) -> float:
     """Return the operations of one prefill, decoder and head."""
     kind, model.attention = model.attention, "eager"  # the counter sees no multiplication inside a fused kernel
-    pruning = Pruning(model, stages, prompt, [0] * prompt.positions.shape[0])  # a seed changes no count
+    # neither seeds nor positions change a count; merged tokens have no position of their own
+    renumber = any(get(stage.criterion).merges for stage in stages)
+    pruning = Pruning(model, stages, prompt, [0] * prompt.positions.shape[0], renumber=renumber)
+    if prompt.pictures and any(criterion.needs_tower for criterion in pruning.criteria.values()):
+        prompt.pictures.look()  # the tower is no part of a prefill, whoever looks at it
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             next_token_logits(model, forward(model, prompt, Cache(), [pruning]))

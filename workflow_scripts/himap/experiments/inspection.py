@@ -159,7 +159,7 @@ def ask(model: Model, question: Question, schedule: Schedule, max_new_tokens: in
     """Return a schedule's answer with the probability of each of its tokens."""
     schedule.check(model.dims)
     prompt = encode(model, [question], schedule.image_grid)
-    pruning = Pruning(model, schedule.stages, prompt, [seed])
+    pruning = Pruning(model, schedule.stages, prompt, [seed], renumber=schedule.renumbers)
     done = generate(model, prompt, max_new_tokens, [pruning], rerank=schedule.rerank)
     chances = done.first_logits[0].softmax(-1).topk(LIKELIEST)
     ids = done.ids[0]
@@ -180,7 +180,8 @@ def ask(model: Model, question: Question, schedule: Schedule, max_new_tokens: in
 
 def token_chances(model: Model, prompt: Rows, schedule: Schedule, ids: Sequence[int], seed: int) -> Iterator[float]:
     """Yield the probability of each token of an answer, as the schedule's own way of decoding sees it."""
-    pruning, cache = Pruning(model, schedule.stages, prompt, [seed]), Cache(reserve=len(ids))
+    pruning = Pruning(model, schedule.stages, prompt, [seed], renumber=schedule.renumbers)
+    cache = Cache(reserve=len(ids))
     text, newest = prompt, prompt
     for number, token in enumerate(ids):
         if schedule.rerank:  # no cache: tokens are ranked again with the answer so far

@@ -20,8 +20,9 @@ from himap.costs.formulas import ideal_speedup
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
-from himap.experiments.answers import Question, pixels_of, prompt_ids
+from himap.experiments.answers import Question, pictures_of, pixels_of, prompt_ids
 from himap.experiments.sharing import sample_seed
+from himap.pruning.criteria import get as criterion_named
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def looks_at_tower(schedule: Schedule) -> bool:
+    """Return whether a stage scores tokens by what the vision tower makes of them."""
+    return any(criterion_named(stage.criterion).needs_tower for stage in schedule.stages)
+
+
 @torch.no_grad()
 def time_example(
     model: Model,
@@ -70,10 +76,14 @@ def time_example(
     """Time one example under a schedule; decoding its image files is not part of it."""
     pixels = pixels_of(model, question, schedule.image_grid)
     begin = now(model.device)
-    pictures = model.see(pixels)
+    view = model.view_tower if looks_at_tower(schedule) else None
+    tower = None if view is None else view(pixels)  # in one run with the features
+    pictures = model.see(pixels, tower)
     encoded = now(model.device)
     prompt = model.embed([prompt_ids(model, question, [picture.layout for picture in pictures])], [pictures])
-    pruning = Pruning(model, schedule.stages, prompt, [sample_seed(seed, question.sample_id)])
+    prompt.pictures = pictures_of(model, [question], pixels, [pictures], tower)
+    seeds = [sample_seed(seed, question.sample_id)]
+    pruning = Pruning(model, schedule.stages, prompt, seeds, renumber=schedule.renumbers)
     cache = Cache(reserve=min(max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
     prefilled = now(model.device)

@@ -33,14 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Track:
-    """The stages of a prefill, and the seed of what they draw."""
+    """The stages of a prefill, the seed of what they draw, and whether positions are counted again after each."""
 
     stages: tuple[Stage, ...] = ()
     seed: int = 0
+    renumbers: bool = False
 
     def parting(self, other: Track) -> int:
         """Return the first layer whose rows may differ from those of another track."""
-        same = self.seed == other.seed  # if not, any stage may draw: which criteria do is not known here
+        # with another seed any stage may differ: which criteria draw is not known here
+        same = (self.seed, self.renumbers) == (other.seed, other.renumbers)
         differing = set(self.stages) ^ set(other.stages) if same else {*self.stages, *other.stages}
         return min(stage.layer for stage in differing)
 
@@ -56,13 +58,14 @@ class Prefill:
 
 @dataclass
 class _State:
-    """A run before a layer: the rows that enter it, the attention of the layer below, and what earlier stages kept."""
+    """A run before a layer: the rows that enter it, the attention of the layer below, and what earlier stages did."""
 
     layer: int
     rows: Rows
     cache: Cache
     below: LayerAttention | None
     kept: dict[int, list[list[int]]]
+    shifts: dict[int, Tensor]
 
 
 class _Watch(Intervention):
@@ -94,7 +97,7 @@ def prefills(
     model: Model, prompt: Rows, tracks: Sequence[Track], sample_ids: Sequence[str], reserve: int = 0
 ) -> Iterator[tuple[Track, Prefill]]:
     """Yield every track with its prefill, whose cache has room for `reserve` further tokens."""
-    start = _State(0, prompt, Cache(reserve), None, {})
+    start = _State(0, prompt, Cache(reserve), None, {}, {})
     yield from _run(model, prompt, list(dict.fromkeys(tracks)), sample_ids, start)
 
 
@@ -106,8 +109,9 @@ def _run(
     partings: dict[int, list[Track]] = {}
     for other in others:
         partings.setdefault(track.parting(other), []).append(other)
-    pruning = Pruning(model, track.stages, prompt, [sample_seed(track.seed, name) for name in sample_ids])
-    pruning.kept = dict(state.kept)
+    seeds = [sample_seed(track.seed, name) for name in sample_ids]
+    pruning = Pruning(model, track.stages, prompt, seeds, renumber=track.renumbers)
+    pruning.kept, pruning.shifts = dict(state.kept), dict(state.shifts)
     watch, cache = _Watch(partings), state.cache
     rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below)
     # taken before the prefill is handed out, since decoding adds tokens to its cache
@@ -116,6 +120,7 @@ def _run(
             layer,
             *_between(watch, layer, cache),
             {stage: kept for stage, kept in pruning.kept.items() if stage < layer},
+            {stage: shift for stage, shift in pruning.shifts.items() if stage < layer},
         )
         for layer in partings
     ]

@@ -39,6 +39,18 @@ def kept_picture(image: Image, kept: Sequence[int], layout: Layout, *, square: b
     return images.fromarray(dimmed.astype(np.uint8))
 
 
+def padded_share(size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """Return the share of each cell's area [rows, columns] that is padding, for a picture of (width, height) made square."""
+    side = max(size)
+    filled = []
+    for length, cells in zip(reversed(size), grid, strict=True):
+        first = (side - length) // 2  # as `pad_to_square` places it
+        edges = np.linspace(0, side, cells + 1)
+        inside = np.clip(edges[1:], first, first + length) - np.clip(edges[:-1], first, first + length)
+        filled.append(inside / (side / cells))
+    return 1 - filled[0][:, None] * filled[1][None, :]
+
+
 def pad_to_square(image: Image, color: tuple[int, ...]) -> Image:
     """Return the image in the middle of a square of one color; a square image is returned as it is."""
     from PIL import Image as images

@@ -13,6 +13,7 @@ from himap.decoder.layout import Layout, PictureTokens
 from himap.decoder.tokens import Rows, batch_rows, expand_image_tokens, image_runs, pad_left, token_groups
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
+from himap.models.tower import Tower
 
 
 def _no_processor(*_: Any, **__: Any) -> Any:
@@ -40,6 +41,10 @@ class Model:
     image_token_id: int
     end_ids: frozenset[int]  # an answer ends with any of these
     encode_images: Callable[[Any], Any]  # pixels -> decoder inputs [N, n, D], or PictureTokens where pictures differ
+    view_tower: Callable[[Tensor], Tower] | None = (
+        None  # pixels -> what the vision tower makes of them, where it has a class token
+    )
+    pads: Callable[[str | None], bool] = lambda mode: False  # whether pictures asked in a mode are padded to a square
     attention: str = "sdpa"
     preprocess: Callable[..., Any] = (
         _no_processor  # (images, grid=None, mode=None) -> pixels [N, 3, H, W], or those of each picture; `grid`: smaller ones
@@ -85,8 +90,10 @@ class Model:
             return rotary(rows.hidden, rows.rotary.clamp(min=0).permute(2, 0, 1))
         return rotary(rows.hidden, rows.positions.clamp(min=0))  # padding is at -1, for which no angle exists
 
-    def see(self, pixels: Any) -> list[PictureTokens]:
-        """Return the tokens of each picture from the pixels that `preprocess` made."""
+    def see(self, pixels: Any, tower: Tower | None = None) -> list[PictureTokens]:
+        """Return the tokens of each picture from the pixels that `preprocess` made, or from a `tower` that has seen them."""
+        if tower is not None:
+            return [_as_tokens(picture) for picture in tower.project(tower.hidden)]
         pixels = pixels.to(self.device) if isinstance(pixels, Tensor) else pixels
         return [_as_tokens(picture) for picture in self.encode_images(pixels)]
 

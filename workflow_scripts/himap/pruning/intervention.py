@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,7 @@ from himap.costs.formulas import keep_count
 from himap.decoder.attention import LayerAttention
 from himap.decoder.cache import Cache
 from himap.decoder.generation import next_token_logits
-from himap.decoder.loop import Intervention, forward
+from himap.decoder.loop import Intervention, forward, project
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.pruning.criteria import View, get
 from himap.pruning.stage import Stage
@@ -27,33 +28,67 @@ if TYPE_CHECKING:
 
 
 class Pruning(Intervention):
-    """Drops image tokens before the layers of its stages; remembers which were kept at the first prefill."""
+    """Drops image tokens before the layers of its stages; remembers which were kept at the first prefill.
 
-    def __init__(self, model: Model, stages: Sequence[Stage], prompt: Rows, seeds: Sequence[int]):
+    With `renumber`, positions are counted again after each stage, as if the dropped tokens had never been there.
+    """
+
+    def __init__(
+        self, model: Model, stages: Sequence[Stage], prompt: Rows, seeds: Sequence[int], *, renumber: bool = False
+    ):
         self.model = model
         self.stages = {stage.layer: stage for stage in stages}
         self.criteria = {layer: get(stage.criterion) for layer, stage in self.stages.items()}
+        if not renumber and (merging := [criterion.name for criterion in self.criteria.values() if criterion.merges]):
+            raise ValueError(f"{merging[0]!r} merges tokens, which have no position to keep; prune with renumber=True")
+        self.prompt = prompt
         self.seeds = list(seeds)
         # counted here, since shares are of the original tokens and later rows no longer have them all
         self.image_tokens: list[int] = (prompt.groups == IMAGE).sum(dim=1).tolist()
         self.kept: dict[int, list[list[int]]] = {}  # by layer: per sample, indices of its image tokens
+        self.renumber = renumber
+        self.shifts: dict[int, Tensor] = {}  # by layer: how far each sample's later positions move down [B]
 
     def of(self, samples: Sequence[int]) -> Pruning:
-        """Return the pruning of only some of the batch's samples; what was kept stays noted for the whole batch."""
+        """Return the pruning of only some of the batch's samples; what was kept stays noted for the whole batch.
+
+        To later rows of theirs, which have no image token, it does what the prefill did to their positions.
+        """
         part = copy(self)
+        part.prompt = self.prompt.of(samples)
+        part.shifts = {layer: shift[list(samples)] for layer, shift in self.shifts.items()}
         part.seeds, part.image_tokens = ([values[b] for b in samples] for values in (self.seeds, self.image_tokens))
         return part
 
     def wants_attention(self, layer: int) -> bool:
         """Return whether a stage at this layer scores tokens by the attention of the layer below."""
-        return layer in self.criteria and self.criteria[layer].needs_attention
+        return layer in self.criteria and self.criteria[layer].needs_attention and any(self._counts(layer))
 
-    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
-        """Return which rows [B, T] go on: text, and the image tokens with the highest scores."""
+    def enter(self, layer: int, rows: Rows, below: LayerAttention | None) -> Rows:
+        """Return the rows that go on: text, the image tokens with the highest scores, and what the others are merged into."""
+        if layer not in self.stages:
+            return rows
         is_image = rows.groups == IMAGE  # [B, T]
-        if layer not in self.stages or rows.hidden.shape[1] == 1:  # a decoding step has no image token to drop
-            return None
-        view = View(
+        if rows.hidden.shape[1] == 1 or not bool(is_image.any()):  # a step of decoding has no image token to drop
+            return shifted(rows, self.shifts.get(layer))
+        view = self._view(layer, rows, below, is_image)
+        criterion = self.criteria[layer]
+        if not any(view.counts):
+            left = rows.select(~is_image)
+        elif criterion.merges:
+            left = criterion.score(view)
+        else:  # scores [B, T]
+            left = rows.select(~is_image | highest(criterion.score(view), is_image, view.counts))
+        if layer not in self.kept:  # with `rerank`, later passes choose again; what is reported is the prompt's choice
+            self.kept[layer] = [index[index >= 0].tolist() for index in left.image_index]
+        if self.renumber:
+            before, left = left.positions[:, -1], left.renumbered()
+            self.shifts[layer] = before - left.positions[:, -1]
+        return left
+
+    def _view(self, layer: int, rows: Rows, below: LayerAttention | None, is_image: Tensor) -> View:
+        """Return what a criterion may look at."""
+        return View(
             layer=layer,
             rows=rows,
             attention=below,
@@ -62,13 +97,18 @@ class Pruning(Intervention):
             seeds=self.seeds,
             grid=self.model.dims.grid,
             image_tokens=self.image_tokens,
+            counts=self._counts(layer),
+            prompt=self.prompt,
             loss_gradient=self._loss_gradient(layer, rows),
+            own_attention=lambda: self._own_attention(layer, rows),
+            final_norm=self.model.norm,
         )
-        scores = self.criteria[layer].score(view)  # [B, T]
-        keep = ~is_image | highest(scores, is_image, self._counts(layer))  # [B, T]
-        if layer not in self.kept:  # with `rerank`, later passes choose again; what is reported is the prompt's choice
-            self.kept[layer] = [row[k & i].tolist() for row, k, i in zip(rows.image_index, keep, is_image, strict=True)]
-        return keep
+
+    def _own_attention(self, layer: int, rows: Rows) -> LayerAttention:
+        """Return the attention of the layer that is about to run, from the hidden states that enter it."""
+        module = self.model.layers[layer]
+        queries, keys, _ = project(module, module.input_layernorm(rows.hidden), self.model.angles(rows, layer))
+        return LayerAttention(queries, keys, module.self_attn.scaling, rows, window=self.model.window(layer))
 
     def _counts(self, layer: int) -> list[int]:
         return [keep_count(self.stages[layer].keep, total) for total in self.image_tokens]
@@ -91,6 +131,11 @@ class Pruning(Intervention):
             return hidden.grad
 
         return gradient
+
+
+def shifted(rows: Rows, shift: Tensor | None) -> Rows:
+    """Return rows without padding at positions that are lower by `shift` [B]; the same rows without one."""
+    return rows if shift is None else replace(rows, positions=rows.positions - shift[:, None])
 
 
 def highest(scores: Tensor, among: Tensor, counts: Sequence[int]) -> Tensor:

@@ -10,6 +10,10 @@ A method is what a YAML file in `methods/` or a config's entry defines, in one o
 * `before_decoder: {criterion}` and `flops_of: other`: dropped once, before the first layer;
 * `downsample: true` and `flops_of: other`: a smaller image instead.
 
+With `flops_of` or `tokens_of: 192` (image tokens in the mean of the layers; also a share, as 1/3), stages meet that budget
+too (`himap.pruning.budget`). `depth: 32` says for how many layers the stages are written: on another depth they move in
+proportion. `positions: renumber` counts the positions of what is left again after each stage.
+
 `rerank: true` ranks again at every generated token without a cache, as the released code does. `models` holds stages of
 single models: {model: {stages: ...}}. What depends on a model's sizes is computed here, by the paper's cost formula:
 
@@ -26,9 +30,19 @@ from itertools import product
 from pathlib import Path
 from typing import TypedDict, cast
 
-from himap.costs.formulas import Drop, flops, keep_count
+from himap.costs.formulas import flops
 from himap.models.sizes import Dims
-from himap.pruning.stage import Schedule, Stage, read_stages
+from himap.pruning.budget import (
+    Budget,
+    at_layers,
+    count_before,
+    geometric,
+    meet,
+    nearest_grid,
+    share_per_layer,
+    token_budget,
+)
+from himap.pruning.stage import POSITIONS, Schedule, Stage, read_stages
 from himap.registry import unknown
 from himap.yaml_files import read_mapping
 
@@ -58,6 +72,11 @@ class Method(TypedDict, total=False):
     before_decoder: Scored
     downsample: bool
     flops_of: str
+    tokens_of: int | float | str  # image tokens in the mean of the layers: a count, a share, or a fraction as text
+    budget_by: str  # "layers": a budget is met by moving the stages
+    budget_layers: list[int]  # where the stages are if a budget is to be met
+    depth: int  # of the decoder that the stages' layers are written for
+    positions: str  # "keep" (the default) or "renumber"
     rerank: bool
     protocol: str  # "other": a benchmark is asked its other way, where that is contested
     dtype: str
@@ -93,23 +112,78 @@ def resolve(
     if name not in known:
         raise unknown("method", name, known)
     method = check_form(name, known[name])
+    if "like" in method and has_budget(method) and (form := _matched_form(method["like"], known)):
+        method = cast(Method, {**form, **method})  # its form alone says how it meets a budget
+        del method["like"]
 
-    def other(reference: str) -> tuple[Stage, ...]:
-        return resolve(reference, dims, methods=methods, kind=kind, model=model, schedules=schedules).stages
+    def other(reference: str) -> Schedule:
+        return resolve(reference, dims, methods=methods, kind=kind, model=model, schedules=schedules)
 
     schedule = Schedule(name=name, rerank=bool(method.get("rerank", False)))
     if schedules and name in schedules:
-        schedule = replace(schedule, stages=_for_kind(schedules[name], kind, name, dims))
+        schedule = replace(schedule, stages=_for_kind(schedules[name], kind, name, dims.layers))
     elif model and model in method.get("models", {}):
-        schedule = replace(schedule, stages=_for_kind(method["models"][model]["stages"], kind, name, dims))
+        schedule = replace(schedule, stages=_for_kind(method["models"][model]["stages"], kind, name, dims.layers))
     elif "like" in method:
-        schedule = replace(schedule, stages=_replaced(name, method, other(method["like"]), dims))
+        like = other(method["like"])
+        schedule = replace(
+            schedule,
+            stages=_replaced(name, method, like.stages, dims),
+            image_grid=like.image_grid,
+            positions=like.positions,
+        )
     elif "stages" in method:
-        schedule = replace(schedule, stages=_for_kind(method["stages"], kind, name, dims))
-    else:
-        schedule = _matched(schedule, method, dims, flops(dims, other(method["flops_of"])))
+        stages = _for_kind(method["stages"], kind, name, method.get("depth", dims.layers))
+        schedule = replace(schedule, stages=_scaled(stages, method, dims))
+    if "positions" in method:
+        schedule = replace(schedule, positions=method["positions"])
+    if has_budget(method):
+        budget = token_budget(method["tokens_of"], dims) if "tokens_of" in method else None
+        budget = budget or Budget("flops", flops(dims, other(method["flops_of"]).stages))
+        if any(form in method for form in MATCHED):
+            schedule = _matched(schedule, method, dims, budget)
+        else:
+            stages = _at_budget_layers(schedule.stages, _inherited(method, known), dims)
+            by_layers = _inherited(method, known).get("budget_by") == "layers"
+            schedule = replace(schedule, stages=meet(dims, stages, budget, by_layers=by_layers))
     schedule.check(dims)
     return schedule
+
+
+def has_budget(method: Mapping[str, object]) -> bool:
+    """Return whether a definition is to meet a budget."""
+    return "tokens_of" in method or "flops_of" in method
+
+
+def _matched_form(name: str, known: Mapping[str, Mapping[str, object]]) -> Mapping[str, object] | None:
+    """Return the form of the method that a chain of `like` ends in, if that form has a budget of its own."""
+    root = _inherited({"like": name}, known)
+    form = {key: root[key] for key in MATCHED if key in root}
+    return form or None
+
+
+def _inherited(method: Mapping[str, object], known: Mapping[str, Mapping[str, object]]) -> Mapping[str, object]:
+    """Return a definition laid over those that it is like, for what says how a budget is met."""
+    other = method.get("like")
+    return method if other not in known else {**_inherited(known[str(other)], known), **method}
+
+
+def _scaled(stages: tuple[Stage, ...], method: Method, dims: Dims) -> tuple[Stage, ...]:
+    """Return stages written for a decoder of some depth at the same depths of another."""
+    if "depth" not in method:
+        return stages
+    return at_layers(stages, [stage.layer * dims.layers / method["depth"] for stage in stages], dims)
+
+
+def _at_budget_layers(stages: tuple[Stage, ...], method: Mapping[str, object], dims: Dims) -> tuple[Stage, ...]:
+    """Return stages at the layers where they are if a budget is to be met; mostly where they are anyway."""
+    layers = cast("list[int] | None", method.get("budget_layers"))
+    if layers is None:
+        return stages
+    if len(layers) != len(stages):
+        raise ValueError(f"budget_layers: {len(layers)} layers for {len(stages)} stages")
+    scale = dims.layers / cast(int, method.get("depth", dims.layers))
+    return at_layers(stages, [layer * scale for layer in layers], dims)
 
 
 def check_form(name: str, method: Mapping[str, object]) -> Method:
@@ -122,8 +196,14 @@ def check_form(name: str, method: Mapping[str, object]) -> Method:
         raise ValueError(
             f"method {name!r} has {' and '.join(forms) or 'no form'}; give exactly one of {', '.join(FORMS)}"
         )
-    if forms[0] in MATCHED and "flops_of" not in method:
-        raise ValueError(f"method {name!r}: {forms[0]} needs flops_of, the method whose cost it is to match")
+    if forms[0] in MATCHED and not has_budget(method):
+        raise ValueError(
+            f"method {name!r}: {forms[0]} needs flops_of, the method whose cost it is to match, or tokens_of, a number of image tokens"
+        )
+    if "tokens_of" in method and "flops_of" in method:
+        raise ValueError(f"method {name!r} has tokens_of and flops_of; give one budget")
+    if method.get("positions", "keep") not in POSITIONS:
+        raise unknown(f"positions in method {name!r}", method["positions"], POSITIONS)
     return cast(Method, method)
 
 
@@ -141,14 +221,14 @@ def kind_taken(stages: Mapping[str, object], kind: str) -> str | None:
     return next((choice for choice in choices if stages.get(choice) is not None), None)
 
 
-def _for_kind(stages: object, kind: str, name: str, dims: Dims) -> tuple[Stage, ...]:
-    """Return the stages of a kind of task, from one list for all of them or a list per kind."""
+def _for_kind(stages: object, kind: str, name: str, layers: int) -> tuple[Stage, ...]:
+    """Return the stages of a kind of task in a decoder of some layers, from one list for all of them or a list per kind."""
     if isinstance(stages, Mapping):
         taken = kind_taken(stages, kind)
         if taken is None:
             raise ValueError(f"method {name!r} has no stages for {kind!r}; it has {', '.join(stages)}")
         stages = stages[taken]
-    return read_stages(stages, layers=dims.layers)
+    return read_stages(stages, layers=layers)
 
 
 def _replaced(name: str, method: Method, stages: tuple[Stage, ...], dims: Dims) -> tuple[Stage, ...]:
@@ -174,52 +254,13 @@ def _replaced(name: str, method: Method, stages: tuple[Stage, ...], dims: Dims) 
     )
 
 
-def _matched(schedule: Schedule, method: Method, dims: Dims, budget: float) -> Schedule:
-    """Return the schedule with stages, or a smaller grid of image tokens, whose cost comes nearest to `budget`."""
+def _matched(schedule: Schedule, method: Method, dims: Dims, budget: Budget) -> Schedule:
+    """Return the schedule with stages, or a smaller grid of image tokens, whose cost comes nearest to the budget."""
     if "downsample" in method:
-        return replace(schedule, image_grid=_nearest_grid(dims, budget))
+        return replace(schedule, image_grid=nearest_grid(dims, budget))
     if "before_decoder" in method:
-        stage = Stage(0, _kept(dims, _count_before(dims, budget)), method["before_decoder"]["criterion"])
+        stage = Stage(0, count_before(dims, budget), method["before_decoder"]["criterion"])
         return replace(schedule, stages=(stage,))
     criterion = method["every_layer"]["criterion"]
-    drops = _geometric(dims, _share_per_layer(dims, budget))
+    drops = geometric(dims, share_per_layer(dims, budget))
     return replace(schedule, stages=tuple(Stage(drop.layer, drop.keep, criterion) for drop in drops))
-
-
-@cache
-def _nearest_grid(dims: Dims, budget: float) -> tuple[int, int]:
-    """Return the smaller grid of image tokens, in the proportions of the model's own, whose cost is nearest to the budget."""
-    rows, columns = dims.grid
-    grids = [(side, max(1, round(columns * side / rows))) for side in range(1, rows + 1)]
-    return min(grids, key=lambda grid: abs(flops(dims, [], n_image=grid[0] * grid[1]) - budget))
-
-
-@cache
-def _count_before(dims: Dims, budget: float) -> int:
-    """Return the count of tokens that enters the decoder at a cost nearest to the budget."""
-    counts = range(1, dims.tokens_per_image + 1)
-    return min(counts, key=lambda count: abs(flops(dims, [Drop(0, count)]) - budget))
-
-
-def _geometric(dims: Dims, share: float) -> list[Drop]:
-    """Return stages that keep, at every layer after the first, the same share of what the layer before had."""
-    counts = [keep_count(share**layer, dims.tokens_per_image) for layer in range(1, dims.layers - 1)]
-    return [Drop(layer, _kept(dims, count)) for layer, count in enumerate(counts, start=1)]
-
-
-def _kept(dims: Dims, count: int) -> int | float:
-    """Return a count of a typical picture's tokens as a stage's `keep`: as a share of them where pictures differ."""
-    return count / dims.tokens_per_image if dims.varies else count
-
-
-@cache
-def _share_per_layer(dims: Dims, budget: float) -> float:
-    """Return the share, kept at every layer, that spends the budget; cost grows with the share, so bisection finds it."""
-    low, high = 0.0, 1.0
-    for _ in range(50):  # to the precision of a double
-        middle = (low + high) / 2
-        if flops(dims, _geometric(dims, middle)) > budget:
-            high = middle
-        else:
-            low = middle
-    return low

@@ -22,7 +22,8 @@ from himap.pruning import criteria
 from himap.registry import hint, unknown
 
 STAGE_KEYS = ("layer", "keep", "criterion")
-SCHEDULE_KEYS = ("name", "stages", "rerank", "image_grid")
+SCHEDULE_KEYS = ("name", "stages", "rerank", "image_grid", "positions")
+POSITIONS = ("keep", "renumber")
 Problem = tuple[str, str]  # a path below the list of stages, as in "[0].layer", and what is wrong there
 
 
@@ -45,6 +46,12 @@ class Schedule:
     name: str = "unnamed"
     rerank: bool = False  # the released code's way: no cache, tokens are ranked again for each generated token
     image_grid: tuple[int, int] | None = None  # rows and columns of image tokens if the image is made smaller
+    positions: str = "keep"  # whether the tokens that are left keep their positions, or are counted again
+
+    @property
+    def renumbers(self) -> bool:
+        """Return whether positions are counted again after each stage."""
+        return self.positions == "renumber"
 
     @classmethod
     def from_json(cls, value: object) -> Schedule:
@@ -59,21 +66,33 @@ class Schedule:
             raise ValueError(f"name: {name!r} is no text")
         if not isinstance(rerank, bool):
             raise ValueError(f"rerank: {rerank!r} is neither true nor false")
-        return cls(read_stages(value.get("stages", [])), name, rerank, _read_grid(value.get("image_grid")))
+        positions = value.get("positions", "keep")
+        if positions not in POSITIONS:
+            raise unknown("positions", positions, POSITIONS)
+        grid = _read_grid(value.get("image_grid"))
+        return cls(read_stages(value.get("stages", [])), name, rerank, grid, positions)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the schedule as scripts are told it, {"name", "stages", "rerank", "image_grid"}."""
+        """Return the schedule as scripts are told it, {"name", "stages", "rerank", "image_grid"}, and positions if counted again."""
         return {
             "name": self.name,
             "stages": [stage.to_json() for stage in self.stages],
             "rerank": self.rerank,
             "image_grid": None if self.image_grid is None else list(self.image_grid),
+            # left out where they are kept: a key that changes nothing must not make stored results stale
+            **({"positions": self.positions} if self.renumbers else {}),
         }
 
     def check(self, dims: Dims) -> None:
         """Raise ValueError that names what does not fit a model of these sizes."""
         image_tokens = None if dims.varies else dims.tokens_per_image
         read_stages(self.stages, layers=dims.layers, image_tokens=image_tokens)
+        for index, stage in enumerate(self.stages):
+            if criteria.get(stage.criterion).merges and not self.renumbers:
+                raise ValueError(
+                    f"stages[{index}].criterion: {stage.criterion!r} merges tokens, and a merged token has no position to "
+                    "keep; add `positions: renumber` to the method"
+                )
 
 
 def read_stages(values: object, *, layers: int | None = None, image_tokens: int | None = None) -> tuple[Stage, ...]:
@@ -142,8 +161,8 @@ def keep_problem(keep: object) -> str | None:
         return "is no number; give a share in (0, 1] or a count of image tokens"
     if isinstance(keep, float) and not 0 < keep <= 1:
         return "is outside (0, 1]; give a share of the original image tokens, or a whole number as a count"
-    if isinstance(keep, int) and keep < 1:
-        return "is no count; at least one image token must stay"
+    if isinstance(keep, int) and keep < 0:
+        return "is no count; give 0 to drop all image tokens, or how many stay"
     return None
 
 
@@ -172,6 +191,8 @@ def _layer_problem(layer: object, below: int | float, layers: int | None, model:
 
 def _order_problem(keep: int | float, kept: Sequence[int | float], image_tokens: int | None) -> str | None:
     """Return what is wrong with a `keep` after those of earlier stages: it must not be more than what is left."""
+    if 0 in kept:
+        return f"{keep}: the stage before keeps 0, so no image token is left; remove this stage"
     alike = [earlier for earlier in kept if isinstance(earlier, float) == isinstance(keep, float)]
     if isinstance(keep, float) and alike and keep > min(alike):
         return (
@@ -191,6 +212,8 @@ def _criterion_problem(criterion: object, layer: object) -> str | None:
     known = criteria.names()
     if not isinstance(criterion, str) or criterion not in known:
         return f"unknown criterion {criterion!r}" + hint(criterion, known)
+    if layer != 0 and criteria.get(criterion).at_input:
+        return f"{criterion!r} makes tokens for the decoder's input; its stage is at layer 0"
     if layer == 0 and criteria.get(criterion).needs_attention:
         free = [name for name in known if not criteria.get(name).needs_attention]
         return f"{criterion!r} looks at the layer below, and layer 0 has none; allowed there: {', '.join(free)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.numbers import plain_flops, plain_number, plain_p, plain_size
 from himap.paper.published import has_method
+from himap.tables import rivals
 from himap.tables.latex import as_latex
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, NOT_PUBLISHED, beside, different_costs
@@ -59,13 +61,29 @@ def cost_texts(cells: pd.DataFrame) -> tuple[str, str]:
     return "; ".join(flops), "; ".join(ratios)
 
 
+def size(row: pd.Series) -> str:
+    """Return the number of samples, and of pictures where they are fewer."""
+    return plain_size(row["n"], row["pictures"])
+
+
+def leading(settings: dict[str, Any]) -> list[str]:
+    """Return the columns before a table's benchmarks."""
+    return ["method", *(["mean tokens", "of unpruned"] if "budgets" in settings else []), "TFLOPs", "ratio"]
+
+
+def parts(settings: dict[str, Any]) -> dict[str, Callable[[pd.Series], str]]:
+    """Return the columns of each benchmark, and how each is written."""
+    if "budgets" in settings:
+        judged_hard = {"same answers": rivals.same_text, "hard samples": rivals.hard_text}
+        return {"ours": ours, "printed": rivals.printed_text, "vs vanilla": against_vanilla, **judged_hard, "n": size}
+    return {"ours": ours, "paper": paper, "vs vanilla": against_vanilla, "n": size}
+
+
 def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
     """Return header, and per model the rows, of the forms that people read."""
     names = settings["benchmark_order"]
     titles = [benchmarks.get(name).title for name in names]
-    header = ["method", "TFLOPs", "ratio"] + [
-        f"{title} {part}" for title in titles for part in ("ours", "paper", "vs vanilla", "n")
-    ]
+    header = [*leading(settings), *(f"{title} {part}" for title in titles for part in parts(settings))]
     groups = []
     for model in settings["models"]:
         rows = []
@@ -75,10 +93,10 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
             )
             if cells.empty:
                 continue
-            row = [method["title"], *cost_texts(cells)]
+            more = rivals.lead(cells.iloc[0]) if "budgets" in settings else []
+            row = [method["title"], *more, *cost_texts(cells)]
             for name in names:
-                cell = cells.loc[name]
-                row += [ours(cell), paper(cell), against_vanilla(cell), plain_size(cell["n"], cell["pictures"])]
+                row += [text(cells.loc[name]) for text in parts(settings).values()]
             rows.append(row)
         groups.append((model, rows))
     return header, groups
@@ -115,12 +133,13 @@ def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
     """Return a page that needs nothing else: one table per model."""
     names = settings["benchmark_order"]
     _, groups = view(frame, settings)
-    top = "".join(f'<th colspan="4" scope="colgroup">{escape(benchmarks.get(name).title)}</th>' for name in names)
-    below = "".join(f'<th scope="col">{part}</th>' for _ in names for part in ("ours", "paper", "vs vanilla", "n"))
-    head = (
-        '<thead><tr><th rowspan="2" scope="col">method</th><th rowspan="2" scope="col">TFLOPs</th>'
-        f'<th rowspan="2" scope="col">ratio</th>{top}</tr><tr>{below}</tr></thead>'
+    first, columns = leading(settings), parts(settings)
+    top = "".join(
+        f'<th colspan="{len(columns)}" scope="colgroup">{escape(benchmarks.get(name).title)}</th>' for name in names
     )
+    below = "".join(f'<th scope="col">{part}</th>' for _ in names for part in columns)
+    left = "".join(f'<th rowspan="2" scope="col">{part}</th>' for part in first)
+    head = f"<thead><tr>{left}{top}</tr><tr>{below}</tr></thead>"
     tables = []
     for model, rows in groups:
         body = "".join(

@@ -15,6 +15,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.figures._labels import metric_label
 from himap.numbers import SMALL, plain_number, plain_size
+from himap.tables import rivals
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, different_costs
 
@@ -36,11 +37,15 @@ def latex(text: str) -> str:
 def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
     """Return the table; `latex_rows` in its settings asks for rows of intervals and of the paper's values."""
     names, extra = settings["benchmark_order"], settings.get("latex_rows", [])
-    tera = frame["tflops"].max() >= SMALL
+    tera, first = frame["tflops"].max() >= SMALL, leading(settings)
     blocks = []
     for model in settings["models"]:
         rows = model_rows(frame[frame["model"] == model], settings, tera, extra)
-        blocks += [r"\midrule", rf"\multicolumn{{{len(names) + 3}}}{{l}}{{\textit{{{latex(model)}}}}} \\", *rows]
+        blocks += [
+            r"\midrule",
+            rf"\multicolumn{{{len(names) + len(first)}}}{{l}}{{\textit{{{latex(model)}}}}} \\",
+            *rows,
+        ]
     titles = [latex(benchmarks.get(name).title) for name in names]
     units = [rf"\footnotesize {latex(metric_label(benchmarks.get(name)))}" for name in names]
     lines = [
@@ -49,10 +54,10 @@ def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
         r"\centering",
         rf"\caption{{{latex(settings['title'])}}}",
         rf"\label{{tab:{settings['name'].replace('_', '-')}}}",
-        rf"\begin{{tabular}}{{@{{}}l{'r' * (len(names) + 2)}@{{}}}}",
+        rf"\begin{{tabular}}{{@{{}}l{'r' * (len(names) + len(first) - 1)}@{{}}}}",
         r"\toprule",
-        " & ".join(["method", "cost", "share", *titles]) + r" \\",
-        " & ".join(["", rf"\footnotesize {'TFLOPs' if tera else 'GFLOPs'}", r"\footnotesize \%", *units]) + r" \\",
+        " & ".join([*first, *titles]) + r" \\",
+        " & ".join([*below_leading(settings, tera), *units]) + r" \\",
         *blocks,
         r"\bottomrule",
         r"\end{tabular}",
@@ -71,6 +76,17 @@ def is_about_the_paper(note: str) -> bool:
     return note.startswith(starts) or "the paper's values are a reference" in note or "do not give the printed" in note
 
 
+def leading(settings: dict[str, Any]) -> list[str]:
+    """Return the columns before the scores."""
+    return ["method", *(["mean tokens", "of unpruned"] if "budgets" in settings else []), "cost", "share"]
+
+
+def below_leading(settings: dict[str, Any], tera: bool) -> list[str]:
+    """Return the units of the columns before the scores."""
+    budgeted = ["", r"\footnotesize \%"] if "budgets" in settings else []
+    return ["", *budgeted, rf"\footnotesize {'TFLOPs' if tera else 'GFLOPs'}", r"\footnotesize \%"]
+
+
 def model_rows(frame: pd.DataFrame, settings: dict[str, Any], tera: bool, extra: list[str]) -> list[str]:
     """Return the rows of one model."""
     lines = []
@@ -79,11 +95,18 @@ def model_rows(frame: pd.DataFrame, settings: dict[str, Any], tera: bool, extra:
         if cells.empty:
             continue
         ordered = [cells.loc[name] for name in settings["benchmark_order"]]
-        lines.append(row([latex(method["title"]), *costs(cells, tera), *map(score, ordered)]))
+        spent = [text.removesuffix(" %") for text in rivals.lead(cells.iloc[0])] if "budgets" in settings else []
+        blank = [""] * len(spent)
+        lines.append(row([latex(method["title"]), *spent, *costs(cells, tera), *map(score, ordered)]))
         if "interval" in extra:
-            lines.append(small_row(["", "", "", *map(edges, ordered)]))
+            lines.append(small_row(["", *blank, "", "", *map(edges, ordered)]))
         if "paper" in extra:
-            lines.append(small_row([r"\quad paper", *printed_costs(cells), *map(printed, ordered)]))
+            value = rivals.printed_text if "budgets" in settings else printed
+            lines.append(small_row([r"\quad paper", *blank, *printed_costs(cells), *map(latex, map(value, ordered))]))
+        if "budgets" in settings:
+            for title, text in (("same answers", rivals.same_text), ("hard samples", rivals.hard_text)):
+                if any(texts := [latex(text(cell)) for cell in ordered]):
+                    lines.append(small_row([rf"\quad {title}", *blank, "", "", *texts]))
     return lines
 
 

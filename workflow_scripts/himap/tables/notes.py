@@ -8,7 +8,17 @@ import pandas as pd
 
 from himap.costs.printed import prints, unexplained
 from himap.paper.published import inconsistencies
+from himap.tables import rivals
 from himap.tables.records import MINI, NOT_JUDGED, OTHER_MODEL, REFERENCE_ROW, references, unreadable
+
+BUDGET_NOTES = (
+    "Mean tokens: image tokens that enter a layer, in the mean of all layers; every method is solved for the same. VTW and the smaller "
+    "image come near it in steps, of a layer and of a row of the picture. Of unpruned: the mean over the benchmarks.",
+    "Printed: for LLaVA-1.5-7B at the same share of its tokens, the method's own paper first, with its source; disputed where "
+    "values from several papers differ by more than a point (20 of MME). Many count tokens differently. All values are in the CSV.",
+    "Same answers: as the unpruned model's, word by word. Hard samples: those that the smaller image of the same budget gets wrong. "
+    "The CSV also has how much of what is kept is padding, and where in the picture it is.",
+)
 
 
 def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
@@ -19,6 +29,8 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         "TFLOPs and ratio by the paper's formula on image tokens (multiply-accumulates); in the CSV also over the whole prompt and as "
         "counted on a real run. Layers count from 0.",
     ]
+    if "budget" in frame:  # the report reads the records from their CSV and has no settings
+        lines = [*rivals.sentences(frame), *lines, *BUDGET_NOTES]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
         lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")
     if frame["why"].isin([MINI, OTHER_MODEL]).any():

@@ -53,6 +53,7 @@ def load(
 
     model = llava.from_module(module, name=directory.name)
     check_decoder(model, directory)
+    model.view_tower = None  # its tower is not run by transformers' vision model
     model.family, model.dims, model.encode_images = "internvl", dims(config), encode_images
     if (directory / "tokenizer_config.json").is_file():
         llava._attach_processor(model, directory, module.config, template, image_mode)

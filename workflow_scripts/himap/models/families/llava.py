@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import torch
 from torch import Tensor
 
+from himap.decoder.attention import attention_weights
 from himap.models.families import _native
 from himap.models.families._decoder_check import check_config, check_decoder
 from himap.models.images import pad_to_square
@@ -18,6 +19,7 @@ from himap.models.model import Model
 from himap.models.prompts import IMAGE_MODES, Prompt
 from himap.models.sizes import Dims
 from himap.models.sizes import checkpoint_dims as dims
+from himap.models.tower import Tower
 from himap.registry import unknown
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def from_module(module: Any, name: str) -> Model:
         image_token_id=config.image_token_id,
         end_ids=_native.end_ids(module),
         encode_images=lambda pixels: _encode(module, pixels),
+        view_tower=(lambda pixels: _view_tower(module, pixels)) if _has_class_token(config) else None,
     )
 
 
@@ -129,6 +132,45 @@ def _encode(module: Any, pixels: Tensor) -> Tensor:
     return torch.stack(list(features.pooler_output))
 
 
+def _has_class_token(config: Any) -> bool:
+    """Return whether the tower is CLIP's, with a class token that the projector does not read."""
+    tower = config.vision_config.model_type == "clip_vision_model"
+    return tower and config.vision_feature_select_strategy == "default" and isinstance(config.vision_feature_layer, int)
+
+
+@torch.no_grad()
+def _view_tower(module: Any, pixels: Tensor) -> Tower:
+    """Return what the tower makes of pixels [N, 3, H, W], read off its feature layer in an ordinary run."""
+    tower, number = module.model.vision_tower, module.config.vision_feature_layer
+    layers = tower.encoder.layers
+    layer = layers[number if number < 0 else number - 1]  # hidden state 0 is the embedding, before any layer
+    read: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda _module, _inputs, output: read.update({name: output[0] if isinstance(output, tuple) else output})
+
+    parts = {"queries": layer.self_attn.q_proj, "keys": layer.self_attn.k_proj, "output": layer}
+    hooks = [part.register_forward_hook(keep(name)) for name, part in parts.items()]
+    try:
+        _encode(module, pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    heads = layer.self_attn.num_heads
+    # the class token's row alone: the whole map of all heads would be hundreds of times as large
+    query = read["queries"][:, :1].unflatten(-1, (heads, -1)).transpose(1, 2)  # [N, H, 1, d]
+    keys = read["keys"].unflatten(-1, (heads, -1)).transpose(1, 2)  # [N, H, 1 + n, d]
+    weights = attention_weights(query, keys, keys.shape[-1] ** -0.5, None)[:, :, 0]  # [N, H, 1 + n]
+    hidden = read["output"]  # [N, 1 + n, C]
+    return Tower(
+        class_attention=weights[..., 1:],
+        keys=keys.mean(dim=1)[:, 1:],
+        hidden=hidden[:, 1:],
+        class_hidden=hidden[:, 0],
+        project=module.model.multi_modal_projector,
+    )
+
+
 def _attach_processor(model: Model, directory: Path, config: Any, template: str, image_mode: str | None) -> None:
     """Give the model its tokenizer and image side."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -153,6 +195,7 @@ def _attach_processor(model: Model, directory: Path, config: Any, template: str,
         return tokenizer(f"ASSISTANT: {text}", **options)["input_ids"][len(before) :]
 
     model.tokenize, model.preprocess, model.answer_ids = tokenize, preprocess, answer_ids
+    model.pads = lambda mode: (image_mode or mode or "pad") == "pad"
     model.detokenize = lambda ids: tokenizer.decode(ids, skip_special_tokens=True).strip()
     model.plain_id = tokenizer.convert_tokens_to_ids
 

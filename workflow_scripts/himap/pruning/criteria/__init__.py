@@ -3,13 +3,18 @@
 A new criterion is a new file here with a function decorated by `@criterion(...)`; it is then known by its name in
 every config. docs/templates/criterion.py is one to copy. Scores of tokens that are no image tokens are ignored. Modules
 import torch inside the function if they need it, so that names can be checked without torch.
+
+A criterion that chooses a set instead of a ranking reads `View.counts` and gives the chosen tokens one score and the
+others a lower one. One that merges what it drops (`merges=True`) returns the rows that go on. A prompt's pictures are one
+set of tokens: a score compares them across pictures, and a set is chosen from all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from himap.registry import import_all, unknown
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
     from himap.decoder.attention import LayerAttention
     from himap.decoder.tokens import Rows
+    from himap.models.tower import Pictures, Tower
 
 
 @dataclass
@@ -32,28 +38,78 @@ class View:
     seeds: list[int]  # one per sample
     grid: tuple[int, int]  # rows and columns of one image's tokens
     image_tokens: list[int]  # per sample, at the start
+    counts: list[int]  # per sample, how many are to stay
+    prompt: Rows  # all tokens as they were embedded; its image tokens are the projected features
     loss_gradient: Callable[[], Tensor]  # gradient [B, T, D] of the model's own next-token loss at the hidden states
+    own_attention: Callable[[], LayerAttention]  # of `layer` itself, which has not run yet
+    final_norm: Callable[[Tensor], Tensor]  # the model's norm after its last layer
+
+    @property
+    def below(self) -> LayerAttention:
+        """Return the attention of the layer below. Raise ValueError before the first layer."""
+        if self.attention is None:
+            raise ValueError(f"a stage at layer {self.layer} has no layer below it whose attention could be looked at")
+        return self.attention
+
+    @property
+    def pictures(self) -> Pictures:
+        """Return the prompts' pictures. Raise ValueError if the prompt was embedded without them."""
+        if self.prompt.pictures is None:
+            raise ValueError(
+                "the prompt was embedded without its pictures; embed questions with `himap.experiments.answers.encode`"
+            )
+        return self.prompt.pictures
+
+    def samples(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield per sample its number, the columns of its image tokens, and which of the original ones they are."""
+        # one by one and not as a padded batch: a choice in many steps must not depend on how a batch rounds its products
+        for b, is_image in enumerate(self.is_image):
+            columns = is_image.nonzero()[:, 0]  # [n]
+            yield b, columns, self.rows.image_index[b, columns]
+
+    def chosen(self, columns: list[Tensor]) -> Tensor:
+        """Return scores [B, T] that are 1 at the columns chosen for each sample, and 0 elsewhere."""
+        import torch
+
+        scores = torch.zeros(self.is_image.shape, device=self.is_image.device)
+        for b, places in enumerate(columns):
+            scores[b, places] = 1.0
+        return scores
+
+    def tower(self, sample: int) -> Tower:
+        """Return how the vision tower sees a sample's pictures."""
+        return self.pictures.tower(sample)
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A scoring function, and whether it needs the attention of the layer below: computing that costs time."""
+    """A scoring function, and what it needs: attention and the tower's view cost time, and not every model has them."""
 
     name: str
-    score: Callable[[View], Tensor]
-    needs_attention: bool
+    score: Callable[[View], Any]  # scores [B, T]; or for one that merges: the rows that go on
+    needs_attention: bool  # of the layer below
+    needs_tower: bool
+    merges: bool
+    at_input: bool  # makes tokens for the decoder's input, so that its stage is at layer 0
     about: str
 
 
 _KNOWN: dict[str, Criterion] = {}
 
 
-def criterion(*, needs_attention: bool) -> Callable[[Callable[[View], Tensor]], Callable[[View], Tensor]]:
-    """Register a function of a View that returns scores [B, T], under its name and with its docstring as explanation."""
+def criterion(
+    *, needs_attention: bool, needs_tower: bool = False, merges: bool = False, at_input: bool = False
+) -> Callable[[Callable[[View], Any]], Callable[[View], Any]]:
+    """Register a function of a View under its name, with its docstring as explanation.
 
-    def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
+    It returns scores [B, T]; with `merges`, the rows that go on instead, in which merged tokens count as image tokens.
+    """
+
+    def register(function: Callable[[View], Any]) -> Callable[[View], Any]:
         about = (function.__doc__ or "").strip()
-        _KNOWN[function.__name__] = Criterion(function.__name__, function, needs_attention, about)
+        _KNOWN[function.__name__] = Criterion(
+            function.__name__, function, needs_attention, needs_tower, merges, at_input, about
+        )
         return function
 
     return register
@@ -61,8 +117,14 @@ def criterion(*, needs_attention: bool) -> Callable[[Callable[[View], Tensor]], 
 
 def names() -> list[str]:
     """Return the names of all known criteria."""
-    import_all(__name__)
+    _import_files()
     return sorted(_KNOWN)
+
+
+@cache  # checking a config asks for criteria a thousand times, and each look into the folder takes milliseconds
+def _import_files() -> None:
+    """Import this folder's files, which register their criteria."""
+    import_all(__name__)
 
 
 def get(name: str) -> Criterion:

@@ -13,15 +13,6 @@ from himap.pruning.criteria import View, criterion
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from himap.decoder.attention import LayerAttention
-
-
-def _map(view: View) -> LayerAttention:
-    """Return the attention of the layer below; raise ValueError before the first layer."""
-    if view.attention is None:
-        raise ValueError(f"a stage at layer {view.layer} has no layer below it whose attention could be looked at")
-    return view.attention
-
 
 def _real(view: View) -> Tensor:
     """Return where a row is a token and no padding [B, T]."""
@@ -31,27 +22,27 @@ def _real(view: View) -> Tensor:
 @criterion(needs_attention=True)
 def instruction_attention(view: View) -> Tensor:
     """Attention received from instruction tokens: the paper's shallow score, Eq. 8."""
-    return _map(view).received(view.is_instruction)
+    return view.below.received(view.is_instruction)
 
 
 @criterion(needs_attention=True)
 def image_attention(view: View) -> Tensor:
     """Attention received from the image tokens that are left, itself included: the paper's deep score as coded."""
-    return _map(view).received(view.is_image)
+    return view.below.received(view.is_image)
 
 
 @criterion(needs_attention=True)
 def image_attention_rows(view: View) -> Tensor:
     """Attention given to the image tokens that are left: Eq. 9 with its indices as printed."""
-    return _map(view).given(view.is_image, to=view.is_image)
+    return view.below.given(view.is_image, to=view.is_image)
 
 
 @criterion(needs_attention=True)
 def image_attention_debiased(view: View) -> Tensor:
     """Attention received from image tokens, per image token that can see it: the causal mask favors none."""
     # under the causal mask an early token is seen by all later ones, so plain sums grow toward the picture's top
-    seen_by = _map(view).seen_by(view.is_image)
-    return _map(view).received(view.is_image) / seen_by.clamp(min=1)
+    seen_by = view.below.seen_by(view.is_image)
+    return view.below.received(view.is_image) / seen_by.clamp(min=1)
 
 
 @criterion(needs_attention=True)
@@ -59,17 +50,17 @@ def last_token_attention(view: View) -> Tensor:
     """Attention received from the last token of the prompt: FastV as its code does it."""
     last = view.is_image.new_zeros(view.is_image.shape)
     last[:, -1] = True  # batches are padded on the left, so every prompt ends in the last column
-    return _map(view).received(last)
+    return view.below.received(last)
 
 
 @criterion(needs_attention=True)
 def mean_attention(view: View) -> Tensor:
     """Mean attention received from all other tokens: FastV as its paper words it."""
     others = _real(view).sum(dim=1, keepdim=True) - 1  # [B, 1]
-    return _map(view).received(_real(view), itself=False) / others.clamp(min=1)
+    return view.below.received(_real(view), itself=False) / others.clamp(min=1)
 
 
 @criterion(needs_attention=True)
 def all_attention(view: View) -> Tensor:
     """Attention received from all tokens, itself included: no modality is preferred."""
-    return _map(view).received(_real(view))
+    return view.below.received(_real(view))

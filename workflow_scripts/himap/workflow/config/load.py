@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from himap.pruning.resolve import load_all as builtin_methods
 from himap.tables.builtin import load_all as builtin_tables
 from himap.workflow.config.checks import cross_checks
+from himap.workflow.config.checks.budgets import with_budgets
 from himap.workflow.config.errors import describe, foreign_keys, key_line
 from himap.workflow.config.schema import Config
 from himap.yaml_files import ConfigError, kind_of
@@ -25,7 +26,7 @@ def load(raw: Any, name: str = "the config") -> Config:
         problems = ["is nested without end; look at its aliases (*name)"]
     if problems:
         raise ConfigError(problems, name)
-    filled = with_builtin(raw)
+    filled = with_budgets(with_builtin(raw))
     config: Config | None = None
     lines: dict[str, str] = {}
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.models.sizes import Dims
+from himap.pruning.budget import mean_tokens
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule
 from himap.results import Paths
@@ -132,6 +133,12 @@ class Plan:
         if key not in self._resolved:
             self._resolved[key] = resolve(method, self.dims(model), methods=self._methods, kind=key[1], model=model)
         return self._resolved[key]
+
+    def mean_tokens(self, model: str, kind: str, method: str) -> float:
+        """Return the image tokens of one picture that enter a layer under a method, in the mean of all layers."""
+        schedule, dims = self.method(model, self.example_of(kind), method), self.dims(model)
+        rows, columns = schedule.image_grid or dims.grid
+        return mean_tokens(dims, schedule.stages, rows * columns)
 
     def title(self, method: str) -> str:
         """Return a method's name in tables."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from himap.figures import get as figure_named
+from himap.paper import rivals
 from himap.paper.published import published
 from himap.workflow.plan.content_hash import as_json, digest, origin
 from himap.workflow.plan.originals import conversion_settings
@@ -111,6 +112,28 @@ def latency(plan: Plan, model: str, benchmark: str) -> str:
 # ---- tables and figures
 
 
+def budget_facts(plan: Plan, name: str) -> dict[str, Any]:
+    """Return what a table with budgets is told beside the others: each row's method and budget, and how models see pictures."""
+    models, columns = plan.table_models(name), plan.columns(name)
+    rows = [method for method in plan.config.tables[name].methods if plan.config.methods[method].tokens_of is not None]
+    return {
+        "rows": {
+            method: {"of": plan.config.methods[method].like, "budget": str(plan.config.methods[method].tokens_of)}
+            for method in rows
+        },
+        "tokens": {
+            model: {
+                kind: {method: plan.mean_tokens(model, kind, method) for method in rows}
+                for kind in plan.table_kinds(name)
+            }
+            for model in models
+        },
+        "grids": {model: list(plan.dims(model).grid) for model in models},
+        "padded": {model: [task for task in columns if plan.image_mode(model, task) == "pad"] for model in models},
+        "published": digest(rivals.published()),
+    }
+
+
 def table(plan: Plan, name: str) -> str:
     """Return a table's rows and columns, their titles, and what it is compared with."""
     entry = plan.config.tables[name]
@@ -131,8 +154,10 @@ def table(plan: Plan, name: str) -> str:
         }
         for benchmark in plan.columns(name)
     }
+    budgets = {"budgets": budget_facts(plan, name)} if entry.budgets else {}
     return as_json(
         {
+            **budgets,
             "name": name,
             "title": entry.title,
             "models": models,

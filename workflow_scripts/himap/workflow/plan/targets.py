@@ -22,7 +22,16 @@ Job = tuple[str, ...]  # the files that one job writes
 def table_inputs(plan: Plan, table: str) -> list[str]:
     """Return the files that a table is made from."""
     cells = plan.table_cells(table)
-    return [*(file for cell in cells for file in plan.cell_files(*cell)), *dict.fromkeys(map(plan.costs, cells))]
+    if plan.config.tables[table].budgets:  # it looks at the answers too, and at the pictures that they are about
+        answers = [plan.paths.predictions(*cell) for cell in cells]
+        answers += [plan.paths.samples(benchmark) for benchmark in plan.columns(table)]
+    else:
+        answers = []
+    return [
+        *answers,
+        *(file for cell in cells for file in plan.cell_files(*cell)),
+        *dict.fromkeys(map(plan.costs, cells)),
+    ]
 
 
 def figure_inputs(plan: Plan, figure: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from himap.workflow.config.checks._raw import Problem, section
 from himap.workflow.config.checks.analyses import check_disruption, check_grid
+from himap.workflow.config.checks.budgets import check_budgets
 from himap.workflow.config.checks.methods import check_methods, check_resolved
 from himap.workflow.config.checks.models import check_models
 from himap.workflow.config.checks.names import check_benchmarks, check_judge, check_references, check_scripts
@@ -31,6 +32,7 @@ def cross_checks(filled: Mapping[str, Any], given: Mapping[str, Any]) -> Iterato
         check_methods(raw, used),
         check_resolved(raw, asked, used),
         check_references(raw),
+        check_budgets(raw),
         check_disruption(raw),
         check_grid(raw),
         check_judge(raw),

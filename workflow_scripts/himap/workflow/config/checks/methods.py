@@ -8,6 +8,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from himap.pruning.criteria import get as criterion_named
 from himap.pruning.criteria import names as criterion_names
 from himap.pruning.resolve import FORMS, kind_taken, resolve
 from himap.pruning.stage import stage_problems
@@ -27,6 +28,8 @@ def check_methods(raw: Mapping[str, Any], used: set[Use]) -> Iterator[Problem]:
     yield from check_cycles(methods)
 
 
+CLASS_TOKEN = ("llava",)  # families whose models give a view of the vision tower
+ROW_AND_COLUMN = ("qwen2_5_vl", "qwen3_vl")  # families whose rotary positions are those of a whole picture
 ALTERED = ("rerank", "protocol", "dtype")  # what makes another run of a method without stages
 
 
@@ -52,8 +55,17 @@ def check_method(raw: Mapping[str, Any], name: str, used: set[Use]) -> Iterator[
     for key in ("like", "flops_of"):
         if isinstance(other := method.get(key), str) and other not in methods:
             yield f"{at}.{key}", f"unknown method {other!r}" + hint(other, methods)
-    if any(method.get(key) for key in ("every_layer", "before_decoder", "downsample")) and not method.get("flops_of"):
-        yield f"{at}.flops_of", "is required: the method whose FLOPs are to be met"
+    budgets = [key for key in ("flops_of", "tokens_of") if method.get(key) is not None]
+    if any(method.get(key) for key in ("every_layer", "before_decoder", "downsample")) and not budgets:
+        yield (
+            f"{at}.flops_of",
+            "is required: the method whose FLOPs are to be met; or give tokens_of, a number of image tokens",
+        )
+    if len(budgets) == 2:
+        yield f"{at}.tokens_of", "is a second budget beside flops_of; give one of them"
+    for key in ("budget_by", "budget_layers"):
+        if method.get(key) is not None and method.get("stages") is None:
+            yield f"{at}.{key}", "is only allowed together with `stages`"
     for key in ("criterion", "criteria", "only", "relative"):
         if method.get(key) is not None and not method.get("like"):
             yield f"{at}.{key}", "is only allowed together with `like`"
@@ -61,7 +73,11 @@ def check_method(raw: Mapping[str, Any], name: str, used: set[Use]) -> Iterator[
     special = section(method, "models")
     runs_on = {(model, kind) for model, kind, other in used if other == name and model in models}
     general = {(model, kind) for model, kind in runs_on if model not in special}
-    yield from check_stages(raw, method.get("stages"), f"{at}.stages", general)
+    # stages written for some depth are moved to the model's own before they run, so they must fit that depth
+    depth = method.get("depth")
+    yield from check_stages(
+        raw, method.get("stages"), f"{at}.stages", general, depth if isinstance(depth, int) else None
+    )
     for model in special:
         own = {task for task in runs_on if task[0] == model}
         yield from check_stages(raw, section(special, model).get("stages"), f"{at}.models.{model}.stages", own)
@@ -79,15 +95,22 @@ def check_criteria(method: Mapping[str, Any], at: str) -> Iterator[Problem]:
             yield path, f"unknown criterion {criterion!r}" + hint(criterion, criterion_names())
 
 
-def check_stages(raw: Mapping[str, Any], stages: Any, at: str, runs_on: set[tuple[str, str]]) -> Iterator[Problem]:
-    """Yield what the library says of a method's stages on the models and kinds in use, and stages that drop nothing."""
+def check_stages(
+    raw: Mapping[str, Any], stages: Any, at: str, runs_on: set[tuple[str, str]], depth: int | None = None
+) -> Iterator[Problem]:
+    """Yield what the library says of a method's stages on the models and kinds in use, and stages that drop nothing.
+
+    With a `depth` that the stages are written for, they are checked against a decoder of so many layers.
+    """
     if isinstance(stages, Mapping):
         for key, listed in stages.items():
             own = {(model, kind) for model, kind in runs_on if kind_taken(stages, kind) == key}
-            yield from check_stages(raw, listed if isinstance(listed, list) else None, f"{at}.{key}", own)
+            yield from check_stages(raw, listed if isinstance(listed, list) else None, f"{at}.{key}", own, depth)
         return
     listed = stages if isinstance(stages, list) else []
     models = {model: depth_of(raw, model) for model in sorted({model for model, _ in runs_on})}
+    if depth is not None:
+        models = {f"a decoder of depth {depth}": depth}
     for model, layers in (models or {"the model": None}).items():
         for path, problem in stage_problems(listed, layers=layers, model=model):
             yield at + path, problem
@@ -116,7 +139,13 @@ def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> I
     @cache
     def trouble(model: str, kind: str, name: str) -> str | None:
         try:
-            resolve(name, sizes[model], methods=methods, kind=kind, model=model)
+            schedule = resolve(name, sizes[model], methods=methods, kind=kind, model=model)
+            family = section(raw, "models", model).get("family", "llava")
+            looking = [stage.criterion for stage in schedule.stages if criterion_named(stage.criterion).needs_tower]
+            if schedule.renumbers and schedule.stages and family in ROW_AND_COLUMN:
+                return f"on {model}: {family} counts rows and columns, so `positions: renumber` has no meaning; leave the model out"
+            if looking and family not in CLASS_TOKEN:
+                return f"on {model}: {looking[0]!r} looks at the class token of the vision tower, which {family} has none of"
         except ValueError as error:
             return f"on {model} ({kind}): {str(error).removeprefix(f'method {name!r}: ')}"
         return None

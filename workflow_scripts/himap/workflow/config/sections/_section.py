@@ -45,7 +45,13 @@ Keep = Annotated[
     int | float,
     PlainValidator(check_keep),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 2}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]}
+        {
+            "anyOf": [
+                {"const": 0},
+                {"type": "integer", "minimum": 2},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            ]
+        }
     ),
 ]
 Count = Annotated[int, Field(ge=1, strict=True)]

@@ -60,6 +60,8 @@ class Table(Section):
     """Rows."""
     models: Annotated[Each[str], Some] | None = None
     """Models; all of the config if left out."""
+    budgets: Annotated[list[int | float | str], Some] | None = None
+    """Each method but `vanilla` at each of these mean numbers of image tokens (`tokens_of`), with what only such a table can show."""
     judged: bool = True
     """Whether judged benchmarks are shown also while no judge is configured (as answers without a score)."""
     latex_rows: Each[Literal["interval", "paper"]] = []

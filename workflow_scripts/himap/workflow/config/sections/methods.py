@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
 from himap.workflow.config.sections._section import Depth, Each, Index, Keep, Name, Section, Some, Title
 
@@ -16,7 +16,7 @@ class Stage(Section):
     layer: Index | Depth
     """The first layer (from 0) that runs on what remains, or a share of the model's depth (0.25); the score comes from the layer below."""
     keep: Keep
-    """Share of the original image tokens still there, or a count."""
+    """Share of the original image tokens still there, or a count; 0 drops them all."""
     criterion: str
     """The score, one of `himap.pruning`'s criteria."""
 
@@ -43,7 +43,7 @@ Stages = Annotated[
 
 
 class Scored(Section):
-    """Tokens chosen by a score, as many as the FLOPs to be met allow."""
+    """Tokens chosen by a score, as many as the budget allows."""
 
     criterion: str
     """The score, one of `himap.pruning`'s criteria."""
@@ -74,13 +74,23 @@ class Method(Section):
     only: Annotated[Each[Index], Some] | None = None
     """With `like`: these stages alone; 0 is the first."""
     every_layer: Scored | None = None
-    """The same share dropped at every layer; needs `flops_of`."""
+    """The same share dropped at every layer; needs `flops_of` or `tokens_of`."""
     before_decoder: Scored | None = None
-    """Dropped once, before the first layer; needs `flops_of`."""
+    """Dropped once, before the first layer; needs `flops_of` or `tokens_of`."""
     downsample: Literal[True] | None = None
-    """The image is made smaller before the model sees it; needs `flops_of`."""
+    """The image is made smaller before the model sees it; needs `flops_of` or `tokens_of`."""
     flops_of: str | None = None
-    """The method whose FLOPs are met."""
+    """The method whose FLOPs are met; stages keep their layers if they can, and their shares are raised to one power."""
+    tokens_of: int | float | str | None = None
+    """The image tokens per layer that are met, in the mean of all layers: a count, a share, or a fraction as `1/3`."""
+    budget_by: Literal["layers"] | None = None
+    """With a budget: the stages move to other layers before their shares change."""
+    budget_layers: Annotated[Each[Index], Some] | None = None
+    """With a budget: where the stages are then."""
+    depth: Annotated[int, Field(ge=2, strict=True)] | None = None
+    """The decoder layers that `stages` are written for; on a model with more or fewer they move in proportion."""
+    positions: Literal["keep", "renumber"] | None = None
+    """Whether what is left keeps its positions, or is counted again after each stage; `like` takes the other method's."""
     relative: bool | None = None
     """With `only`: a stage keeps its share of what the stages before it left (the paper's R), not of the original tokens."""
     rerank: bool | None = None

@@ -1,0 +1,254 @@
+"""What a table of methods at equal budgets shows beside any other: harder measures than a score, all from stored answers.
+
+* mean tokens: image tokens that enter a layer, in the mean of all layers; what is left of the unpruned score, in percent.
+* same answers: how often the answer is the unpruned model's, word by word (its loyalty).
+* hard samples: the mean score on the samples that a smaller image of the same budget gets wrong. What a smaller image
+  answers right needs no choice of tokens.
+* padding: the share of what is kept that is padding and no picture; where in the picture the kept tokens are, from top to
+  bottom and from left to right.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from himap import benchmarks
+from himap.benchmarks.samples.files import read_jsonl
+from himap.decoder.bitmaps import unpacked
+from himap.paper.rivals import Printed, is_disputed, printed, published
+from himap.results import Paths
+
+SMALLER, RIGHT = "downsample", 0.5  # a score from which on an answer counts as right
+BANDS = 4  # into which the picture is cut from top to bottom, and from left to right
+COLUMNS = (
+    "of", "budget", "mean_tokens", "left", "left_mean", "same_answers", "hard", "hard_n", "padding", "padding_all",
+    "top_to_bottom", "left_to_right", "printed", "disputed",
+)  # fmt: skip
+
+
+def with_measures(frame: pd.DataFrame, settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
+    """Return a table's records with the further columns of a table with budgets."""
+    paths, facts = Paths(results), settings["budgets"]
+    rows = []
+    for record in frame.to_dict("records"):
+        row = {name: record[name] for name in ("model", "benchmark", "method", "kind")}
+        known = facts["rows"].get(row["method"], {})
+        row |= {"of": known.get("of"), "budget": known.get("budget")}
+        row["mean_tokens"] = facts["tokens"][row["model"]][row["kind"]].get(
+            row["method"], np.prod(facts["grids"][row["model"]])
+        )
+        row |= measures(paths, facts, row)
+        row |= published_of(row)
+        rows.append(row)
+    more = pd.DataFrame(rows).reindex(columns=["model", "benchmark", "method", *COLUMNS])
+    frame = frame.merge(more, on=["model", "benchmark", "method"])
+    unpruned = frame[frame["method"] == "vanilla"][["model", "benchmark", "ours"]].rename(columns={"ours": "whole"})
+    frame = frame.drop(columns="left").merge(unpruned, on=["model", "benchmark"], how="left")
+    frame["left"] = 100 * frame["ours"].astype(float) / frame.pop("whole").astype(float)
+    frame["left_mean"] = frame.groupby(["model", "method"])["left"].transform("mean")
+    return frame
+
+
+def measures(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the stored answers of one cell say."""
+    model, task, method = row["model"], row["benchmark"], row["method"]
+    answers = _answers(paths.predictions(model, task, method))
+    unpruned = _answers(paths.predictions(model, task, "vanilla"))
+    same = [answers[name]["prediction"] == unpruned[name]["prediction"] for name in answers if name in unpruned]
+    found: dict[str, Any] = {"same_answers": 100 * float(np.mean(same)) if same else None}
+    found |= on_hard_samples(paths, facts, row)
+    kept = [answer for answer in answers.values() if answer["kept"]]
+    if kept:
+        padding = _padding(paths.samples(task), tuple(facts["grids"][model])) if task in facts["padded"][model] else {}
+        found |= places(kept, tuple(facts["grids"][model]), padding)
+    return found
+
+
+def on_hard_samples(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return the mean score on the samples that the smaller image of the same budget gets wrong, and how many they are."""
+    smaller = [
+        name for name, known in facts["rows"].items() if (known["of"], known["budget"]) == (SMALLER, row["budget"])
+    ]
+    files = [Path(paths.scores(row["model"], row["benchmark"], name)[1]) for name in [*smaller, row["method"]]]
+    if not smaller or not all(file.is_file() for file in files):
+        return {}
+    wrong, own = (
+        pd.read_parquet(file, columns=["sample_id", "score"]).set_index("sample_id")["score"] for file in files
+    )
+    hard = own[own.index.isin(wrong[wrong < RIGHT].index)].dropna()
+    return {"hard": 100 * float(hard.mean()) if len(hard) else None, "hard_n": len(hard)}
+
+
+def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return where the tokens are that the last stage kept, over all answers whose pictures have a whole grid each."""
+    counts, in_padding, of_all = np.zeros(grid), [], []
+    for answer in answers:
+        mask = unpacked([answer["kept"][-1]], answer["image_tokens"])[0]
+        if len(mask) % counts.size:
+            continue
+        counts += mask.reshape(-1, *grid).sum(axis=0)
+        share = padding.get(answer["sample_id"])
+        if share is not None and len(share) == len(mask):
+            in_padding.append(share[mask].mean() if mask.any() else 0.0)
+            of_all.append(share.mean())
+    if not counts.sum():
+        return {}
+    bands = [[100 * part.sum() / counts.sum() for part in np.array_split(counts, BANDS, axis=axis)] for axis in (0, 1)]
+    texts = ["/".join(f"{share:.0f}" for share in shares) for shares in bands]
+    found: dict[str, Any] = dict(zip(("top_to_bottom", "left_to_right"), texts, strict=True))
+    if in_padding:
+        found |= {"padding": 100 * float(np.mean(in_padding)), "padding_all": 100 * float(np.mean(of_all))}
+    return found
+
+
+def published_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what papers print for a cell, each value with its source, and whether they agree."""
+    values = printed_of(row)
+    texts = [f"{value.value:g} ({value.source})" for value in values]
+    return {"printed": "; ".join(texts) or None, "disputed": is_disputed(values, row["benchmark"])}
+
+
+def printed_of(row: dict[str, Any]) -> list[Printed]:
+    """Return the printed values of a cell: of LLaVA-1.5-7B at the same share of its image tokens."""
+    if row["method"] == "vanilla":
+        return printed("vanilla", 1.0, row["benchmark"])
+    budget = row["budget"]
+    if budget is None:
+        return []
+    share = _fraction(budget) if _fraction(budget) <= 1 else _fraction(budget) / published()["tokens"]
+    return printed(str(row["of"]), float(share), row["benchmark"])
+
+
+def _fraction(budget: object) -> Fraction:
+    """Return a budget as the config or a CSV gives it: "1/3", 192, or 192.0 where the column has gaps."""
+    return Fraction(str(budget))
+
+
+@cache
+def _answers(path: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of an evaluation's answers by sample."""
+    return {row["sample_id"]: row for _, row in read_jsonl(path)}
+
+
+@cache
+def _padding(path: str, grid: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return per sample the share of padding in each of its image tokens."""
+    import io
+
+    from PIL import Image
+
+    from himap.models.images import padded_share
+
+    return {
+        sample.sample_id: np.concatenate([
+            padded_share(Image.open(io.BytesIO(data)).size, grid).ravel() for data in sample.images
+        ])
+        for sample in benchmarks.read_samples(path, ["images"])
+        if sample.images
+    }  # fmt: skip
+
+
+# ---- what people read
+
+
+def lead(row: pd.Series) -> list[str]:
+    """Return what stands before a method's costs: mean tokens, and what is left of the unpruned score over all benchmarks."""
+    left = "" if pd.isna(row["left_mean"]) else f"{row['left_mean']:.1f} %"
+    return [f"{row['mean_tokens']:.1f}", left]
+
+
+def printed_text(row: pd.Series) -> str:
+    """Return what papers print for a cell in brief: the first value with its source, and the range of disputed ones."""
+    values = printed_of(
+        {name: None if pd.isna(row[name]) else row[name] for name in ("method", "of", "budget", "benchmark")}
+    )
+    if not values:
+        return ""
+    numbers = [value.value for value in values]
+    text = f"{values[0].value:g} ({values[0].source})"
+    return f"{text}, disputed: {min(numbers):g} to {max(numbers):g}" if row["disputed"] else text
+
+
+def same_text(row: pd.Series) -> str:
+    """Return how often the answers are the unpruned model's."""
+    return "" if pd.isna(row["same_answers"]) or row["method"] == "vanilla" else f"{row['same_answers']:.0f} %"
+
+
+def hard_text(row: pd.Series) -> str:
+    """Return the score on hard samples, with their number."""
+    return "" if pd.isna(row["hard"]) or row["of"] == SMALLER else f"{row['hard']:.1f} (n {int(row['hard_n'])})"
+
+
+BLIND = ("random_tokens", "uniform_tokens", SMALLER, "deep_random")  # methods that look at no token
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """Return what the table says of each model in three sentences, by rule."""
+    lines = []
+    for model, rows in frame[frame["budget"].notna()].groupby("model", sort=False):
+        smallest = min(rows["budget"].unique(), key=_fraction)
+        at = rows[rows["budget"] == smallest]
+        said = [ranking(at, smallest), on_hard(at), agreement(at)]
+        if all(said):
+            lines.append(f"{model}: " + " ".join(said))
+    return lines
+
+
+def ranking(rows: pd.DataFrame, budget: object) -> str:
+    """Return which method keeps most of the unpruned score at a budget, and how many are better than all baselines."""
+    means = rows.drop_duplicates("method").set_index("of")["left_mean"].dropna()
+    blind, chosen = means[means.index.isin(BLIND)], means[~means.index.isin(BLIND)]
+    if blind.empty or chosen.empty:
+        return ""
+    titles = _titles(rows)
+    what = f"{_fraction(budget)} {'of the ' if _fraction(budget) < 1 else ''}image tokens"
+    return (
+        f"At {what}, {titles[chosen.idxmax()]} keeps {chosen.max():.1f} % of the unpruned scores in the mean of "
+        f"{rows['benchmark'].nunique()} benchmarks, the most of {len(chosen)} methods; {int((chosen > blind.max()).sum())} of them "
+        f"keep more than {titles[blind.idxmax()]} ({blind.max():.1f} %), the best baseline that looks at no token."
+    )
+
+
+def on_hard(rows: pd.DataFrame) -> str:
+    """Return how many methods are better than random tokens where the smaller image fails."""
+    weighed = rows[rows["hard_n"] > 0].assign(points=rows["hard"] * rows["hard_n"])
+    sums = weighed.groupby("of")[["points", "hard_n"]].sum()
+    means = sums["points"] / sums["hard_n"]
+    chosen = means[~means.index.isin(BLIND)]
+    if "random_tokens" not in means or chosen.empty:
+        return ""
+    return (
+        f"On the {int(sums['hard_n'].max())} samples that a smaller image of the same budget gets wrong, {_titles(rows)[chosen.idxmax()]} "
+        f"scores {chosen.max():.1f} and random tokens {means['random_tokens']:.1f}; {int((chosen > means['random_tokens']).sum())} of "
+        f"{len(chosen)} methods score more than random tokens."
+    )
+
+
+def agreement(rows: pd.DataFrame) -> str:
+    """Return whose answers are most and least often the unpruned model's, and how much padding is kept."""
+    same = rows[~rows["of"].isin(BLIND)].groupby("of")["same_answers"].mean().dropna()
+    if same.empty:
+        return ""
+    titles = _titles(rows)
+    text = (
+        f"Answers are the unpruned model's most often under {titles[same.idxmax()]} ({same.max():.0f} %) and least often under "
+        f"{titles[same.idxmin()]} ({same.min():.0f} %)"
+    )
+    padding = rows.groupby("of")["padding"].mean().dropna()
+    if padding.empty or not rows["padding_all"].mean() > 0:
+        return text + "."
+    return (
+        f"{text}; {padding.min():.0f} to {padding.max():.0f} % of what is kept is padding, which is {rows['padding_all'].mean():.0f} % "
+        "of all image tokens."
+    )
+
+
+def _titles(rows: pd.DataFrame) -> dict[Any, str]:
+    """Return the methods' titles without their budgets."""
+    return {row["of"]: row["title"].rpartition(" (")[0] for row in rows.to_dict("records")}
