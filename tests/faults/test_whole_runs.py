@@ -142,6 +142,6 @@ def test_whatever_is_deleted_is_to_be_made_again_although_a_page_is_there(copy_o
     world = copy_of_finished
     assert world.run("report").returncode == 0
     shutil.rmtree(world.folder / gone, ignore_errors=True)
-    told = world.run("-n").stdout
+    told = world.run("-n", "-v").stdout
     assert re.search(rf"^    output: .*{gone}", told, re.MULTILINE), told[-3000:]
     assert re.search(r"^    output: .*results/report.html", told, re.MULTILINE)

@@ -39,6 +39,8 @@ def job_counts(text: str) -> dict[str, int]:
     counts = Counter[str]()
     for name, count in re.findall(r"^(\w+)\s+(\d+)$", text, re.MULTILINE):
         counts[shared_name(name)] += int(count)
+        if name == "total":  # a dry run prints the table once more at its end
+            break
     return dict(counts)
 
 
