@@ -65,7 +65,7 @@ def test_where_a_tenth_of_the_answers_is_missing_the_claims_about_them_say_not_r
     planned = paper_run.cells(copy)
     lost = set(random.Random(4).sample(planned, len(planned) // 10))
     for model, task, method in lost:
-        shutil.rmtree(Path(copy.evaluation(model, task, method, "score.json")).parent)
+        shutil.rmtree(Path(copy.paths.scores(model, task, method)[0]).parent)
     paper_run.write_tables(copy)
     found = verdicts(copy)
     touched = 0
