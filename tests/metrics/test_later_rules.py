@@ -56,7 +56,7 @@ COLORS = ["red", "dark blue", "blue", "green"]
         ("I think the answer is blue", COLORS, "B"),  # the first character after "answer is"
         ("green", COLORS, "D"),  # an option's text
         ("It looks green", COLORS, "D"),
-        ("dark blue", COLORS, ""),  # "blue" stands in it too
+        ("dark blue", COLORS, ""),  # "blue" is in it too
         ("green " + "very " * 20, COLORS, ""),  # longer than all options twice
         ("D", ["yes", "no"], "D"),
         ("It is D", ["yes", "no"], ""),  # D is no option here

@@ -49,7 +49,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """Return a question named by its row, since the set has no ids; an empty answer would stand in everything."""
+    """Return a question named by its row, since the set has no ids; every prediction would contain an empty answer."""
     if row["question_type"] not in PARTS:
         raise ValueError(f"question_type {row['question_type']!r} is not one of {', '.join(PARTS)}")
     if not row["answer"] or not all(answer.strip() for answer in row["answer"]):
@@ -64,7 +64,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Return whether a reference stands in each answer, by the authors' rule and by lmms-eval's, and the answer's length."""
+    """Return whether each answer contains a reference, by the authors' rule and by lmms-eval's, and the answer's length."""
     return [
         {
             "score": float(ocr_match(prediction, one.references, one.metadata["dataset"])),

@@ -1,4 +1,4 @@
-"""OCRBench's containment: an answer is right if one of the references stands in it."""
+"""OCRBench's containment: an answer is right if it contains one of the references."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NARROW = {ord("\u3000"): " "} | {code: chr(code - 0xFEE0) for code in range(0xFF
 
 
 def ocr_match(prediction: str, references: Iterable[str], dataset: str) -> bool:
-    """Return whether a reference stands in the answer by the authors' script.
+    """Return whether the answer contains a reference by the authors' script.
 
     Formulas are compared with their case and without any space or line break, everything else in lower case with spaces
     for line breaks.
