@@ -114,6 +114,25 @@ def test_flickr30k_takes_only_the_test_rows_of_a_copy_with_all_splits(prepared):
     assert [one.sample_id for one in benchmarks.read_samples(prepared(fixture), [])] == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [("gqa", 2), ("vizwiz_val", 4), ("seedbench_image", 3), ("mmbench", 4), ("mmbench_cn", 4), ("ocrbench", 4)],
+)
+def test_questions_about_one_picture_are_drawn_together(name: str, pictures: int, prepared):
+    fixture = MAKERS[name]()
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    answers = dict(zip((one.sample_id for one in samples), fixture.answers, strict=True))
+    assert benchmarks.score(benchmarks.get(name), samples, answers).pictures == pictures
+
+
+def test_a_vizwiz_question_without_ten_answers_is_not_scored(prepared):
+    fixture = MAKERS["vizwiz_val"]()
+    fixture.rows[1]["answers"].pop()
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    with pytest.raises(ValueError, match="vizwiz_val sample VizWiz_val_00000001: 9 answers"):
+        benchmarks.score(benchmarks.get("vizwiz_val"), samples, {one.sample_id: "yes" for one in samples})
+
+
 def test_seedbench_takes_only_the_questions_about_pictures(prepared):
     fixture = MAKERS["seedbench_image"]()
     fixture.rows[1] |= {"data_type": "video", "question_type_id": 10, "image": [picture(1), picture(2)]}
