@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--config", help="dataset config, if not the declared one")
     options.add_argument("--split", help="split, if not the declared one")
     options.add_argument("--revision", help="commit, tag or branch, if not the declared one")
-    options.add_argument("--limit", type=int, help="take this many samples (images for MME), by --seed")
+    options.add_argument(
+        "--limit", type=int, help="take this many samples (images for MME, questions for MMBench), by --seed"
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument(
         "--protocol", default="{}", metavar="JSON", help='options that decide the rows, e.g. {"version": "llava"}'

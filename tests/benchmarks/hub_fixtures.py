@@ -386,6 +386,148 @@ def docvqa() -> Fixture:
     return Fixture("docvqa", types, rows, [one[1] for one in asked], 100 * (0.5 + similar + 1) / 3, scores)
 
 
+@dataclass(frozen=True)
+class TwoTables(Fixture):
+    """A fixture whose pictures are a table of their own, as GQA is published: rows name them by `imageId`."""
+
+    def write(self, folder: Path) -> Path:
+        """Write both tables into folders named after their configs; return the folder above."""
+        root = folder / self.benchmark
+        named = {row["imageId"]: row["image"] for row in self.rows if row["image"]}
+        images = pa.table({"id": pa.array(list(named), TEXT), "image": pa.array(list(named.values()), IMAGE)})
+        for config, table in (("instructions", self.table()), ("images", images)):
+            path = root / f"testdev_balanced_{config}" / "testdev-00000-of-00001.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, path, row_group_size=4)
+        return root
+
+
+def gqa() -> Fixture:
+    """Three questions on one picture, one on another; periods, case, a space, an article and another number."""
+    asked = [
+        ("n161313", "Is it overcast?", "no", "No", "verify", "attr"),
+        ("n161313", "What is on the table?", "umbrella", "Umbrella..", "query", "rel"),
+        ("n161313", "Who is there?", "women", "woman", "query", "obj"),
+        ("n235859", "Which side?", "left", "the left", "choose", "rel"),
+        ("n235859", "Is it t-shirt weather?", "t-shirt", "T shirt", "query", "attr"),
+        ("n235859", "Is there a cat?", "yes", "yes ", "logical", "obj"),
+    ]
+    rows = [
+        {"id": f"2013072{at}", "imageId": name, "image": picture(len(name) + int(name[1:4])), "question": question}
+        | {"isBalanced": True, "answer": truth, "fullAnswer": truth, "semanticStr": ""}
+        | {"types": {"structural": structural, "semantic": semantic, "detailed": ""}}
+        for at, (name, question, truth, _, structural, semantic) in enumerate(asked)
+    ]
+    kinds = pa.struct([("structural", TEXT), ("semantic", TEXT), ("detailed", TEXT)])
+    types = dict.fromkeys(["id", "imageId", "question", "answer", "fullAnswer", "semanticStr"], TEXT)
+    types |= {"isBalanced": pa.bool_(), "types": kinds}
+    scores = {"lmms_eval": 200 / 6, "qwen": 400 / 6, "structural_query": 100 / 3, "structural_verify": 100.0}
+    scores |= {"semantic_rel": 50.0, "floor_yes": 100 / 6, "floor_most_common": 100 / 6}
+    return TwoTables("gqa", types, rows, [one[3] for one in asked], 200 / 6, scores)
+
+
+def vizwiz_val() -> Fixture:
+    """Ten who cannot answer, three of ten who can, capital letters in a question, giving up where one would answer."""
+    asked = [
+        ("What is this?", ten(("unanswerable", 10)), "Unanswerable", "unanswerable"),
+        ("Is it 350 Fahrenheit? ", ten(("yes", 3), ("unanswerable", 2)), "yes", "yes/no"),
+        ("how many cans", ten(("2", 10)), "unanswerable", "number"),
+        ("What's this", ten(("bob's soup", 2)), "Bob's Soup.", "other"),
+    ]
+    rows = [
+        {"question_id": f"VizWiz_val_{at:08}", "image": picture(at, kind="JPEG"), "question": question}
+        | {"answers": answers, "category": category}
+        for at, (question, answers, _, category) in enumerate(asked)
+    ]
+    types = {"question_id": TEXT, "image": IMAGE, "question": TEXT, "answers": TEXTS, "category": TEXT}
+    scores = {"unanswerable": 100.0, "yes/no": 90.0, "number": 0.0, "other": 60.0}
+    scores |= {"answered_unanswerable": 50.0, "floor_unanswerable": 100 * 1.6 / 4}
+    return Fixture("vizwiz_val", types, rows, [one[2] for one in asked], 100 * 2.5 / 4, scores)
+
+
+def seedbench_image() -> Fixture:
+    """An id that is there twice, two questions on one picture, a letter with text, a small letter, a sentence."""
+    asked = [
+        ("1454426_2591111986", "101669", 1, "A", "A"),
+        ("1454426_2591111986", "49914", 5, "B", "B. two"),
+        ("2", "49914", 5, "C", "c"),
+        ("3", "49915", 9, "D", "The best one is D"),
+    ]
+    rows = [
+        {"answer": truth, "choice_a": "one", "choice_b": "two", "choice_c": "three", "choice_d": "four"}
+        | {"data_id": name, "data_type": "image", "question": "How many?", "question_id": number}
+        | {"question_type_id": kind, "image": [picture(len(name))], "segment": None}
+        for name, number, kind, truth, _ in asked
+    ]
+    types = dict.fromkeys(["answer", "choice_a", "choice_b", "choice_c", "choice_d", "data_id", "data_type"], TEXT)
+    types |= {"question": TEXT, "question_id": TEXT, "question_type_id": pa.int16(), "image": pa.list_(IMAGE)}
+    types |= {"segment": pa.list_(INT)}
+    scores = {"scene understanding": 100.0, "instances counting": 0.0, "mean_of_dimensions": 100 / 3}
+    scores |= {"lmms_eval": 75.0, "in_free_words": 75.0, "unreadable": 1.0, "floor_most_common": 25.0}
+    return Fixture("seedbench_image", types, rows, [one[-1] for one in asked], 25.0, scores)
+
+
+def mmbench() -> Fixture:
+    """Four rotations, one of them wrong; four options in three rotations, all right; two options and a hint; "None"."""
+    four, six = ["cat", "dog", "bus", "tree"], ["1", "2", "3", "none"]
+    asked = [
+        (241, four, "A", "A"),
+        (1_000_241, [*four[1:], four[0]], "D", "D. cat"),
+        (2_000_241, [*four[2:], *four[:2]], "C", "B"),
+        (3_000_241, [four[3], *four[:3]], "B", "the cat"),
+        (252, ["up", "on", "in", "by"], "A", "(A)"),
+        (1_000_252, ["in", "up", "on", "by"], "B", "B"),
+        (2_000_252, ["on", "in", "up", "by"], "C", "The answer is C, as A is not"),
+        (260, ["yes", "no", "nan", "nan"], "A", "A"),
+        (1_000_260, ["no", "yes", None, ""], "B", "Maybe"),
+        (300, six, "C", "D"),
+    ]
+    rows = [
+        {"index": index, "question": "What is it?", "answer": truth, "category": "object", "l2-category": "perception"}
+        | {"hint": "Look here.\nAnd there." if index % 1_000_000 == 260 else "nan", "image": picture(index % 1000 // 2)}
+        | dict(zip("ABCD", options, strict=True))
+        | {"source": "", "comment": None, "split": "dev"}
+        for index, options, truth, _ in asked
+    ]
+    names = ["question", "hint", "answer", "A", "B", "C", "D", "category", "source", "l2-category", "comment", "split"]
+    types = {"index": INT, "image": IMAGE, **dict.fromkeys(names, TEXT)}
+    scores = {"perception": 25.0, "questions": 4.0, "first_rotation": 75.0, "all_rows": 70.0, "unreadable": 1.0}
+    scores |= {"floor_guessing": 100 * (1 / 256 + 1 / 64 + 1 / 4 + 1 / 3) / 4}
+    return Fixture("mmbench", types, rows, [one[-1] for one in asked], 25.0, scores)
+
+
+def mmbench_cn() -> Fixture:
+    """The same with the index as text and the other spelling of the category's column."""
+    whole = mmbench()
+    rows = [row | {"index": str(row["index"]), "L2-category": row["l2-category"]} for row in whole.rows]
+    types = {name: kind for name, kind in whole.types.items() if name != "l2-category"}
+    types |= {"index": TEXT, "L2-category": TEXT}
+    return Fixture("mmbench_cn", types, rows, whole.answers, whole.headline, whole.scores)
+
+
+def ocrbench() -> Fixture:
+    """A word inside a sentence, several answers, a line break, LaTeX with spaces, its case, full-width letters."""
+    asked = [
+        ("IIIT5K", "Regular Text Recognition", ["CENTRE"], "The word is Centre."),
+        ("STVQA", "Scene Text-centric VQA", ["8", "eight"], "Eight"),
+        ("docVQA", "Doc-oriented VQA", ["New York"], "new\nyork"),
+        ("HME100k", "Handwritten Mathematical Expression Recognition", ["x ^ { 2 } + Y"], "x^{2} +\nY"),
+        ("HME100k", "Handwritten Mathematical Expression Recognition", ["A = 4"], "a=4"),
+        ("ESTVQA_cn", "Scene Text-centric VQA", ["ＡＢ１"], "ab1"),
+        ("FUNSD", "Key Information Extraction", ["12/10/98"], "12/10"),
+        ("IAM", "Handwriting Recognition", ["of"], ""),
+    ]
+    rows = [
+        {"dataset": dataset, "question": "What is written?", "question_type": kind, "answer": answers}
+        | {"image": picture(at // 2)}
+        for at, (dataset, kind, answers, _) in enumerate(asked)
+    ]
+    types = {"dataset": TEXT, "question": TEXT, "question_type": TEXT, "answer": TEXTS, "image": IMAGE}
+    scores = {"text recognition": 50.0, "scene text": 50.0, "documents": 100.0, "key information": 0.0}
+    scores |= {"formulas": 50.0, "full_width_folded": 625.0}
+    return Fixture("ocrbench", types, rows, [one[-1] for one in asked], 500.0, scores)
+
+
 MAKERS: dict[str, Callable[[], Fixture]] = {
     maker.__name__: maker
     for maker in (
@@ -401,6 +543,12 @@ MAKERS: dict[str, Callable[[], Fixture]] = {
         mmvet,
         chartqa,
         docvqa,
+        gqa,
+        vizwiz_val,
+        seedbench_image,
+        mmbench,
+        mmbench_cn,
+        ocrbench,
     )
 }
 

@@ -177,12 +177,35 @@ def test_a_third_question_on_an_mme_image(tmp_path: Path):
         ("aokvqa", {"direct_answers": "cat, dog"}, "row 1: direct_answers 'cat, dog' is not a list"),
         ("mmvet", {"capability": "ocr,smell"}, "row 1: capability 'ocr,smell' holds smell"),
         ("chartqa", {"type": "train"}, "row 1: type 'train' is not one of human_test, augmented_test"),
+        ("gqa", {"answer": " "}, "row 1: answer is empty"),
+        ("mmbench", {"answer": "E"}, "row 1: answer 'E' is not one of A, B, C, D"),
+        ("mmbench", {"A": "nan"}, "row 1: option A is missing"),
+        ("mmbench_cn", {"index": "1e6"}, "row 1: index '1e6' is not a number"),
+        ("seedbench_image", {"answer": "E"}, "row 1: answer 'E' is not one of A, B, C, D"),
+        ("seedbench_image", {"question_type_id": 12}, "row 1: question_type_id 12 is not one of 1 to 9"),
+        ("seedbench_image", {"image": [picture(1), picture(2)]}, "row 1: holds 2 pictures where one is expected"),
+        ("ocrbench", {"question_type": "Poems"}, "row 1: question_type 'Poems' is not one of Regular Text"),
+        ("ocrbench", {"answer": ["8", ""]}, "row 1: answer ['8', ''] holds no text or an empty one"),
         ("llavabench", {"category": "poem"}, "row 1: category 'poem' is not one of conv, detail, complex"),
     ],
 )
 def test_a_value_outside_its_range(name: str, change: dict[str, Any], says: str, tmp_path: Path):
     source = changed(name, lambda fixture: fixture.rows[1].update(change), tmp_path)
     assert says in refused(name, source, tmp_path)
+
+
+def test_a_question_whose_picture_is_not_in_the_other_table(tmp_path: Path):
+    source = changed("gqa", lambda fixture: None, tmp_path)
+    pictures = source / "testdev_balanced_images" / "testdev-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(pictures).slice(1), pictures)
+    message = refused("gqa", source, tmp_path)
+    assert "row 0: imageId 'n161313' is not among the 1 pictures; fetch both tables again" in message
+
+
+def test_gqa_questions_alone(tmp_path: Path):
+    source = changed("gqa", lambda fixture: None, tmp_path)
+    message = refused("gqa", source / "testdev_balanced_instructions" / "testdev-00000-of-00001.parquet", tmp_path)
+    assert "has no column 'image'; give a folder that also holds the pictures" in message
 
 
 def small_files_only() -> None:
@@ -274,6 +297,16 @@ def test_mme_leaves_an_image_out_if_one_of_its_answers_is_missing(tmp_path: Path
     result = json.loads((tmp_path / "out" / "score.json").read_text())
     assert (result["n"], result["incomplete_groups_dropped"]) == (6, 1)
     assert result["scores"]["existence"] == pytest.approx(50.0)
+
+
+def test_mmbench_leaves_a_question_out_if_one_of_its_rotations_has_no_answer(tmp_path: Path):
+    fixture = MAKERS["mmbench"]()
+    ids = [one.sample_id for one in benchmarks.read_samples(prepare_in_process(fixture, tmp_path), [])]
+    predictions = write_predictions(tmp_path / "p.jsonl", ids[1:], fixture.answers[1:])
+    assert score(tmp_path, "mmbench", predictions, "--allow-missing").returncode == 0
+    result = json.loads((tmp_path / "out" / "score.json").read_text())
+    assert (result["n"], result["incomplete_groups_dropped"]) == (6, 3)
+    assert (result["headline"], result["scores"]["questions"]) == (pytest.approx(100 / 3), 3.0)
 
 
 def test_a_split_without_references_cannot_be_scored(tmp_path: Path):

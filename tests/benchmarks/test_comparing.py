@@ -83,6 +83,23 @@ def test_questions_about_one_picture_are_one_draw(name: str):
     assert scores.interval[1] - scores.interval[0] > 50
 
 
+def test_a_question_of_mmbench_counts_once_and_only_if_all_its_rotations_are_right():
+    samples = [
+        Sample(f"{rotation}{question:06}", "Q?", ["x", "y"], ["AB"[rotation]], [b"picture %d" % (question // 2)],
+               {"question_id": question, "rotation": rotation})
+        for rotation in range(2)
+        for question in range(20)
+    ]  # fmt: skip
+    always_a = {one.sample_id: "A" for one in samples}
+    right = {one.sample_id: one.references[0] for one in samples}
+    first, second = (benchmarks.score(benchmarks.get("mmbench"), samples, each) for each in (always_a, right))
+    assert (first.headline, first.scores["all_rows"]) == (0.0, 50.0)
+    assert (second.headline, second.n, second.pictures) == (100.0, 40, 10)
+    compared = benchmarks.compare(benchmarks.get("mmbench"), first.per_sample, second.per_sample[::-1])
+    assert (compared.difference, compared.pictures) == (100.0, 10)
+    assert compared.test == "paired permutation"
+
+
 def pope_samples(images: int) -> list[Sample]:
     """POPE with six questions on each image in each setting."""
     return [

@@ -126,6 +126,20 @@ def test_a_set_is_fetched_at_its_pinned_revision(hub, tmp_path: Path):
     assert not any("train" in path for path in handler.asked)
 
 
+def test_questions_and_pictures_of_two_tables_are_both_fetched(hub, tmp_path: Path):
+    handler, env = hub
+    root = MAKERS["gqa"]().write(tmp_path / "hub")
+    handler.files = {str(one.relative_to(root)): one.read_bytes() for one in root.rglob("*.parquet")}
+    where = ("--out", tmp_path / "samples.parquet", "--manifest", tmp_path / "manifest.json")
+    for environment_of_run in (env, env | {"HF_HUB_OFFLINE": "1"}):
+        asked = ("--benchmark", "gqa", "--from-hub", "--revision", SHA, *where)
+        done = run_script("download_benchmark.py", *asked, env=environment_of_run)
+        assert done.returncode == 0, done.stderr
+        rows = [row["image"]["bytes"] for row in MAKERS["gqa"]().rows]
+        assert [one.images[0] for one in benchmarks.read_samples(tmp_path / "samples.parquet")] == rows
+        assert len(json.loads((tmp_path / "manifest.json").read_text())["source"]["files"]) == 2
+
+
 def test_a_fetched_set_is_there_without_the_hub(hub, tmp_path: Path):
     _, env = hub
     assert fetch(tmp_path, env).returncode == 0
@@ -217,6 +231,8 @@ def test_a_short_revision_that_no_commit_begins_with(hub, tmp_path: Path):
         ("default", "testdev", "", ["data/test-0.parquet", "data/testdev-0.parquet"], [1]),
         ("default", "validation", CARD, ["data/validation-0.parquet", "data/validation_extra-0.parquet"], [0]),
         ("Full", "random", "", ["Full/random-0.parquet", "Full/popular-0.parquet", "data/test-0.parquet"], [0]),
+        ("testdev_rows", "testdev", "", ["testdev_images/testdev-0.parquet", "testdev_rows/testdev-0.parquet"], [1]),
+        ("cn", "dev", "", ["cn/dev-0.parquet", "cn/test-0.parquet", "en/dev-0.parquet"], [0]),
         ("default", "test", "", ["rows.parquet"], [0]),
         ("default", "test", "", ["validation-0.parquet"], []),
         ("default", "validation", "", ["validation/data-00000-of-00001.arrow", "train/data-00000-of-00001.arrow"], [0]),

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from benchmark_runs import download, run_script, write_predictions
 from himap import benchmarks
+from himap.benchmarks._base import image_bytes
 from himap.files import sha256
-from hub_fixtures import MAKERS, aokvqa_as_lists
+from hub_fixtures import IMAGE, MAKERS, aokvqa_as_lists, picture
 
 UNJUDGED = [name for name in MAKERS if not benchmarks.get(name).judged]
 
@@ -49,7 +50,7 @@ def test_download_then_score_gives_the_expected_numbers(name: str, tmp_path: Pat
 def test_samples_keep_what_the_source_says(name: str, prepared):
     fixture = MAKERS[name]()
     samples = list(benchmarks.read_samples(prepared(fixture)))
-    assert [one.images for one in samples] == [[row["image"]["bytes"]] for row in fixture.rows]
+    assert [one.images for one in samples] == [image_bytes(row) for row in fixture.rows]
     assert [one.question for one in samples] == [row.get("question", "") for row in fixture.rows]
     assert len({one.sample_id for one in samples}) == len(fixture.rows)
     assert all(one.references for one in samples)
@@ -111,6 +112,50 @@ def test_flickr30k_takes_only_the_test_rows_of_a_copy_with_all_splits(prepared):
     for row, split in zip(fixture.rows, ["train", "test", "test"], strict=True):
         row["split"] = split
     assert [one.sample_id for one in benchmarks.read_samples(prepared(fixture), [])] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [("gqa", 2), ("vizwiz_val", 4), ("seedbench_image", 3), ("mmbench", 4), ("mmbench_cn", 4), ("ocrbench", 4)],
+)
+def test_questions_about_one_picture_are_drawn_together(name: str, pictures: int, prepared):
+    fixture = MAKERS[name]()
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    answers = dict(zip((one.sample_id for one in samples), fixture.answers, strict=True))
+    assert benchmarks.score(benchmarks.get(name), samples, answers).pictures == pictures
+
+
+def test_a_vizwiz_question_without_ten_answers_is_not_scored(prepared):
+    fixture = MAKERS["vizwiz_val"]()
+    fixture.rows[1]["answers"].pop()
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    with pytest.raises(ValueError, match="vizwiz_val sample VizWiz_val_00000001: 9 answers"):
+        benchmarks.score(benchmarks.get("vizwiz_val"), samples, {one.sample_id: "yes" for one in samples})
+
+
+def test_seedbench_takes_only_the_questions_about_pictures(prepared):
+    fixture = MAKERS["seedbench_image"]()
+    fixture.rows[1] |= {"data_type": "video", "question_type_id": 10, "image": [picture(1), picture(2)]}
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    assert [one.metadata["question_id"] for one in samples] == ["101669", "49914", "49915"]
+    assert [len(one.images) for one in samples] == [1, 1, 1]
+
+
+def test_gqa_is_also_read_from_one_file_that_holds_the_pictures(tmp_path: Path):
+    fixture = MAKERS["gqa"]()
+    path = tmp_path / "gqa.parquet"
+    pq.write_table(pa.Table.from_pylist(fixture.rows, pa.schema([*fixture.types.items(), ("image", IMAGE)])), path)
+    done = download("gqa", path, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(benchmarks.read_samples(tmp_path / "samples.parquet"))) == 6
+
+
+def test_a_limit_of_mmbench_takes_whole_questions(prepared):
+    ids = [int(one.sample_id) for one in benchmarks.read_samples(prepared(MAKERS["mmbench"](), limit=2), [])]
+    questions = {number % 1_000_000 for number in ids}
+    assert len(questions) == 2
+    every = [row["index"] for row in MAKERS["mmbench"]().rows]
+    assert ids == [number for number in every if number % 1_000_000 in questions]
 
 
 def test_a_judged_benchmark_without_verdicts_says_so(prepared, tmp_path: Path):

@@ -9,12 +9,15 @@ from himap.models.prompts import Prompt
 from hub_fixtures import MAKERS
 
 SHORT = "Answer the question using a single word or phrase."
+HINT = "When the provided information is insufficient, respond with 'Unanswerable'."
 LETTER = "Answer with the option's letter from the given choices directly."
 
 
 def sample_of(name: str, row: int = 0) -> Sample:
     """A sample made of a fixture's row."""
-    return benchmarks.get(name).sample(MAKERS[name]().rows[row], row)
+    benchmark = benchmarks.get(name)
+    absent = dict.fromkeys(benchmark.source.unused)
+    return benchmark.sample(absent | MAKERS[name]().rows[row], row)
 
 
 def asked(name: str, family: str = "llava", row: int = 0, **protocol: object) -> Prompt:
@@ -40,6 +43,14 @@ def asked(name: str, family: str = "llava", row: int = 0, **protocol: object) ->
         ("mmvet", 0, "What is x?"),
         ("chartqa", 0, "What is value 0?\nAnswer the question with a single word."),
         ("docvqa", 0, f"When?\n{SHORT}"),
+        ("gqa", 0, f"Is it overcast?\n{SHORT}"),
+        ("vizwiz_val", 1, f"Is it 350 fahrenheit? \n{HINT}\n{SHORT}"),
+        ("seedbench_image", 0, f"How many?\nA. one\nB. two\nC. three\nD. four\n{LETTER}"),
+        ("mmbench", 1, f"What is it?\nA. dog\nB. bus\nC. tree\nD. cat\n{LETTER}"),
+        ("mmbench", 7, f"Look here.\nAnd there.\nWhat is it?\nA. yes\nB. no\n{LETTER}"),
+        ("mmbench", 9, f"What is it?\nA. 1\nB. 2\nC. 3\n{LETTER}"),
+        ("mmbench_cn", 8, "Look here.\nAnd there.\nWhat is it?\nA. no\nB. yes\n请直接回答选项字母。"),
+        ("ocrbench", 0, f"What is written?\n{SHORT}"),
     ],
 )
 def test_llava_is_asked(name: str, row: int, text: str):
@@ -59,6 +70,8 @@ def test_internvl_is_asked_as_llava_since_its_first_version_used_the_same_script
         ("mme", f"Is there a dog? Please answer yes or no. {SHORT}"),
         ("pope", f"Is there a snowboard in the image? {SHORT}"),
         ("docvqa", f"When? {SHORT}"),
+        ("gqa", f"Is it overcast? {SHORT}"),
+        ("vizwiz_val", f"What is this? {HINT} {SHORT}"),
     ],
 )
 def test_internvl_can_be_asked_as_in_its_later_scripts(name: str, text: str):
@@ -80,6 +93,27 @@ def test_internvl_is_asked_for_charts_in_one_line():
         ("nocaps", 0, Prompt("Describe the image in English:", style="raw")),
         ("chartqa", 0, Prompt("What is value 0? Answer:", style="raw")),
         ("docvqa", 0, Prompt("When? Answer:", style="raw")),
+        ("gqa", 0, Prompt("Is it overcast? Answer:", style="raw")),
+        ("vizwiz_val", 0, Prompt("What is this? Answer:", style="raw")),
+        ("ocrbench", 0, Prompt("What is written? Answer:", style="raw")),
+        (
+            "seedbench_image",
+            0,
+            Prompt(
+                "\nQuestion: How many?\nOptions: A. one\nB. two\nC. three\nD. four\nAnswer:",
+                "raw",
+                (" A", " B", " C", " D"),
+            ),
+        ),
+        (
+            "mmbench",
+            7,
+            Prompt(
+                "Context: Look here.\nAnd there.\nQuestion: What is it?\nOptions: A. yes\nB. no\nAnswer:",
+                "raw",
+                (" A", " B"),
+            ),
+        ),
         ("mmvet", 0, Prompt("What is x?")),
         (
             "scienceqa",
@@ -152,6 +186,12 @@ def test_an_unknown_family_is_named():
         ("mmvet", 1024, 1024, 1024),
         ("chartqa", 16, 100, 100),
         ("docvqa", 32, 100, 32),
+        ("gqa", 128, 10, 128),
+        ("vizwiz_val", 128, 10, 128),
+        ("seedbench_image", 128, 1, 128),
+        ("mmbench", 1024, 1, 1024),
+        ("mmbench_cn", 1024, 1, 1024),
+        ("ocrbench", 128, 100, 128),
     ],
 )
 def test_generation_limits(name: str, llava: int, qwen: int, internvl: int):
@@ -166,9 +206,10 @@ def test_captions_of_qwen_and_internvl_have_at_least_eight_tokens():
 
 def test_later_internvl_scripts_bring_their_own_limits():
     limits = {
-        name: benchmarks.get(name).max_new_tokens("internvl", scripts="internvl") for name in ("vqav2", "mme", "pope")
+        name: benchmarks.get(name).max_new_tokens("internvl", scripts="internvl")
+        for name in ("vqav2", "mme", "pope", "gqa", "vizwiz_val", "mmbench")
     }
-    assert limits == {"vqav2": 10, "mme": 20, "pope": 100}
+    assert limits == {"vqav2": 10, "mme": 20, "pope": 100, "gqa": 10, "vizwiz_val": 10, "mmbench": 100}
 
 
 @pytest.mark.parametrize("name", benchmarks.names())

@@ -43,11 +43,19 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """A table of pictures beside the rows: its config in the same repository, and the row's column that holds its `id`."""
+
+    config: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Source:
     """The published data: hub id, config, split, pinned revision (None: not known), licence, rows, columns with kinds.
 
     A kind is string, int, bool, image, struct or list<...>; alternatives are joined by |, and a final ? allows null.
-    `columns` have to be there, `unused` ones need not be.
+    `columns` have to be there, `unused` ones need not be. `pictures` says where the pictures are if not in the rows.
     """
 
     hub_id: str
@@ -58,6 +66,14 @@ class Source:
     config: str = "default"
     revision: str | None = None
     rows: int | None = None
+    pictures: Pictures | None = None
+
+    def picture_table(self) -> Source:
+        """Return where the pictures are that the rows only name."""
+        if self.pictures is None:
+            raise ValueError(f"{self.hub_id}: its pictures are in the rows")
+        columns = {"id": "string", "image": "image"}
+        return replace(self, config=self.pictures.config, columns=columns, unused={}, rows=None, pictures=None)
 
 
 @dataclass(frozen=True)
@@ -98,14 +114,14 @@ class Benchmark:
     `short_limits`, which replace them under one value of an option. `options` are the protocol choices, default first.
     `rows` scores single samples (from the predictions, or from the judge's verdicts on them), `headline` says which
     number of those rows is the benchmark's result, `details` gives the further numbers. Rows of one `group` are only
-    scored together, and a subset is balanced over the values of `stratum`, with the same `unit`s (images) in each where
-    possible. Where an id names several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops rows that are not of
-    the split. `picture` names the metadata that say which picture a sample is about, since answers about one picture are
-    alike and their results are not independent: empty where its bytes have to say so, None where each sample has a
-    picture of its own. `image_modes` names the families whose authors did not pad this benchmark's pictures, `own_form`
-    those whose authors published no form of asking it, so that the one here is this project's. `contested` is the option
-    whose two values the report compares. `sources` and `keep` follow the protocol options named in `row_options`, which
-    decide what rows there are.
+    scored together (`group_size` at most), and a subset is balanced over the values of `stratum`, with the same `unit`s
+    (images) in each where possible. Where an id names several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops
+    rows that are not of the split. `picture` names the metadata that say which picture a sample is about, since answers
+    about one picture are alike and their results are not independent: empty where its bytes have to say so, None where each
+    sample has a picture of its own. `image_modes` names the families whose authors did not pad this benchmark's pictures,
+    `own_form` those whose authors published no form of asking it, so that the one here is this project's. `contested` is
+    the option whose two values the report compares. `sources` and `keep` follow the protocol options named in
+    `row_options`, which decide what rows there are.
     """
 
     name: str
@@ -127,6 +143,7 @@ class Benchmark:
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     short_limits: Mapping[str, Mapping[str, Limits]] = field(default_factory=dict)
     group: Callable[[Sample], str] | None = None
+    group_size: int = 1
     stratum: Callable[[Sample], str] | None = None
     unit: Callable[[Sample], str] | None = None
     picture: tuple[str, ...] | None = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +58,7 @@ def score(
     """Score predictions; missing or unknown ones are an error unless `allow_missing`, which scores the rest."""
     samples = list(samples)
     answered, missing = match(benchmark, samples, predictions, allow_missing)
-    whole = complete_groups(benchmark, answered)
+    whole = complete_groups(benchmark, answered, samples)
     for one in whole:
         if not one.references:
             raise ValueError(
@@ -92,17 +93,15 @@ def match(
     return answered, missing
 
 
-def complete_groups(benchmark: Benchmark, samples: list[Sample]) -> list[Sample]:
-    """Samples whose whole group is there (MME: both questions of an image)."""
+def complete_groups(benchmark: Benchmark, answered: list[Sample], samples: list[Sample]) -> list[Sample]:
+    """Return the samples whose whole group is answered (MME: both questions of an image; MMBench: all rotations)."""
     if benchmark.group is None:
-        return samples
-    sizes: dict[str, int] = {}
-    for one in samples:
-        sizes[benchmark.group(one)] = sizes.get(benchmark.group(one), 0) + 1
-    whole = [one for one in samples if sizes[benchmark.group(one)] == benchmark.rows_per_id]
-    if not whole:
-        raise ValueError(f"{benchmark.name}: no image has predictions for all of its {benchmark.rows_per_id} questions")
-    return whole
+        return answered
+    whole, present = (Counter(map(benchmark.group, part)) for part in (samples, answered))
+    complete = {name for name, count in present.items() if count == max(whole[name], benchmark.rows_per_id)}
+    if not complete:
+        raise ValueError(f"{benchmark.name}: no group of questions has predictions for all of them")
+    return [one for one in answered if benchmark.group(one) in complete]
 
 
 def some(names: Sequence[str], show: int = 3) -> str:

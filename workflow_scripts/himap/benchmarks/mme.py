@@ -137,6 +137,7 @@ BENCHMARK = Benchmark(
     headline=headline,
     details=details,
     group=pair,
+    group_size=2,
     stratum=lambda one: one.metadata["category"],
     rows_per_id=2,
     picture=("category", "question_id"),

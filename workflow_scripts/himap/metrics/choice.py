@@ -6,6 +6,8 @@ import re
 
 LETTERS = "ABCDE"
 SENTENCE = re.compile(r"The answer is ([A-Z]).")
+MARKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+ANSWER_IS = re.compile(r"answer\s+is\s+\**([A-D])", re.IGNORECASE)
 
 
 def llava_letter(text: str) -> str:
@@ -24,6 +26,34 @@ def lmms_letter(text: str) -> str:
     if len(stripped) == 1:
         return stripped.upper()
     return stripped[0] if len(stripped) >= 2 and stripped[0].isupper() and stripped[1] == "." else ""
+
+
+def first_letter(text: str) -> str:
+    """Return the first character in upper case, as lmms-eval reads answers to SEED-Bench."""
+    return text.strip()[:1].upper()
+
+
+def free_letter(text: str, options: list[str]) -> str:
+    """Return the letter that a free answer names, by VLMEvalKit's rules for MMBench without its language model.
+
+    In this order: the letter alone; one option's letter among the last four words, no other's anywhere; what follows "answer
+    is"; one option's text, no other's, in an answer at most twice as long as all options. As in that toolkit "answer is"
+    takes the first character of whatever follows ("answer is blue" names B). Where it draws a letter at random, there is none.
+    """
+    stripped = text.strip()
+    if len(stripped) == 1 and "A" <= stripped <= "Z":
+        return stripped
+    known = [chr(ord("A") + index) for index in range(len(options))]
+    words = stripped.translate(MARKS).split()
+    named = [letter for letter in known if letter in words]
+    if len(named) == 1 and words.index(named[0]) >= len(words) - 4:
+        return named[0]
+    if (sentence := ANSWER_IS.search(stripped)) and sentence[1].upper() in known:
+        return sentence[1].upper()
+    if len(stripped) > 2 * sum(map(len, options)):
+        return ""
+    quoted = [letter for letter, option in zip(known, options, strict=True) if option.lower() in stripped.lower()]
+    return quoted[0] if len(quoted) == 1 else ""
 
 
 def is_right(letter: str, gold: str, n_options: int) -> bool:

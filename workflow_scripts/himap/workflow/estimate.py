@@ -52,6 +52,12 @@ DOWNLOADS = {
     "chartqa": 0.073,
     "llavabench": 0.01,
     "flickr30k": 4.4,
+    "gqa": 0.07,
+    "vizwiz_val": 2.1,
+    "seedbench_image": 27.0,  # with the frames of its videos; estimated
+    "mmbench": 0.1,
+    "mmbench_cn": 0.1,
+    "ocrbench": 0.07,
 }
 SAMPLE_MB = 0.3
 

@@ -13,7 +13,7 @@ from himap.workflow.plan.plan import Plan
 def sample_count(plan: Plan, benchmark: str) -> int:
     """Return how many samples a benchmark has under a config."""
     entry = plan.benchmark(benchmark)
-    questions = 2 if benchmark_named(benchmark).group else 1  # a limit counts pictures; these have two questions each
+    questions = benchmark_named(benchmark).group_size  # a limit counts groups of questions that are scored together
     if entry.source == "mini" and entry.limit:  # its generator draws as many as are asked for
         return questions * entry.limit
     rows = source_rows(plan, benchmark)
@@ -27,7 +27,7 @@ def source_rows(plan: Plan, name: str) -> int:
     if entry.source == "mini":
         from himap.mini.benchmarks import get as mini_named
 
-        return mini_named(name).samples * (2 if benchmark.group else 1)
+        return mini_named(name).samples * benchmark.group_size
     if entry.source == "hub":
         if published.rows is None:
             raise ValueError(f"benchmarks.{name}: the size of the published set is not known; set a `limit`")

@@ -29,10 +29,29 @@ class Found:
     files: list[Path]
     origin: dict[str, Any]
     folder: Path | None = None  # images that are only named by a path are looked up here
+    pictures: Found | None = None  # the files that hold the pictures, if the rows do not
 
 
 def from_path(path: Path, source: Source) -> Found:
     """A Parquet or Arrow file, or a folder: of such files, made by save_to_disk, or a hub cache."""
+    found = files_in(path, source)
+    if source.pictures is None or "image" in schema_of(found.files[0]).names:
+        return found
+    if path.is_file():
+        raise ValueError(
+            f"{path}: has no column 'image'; give a folder that also holds the pictures, config '{source.pictures.config}'"
+        )
+    return with_pictures(found, files_in(path, source.picture_table()))
+
+
+def with_pictures(found: Found, pictures: Found) -> Found:
+    """Return the files of the rows together with those of their pictures."""
+    files = [*found.origin["files"], *pictures.origin["files"]]
+    return replace(found, origin={**found.origin, "files": files}, pictures=pictures)
+
+
+def files_in(path: Path, source: Source) -> Found:
+    """Return the files of one config and split at a path."""
     if path.is_file():
         return Found([path], origin_of(path, [path]), path.parent)
     if not path.is_dir():
@@ -146,7 +165,8 @@ def from_hub(source: Source) -> Found:
         found = from_path(cache, source)
         return replace(found, origin={**hub_origin(source, source.revision), **found.origin})
     with hub_errors(source):
-        return download(source)
+        found = download(source)
+        return with_pictures(found, download(source.picture_table())) if source.pictures else found
 
 
 def download(source: Source) -> Found:
@@ -346,10 +366,12 @@ def portions(
 def rows_of(found: Found, source: Source, wanted: set[int] | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Rows by position over all files, and where each stands: the wanted ones with images, or all without."""
     before = 0
+    kinds = {**source.unused, **source.columns}
+    pictures = None if wanted is None else pictures_of(found, source)
     for file in found.files:
         schema, rows = schema_of(file), 0
         check_columns(file, schema, source)
-        names = [name for name in schema.names if wanted is not None or "image" not in source.columns.get(name, "")]
+        names = [name for name in schema.names if wanted is not None or "image" not in kinds.get(name, "")]
         local = None if wanted is None else {position - before for position in wanted}
         for start, batch in batches(file, names, local):
             rows = start + batch.num_rows
@@ -357,8 +379,31 @@ def rows_of(found: Found, source: Source, wanted: set[int] | None = None) -> Ite
                 for offset, row in enumerate(batch.to_pylist(), start=start):
                     if local is None or offset in local:
                         where = f"{file}, row {offset}"
-                        yield before + offset, where, complete_row(row, source, where, found.folder, wanted is not None)
+                        row = complete_row(row, source, where, found.folder, wanted is not None)
+                        if source.pictures and wanted is not None:
+                            row["image"] = picture_of(row, source.pictures.key, pictures, where)
+                        yield before + offset, where, row
         before += row_count(file)
+
+
+def pictures_of(found: Found, source: Source) -> dict[str, Any] | None:
+    """Return the pictures of a table of their own by id, None if the rows hold them; they are few, so all are kept."""
+    if found.pictures is None:
+        return None
+    total = sum(map(row_count, found.pictures.files))
+    table = rows_of(found.pictures, source.picture_table(), set(range(total)))
+    return {row["id"]: row["image"] for _, _, row in table}
+
+
+def picture_of(row: dict[str, Any], key: str, pictures: dict[str, Any] | None, where: str) -> Any:
+    """Return a row's picture: its own, or the one that it names."""
+    if pictures is None and row["image"] is None:
+        raise ValueError(f"{where}: 'image' is null; every row needs one")
+    if pictures is not None and row[key] not in pictures:
+        raise ValueError(
+            f"{where}: {key} '{row[key]}' is not among the {len(pictures)} pictures; fetch both tables again"
+        )
+    return row["image"] if pictures is None else pictures[row[key]]
 
 
 def row_count(file: Path) -> int:

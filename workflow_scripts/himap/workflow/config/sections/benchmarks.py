@@ -23,7 +23,7 @@ class Benchmark(Section):
     revision: str | None = None
     """Hub revision, if not the default one."""
     limit: Count | None = None
-    """How many samples (images where questions come in pairs); drawn with the seed unless the source is `mini`."""
+    """How many samples (groups where questions are only scored together: MME, MMBench); drawn with the seed unless the source is `mini`."""
     protocol: dict[str, Any] = {}
     """Options of the benchmark's protocol, e.g. `{ocr: false}` for TextVQA, or a prompt `template`."""
     max_new_tokens: Count | None = None
