@@ -55,9 +55,7 @@ def test_every_imported_package_is_declared_and_every_declared_one_is_imported_o
     code |= dict.fromkeys(re.findall(r"^from (snakemake)\b", (ROOT / "Snakefile").read_text(), re.MULTILINE), ROOT)
     tests = imported([*(ROOT / "tests").rglob("*.py"), ROOT / "envs/lock.py"])
     runtime = declared("workflow", "judge")
-    of_docs = imported([ROOT / "workflow_scripts/himap/tools/docs_images.py"])  # by hand only, with the dev extra
-    assert {name: str(path) for name, path in code.items() if name not in runtime and name not in of_docs} == {}
-    assert set(of_docs) - runtime <= declared("dev")
+    assert {name: str(path) for name, path in code.items() if name not in runtime} == {}
     assert {name: str(path) for name, path in tests.items() if name not in runtime | declared("dev")} == {}
     assert runtime - set(code) - PROGRAMS == set()
     assert declared("dev") - declared() - set(tests) - PROGRAMS == set()
