@@ -38,7 +38,9 @@ def histograms(results: Results) -> list[dict[str, Any]]:
                 counts.setdefault(method, []).extend(places for places in last if places is not None)
         main = results.facts["main_methods"]
         ordered = sorted(counts, key=lambda one: (one not in main, main.index(one) if one in main else 0))
-        methods = [histogram(results, method, np.array(counts[method])) for method in ordered if counts[method]]
+        # a method whose last stage drops every image token has no places to show
+        shown = [method for method in ordered if np.any(counts[method])]
+        methods = [histogram(results, method, np.array(counts[method])) for method in shown]
         parts.append({"model": model, "scope": scope(results.facts, model), "grid": facts["grid"], "methods": methods})
     return parts
 
