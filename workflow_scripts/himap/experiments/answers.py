@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from himap.decoder.bitmaps import to_bitmap
-from himap.decoder.cache import STEP, Cache, LayerCache
+from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows, new_rows
@@ -326,7 +326,7 @@ def _choice_loss(
     losses = -logits[b].log_softmax(-1)[ids[:1]]  # [1]
     if len(ids) > 1:
         # a cache of its own per choice: running one choice must leave the prompt's cache to the next
-        alone = Cache(reserve=len(ids), layers={n: _row(held, b) for n, held in cache.layers.items()})
+        alone = cache.of([b])
         before = prompt.sample(b)
         positions = before.positions[:, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
         embedded = model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype)  # 1 sample, n-1 tokens
@@ -335,9 +335,3 @@ def _choice_loss(
         after = model.head(model.norm(hidden)).float().log_softmax(-1)  # [n-1, vocabulary]
         losses = torch.cat([losses, -after.gather(1, ids[1:, None])[:, 0]])
     return float(losses.mean())
-
-
-def _row(held: LayerCache, b: int) -> LayerCache:
-    """Return one sample's part of a layer's cache."""
-    keys, values, positions, groups = (part[b : b + 1] for part in held.view())
-    return LayerCache(keys, values, positions, groups, held.length, held.dense)
