@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from himap.decoder.bitmaps import to_bitmap
 from himap.files import write_text
 from himap.metrics.statistics import Comparison
-from himap.report import archive, gallery
+from himap.report import archive, gallery, kept_maps
 from himap.report.findings import findings
 from himap.report.tradeoff import tradeoff_panels
 from himap.results import Paths, Results
@@ -153,3 +154,30 @@ def test_a_run_of_many_models_shows_fewer_samples_of_each_benchmark() -> None:
     assert gallery.shown({"models": {"one": 1}, "benchmarks": twelve}) == 3
     assert gallery.shown({"models": dict.fromkeys(range(14)), "benchmarks": twelve}) == 1
     assert "at most 1 sample" in gallery.rule({"models": dict.fromkeys(range(14)), "benchmarks": twelve})
+
+
+def test_methods_of_the_rivals_table_are_not_counted_on_the_first_screen(tmp_path: Path) -> None:
+    results = MadeUp(tmp_path, {**SCORES, "himap_1of9": {"vqav2": 1.0}})
+    results.facts["main_methods"] = list(SCORES)
+    results.facts["methods"]["himap_1of9"] = {"title": "HiMAP (1/9 of the tokens)"}
+    write_text(tmp_path / "tables" / "rivals.csv", "model,benchmark,method\nmini,vqav2,himap_1of9\n")
+    loss, rivals, _ = findings(results)
+    assert [row["name"] for row in rivals.counts] == ["FastV"]
+    assert not any("1/9" in line for line in loss.more)
+
+
+class Kept(MadeUp):
+    """Results of which only the kept tokens of each method's last stage are known."""
+
+    def predictions(self, model: str, task: str, method: str) -> list[dict[str, Any]] | None:
+        """Return two answers about pictures of four tokens."""
+        kept = {"fastv": [0, 3], "himap": []}.get(method)
+        bitmaps = [] if kept is None else [to_bitmap(kept, 4)]
+        return [{"image_tokens": 4, "layouts": [[[2, 2]]], "kept": bitmaps}] * 2
+
+
+def test_a_method_whose_last_stage_keeps_no_image_token_has_no_map_of_places(tmp_path: Path) -> None:
+    results = Kept(tmp_path, SCORES)
+    results.facts["models"]["mini"]["grid"] = (2, 2)
+    (part,) = kept_maps.histograms(results)
+    assert [(method["title"], method["keep"]) for method in part["methods"]] == [("FastV", "50 %")]
