@@ -10,6 +10,7 @@ import pandas as pd
 from himap import benchmarks, numbers
 from himap.figures._labels import metric_label
 from himap.results import Results, scope
+from himap.tables import rivals
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text
 
@@ -59,6 +60,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     ]
     world = scope(results.facts, model, tasks)
     rows, footnotes = [], []
+    at_budgets = "mean_tokens" in frame
     tera = frame["tflops"].max() >= numbers.SMALL
     for _, rows_of_method in frame.groupby("method", sort=False):
         cells = rows_of_method.set_index("benchmark", drop=False)
@@ -70,6 +72,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
             "ratio": by_kind(costs, "ratio", numbers.number, "paper_ratio"),
             "cost": " ".join(cost_detail(one, kind) for kind, one in costs).strip(),
             "cost_note": None,
+            "spent": rivals.lead(first) if at_budgets else [],
             "cells": [],
         }
         for column in columns:
@@ -87,6 +90,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
         "model": model,
         "scope": world,
         "unit": "TFLOPs" if tera else "GFLOPs",
+        "spent": ["mean tokens", "of unpruned"] if at_budgets else [],
         "columns": columns,
         "rows": rows,
         "footnotes": footnotes,
@@ -153,6 +157,9 @@ def detail(row: pd.Series, places: int) -> str:
         parts.append(
             f"against unpruned {change} [{edges}], {numbers.p_value(row['p_value'], row['least_p'])} ({row['test']})"
         )
+    if "mean_tokens" in row:
+        measured = {"same answers": rivals.same_text, "hard samples": rivals.hard_text, "printed": rivals.printed_text}
+        parts += [f"{name} {text(row)}" for name, text in measured.items() if text(row)]
     if pd.notna(row["paper"]):
         theirs = f"paper {numbers.number(row['paper'], places)}"
         if pd.notna(row["difference"]):
