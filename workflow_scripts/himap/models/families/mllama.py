@@ -80,7 +80,7 @@ def _attach_processor(model: Model, directory: Path) -> None:
     """Give the model its tokenizer and image side."""
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
-    processor = MllamaImageProcessorPil.from_pretrained(directory, local_files_only=True)
+    processor: Any = MllamaImageProcessorPil.from_pretrained(directory, local_files_only=True)
     Chat(directory, _native.load_tokenizer(model, directory), model.image_token_id, IMAGE, lambda layout: IMAGE).attach(
         model
     )
