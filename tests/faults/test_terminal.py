@@ -244,14 +244,14 @@ PARAMS = "Params have changed since last execution: Union of exclusive params be
     ("rule", "wildcards", "why", "words"),
     [
         (
-            "evaluate_method",
-            {"model": "m", "benchmark": "pope", "method": "x"},
+            "extract_saliency",
+            {"model": "m", "benchmark": "pope"},
             """before: '{"dtype": "float32", "protocol": {}}' now: '{"dtype": "float16", "protocol": {"cot": true}}' """,
             ["models.m.dtype: float32 → float16", "benchmarks.pope.protocol.cot: (nothing) → true"],
         ),
         (
-            "count_flops",
-            {"model": "m", "kind": "qa", "method": "x"},
+            "measure_latency",
+            {"model": "m", "benchmark": "pope"},
             """before: '{"name": "x", "stages": [{"layer": 2}]}' now: '{"name": "x", "stages": [{"layer": 3}]}' """,
             ["methods.x.stages[0].layer: 2 → 3"],
         ),
