@@ -72,8 +72,9 @@ def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> di
     from himap.experiments.counted_flops import prefill_flops
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
-    image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
-    text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
+    joined = [prompt.joined().groups for prompt in prompts]
+    image = [int((groups == IMAGE).sum()) for groups in joined]
+    text = [groups.shape[1] - n for groups, n in zip(joined, image, strict=True)]
     cost = {
         convention: fmean(
             flops(model.dims, schedule.stages, convention, n_image=i, n_text=t)

@@ -21,7 +21,7 @@ from himap.decoder.bitmaps import to_bitmap
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily
 from himap.decoder.loop import Intervention, forward
-from himap.decoder.tokens import IMAGE, Rows, new_rows
+from himap.decoder.tokens import IMAGE, PADDING, Rows, new_rows
 from himap.experiments.sharing import Prefill, Track, prefills
 from himap.models.images import padded_share
 from himap.models.tower import Pictures, Tower
@@ -126,7 +126,8 @@ def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = Non
     if not question.images:
         raise ValueError(f"{question.where} has no image")
     pictures = [open_image(data, question.where) for data in question.images]
-    return model.preprocess(pictures, grid=grid, mode=question.image_mode)
+    pixels = model.preprocess(pictures, grid=grid, mode=question.image_mode)
+    return pixels if model.add_question is None else model.add_question(pixels, question.prompt)
 
 
 @torch.no_grad()
@@ -200,7 +201,11 @@ def answer_under_all(
         for places, schedules in _alike(questions, asking.schedules, wanted).items():
             asked = [questions[place] for place in places]
             for grid in dict.fromkeys(schedule.image_grid for schedule in schedules):
-                view = (grid, tuple((question.sample_id, question.image_mode) for question in asked))
+                read = [question.prompt if model.add_question else None for question in asked]
+                view = (
+                    grid,
+                    tuple(zip((q.sample_id for q in asked), (q.image_mode for q in asked), read, strict=True)),
+                )
                 if view not in seen:
                     seen[view] = look(model, asked, grid)
                 prompt = encode(model, asked, grid, seen[view])
@@ -254,8 +259,9 @@ def finish_batch(
         min_new_tokens=asking.min_new_tokens,
         rerank=schedule.rerank,
     )
-    totals = (prompt.positions >= 0).sum(dim=1).tolist()
-    image_tokens = (prompt.groups == IMAGE).sum(dim=1).tolist()
+    groups = prompt.joined().groups
+    totals = (groups != PADDING).sum(dim=1).tolist()
+    image_tokens = (groups == IMAGE).sum(dim=1).tolist()
     return [
         {
             "sample_id": question.sample_id,

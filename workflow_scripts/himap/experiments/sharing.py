@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from himap.decoder.attention import LayerAttention
-from himap.decoder.cache import Cache, LayerCache
+from himap.decoder.cache import Cache
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.pruning.criteria import get
@@ -136,13 +136,5 @@ def _between(watch: _Watch, layer: int, cache: Cache) -> tuple[Rows, Cache, Laye
 
 
 def _shared(cache: Cache, layers: int) -> Cache:
-    """Return a cache of the layers below `layers` that several runs may read.
-
-    Each layer is a view without spare room, so that a run which adds tokens to it has to copy it first.
-    """
-    return Cache(cache.reserve, {index: _view(cache.layers[index]) for index in range(layers)})
-
-
-def _view(layer: LayerCache) -> LayerCache:
-    keys, values, positions, groups = layer.view()
-    return LayerCache(keys, values, positions, groups, layer.length, layer.dense)
+    """Return a cache of the layers below `layers` that several runs may read."""
+    return Cache(cache.reserve, {index: cache.layers[index].shared() for index in range(layers)})
