@@ -19,9 +19,10 @@ from math import prod
 from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import cost_at, image_tokens_per_layer
 from himap.experiments.grid import Grid
+from himap.experiments.questions import registry as open_questions
 from himap.pruning.stage import Schedule
 from himap.workflow.plan import targets
-from himap.workflow.plan.passes import passes
+from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.settings import evaluation as evaluation_settings
 from himap.workflow.sample_counts import sample_count
@@ -131,6 +132,7 @@ class Estimator:
             self.latency(),
             self.flops(),
             self.grid(),
+            self.questions(),
             self.drawing(),
         ]
 
@@ -165,18 +167,16 @@ class Estimator:
         """Estimate all answers of all methods; each pass loads its model once, and once more for another precision."""
         stage = Stage("evaluation")
         for each in passes(self.plan):
-            kind = self.plan.kind(each.benchmark)
+            kind = self.plan.kind(each.place)
             methods: dict[str, set[Schedule]] = {}
             for name in each.methods:  # those that do the same are one
-                asked = evaluation_settings(self.plan, each.model, each.benchmark, name)
-                methods.setdefault(asked, set()).add(
-                    replace(self.plan.method(each.model, each.benchmark, name), name="")
-                )
+                asked = evaluation_settings(self.plan, each.model, each.place, name)
+                methods.setdefault(asked, set()).add(replace(self.plan.method(each.model, each.place, name), name=""))
             answer = sum(self.answer(each.model, kind, schedules) for schedules in methods.values())
-            share = self.plan.benchmark(each.benchmark).shards
+            share = self.plan.benchmark(each.place).shards
             precisions = {json.loads(asked)["dtype"] for asked in methods}
             stage.rules["evaluate_method"] += 1
-            self.spend(stage, each.model, self.samples(each.benchmark) / share * answer)
+            self.spend(stage, each.model, self.samples(each.place) / share * answer)
             self.spend(stage, each.model, len(precisions) * self.loading(each.model))
         stage.rules["merge_predictions"] = len([cell for cell in self.plan.evaluations() if self.plan.shards(*cell)])
         return stage
@@ -255,14 +255,12 @@ class Estimator:
         return stage
 
     def flops(self) -> Stage:
-        """Estimate a few counted prefills per method."""
+        """Estimate a few counted prefills per method, and as many of the unpruned model in each pass."""
         stage = Stage("flops")
-        for model in self.plan.config.models:
-            for kind in self.plan.kinds(model):
-                methods = len(self.plan.costed_methods(model, kind))
-                prefills = 2 * 2 * self.plan.config.flops.measured  # each time the unpruned model too
-                stage.rules["count_flops"] += methods
-                self.spend(stage, model, methods * (prefills * self.prefill(model, kind) + self.loading(model)))
+        for each in passes(self.plan, COSTS):
+            prefills = 2 * self.plan.config.flops.measured * (len(each.methods) + 1)
+            stage.rules["count_flops"] += 1
+            self.spend(stage, each.model, prefills * self.prefill(each.model, each.place) + self.loading(each.model))
         return stage
 
     def grid(self) -> Stage:
@@ -275,6 +273,18 @@ class Estimator:
                 example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)))
                 stage.rules += Counter(explore_grid=1, score_grid=1)
                 self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.loading(model))
+        return stage
+
+    def questions(self) -> Stage:
+        """Estimate the open questions by the whole prefills that each declares for a sample."""
+        stage = Stage("open questions")
+        for name, question in open_questions().items():
+            entry = self.plan.question(name)
+            for model, benchmark in self.plan.question_cells(name):
+                prefills = question.prefills({**question.settings, **entry.settings}, self.plan.dims(model).layers)
+                example = prefills * self.prefill(model, self.plan.kind(benchmark))
+                stage.rules["ask_question"] += 1
+                self.spend(stage, model, self.samples(benchmark, entry.limit) * example + self.loading(model))
         return stage
 
     def drawing(self) -> Stage:
