@@ -17,6 +17,7 @@ from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.experiments.answers import Question, answer_batch, encode
 from himap.experiments.disruption import Disruption, make_cut, run_undisturbed, sweep
 from himap.experiments.inspection import inspect
+from himap.experiments.patching import Patch, leave_early, resume, text_alone
 from himap.inference import generate as ask
 from himap.models.families import idefics, mllama
 from himap.models.images import kept_mask
@@ -137,6 +138,21 @@ def test_dropping_all_picture_tokens_is_cutting_all_rows_off_from_them(name: str
     assert torch.allclose(dropped.first_logits, cut.first_logits, atol=1e-5)
     assert dropped.ids == cut.ids
     assert (dropped.first_logits - full.first_logits).abs().amax(dim=1).min() > 0.01
+
+
+@beside
+def test_a_picture_beside_the_rows_can_leave_or_be_exchanged_before_a_layer(name: str, models: dict[str, Any]) -> None:
+    model = models[name]
+    prompt, other = (encode(model, [asked(number)]) for number in (0, 4))
+    clean, donor = run_undisturbed(model, prompt, 2), run_undisturbed(model, other, 2)
+    second = model.dims.cross[1]
+    gone = generate(model, prompt, 1, [AllCut(second)]).first_logits[0]
+    assert torch.allclose(leave_early(model, clean, second, 1).logits, gone, atol=1e-5)
+    blank = generate(model, prompt, 1, [AllCut(0)]).first_logits
+    assert torch.allclose(text_alone(model, prompt, 1).logits, blank, atol=1e-5)
+    exchanged = resume(model, clean, 0, Patch(0, donor.entering[0], IMAGE), 1).logits
+    assert torch.allclose(exchanged, donor.logits[0], atol=1e-5)
+    assert (exchanged - clean.logits[0]).abs().max() > 0.01
 
 
 @beside

@@ -140,6 +140,12 @@ class Rows:
             return image, self.positions.shape[1] - image, 0
         return image, self.positions.shape[1], self.memory.positions.shape[1] - image
 
+    def without_images(self) -> Rows:
+        """Return the same tokens of text without any image token, among them or in their memory."""
+        if self.memory is None:
+            return self.select(self.groups != IMAGE)
+        return replace(self, memory=self.memory.select(self.memory.groups != IMAGE))
+
     def joined(self) -> Rows:
         """Return all tokens in one sequence: those of the memory, then the rows; of two widths, the smaller one is filled up."""
         if self.memory is None:
