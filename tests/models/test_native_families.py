@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from himap.decoder.generation import generate
 from himap.decoder.layout import Layout
 from himap.decoder.loop import forward
 from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION
-from himap.experiments.answers import Question, answer_batch, encode
+from himap.experiments import beginnings
+from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
 from himap.experiments.counted_flops import prefill_flops
 from himap.experiments.disruption import run_undisturbed, sweep
 from himap.experiments.saliency import group_masks, saliency
@@ -216,6 +218,30 @@ def test_a_batch_is_its_samples_one_by_one_under_every_criterion(name: str, pair
             assert shares == pytest.approx([0.5, 0.25], abs=0.51 / row["image_tokens"])
             layouts = [Layout.from_json(layout) for layout in row["layouts"]]
             assert sum(map(int, layouts)) == row["image_tokens"]
+
+
+@each
+def test_questions_about_one_picture_share_its_rows_and_are_answered_as_alone(name: str, pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    words = ("Why?", TEXT, "Is it the same, or is it another one?")
+    asked = [replace(question("one"), sample_id=text, prompt=Prompt(text)) for text in words]
+    # their pictures are not among the rows, or the query former has read the question too
+    apart = bool(model.dims.cross) or model.add_question is not None
+    assert (beginnings.find(encode(model, asked)) is None) == apart
+    first, second = model.dims.cross[1:3] or (1, 2)
+    schedules = [
+        Schedule((), "unpruned"),
+        Schedule(
+            (Stage(first, 0.5, "instruction_attention"), Stage(second, 0.25, "last_token_attention")), "two stages"
+        ),
+        Schedule((Stage(second, 0.5, "random"),), "later"),
+        Schedule((Stage(0, 0.5, "embedding_norm"),), "at once"),
+    ]
+    made = answer_under_all(model, asked, [Asking(schedules, 3)], lambda *_: True)
+    together = {schedule.name: rows for schedule, rows in made}
+    for schedule in schedules:
+        alone = [answer_batch(model, [one], schedule, max_new_tokens=3)[0] for one in asked]
+        assert together[schedule.name] == alone, schedule.name
 
 
 def test_a_merged_token_sees_the_image_tokens_around_it_both_ways(pairs: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -132,12 +132,22 @@ def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = Non
 
 @torch.no_grad()
 def look(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Seen:
-    """Return the pictures of some questions as the model sees them; the vision tower runs once for all."""
-    each = [pixels_of(model, question, grid) for question in questions]
+    """Return the pictures of some questions as the model sees them; the vision tower runs once, on each picture once."""
+    each: list[Any] = []
+    known: dict[Any, range] = {}  # the places of pictures among the distinct ones
+    count, order = 0, []
+    for question in questions:
+        asked = question.prompt if model.add_question else None  # some towers read the question too
+        key = (tuple(question.images), question.image_mode, asked)
+        if key not in known:
+            each.append(pixels_of(model, question, grid))
+            known[key] = range(count, count + len(question.images))
+            count += len(question.images)
+        order.append(known[key])
     pixels = torch.cat(each) if isinstance(each[0], Tensor) else list(chain(*each))
-    seen = iter(model.see(pixels))
-    tokens = [list(islice(seen, len(question.images))) for question in questions]
-    return Seen(tokens, pictures_of(model, questions, pixels, tokens))
+    seen = model.see(pixels)
+    tokens = [[seen[place] for place in places] for places in order]
+    return Seen(tokens, pictures_of(model, questions, pixels, tokens, places=list(chain(*order))))
 
 
 def pictures_of(
@@ -146,9 +156,17 @@ def pictures_of(
     pixels: Any,
     tokens: Sequence[Sequence[PictureTokens]],
     tower: Tower | None = None,
+    places: Sequence[int] | None = None,
 ) -> Pictures:
-    """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given."""
+    """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given.
+
+    `places` are those of the questions' pictures in `pixels`, where questions share pictures.
+    """
     view = model.view_tower
+
+    def sight() -> Tower:
+        whole = tower or view(pixels)
+        return whole if places is None else whole.of(list(places))
 
     def padding() -> list[Tensor]:
         return [
@@ -157,7 +175,7 @@ def pictures_of(
         ]
 
     counts = [len(question.images) for question in questions]
-    return Pictures(counts, None if view is None else lambda: tower or view(pixels), padding)
+    return Pictures(counts, None if view is None else sight, padding)
 
 
 def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens) -> Tensor:
