@@ -14,7 +14,7 @@ from himap.decoder.generation import generate
 from himap.decoder.layout import Layout
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
-from himap.experiments.answers import Question, answer_batch, encode
+from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
 from himap.experiments.disruption import Disruption, make_cut, run_undisturbed, sweep
 from himap.experiments.inspection import inspect
 from himap.experiments.patching import Patch, leave_early, resume, text_alone
@@ -126,6 +126,20 @@ class AllCut(Intervention):
         return (
             (key_groups == IMAGE)[:, None, :].expand(-1, rows.positions.shape[1], -1) if layer >= self.first else None
         )
+
+
+@beside
+def test_methods_that_part_above_a_cross_attention_see_it_as_alone(name: str, models: dict[str, Any]) -> None:
+    model = models[name]
+    above = model.dims.cross[0] + 1
+    schedules = [
+        Schedule((Stage(above, 0.5, "random"),), "drawn"),
+        Schedule((Stage(above + 1, 0.25, "instruction_attention"),), "ranked"),
+    ]
+    batch = [asked(0), asked(1, 2)]
+    made = answer_under_all(model, batch, [Asking(schedules, 2)], lambda *_: True)
+    for schedule, rows in made:
+        assert rows == answer_batch(model, batch, schedule, max_new_tokens=2)
 
 
 @beside
