@@ -130,9 +130,8 @@ class Model:
         for number, (prompt, seen) in enumerate(zip(ids, pictures, strict=True)):
             if not seen:
                 raise ValueError(f"sample {number} of the batch has no image; every prompt needs at least one")
-            counts = [len(picture.features) for picture in seen]
-            if self.spans is not None:
-                counts = [1] * len(seen)
+            # A picture that is beside the rows has only its mark among them.
+            counts = [len(picture.features) if self.spans is None else 1 for picture in seen]
             expanded = expand_image_tokens(prompt, self.image_token_id, counts)
             tokens = torch.tensor(expanded, device=self.device)  # [T]
             is_image = tokens == self.image_token_id

@@ -75,7 +75,7 @@ class Pruning(Intervention):
         is_image = everything.groups == IMAGE  # [B, T]
         if rows.hidden.shape[1] == 1 or not bool(is_image.any()):  # a step of decoding has no image token to drop
             return shifted(rows, self.shifts.get(layer))
-        view = self._view(layer, rows, below, is_image)
+        view = self._view(layer, rows, everything, below)
         criterion = self.criteria[layer]
         if not any(view.counts):
             left = _without(rows, is_image)
@@ -90,14 +90,13 @@ class Pruning(Intervention):
             self.shifts[layer] = before - left.positions[:, -1]
         return left
 
-    def _view(self, layer: int, rows: Rows, below: LayerAttention | None, is_image: Tensor) -> View:
-        """Return what a criterion may look at."""
-        everything = rows.joined()
+    def _view(self, layer: int, rows: Rows, everything: Rows, below: LayerAttention | None) -> View:
+        """Return what a criterion may look at; `everything` are the rows with the picture tokens beside them."""
         return View(
             layer=layer,
             rows=everything,
             attention=below,
-            is_image=is_image,
+            is_image=everything.groups == IMAGE,
             is_instruction=everything.groups == INSTRUCTION,
             seeds=self.seeds,
             grid=self.model.dims.grid,
