@@ -67,23 +67,21 @@ def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> di
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
-    from himap.decoder.tokens import IMAGE
     from himap.experiments.answers import encode
     from himap.experiments.counted_flops import prefill_flops
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
-    joined = [prompt.joined().groups for prompt in prompts]
-    image = [int((groups == IMAGE).sum()) for groups in joined]
-    text = [groups.shape[1] - n for groups, n in zip(joined, image, strict=True)]
+    counts = [prompt.counts() for prompt in prompts]
     cost = {
         convention: fmean(
-            flops(model.dims, schedule.stages, convention, n_image=i, n_text=t)
-            for i, t in zip(image, text, strict=True)
+            flops(model.dims, schedule.stages, convention, n_image=image, n_text=text, n_padding=padding)
+            for image, text, padding in counts
         )
         for convention in CONVENTIONS
     }
     cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts)
-    return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
+    image_tokens, text_tokens = (fmean(count[place] for count in counts) for place in (0, 1))
+    return {**cost, "image_tokens": image_tokens, "text_tokens": text_tokens}
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_the_estimate_of_a_config_named_from_another_folder(project: Path) -> No
     [
         ("tabel1", "error: unknown target 'tabel1' (did you mean 'table1'?); known: ablation_criteria, "),
         ("--configfile presets/papr.yaml table9", "error: presets/papr.yaml: no such file (did you mean 'paper.yaml'?)"),
-        ("--configfile presets", "error: presets: is a folder; name a YAML file in it: presets/laptop.yaml, presets/modern.yaml, presets/paper.yaml, presets/quick-gpu.yaml"),
+        ("--configfile presets", "error: presets: is a folder; name a YAML file in it: presets/architectures.yaml, presets/laptop.yaml, presets/modern.yaml, presets/paper.yaml, presets/quick-gpu.yaml"),
         ("--config output=/", "error: config.yaml: output: '/': the project itself lies in this folder; name a folder for results alone"),
         ("estimate --configfile twice.yaml", "error: twice.yaml: seed: is given 2 times, in lines 1 and 2; keep one"),
         ("status --configfile twice.yaml", "error: twice.yaml: seed: is given 2 times, in lines 1 and 2; keep one"),

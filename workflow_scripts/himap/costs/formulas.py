@@ -67,7 +67,7 @@ def layer_flops(dims: Dims, tokens: int, convention: str) -> float:
 
 
 def cross_flops(dims: Dims, n_image: int, n_text: int, convention: str) -> float:
-    """Return the cost of one layer in which rows of text look at image tokens beside the sequence."""
+    """Return the cost of one layer in which rows of text look at image tokens beside the sequence, padding counted among these."""
     d, inner, shared = dims.width, dims.heads * dims.head_dim, dims.kv_heads * dims.head_dim
     macs = 2 * n_image * dims.picture_width * shared
     if convention != "prompt":
@@ -75,10 +75,10 @@ def cross_flops(dims: Dims, n_image: int, n_text: int, convention: str) -> float
     return 2 * (macs + 2 * n_text * d * inner + 2 * n_text * n_image * inner + 3 * n_text * d * dims.ffn)
 
 
-def cost_at(dims: Dims, layer: int, n_image: int, n_text: int, convention: str) -> float:
-    """Return the cost of a decoder layer that processes some image tokens; rows of text count under `prompt` only."""
+def cost_at(dims: Dims, layer: int, n_image: int, n_text: int, convention: str, n_padding: int = 0) -> float:
+    """Return the cost of a decoder layer that processes some image tokens; text and padding count under `prompt` only."""
     if layer in dims.cross:
-        return cross_flops(dims, n_image, n_text, convention)
+        return cross_flops(dims, n_image + (n_padding if convention == "prompt" else 0), n_text, convention)
     return layer_flops(dims, n_image + (n_text if convention == "prompt" else 0), convention)
 
 
@@ -89,13 +89,17 @@ def flops(
     *,
     n_image: int | None = None,
     n_text: int = 0,
+    n_padding: int = 0,
 ) -> float:
-    """Return the cost of a prefill; `n_text` (system and instruction tokens) counts under `prompt` only."""
+    """Return the cost of a prefill; `n_text` (system and instruction tokens) counts under `prompt` only.
+
+    So does `n_padding`, keys of tiles that no picture fills.
+    """
     if convention not in CONVENTIONS:
         raise ValueError(f"convention: {convention!r} is not known; allowed: {', '.join(CONVENTIONS)}")
     n_image = dims.tokens_per_image if n_image is None else n_image
     per_layer = image_tokens_per_layer(dims, stages, n_image)
-    return float(sum(cost_at(dims, layer, n, n_text, convention) for layer, n in enumerate(per_layer)))
+    return float(sum(cost_at(dims, layer, n, n_text, convention, n_padding) for layer, n in enumerate(per_layer)))
 
 
 def ratio(

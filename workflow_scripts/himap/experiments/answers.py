@@ -277,9 +277,9 @@ def finish_batch(
         min_new_tokens=asking.min_new_tokens,
         rerank=schedule.rerank,
     )
-    groups = prompt.joined().groups
-    totals = (groups != PADDING).sum(dim=1).tolist()
-    image_tokens = (groups == IMAGE).sum(dim=1).tolist()
+    image_tokens = (prompt.joined().groups == IMAGE).sum(dim=1).tolist()
+    beside = [0] * len(questions) if prompt.memory is None else image_tokens  # image tokens that are no rows
+    totals = [rows + n for rows, n in zip((prompt.groups != PADDING).sum(dim=1).tolist(), beside, strict=True)]
     return [
         {
             "sample_id": question.sample_id,

@@ -15,7 +15,7 @@ under the same intervention would give.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,6 +43,10 @@ class Patch(Intervention):
         """Return the rows with the donor's hidden states in the group's places. Raise ValueError if they are not as many."""
         if layer != self.layer:
             return rows
+        if self.group == IMAGE and rows.memory is not None:  # the picture is beside the rows
+            return replace(
+                rows, memory=Patch(layer, self.donor.memory or self.donor, IMAGE).enter(layer, rows.memory, below)
+            )
         places, taken = rows.groups == self.group, self.donor.groups == self.group
         if int(places.sum()) != int(taken.sum()):
             raise ValueError(
@@ -60,9 +64,9 @@ class Departure(Intervention):
     def __init__(self, layer: int):
         self.layer = layer
 
-    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
-        """Return which rows go on into the layer: all but those of the picture, where they leave."""
-        return rows.groups != IMAGE if layer == self.layer else None
+    def enter(self, layer: int, rows: Rows, below: LayerAttention | None) -> Rows:
+        """Return the rows that go on into the layer: all but those of the picture, where they leave."""
+        return rows.without_images() if layer == self.layer else rows
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def resume(
 
 def text_alone(model: Model, prompt: Rows, new_tokens: int, choices: Sequence[str] = ()) -> Undisturbed:
     """Return the run of a prompt whose picture was never there; its text keeps its positions."""
-    return run_undisturbed(model, prompt.select(prompt.groups != IMAGE), new_tokens, choices)
+    return run_undisturbed(model, prompt.without_images(), new_tokens, choices)
 
 
 def arrive_late(model: Model, clean: Undisturbed, text: Undisturbed, layer: int, new_tokens: int) -> Ending:

@@ -101,7 +101,7 @@ def _run_after(
             partings.setdefault(Track().parting(track), []).append(track)
     plain = [track for track in tracks if not track.stages]
     stop = len(model.layers) if plain else max(partings) + 1  # a layer is entered before it is watched
-    rows, entering = beginnings.run(model, prompt, common, cache, lambda: _watch(partings), stop)
+    rows, entering = beginnings.run(model, prompt, common, cache, lambda: _watch(model, partings), stop)
     branches = [_State(layer, *_between(entering, layer, cache), {}, {}) for layer in partings]
     for track in plain:
         pruning = Pruning(model, (), prompt, [sample_seed(track.seed, name) for name in sample_ids])
@@ -121,7 +121,7 @@ def _run(
     seeds = [sample_seed(track.seed, name) for name in sample_ids]
     pruning = Pruning(model, track.stages, prompt, seeds, renumber=track.renumbers)
     pruning.kept, pruning.shifts = dict(state.kept), dict(state.shifts)
-    watch, cache = _watch(partings), state.cache
+    watch, cache = _watch(model, partings), state.cache
     rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below)
     # taken before the prefill is handed out, since decoding adds tokens to its cache
     branches = [
@@ -138,12 +138,13 @@ def _run(
         yield from _run(model, prompt, partings[branch.layer], sample_ids, branch)
 
 
-def _watch(partings: Mapping[int, Sequence[Track]]) -> Watch:
+def _watch(model: Model, partings: Mapping[int, Sequence[Track]]) -> Watch:
     """Return a watch of the layers at which tracks part, with the attention that their stages there rank by."""
 
     def wants(layer: int) -> bool:
-        stages = (stage for track in partings[layer] for stage in track.stages)
-        return any(stage.layer == layer and get(stage.criterion).needs_attention for stage in stages)
+        stages = [stage for track in partings[layer] for stage in track.stages if get(stage.criterion).needs_attention]
+        # A cross-attention below the parting is the last that a later stage may have below it.
+        return any(stage.layer == layer or (stage.layer > layer and bool(model.dims.cross)) for stage in stages)
 
     return Watch(list(partings), wants)
 
