@@ -64,13 +64,12 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
         return
     text = text_alone(model, prompts[0], length, choices)
     common = {"sample_id": first.sample.sample_id, "kind": first.kind, "layers": len(model.layers)}
-    places = depths(settings, len(model.layers))
-    for layer in places:
-        runs = [(OTHER, donors[0], *run) for run in swapped(model, clean, donors[0], layer, length)]
-        if (
-            len(donors) > 1 and layer in places[::2]
-        ):  # the control costs as much as all else, so it is at every second depth
-            runs += [(SAME, donors[1], *run) for run in swapped(model, clean, donors[1], layer, length)]
+    for layer in depths(settings, len(model.layers)):
+        runs = [
+            (name, donor, *run)
+            for name, donor in zip((OTHER, SAME), donors, strict=False)
+            for run in swapped(model, clean, donor, layer, length)
+        ]
         runs.append(("", text, "late", arrive_late(model, clean, text, layer, length)))
         runs.append(("", text, "early", leave_early(model, clean, layer, length)))
         for name, other, edit, ending in runs:
@@ -130,7 +129,7 @@ def moved(ending: Ending, clean: Undisturbed, other: Undisturbed) -> float | Non
 def prefills(settings: Settings, layers: int) -> float:
     """Return the prefills of a sample, of which three are a group: four clean runs, then from half the depth on the pictures of
     two others at each layer; what swaps or blocks the instruction alone costs little beside them."""
-    return (4 + len(depths(settings, layers)) * 0.5 * 2.5) / 3
+    return (4 + len(depths(settings, layers)) * 0.5 * 3) / 3
 
 
 QUESTION = OpenQuestion(
@@ -139,5 +138,5 @@ QUESTION = OpenQuestion(
     measure=measure,
     prefills=prefills,
     groups=pairs,
-    settings={"layers": None, "points": 7, "new_tokens": 1, "only_correct": True},
+    settings={"layers": None, "points": 6, "new_tokens": 1, "only_correct": True},
 )
