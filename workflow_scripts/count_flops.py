@@ -1,4 +1,7 @@
-"""Count what a method costs: by three formulas, and on real prefills with scoring included."""
+"""Count what methods cost: by three formulas, and on real prefills with scoring included.
+
+Give `--method`, `--settings` and `--out` once for each method; settings given once are those of all methods.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from himap.files import write_text
 from himap.pruning.stage import Schedule
-from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.workflow.jobs.model_script import each_method, model_arguments, open_model, question
+from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
@@ -21,35 +25,41 @@ SETTINGS = {"measured": 4}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Count every method on the same questions, and write one row per method and convention."""
-    parser = model_arguments(__doc__, SETTINGS)
-    parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "image_grid"}')
+    """Count every method on the same questions, and write a file for each with one row per convention."""
+    parser = model_arguments(__doc__, SETTINGS, several=True)
+    parser.add_argument(
+        "--method", required=True, action="append", metavar="JSON", help='{"name", "stages", "image_grid"}'
+    )
     arguments = parser.parse_args(argv)
-    settings = read_settings(arguments.settings, SETTINGS)
-    schedule = Schedule.from_json(parse_json("method", arguments.method))
+    methods = each_method(arguments, SETTINGS)
+    settings = methods[0][1]
+    if any(other != settings for _, other, _ in methods):
+        raise ValueError("--settings: the FLOPs of methods compare only if all are counted with the same settings")
 
-    with sole_writer(arguments.out):
-        import pandas as pd
+    with sole_writer(*arguments.out):
         from himap.benchmarks import get, read_samples
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        cost, full = (costs(model, questions, each) for each in (schedule, Schedule()))
-        rows = [
-            {
-                "method": schedule.name,
-                "convention": convention,
-                "flops": value,
-                "ratio": value / full[convention],
-                "image_tokens": cost["image_tokens"],
-                "text_tokens": cost["text_tokens"],
-            }
-            for convention, value in cost.items()
-            if convention not in ("image_tokens", "text_tokens")
-        ]
-        write_provenance(arguments.out, model, arguments, settings)
-        write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
+        full = costs(model, questions, Schedule())
+        for schedule, _, own in progress(methods, len(methods), f"{model.name} {benchmark.name} FLOPs"):
+            cost = costs(model, questions, schedule) if schedule.stages or schedule.image_grid else full
+            write_provenance(own.out, model, own, settings)
+            write_text(own.out, table(schedule.name, cost, full))
+
+
+def table(name: str, cost: dict[str, float], full: dict[str, float]) -> str:
+    """Return a method's costs as CSV, one row per convention, with the share of the unpruned model's."""
+    import pandas as pd
+
+    tokens = {"image_tokens": cost["image_tokens"], "text_tokens": cost["text_tokens"]}
+    rows = [
+        {"method": name, "convention": convention, "flops": value, "ratio": value / full[convention], **tokens}
+        for convention, value in cost.items()
+        if convention not in tokens
+    ]
+    return pd.DataFrame(rows).to_csv(index=False)
 
 
 def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> dict[str, float]:
@@ -62,8 +72,9 @@ def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> di
     from himap.experiments.counted_flops import prefill_flops
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
-    image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
-    text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
+    joined = [prompt.joined().groups for prompt in prompts]
+    image = [int((groups == IMAGE).sum()) for groups in joined]
+    text = [groups.shape[1] - n for groups, n in zip(joined, image, strict=True)]
     cost = {
         convention: fmean(
             flops(model.dims, schedule.stages, convention, n_image=i, n_text=t)

@@ -20,11 +20,10 @@ from himap.workflow.jobs.journal import Journal
 from himap.workflow.jobs.model_script import (
     MODEL_SETTINGS,
     add_batch_size,
+    each_method,
     model_arguments,
     open_model,
-    parse_json,
     question,
-    read_settings,
 )
 from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import job_key, provenance_file, write_provenance
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", type=int, default=0, help="which part of the samples, from 0")
     parser.add_argument("--shards", type=int, default=1, help="into how many parts they are cut")
     arguments = parser.parse_args(argv)
-    methods = read_methods(arguments)
+    methods = [Method(*told) for told in each_method(arguments, SETTINGS)]
     if not 0 <= arguments.shard < arguments.shards:
         raise ValueError(
             f"--shard: {arguments.shard} is not one of {arguments.shards} shards; allowed: 0 to {arguments.shards - 1}"
@@ -77,10 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     benchmark = get(arguments.benchmark)
     with ExitStack() as stack:
-        for method in sorted(
-            methods, key=lambda method: str(method.arguments.out)
-        ):  # one order, so no two jobs block each other
-            stack.enter_context(sole_writer(method.arguments.out))
+        stack.enter_context(sole_writer(*(method.arguments.out for method in methods)))
         for method in methods:
             method.journal = Journal(method.arguments.out, key_of(method))
             stack.callback(method.journal.close)
@@ -89,27 +85,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             answer(alike, benchmark, arguments, ids)
         for method in methods:
             write_jsonl(method.arguments.out, [method.journal.done[name] for name in ids])
-
-
-def read_methods(arguments: argparse.Namespace) -> list[Method]:
-    """Return the methods of the command line. Raise ValueError if they, their settings and outputs do not pair up."""
-    count = len(arguments.method)
-    given = arguments.settings or ["{}"]
-    if len(arguments.out) != count or len(given) not in (1, count):
-        raise ValueError(
-            f"--method is given {count} times, --out {len(arguments.out)} and --settings {len(given)} times; "
-            "give each method an output, and settings once or for each method"
-        )
-    settings = given * count if len(given) == 1 else given
-    methods = []
-    for text, own, out in zip(arguments.method, settings, arguments.out, strict=True):
-        alone = argparse.Namespace(**{**vars(arguments), "method": text, "settings": own, "out": out})
-        schedule = Schedule.from_json(parse_json("method", text))
-        methods.append(Method(schedule, read_settings(own, SETTINGS), alone))
-    names = [method.schedule.name for method in methods]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"--method: {', '.join(twice)} is given twice; give each method a `name` of its own")
-    return methods
 
 
 def key_of(method: Method) -> str:

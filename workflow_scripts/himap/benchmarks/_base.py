@@ -202,7 +202,7 @@ class Benchmark:
     def image_mode(self, family: str, **protocol: Any) -> str | None:
         """Return how a family's pictures are brought to a square, the authors' way unless the protocol says otherwise."""
         check_family(family)
-        if family == "qwen_vl" or family in families.CHAT_TEMPLATE:  # their own processors neither pad nor cut
+        if family in families.OWN_SHAPE:  # their own processors neither pad nor cut
             return None
         return self.protocol(protocol)["images"] or self.image_modes.get(family, "pad")
 

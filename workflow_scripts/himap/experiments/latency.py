@@ -92,7 +92,7 @@ def time_example(
         rerank=schedule.rerank, min_new_tokens=min_new_tokens,
     )  # fmt: skip
     done = now(model.device)
-    n_image, n_all = sum(len(picture.features) for picture in pictures), prompt.positions.shape[1]
+    n_image, n_all = sum(len(picture.features) for picture in pictures), prompt.joined().positions.shape[1]
     n_text, n_full = n_all - n_image, n_image
     if schedule.image_grid:  # a smaller image has fewer tokens from the start
         n_full = round(n_image * model.dims.tokens_per_image / prod(schedule.image_grid))

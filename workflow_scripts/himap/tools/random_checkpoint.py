@@ -263,7 +263,7 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         result[name] = {key: round(value, 3) for key, value in timing.items()}
     result["peak_memory_gb"] = round(_peak(model) / 1e9, 2)
     prompt = encode(model, [asked])
-    image = int((prompt.groups == IMAGE).sum())
+    image = int((prompt.joined().groups == IMAGE).sum())
     head = 2 * model.dims.width * model.head.weight.shape[0]
     for name, schedule in schedules.items():
         formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=prompt.positions.shape[1] - image)

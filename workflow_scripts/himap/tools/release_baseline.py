@@ -53,7 +53,7 @@ def run_text(
             masks.append(torch.ones_like(weights, requires_grad=True))
             weights = weights * masks[-1]
         maps.append(weights)
-        rows = rows.with_hidden(finish(layer, rows.hidden, weights @ values))
+        rows = rows.with_hidden(finish(layer, rows, weights @ values))
     return model.head(model.norm(rows.hidden)).float(), maps, masks
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from himap.experiments.questions import names as open_questions
 from himap.figures import get as figure_named
 from himap.figures import registry as known_figures
-from himap.workflow.plan.passes import jobs_of
+from himap.workflow.plan.passes import COSTS, jobs_of
 from himap.workflow.plan.plan import Cell, Plan
 
 OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # besides tables, figures and groups of them
@@ -76,7 +76,9 @@ def table_jobs(plan: Plan, table: str) -> list[Job]:
     for model in plan.table_models(table):
         for kind in plan.table_kinds(table):
             listed += source_jobs(plan, model, plan.example_of(kind))
-    return [*listed, *((plan.costs(cell),) for cell in cells), tuple(plan.paths.table(table))]
+    costs = {(model, plan.kind(benchmark), method) for model, benchmark, method in cells}
+    listed += [job for cost in sorted(costs) for job in jobs_of(plan, cost, COSTS)]
+    return [*listed, tuple(plan.paths.table(table))]
 
 
 def figure_jobs(plan: Plan, figure: str) -> list[Job]:
@@ -94,7 +96,10 @@ def result_jobs(plan: Plan, file: str) -> list[Job]:
     step, model, place, *rest = Path(file).relative_to(plan.out).parts
     if step == "evaluation":
         return evaluation_jobs(plan, (model, place, rest[0]))
-    benchmark = plan.example_of(place) if step == "flops" else Path(place).stem
+    if step == "flops":
+        cost = (model, place, Path(rest[0]).stem)
+        return [*source_jobs(plan, model, plan.example_of(place)), *jobs_of(plan, cost, COSTS)]
+    benchmark = Path(place).stem
     answers = [(plan.paths.grid(model, benchmark, "predictions.jsonl"),)] if step == "grid" else []
     return [*source_jobs(plan, model, benchmark), *answers, (file,)]
 
@@ -126,9 +131,14 @@ def requested(plan: Plan, words: Iterable[str]) -> set[Cell] | None:
             cells |= {cell for name in names[word] for cell in cells_of(plan, name)}
         elif word in ("all", "report", plan.paths.report):
             return None
-        elif Path(word).parts[: len(Path(plan.out).parts) + 1] == Path(plan.out, "evaluation").parts:
+        elif word == "flops":
+            cells |= set(plan.evaluations())
+        elif Path(word).is_relative_to(Path(plan.out, "evaluation")):
             model, benchmark, method = Path(word).relative_to(plan.out, "evaluation").parts[:3]
             cells.add((model, benchmark, method))
+        elif Path(word).is_relative_to(Path(plan.out, "flops")):
+            model, kind, name = Path(word).relative_to(plan.out, "flops").parts[:3]
+            cells |= set(COSTS.evaluations(plan, (model, kind, Path(name).stem)))
     return cells if words else None
 
 
