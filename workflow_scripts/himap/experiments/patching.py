@@ -15,18 +15,19 @@ clean run's rows and keys (`resume`), which gives what the whole prompt under th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from himap.decoder.cache import Cache
+from himap.decoder.cross import CrossLayer
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.experiments.answers import likeliest
-from himap.experiments.disruption import Undisturbed, run_undisturbed
+from himap.experiments.disruption import Undisturbed, first_that_sees, run_undisturbed
 
 if TYPE_CHECKING:
     from himap.decoder.attention import LayerAttention
@@ -50,6 +51,8 @@ class Patch(Change):
         """Return the rows with the donor's hidden states in the group's places. Raise ValueError if they are not as many."""
         if layer != self.layer:
             return rows
+        if self.group == IMAGE and rows.memory is not None:  # no layer changes picture tokens beside the rows
+            return replace(rows, memory=self.donor.memory)
         places, taken = rows.groups == self.group, self.donor.groups == self.group
         if int(places.sum()) != int(taken.sum()):
             raise ValueError(
@@ -69,9 +72,16 @@ class Departure(Change):
     def __init__(self, layer: int):
         self.layer = layer
 
-    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
-        """Return which rows go on into the layer: all but those of the picture, where they leave."""
-        return rows.groups != IMAGE if layer == self.layer else None
+    def enter(self, layer: int, rows: Rows, below: LayerAttention | None) -> Rows:
+        """Return the rows that go on into the layer: all but those of the picture, where they leave."""
+        return without_pictures(rows) if layer == self.layer else rows
+
+
+def without_pictures(rows: Rows) -> Rows:
+    """Return rows without image tokens, among them or beside them; text keeps its positions."""
+    if rows.memory is not None:
+        return replace(rows, memory=rows.memory.select(rows.memory.groups != IMAGE))
+    return rows.select(rows.groups != IMAGE)
 
 
 @dataclass(frozen=True)
@@ -88,10 +98,16 @@ def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, un
 
     `under` is the cache of the layers below for generated tokens to look at, if not the clean run's.
     """
-    layer, column = change.layer, int((clean.prompt.groups[0] == change.group).nonzero()[0])
+    layer, is_image = change.layer, change.group == IMAGE
+    column = (
+        first_that_sees(clean.prompt, 0) if is_image else int((clean.prompt.groups[0] == change.group).nonzero()[0])
+    )
     below, cache = (under or clean.cache).layers, Cache(new_tokens)
     cache.layers = {index: below[index].prefix(below[index].length, 1) for index in range(layer)}
-    cache.layers |= {index: clean.cache.layers[index].prefix(column, 1) for index in range(layer, len(model.layers))}
+    for index in range(layer, len(model.layers)):
+        # keys of picture tokens beside the rows are those of the clean run's picture, so another one's are made anew
+        if not (is_image and isinstance(model.layers[index], CrossLayer)):
+            cache.layers[index] = clean.cache.layers[index].prefix(column, 1)
     rows = forward(model, clean.entering[layer].after(column), cache, [change], start=layer)
     logits = next_token_logits(model, rows)
     if clean.choices:
@@ -103,7 +119,7 @@ def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, un
 
 def text_alone(model: Model, prompt: Rows, new_tokens: int, choices: Sequence[str] = ()) -> Undisturbed:
     """Return the run of a prompt whose picture was never there; its text keeps its positions."""
-    return run_undisturbed(model, prompt.select(prompt.groups != IMAGE), new_tokens, choices)
+    return run_undisturbed(model, without_pictures(prompt), new_tokens, choices)
 
 
 def arrive_late(model: Model, clean: Undisturbed, text: Undisturbed, layer: int, new_tokens: int) -> Ending:
