@@ -61,7 +61,8 @@ class Patch(Change):
             )
         hidden = rows.hidden.clone()
         hidden[places] = self.donor.hidden[taken]
-        return rows.with_hidden(hidden)
+        # what a model adds to image rows after later layers belongs to their picture too
+        return replace(rows, hidden=hidden, deep=self.donor.deep if self.group == IMAGE else rows.deep)
 
 
 class Departure(Change):
