@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_weights import DEEPER, change_config, change_weights, one_less, one_more, one_nan, outside
+from test_weights import DEEPER, change_config, change_weights, one_less, one_more, one_nan
 from world import ROOT, World, make_questions
+
+QUERIES = "layers.0.self_attn.q_proj.weight"
 
 
 def deeper(folder: Path) -> None:
@@ -19,8 +21,10 @@ def deeper(folder: Path) -> None:
 
 
 def index_outside(folder: Path) -> None:
-    """Weights outside the model's folder."""
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": outside(folder)}}))
+    """No weights but an index that names those in the next folder."""
+    (folder / "model.safetensors").unlink()
+    weight_map = {"a": "../mini/model.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
 SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -28,7 +32,7 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
     "more": (lambda folder: change_weights(folder, one_more), "holds 1 tensor that the model of its config.json does not"),
     "nan": (lambda folder: change_weights(folder, one_nan), "with values that are not finite (NaN or infinite)"),
     "deeper": (deeper, "lacks 9 tensors: model.language_model.layers.12."),
-    "elsewhere": (index_outside, "../elsewhere.safetensors"),
+    "elsewhere": (index_outside, "../mini/model.safetensors"),
 }  # fmt: skip
 
 
@@ -36,24 +40,29 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_of_six_spoiled_checkpoints_none_answers_and_a_whole_one_beside_them_does(
     tmp_path: Path, ready: Callable[[str], Path]
 ) -> None:
-    world = World(tmp_path / "world", ROOT / "models" / "mini", make_questions(tmp_path / "questions.parquet", 6))
+    questions = make_questions(tmp_path / "questions.parquet", 6)
+    world = World(tmp_path / "world", ROOT / "models" / "mini", questions, latency={}, grid={"benchmarks": []})
     reasons = {}
     for name, (spoil, reason) in SPOILED.items():
         shutil.copytree(world.model, world.folder / "models" / name)
         spoil(world.folder / "models" / name)
         reasons[name] = reason
-    other = shutil.copytree(ready("internvl"), world.folder / "models" / "internvl")
-    change_weights(other, lambda tensors: tensors.pop("language_model.model.layers.0.self_attn.q_proj.weight"))
-    reasons["internvl"] = "lacks 1 tensor: model.language_model.layers.0.self_attn.q_proj.weight"
+    internvl = shutil.copytree(ready("internvl"), world.folder / "models" / "internvl")
+    (internvl / "manifest.json").unlink()  # whose checksums would tell before the tensors do
+    shard = min(internvl.glob("*.safetensors"))
+    change_weights(
+        internvl, lambda tensors: tensors.pop(next(key for key in tensors if key.endswith(QUERIES))), shard.name
+    )
+    reasons["internvl"] = f"lacks 1 tensor: model.language_model.{QUERIES}"
     world.config["models"] |= {name: {"path": f"models/{name}"} for name in reasons}
     world.config["methods"] = {"vanilla": {"title": "vanilla", "stages": []}}
-    world.config["tables"]["table1"]["methods"] = ["vanilla"]
+    world.config["tables"]["table1"]["methods"] = world.config["latency"]["methods"] = ["vanilla"]
     world.write_config()
 
     answers = {name: f"results/evaluation/{name}/pope/vanilla/predictions.jsonl" for name in (*reasons, "mini")}
     done = world.run(*answers.values(), "--cores", "1")
-    assert done.returncode == 1
-    told = dict(re.findall(r"^FAILED .*? (\w+)(?: · pope)? .*\n +reason: error: (.*)", done.stdout, re.MULTILINE))
+    assert done.returncode == 1, done.stdout
+    told = dict(re.findall(r"^FAILED \w+ \w+ +(\w+)(?: · pope)? .*\n +reason: error: (.*)", done.stdout, re.MULTILINE))
     for name, reason in reasons.items():
         assert f"models/{name}" in told[name]
         assert reason in told[name]
