@@ -108,7 +108,7 @@ PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark as the other parts of the project see it; everything specific to it stands in its own file.
+    """A benchmark as the other parts of the project see it; everything specific to it is in its own file.
 
     `task` chooses the pruning schedule. `limits` are by family, LLaVA's for every family that is not named; so are
     `short_limits`, which replace them under one value of an option. `options` are the protocol choices, default first.

@@ -191,7 +191,7 @@ def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens)
 def encode(
     model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None, seen: Seen | None = None
 ) -> Rows:
-    """Embed the prompts and pictures of a batch; `seen` is what `look` returned, if it is at hand."""
+    """Embed the prompts and pictures of a batch; `seen` is what `look` returned, if it was called before."""
     seen = seen or look(model, questions, grid)
     ids = [
         prompt_ids(model, question, [picture.layout for picture in tokens])
