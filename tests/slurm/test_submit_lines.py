@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from himap.workflow.snakemake_log import shared_name
-from world import METHODS, World
+from world import World
 
 pytestmark = pytest.mark.slow
 
