@@ -33,7 +33,7 @@ class Scores:
     dropped: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """What score.json holds."""
+        """Return what score.json holds."""
         return {
             "benchmark": self.benchmark,
             "metric": self.metric,
@@ -74,7 +74,7 @@ def score(
 def match(
     benchmark: Benchmark, samples: Sequence[Sample], predictions: dict[str, str], allow_missing: bool
 ) -> tuple[list[Sample], list[str]]:
-    """The samples that have a prediction and the ids of those that have none."""
+    """Return the samples that have a prediction, and the ids of those that have none."""
     known = {one.sample_id for one in samples}
     unknown = [name for name in predictions if name not in known]
     missing = [one.sample_id for one in samples if one.sample_id not in predictions]
@@ -105,7 +105,7 @@ def complete_groups(benchmark: Benchmark, answered: list[Sample], samples: list[
 
 
 def some(names: Sequence[str], show: int = 3) -> str:
-    """The first few of many names."""
+    """Return the first few of many names."""
     return ", ".join(names[:show]) + (", ..." if len(names) > show else "")
 
 
@@ -116,7 +116,7 @@ def table(benchmark: Benchmark, samples: Sequence[Sample], rows: list[dict[str, 
 
 
 def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dropped: int) -> Scores:
-    """Headline, interval and further numbers of a table of per-sample scores."""
+    """Return headline, interval and further numbers of a table of per-sample scores."""
     estimate = benchmark.headline(frame)
     headline = estimate.point()
     if not np.isfinite(headline):
@@ -142,7 +142,7 @@ def judged_scores(
     verdicts: dict[str, list[Any]] | None,
     missing: list[str],
 ) -> Scores:
-    """Scores from a judge's verdicts; without any the result is open, and says so by having no headline."""
+    """Return scores from a judge's verdicts; without any the result is open, and says so by having no headline."""
     if verdicts is None:
         frame = table(benchmark, samples, [{"score": float("nan")} for _ in samples])
         pictures = frame["picture"].nunique()
@@ -164,7 +164,7 @@ def judged_scores(
 
 
 def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> statistics.Comparison:
-    """Second minus first in the benchmark's own result, on the same samples whatever their order in the two tables.
+    """Return second minus first in the benchmark's own result, on the same samples whatever their order in the two tables.
 
     Answers without a readable verdict in one of the two are left out of both.
     """

@@ -32,7 +32,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The Open Images id is kept: the official domains (in, near, out) can be joined on it."""
+    """Return a row's sample, with the Open Images id: the official domains (in, near, out) can be joined on it."""
     return Sample(
         sample_id=str(row["image_id"]),
         references=list(row["annotations_captions"] or []),

@@ -82,7 +82,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """`question_id` repeats in the three settings, so the row's `id` names the sample."""
+    """Return a sample named by the row's `id`, since `question_id` repeats in the three settings."""
     return Sample(
         sample_id=str(row["id"]),
         question=row["question"],
@@ -118,7 +118,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Mean of the settings' F1; images are drawn, because the settings ask about the same ones."""
+    """Return the mean of the settings' F1; images are drawn, because the settings ask about the same ones."""
     import numpy as np
 
     from himap.metrics.statistics import Estimate

@@ -9,7 +9,7 @@ MAX_PIXELS = 100_000_000  # DocVQA's largest page has 39 million
 
 
 def check_image(data: bytes) -> tuple[int, int]:
-    """Width and height of an image that decodes to its end; a broken or huge one is an error."""
+    """Return width and height of an image that decodes to its end. Raise ValueError for a broken or huge one."""
     from PIL import Image
 
     with warnings.catch_warnings():
