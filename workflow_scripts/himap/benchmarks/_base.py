@@ -226,6 +226,7 @@ class Benchmark:
         """Return the shortest and longest answer for this family, which a protocol option may narrow."""
         check_family(family)
         chosen = [f"{name}={value}" for name, value in self.protocol(protocol).items()]
+        # A limit of an option comes first: InternVL's later scripts, for example, ask for shorter answers than LLaVA's.
         for limits in [*(self.short_limits.get(option, {}) for option in chosen), self.limits]:
             if found := limits.get(family) or limits.get(families.DEFAULT):
                 return found
@@ -283,6 +284,7 @@ def every_family(limits: Limits, **others: Limits) -> dict[str, Limits]:
 def image_bytes(row: Mapping[str, Any], column: str = "image") -> list[bytes]:
     """Return the encoded images of a row: none for null, one, or several if the column is a list."""
     cell = row.get(column)
+    # The hub stores an image as {bytes, path}, other copies as bare bytes, and sets with several images as a list.
     cells = cell if isinstance(cell, list) else [cell]
     return [one["bytes"] if isinstance(one, Mapping) else one for one in cells if one is not None]
 
@@ -315,8 +317,10 @@ def qwen_question(question: str) -> Prompt:
 
 def qwen_choice(sample: Sample) -> Prompt:
     """Return Qwen-VL's multiple-choice prompt: nothing is generated, the letter with the lowest loss is the answer."""
+    # Its script writes the line without a hint too. LLaVA's (`ask_for_letter`) leaves it out.
     hint = sample.metadata.get("hint") or "N/A"
     text = f"Context: {hint}\nQuestion: {sample.question}\nOptions: {lettered(sample.options)}\nAnswer:"
+    # With the space: "Answer:" and " A" is how its vocabulary writes a letter after a colon; "A" alone is another token.
     return Prompt(text, style="raw", choices=tuple(f" {letter}" for letter in letters(sample.options)))
 
 

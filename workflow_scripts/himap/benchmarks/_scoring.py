@@ -41,6 +41,7 @@ class Scores:
             "interval": None if self.interval is None else list(self.interval),
             "n": self.n,
             "pictures": self.pictures,
+            # JSON has no NaN, and a further number may be undefined (a category without samples) where the headline is not.
             "scores": {name: value for name, value in self.scores.items() if np.isfinite(value)},
             "judged": self.headline is not None,
             "missing_predictions": len(self.missing),
@@ -98,6 +99,7 @@ def complete_groups(benchmark: Benchmark, answered: list[Sample], samples: list[
     if benchmark.group is None:
         return answered
     whole, present = (Counter(map(benchmark.group, part)) for part in (samples, answered))
+    # `rows_per_id` too, since a subset or a cut file may hold one question of an MME image: half an image has no acc+.
     complete = {name for name, count in present.items() if count == max(whole[name], benchmark.rows_per_id)}
     if not complete:
         raise ValueError(f"{benchmark.name}: no group of questions has predictions for all of them")
@@ -168,11 +170,13 @@ def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> 
 
     Answers without a readable verdict in one of the two are left out of both.
     """
+    # Quietly comparing the common samples would hide that one of the runs is incomplete.
     if set(first["sample_id"]) != set(second["sample_id"]):
         only = sorted(set(first["sample_id"]) ^ set(second["sample_id"]))
         raise ValueError(
             f"{benchmark.name}: cannot compare pairwise, {len(only)} samples are in just one of the two ({some(only)})"
         )
+    # By id, not by place: shards and restarts may write the same answers in another order.
     before, after = (frame.set_index("sample_id").sort_index().reset_index() for frame in (first, second))
     scored = before["score"].notna() & after["score"].notna()
     return statistics.paired(benchmark.headline(before[scored]), benchmark.headline(after[scored]))

@@ -48,6 +48,7 @@ def as_list(answers: str | list[str] | None) -> list[str]:
     if not isinstance(answers, str):
         return list(answers or [])
     try:
+        # Single quotes, so it is no JSON; `literal_eval` runs no code.
         parsed = ast.literal_eval(answers)
     except (ValueError, SyntaxError) as error:
         raise ValueError(f"direct_answers {answers[:60]!r} is not a list of strings") from error
@@ -77,6 +78,7 @@ def fastv_prompt(one: Sample, family: str) -> Prompt:
         f"\nAnalyse the image and choose the best answer for the following question:\n{one.question}\n"
         f"Options: {options}\nJust output the letter of the correct answer."
     )
+    # FastV's frame is a LLaVA template; Qwen was not asked by its script, so it gets the words in its own chat.
     return Prompt(text, style="chat" if family == "qwen_vl" else "fastv")
 
 
@@ -92,6 +94,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     scored = []
     for one, prediction in zip(samples, predictions, strict=True):
         gold = one.references[0]
+        # Texts and not letters are compared, so that an answer in the option's own words counts.
         right = chosen_option(gold, one.options)
         said = chosen_option(llava_letter(prediction), one.options)
         if said is None and prediction.strip() in one.options:

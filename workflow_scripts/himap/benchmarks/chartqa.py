@@ -48,6 +48,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     """Return relaxed accuracy of the answer as it is, and with the space around it removed (as Qwen's script does)."""
     return [
         {
+            # Unstripped on purpose: the official rule compares texts as they are, so that a stray space makes one wrong.
             "score": float(relaxed_match(prediction, one.references[0])),
             "stripped": float(relaxed_match(prediction.strip(), one.references[0])),
             "type": one.metadata["type"],

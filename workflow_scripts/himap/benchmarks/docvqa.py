@@ -71,6 +71,7 @@ def headline(frame: Any) -> Any:
 
 def details(frame: Any) -> dict[str, float]:
     """Return the score per question type; a question may have several."""
+    # A question of two types counts in the means of both; the headline counts it once.
     named = frame.assign(type=frame["question_types"].str.split(",")).explode("type")
     means = named[named["type"] != ""].groupby("type")["score"].mean() * 100.0
     return {str(name): float(mean) for name, mean in means.items()}

@@ -73,6 +73,7 @@ def messages(one: Sample, prediction: str) -> list[dict[str, str]]:
     sections = (
         f"[Context]\n{one.metadata['caption']}\n\n",
         f"[Question]\n{one.question}\n\n",
+        # The reference always comes first, as in the evaluator: judges favor a place, so that swapping would change the scores.
         f"[Assistant 1]\n{one.references[0]}\n\n[End of Assistant 1]\n\n",
         f"[Assistant 2]\n{prediction}\n\n[End of Assistant 2]\n\n",
         f"[System]\n{INSTRUCTION}\n\n",

@@ -81,6 +81,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 def shares(frame: Any, column: str = "score") -> Any:
     """Return each question's part of its subtask's score, so that their sum is acc + acc+ in percent, summed over subtasks."""
     images = frame.groupby("image")[column]
+    # acc+ asks for both answers of an image: their minimum, spread over its rows so that each image counts once.
     both = images.transform("min") / images.transform("size")
     questions = frame.groupby("category")[column].transform("size")
     pictures = frame.groupby("category")["image"].transform("nunique")

@@ -99,6 +99,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 def request(one: Sample, prediction: str) -> str:
     """Return the table of solved rows and the new one, with spaces around the markers of the ground truth."""
+    # The evaluator adds these spaces, and a grade is comparable only if the judge reads the same words.
     truth = one.references[0].replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
     return EXAMPLES + "\n" + " | ".join([one.question, truth, prediction, ""])
 
@@ -173,6 +174,7 @@ BENCHMARK = Benchmark(
     judge=JudgeProtocol(
         messages=messages,
         temperature=0.0,
+        # "0.5" is three tokens; a judge that begins to explain is cut off and asked again.
         max_tokens=3,
         parse=judged.parse_grade,
         default_model="gpt-4-0613",

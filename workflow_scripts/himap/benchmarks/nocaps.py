@@ -52,6 +52,7 @@ BENCHMARK = Benchmark(
     source=SOURCE,
     sample=sample,
     make_prompt=caption_prompt,
+    # At least 8 tokens: Qwen's and InternVL's caption scripts forbid shorter captions.
     limits={"llava": Limits(64), "qwen_vl": Limits(30, 8), "internvl": Limits(30, 8)},
     rows=caption_rows,
     headline=caption_headline,

@@ -79,6 +79,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
             {
                 "score": float(is_right(said, gold, n)),
                 "lmms_eval": float(is_right(lmms_letter(prediction), gold, n)),
+                # HiMAP's release counts only the bare letter, which a model that writes "A." would lose.
                 "exact": float(prediction == gold),
                 "said": said,
                 "truth": gold,
@@ -121,6 +122,7 @@ BENCHMARK = Benchmark(
     source=SOURCE,
     sample=sample,
     make_prompt=make_prompt,
+    # 1,024 as in LLaVA's script, though the prompt asks for a letter; Qwen compares losses and generates nothing.
     limits=every_family(Limits(1024), qwen_vl=Limits(1)),
     image_modes=CENTER_CROP,
     contested="images",

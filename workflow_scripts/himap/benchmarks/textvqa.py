@@ -64,6 +64,7 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
     """Return the question with just its first letter in upper case, the OCR line (which may be empty), the suffix."""
     if family == "qwen_vl":
         return qwen_question(one.question)
+    # `capitalize` also lowers all other letters, names included, as in LLaVA's file of questions.
     question = one.question.capitalize()
     if one_line(family, options):
         return Prompt(f"{one.question} {SHORT_ANSWER}")

@@ -41,6 +41,7 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        # A misspelled name in a template is an error and no empty place on the page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -79,6 +80,7 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         style=Markup(style_sheet() + text_of(STYLES)),  # our own text
         script=Markup(text_of(SCRIPTS)),
     )
+    # Twice, because the archive may only take the bytes that the page leaves, and how many those are is known once it is filled.
     bare = without_blanks(fill(packed=listing(results)))
     return without_blanks(fill(packed=archive(results, len(bare.encode()))))
 

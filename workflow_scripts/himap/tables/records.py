@@ -85,6 +85,7 @@ def paper_of(table: str, published: str | None, method: str, benchmark: str) -> 
     """Return the paper's values for a cell: from its own table, else from one of the main tables."""
     model = published or REFERENCE_ROW
     values: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
+    # The paper's ablations repeat some cells of Table 1; a table's own value comes before a borrowed one.
     for source in dict.fromkeys((table, *MAIN_TABLES)):
         if (value := table_value(source, model, method, benchmark)) is not None:
             values["paper"] = value
@@ -99,6 +100,7 @@ def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _ba
     """Return score, interval, n, and the paired comparison with the unpruned model if that was run too."""
     row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
     if not scored:
+        # `splitlines` would also cut at separators that an answer may contain, and count one answer twice.
         lines = Path(paths.predictions(model, benchmark.name, method)).read_text(encoding="utf-8").split("\n")
         count = len([line for line in lines if line])
         return row | {"n": count, "pictures": count, "status": NOT_JUDGED}
@@ -109,6 +111,7 @@ def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _ba
     if benchmark.judged:
         row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}
     _, reference = paths.scores(model, benchmark.name, "vanilla")
+    # A table may leave the unpruned model out, or its job may not have run yet in `./reproduce report`.
     if method != "vanilla" and Path(reference).is_file():
         pair = [pd.read_parquet(path) for path in (reference, per_sample)]
         against = benchmarks.compare(benchmark, *pair)

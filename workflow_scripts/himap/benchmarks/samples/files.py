@@ -69,6 +69,7 @@ def group_bytes(group: Any, columns: Iterable[str] | None = None) -> int:
     wanted = None if columns is None else set(columns)
     chunks = [group.column(at) for at in range(group.num_columns)]
     return sum(
+        # Dictionary encoding makes the stated size small however often a text repeats, so each value counts eight bytes at least.
         max(chunk.total_uncompressed_size, 8 * chunk.num_values)
         for chunk in chunks
         if wanted is None or chunk.path_in_schema.split(".")[0] in wanted
@@ -78,6 +79,7 @@ def group_bytes(group: Any, columns: Iterable[str] | None = None) -> int:
 def read_group(file: Any, number: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
     """Return a row group's batches of so many rows, fewer where the rows are large."""
     group = file.metadata.row_group(number)
+    # A quarter of what is allowed: rows differ in size, and a batch of the largest ones must still fit.
     fitting = BATCH_BYTES // 4 * group.num_rows // max(group_bytes(group, columns), 1)
     return file.iter_batches(batch_size=max(1, min(rows, fitting)), row_groups=[number], columns=list(columns))  # type: ignore[no-any-return]
 
@@ -100,6 +102,7 @@ def unpacked(column: pa.Array) -> int:
         return sum(map(unpacked, column.flatten()))
     if t.is_list(kind) or t.is_large_list(kind):
         return unpacked(column.flatten())
+    # Counted without unpacking it: a few kilobytes of file may stand for many gigabytes of text.
     if t.is_dictionary(kind) and not t.is_primitive(kind.value_type):
         return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
     return int(column.nbytes)
@@ -146,7 +149,7 @@ def read_for_scoring(path: str | Path, benchmark: Benchmark) -> Iterator[Sample]
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
-    """Return answers by sample id from JSON lines. Raise ValueError that names the line of a broken one, a missing key or an id given twice."""
+    """Return answers by sample id from JSON lines. Raise ValueError with the line of a broken one, a missing key or an id given twice."""
     answers: dict[str, str] = {}
     for number, row in read_jsonl(path):
         sample_id, prediction = row.get("sample_id"), row.get("prediction")

@@ -13,10 +13,12 @@ def check_image(data: bytes) -> tuple[int, int]:
     from PIL import Image
 
     with warnings.catch_warnings():
+        # Pillow's warning comes a little below our own limit, and what is beyond ours is refused here.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
+                # Larger ones are not decoded at all: reading their size took only the header.
                 if width * height <= MAX_PIXELS:
                     image.draft("RGB", (width // 8, height // 8))  # JPEG only: all bytes are read, few pixels are made
                     image.load()

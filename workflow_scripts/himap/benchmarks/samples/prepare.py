@@ -30,6 +30,7 @@ def prepare(
     protocol: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the samples and the manifest (which is returned); on any error neither is touched."""
+    # Two readings: the first without images is cheap and decides which rows are taken, the second opens only their images.
     listing = list(list_rows(benchmark, source, found, benchmark.protocol(protocol or {})))
     if not listing:
         raise ValueError(f"{found.files[0]}: holds no row of {benchmark.name}, split '{source.split}'")
@@ -109,6 +110,7 @@ def named(benchmark: Benchmark, sample: Sample, where: str, seen: dict[str, tupl
 def check_images(sample: Sample, where: str, checked: set[bytes]) -> None:
     """Raise ValueError unless every image decodes and is small enough; one that was seen before is not decoded again."""
     for data in sample.images:
+        # Many questions share an image, and decoding is most of the time that this takes.
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if digest not in checked:
             try:
@@ -141,6 +143,7 @@ def portions(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     for sample in samples:
         waiting.append(sample)
         weight += sum(map(len, sample.images))
+        # Small row groups: whoever reads a few samples later unpacks a few megabytes, not the file.
         if len(waiting) == ROWS_AT_MOST or weight >= BYTES_AT_MOST:
             yield waiting
             waiting, weight = [], 0

@@ -81,6 +81,7 @@ def snapshot_in(path: Path, source: Source) -> Path | None:
     if repository is None:
         return None
     snapshots = sorted((repository / "snapshots").iterdir())
+    # A revision may be given by its first digits, while the cache names folders by the whole hash.
     pinned = [one for one in snapshots if source.revision and one.name.startswith(source.revision)]
     main = repository / "refs" / "main"
     current = [one for one in snapshots if main.is_file() and one.name == main.read_text().strip()]
@@ -104,8 +105,10 @@ def files_of_split(names: Sequence[str], source: Source, card: str = "") -> list
     if patterns and (listed := [name for name in data if any(fnmatch(name, pattern) for pattern in patterns)]):
         return listed
     of_config = [name for name in data if source.config in Path(name).parts[:-1]]
+    # Not every repository sorts files into a folder per config. Better a file too many, whose columns are checked, than none.
     candidates = of_config or [name for name in data if source.config == "default" or not config_like(name)] or data
     of_split = [name for name in candidates if names_split(name, source.split)]
+    # A repository with one split often does not name it; then a file that names no other split is it.
     return of_split or [
         name for name in candidates if not any(names_split(name, other) for other in ("train", "validation", "test"))
     ]
@@ -241,6 +244,7 @@ def hub_advice(source: Source, error: BaseException) -> str:
     if isinstance(error, errors.RepositoryNotFoundError):
         moved = "sets of lmms-lab have moved to lmms-lab-encoder"
         return f"is not on the hub or is private; check --id ({moved}) and HF_TOKEN; {page}"
+    # The local kind also derives from it, but means that the network is away, not that the file is missing.
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return "lacks a file that its listing names; try again or give another --revision"
     if isinstance(error, OSError) and error.errno in NO_ROOM:
@@ -268,6 +272,7 @@ def fits(kind: pa.DataType, expected: str) -> bool:
     import pyarrow.types as t
 
     if t.is_null(kind):
+        # A column that is null in every row has no type of its own.
         return expected.endswith("?")
     return any(fits_one(kind, one) for one in expected.rstrip("?").split("|"))
 
@@ -277,6 +282,7 @@ def fits_one(kind: pa.DataType, expected: str) -> bool:
     import pyarrow.types as t
 
     if t.is_dictionary(kind):
+        # Repeated texts may be stored as a dictionary; the kind of its values is what counts.
         return fits_one(kind.value_type, expected)
     if expected.startswith("list<"):
         return is_list(kind) and (t.is_null(kind.value_type) or fits_one(kind.value_type, expected[5:-1]))
@@ -350,6 +356,7 @@ def batches(file: Path, columns: Sequence[str], wanted: set[int] | None) -> Iter
                     start += batch.num_rows
             at += size
     except (pa.ArrowException, OSError) as error:
+        # Arrow raises OSError without a number for broken data; one with a number is the disk's own and says enough.
         if isinstance(error, OSError) and error.errno not in (None, 0):
             raise
         advice = "it may be corrupt: fetch or make it again"
@@ -444,6 +451,7 @@ def with_bytes(cell: Any, where: str, folder: Path | None) -> Any:
     name = cell.get("path")
     if not name:
         raise ValueError(f"{where}: the image has neither bytes nor a path")
+    # A path comes from a downloaded file: it must not be able to read anything else of this machine into the samples.
     if folder is None or os.path.isabs(name) or ".." in Path(name).parts or not (folder / name).is_file():
         raise ValueError(
             f"{where}: the image is only named ({name}) and is not in {folder or 'the download'}; "

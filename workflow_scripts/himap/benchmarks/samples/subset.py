@@ -64,4 +64,5 @@ def even_quotas(sizes: dict[str, int], limit: int, order: Sequence[str]) -> dict
 
 def rank(name: str, seed: int) -> str:
     """Return a text that decides a name's place in the shuffled order, the same on every machine."""
+    # A hash and no generator: a name keeps its place however many others there are, so a smaller limit takes a part of a larger's.
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
