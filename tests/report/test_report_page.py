@@ -13,10 +13,12 @@ import pytest
 import small_run
 import yaml
 from himap import benchmarks, numbers
+from himap.benchmarks.samples.source import hub_origin
 from himap.decoder import bitmaps
 from himap.decoder.bitmaps import to_bitmap
 from himap.figures._page import line_chart, ticks
 from himap.figures._panels import Curve, Curves, padded
+from himap.files import write_json
 from himap.report import gallery, kept_maps
 from himap.report.divergences import divergences
 from himap.report.figure_parts import figure_parts
@@ -393,6 +395,15 @@ def test_provenance_names_devices_versions_and_what_is_missing(rendered: Rendere
     assert found["missing"] == []
     assert found["models"][0]["hashes"][0]["sha256"] == "ab" * 32
     assert all(row["sha256"] for row in found["benchmarks"])
+
+
+def test_provenance_names_the_repository_that_samples_come_from(rendered: Rendered, tmp_path: Path) -> None:
+    facts = json.loads(json.dumps(rendered.facts))
+    facts["benchmarks"] = {"pope": facts["benchmarks"]["pope"] | {"source": "hub"}}
+    results = Results(tmp_path, facts)
+    source = hub_origin(benchmarks.get("pope").source, "4db12766")  # as a download notes it
+    write_json(results.paths.benchmark_manifest("pope"), {"source": source, "rows": 9})
+    assert provenance(results)["benchmarks"][0]["source"] == "lmms-lab/POPE"
 
 
 def test_the_script_makes_the_same_page_from_the_config(rendered: Rendered, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
 def origin(manifest: dict[str, Any], facts: dict[str, Any]) -> str:
     """Return the hub id or the path of a benchmark's source."""
     source = manifest.get("source") or {}
-    return str(source.get("id") or source.get("path") or facts["source"])
+    return str(source.get("hub_id") or source.get("path") or facts["source"])
 
 
 def sidecar_rows(results: Results) -> dict[str, list[str]]:
