@@ -143,6 +143,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
     from himap.workflow.jobs.gpus import claim
 
     device = arguments.device
+    # "cuda:1" is a choice of the user's and needs no lock of ours.
     if device in ("auto", "cuda"):
         claim()
     if device == "auto":

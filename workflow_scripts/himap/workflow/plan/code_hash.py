@@ -73,6 +73,7 @@ def used_part(path: Path, unused: tuple[str, ...], name: str) -> ast.Module:
     tree = ast.parse(path.read_bytes())
     definitions = {name: statement for statement in tree.body for name in defined_names(statement)}
     needed: list[ast.AST] = [statement for statement in tree.body if not defined_names(statement)]
+    # A root that is misspelled would otherwise hash to nothing, and its results would never be stale.
     if name and name not in definitions:
         raise ValueError(f"{path}: has no {name}")
     calls = [node for node in tree.body if isinstance(node, ast.Assign) and declares(node.value, unused)]
@@ -127,8 +128,10 @@ def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:
         elif isinstance(child, ast.ImportFrom):
             above = package[: len(package) - child.level + 1] if child.level else []
             base = ".".join([*above, *([child.module] if child.module else [])])
+            # `from a import b` runs a, and b may be a name in it or a module of its own: a file is looked for behind both.
             yield base
             yield from (f"{base}.{alias.name}" for alias in child.names)
+        # These imports serve the type checker alone and run no code; the `else` branch does run.
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             for other in child.orelse:
                 yield from imported_names(other, package)
@@ -171,6 +174,7 @@ def fingerprint(tree: ast.Module) -> str:
         if isinstance(node, ast.AST):
             digest.update(type(node).__name__.encode())
             for name, value in ast.iter_fields(node):
+                # Newer Pythons add empty fields to the tree; the same code must have one hash on all of them.
                 if value is None or value == [] or name in ("type_comment", "type_ignores", "kind", "ctx"):
                     continue
                 digest.update(b"." + name.encode())

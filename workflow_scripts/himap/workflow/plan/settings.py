@@ -43,6 +43,7 @@ def samples(plan: Plan, benchmark: str) -> str:
     entry = plan.benchmark(benchmark)
     keys = ("source", "id", "config", "split", "revision", "limit")
     settings = {key: getattr(entry, key) for key in keys if getattr(entry, key) is not None}
+    # Without a limit nothing is drawn, so another seed must not make the samples stale.
     if entry.limit is not None and entry.source != "mini":
         settings["seed"] = plan.config.seed
     return as_json(settings | plan.row_options(benchmark))
@@ -71,6 +72,7 @@ def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
     """Return precision, protocol and, if the method draws at random, the seed."""
     settings = loading(plan, model) | answering(plan, benchmark) | {"protocol": plan.protocol(benchmark, method)}
     if dtype := plan.config.methods[method].dtype:
+        # The method `in_bfloat16` and its like: the method decides, not the model's entry.
         settings["dtype"] = dtype
     if any(stage.criterion == "random" for stage in plan.method(model, benchmark, method).stages):
         settings["seed"] = plan.config.seed
@@ -94,6 +96,7 @@ def disruption(plan: Plan, model: str, benchmark: str) -> str:
     """Return the settings of the disruption sweep; its layers are in the job's file name."""
     exclude = {"benchmarks", "layers", "layers_per_job", "edge"}
     part = plan.config.disruption.model_dump(exclude=exclude, exclude_none=True)
+    # A width that nothing uses must not make a sweep stale.
     if "window" not in part["extents"]:
         del part["window"]
     seed = {"seed": plan.config.seed} if any("random" in flow for flow in part["flows"]) else {}
@@ -199,6 +202,7 @@ def table(plan: Plan, name: str) -> str:
             "benchmarks": benchmarks,
             "benchmark_order": plan.columns(name),
             "methods": [{"name": method, "title": plan.title(method)} for method in entry.methods],
+            # As a hash: a corrected value in published.yaml renews the table, and the text stays short.
             "published": digest([published()["tables"].get(name), published()["protocols"]]),
         }
         | ({"latex_rows": entry.latex_rows} if entry.latex_rows else {})

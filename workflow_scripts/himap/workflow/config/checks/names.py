@@ -73,6 +73,7 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
 def taken_names() -> frozenset[str]:
     """Return what cannot be a table's name: the rules, the figures, and what `./reproduce` does itself."""
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    # Snakemake cannot be asked here: it reads the config first.
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
     return frozenset({*rules, *figure_names(), "open_questions", "estimate", "status"})
 
