@@ -17,6 +17,9 @@ from himap.project import ROOT
 from himap.registry import hint
 from himap.workflow.config.checks._raw import Problem, section, unknown_names
 
+# The commands beside the targets; their table is in `command_line`, which reads configs itself and so cannot be imported here.
+COMMANDS = ("estimate", "status", "inspect", "compare", "pack", "check")
+
 
 def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield unknown benchmarks, sources that do not exist, and protocol options that a benchmark does not have."""
@@ -75,7 +78,7 @@ def taken_names() -> frozenset[str]:
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     # Snakemake cannot be asked here: it reads the config first.
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
-    return frozenset({*rules, *figure_names(), "open_questions", "estimate", "status"})
+    return frozenset({*rules, *figure_names(), *COMMANDS, "open_questions"})
 
 
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:
