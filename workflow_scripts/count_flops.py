@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from himap.benchmarks import get, read_samples
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
+        # At least one even if nothing is measured: the formulas need the length of a real prompt.
         samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
         full = costs(model, questions, Schedule())

@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             method.journal = Journal(method.arguments.out, key_of(method))
             stack.callback(method.journal.close)
         ids = [sample.sample_id for sample in samples_of(arguments, ["sample_id"])]
+        # No model is loaded if all answers are there: a job killed after its last answer only writes its files.
         for alike in by_model(method for method in methods if method.is_unfinished(ids)):
             answer(alike, benchmark, arguments, ids)
         for method in methods:
@@ -101,6 +102,7 @@ def samples_of(arguments: argparse.Namespace, columns: Sequence[str] | None = No
     """Yield the shard's samples, or some of their fields, a few in memory at a time."""
     from himap.benchmarks import read_samples
 
+    # Every n-th sample and not blocks: sets are sorted by kind, and shards should take about the same time.
     return islice(read_samples(arguments.samples, columns), arguments.shard, None, arguments.shards)
 
 

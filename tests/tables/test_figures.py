@@ -136,6 +136,28 @@ def test_consistency_is_averaged_over_the_first_and_the_last_layers(tmp_path: Pa
     assert only(frame, source="paper", measure="label", flow="img2txt", part="first")["value"].item() == 0.346
 
 
+def test_whiskers_of_few_samples_are_as_wide_as_few_samples_make_them(tmp_path: Path, settings: dict[str, Any]) -> None:
+    write_disruption(tmp_path)
+    frame = figures.get("figure5").numbers(settings, str(tmp_path))
+    sure = only(frame, source="ours", measure="label", flow="img2txt", part="last")  # four of four answers are kept
+    assert (sure["low"].item(), sure["high"].item()) == (
+        pytest.approx(0.283, abs=0.001),
+        1.0,
+    )  # t = 3.18; the normal: 0.51
+    seconds = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9]
+    timed = {
+        "sample_id": range(10),
+        "method": "vanilla",
+        "seconds_total": seconds,
+        "ideal_speedup": 1.0,
+        "device": "cpu",
+    }
+    write_text(tmp_path / "latency/llava/scienceqa.csv", pd.DataFrame(timed).to_csv(index=False))
+    told = {**settings, "methods": {"vanilla": "Vanilla"}, "order": ["vanilla"]}
+    row = figures.get("figure8").numbers(told, str(tmp_path))
+    assert row["high"].item() - 1.45 == pytest.approx(2.262 * np.std(seconds, ddof=1) / 10**0.5, rel=1e-3)  # not 1.96
+
+
 def test_blocks_of_another_run_are_not_mixed_in(tmp_path: Path, settings: dict[str, Any]) -> None:
     write_disruption(tmp_path)
     stray = tmp_path / "disruption/llava/scienceqa/layers-0-3.parquet"

@@ -79,6 +79,7 @@ def differences(results: Results, model: str, method: str, base: str) -> list[Di
         if not {method, base} <= set(methods_of(results, model, task)):
             continue
         score, against = results.score(model, task, base), results.compare(model, task, base, method)
+        # NaN differs from itself: a pair without a test cannot enter the correction.
         if score and against is not None and against.p_value == against.p_value:
             rows.append((task, against, 100 * against.difference / (abs(score["headline"]) or float("nan"))))
     corrected = holm([against.p_value for _, against, _ in rows])
@@ -195,6 +196,7 @@ def time_saved(results: Results) -> Finding:
     if savings:
         mean, low, high = mean_of_intervals([value[0] for *_, value in savings], [value[1:] for *_, value in savings])
         headline = f"HiMAP takes {numbers.number(abs(mean), 0)} % {'less' if mean > 0 else 'more'} time than the unpruned model"
+        # Decided last, so that a mean that looks like a saving is not called one when its interval holds zero.
         if low <= 0 <= high:
             headline = "HiMAP saves no time beyond the noise of measurement"
         each = [f"{place(results, model, task)} {numbers.number(value[0], 0)} %" for model, task, value in savings]

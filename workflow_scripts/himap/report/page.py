@@ -47,6 +47,7 @@ def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        # A misspelled name in a template is an error and no empty place on the page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -85,6 +86,7 @@ def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
         style=Markup(style_sheet() + text_of(STYLES)),  # our own text
         script=Markup(text_of(SCRIPTS)),
     )
+    # Twice, because the archive may only take the bytes that the page leaves, and how many those are is known once it is filled.
     bare = without_blanks(fill(packed=listing(results)))
     return without_blanks(fill(packed=archive(results, len(bare.encode()))))
 

@@ -50,7 +50,7 @@ def part(name: str) -> list[str]:
 
 
 def batch_size(plan: Plan) -> list[str]:
-    """Return how many samples share a forward pass; no result depends on it."""
+    """Return how many samples share a forward pass, which makes nothing stale: only in half precision may an answer depend on it."""
     return ["--batch-size", str(plan.config.execution.batch_size)]
 
 

@@ -121,8 +121,10 @@ def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:
         elif isinstance(child, ast.ImportFrom):
             above = package[: len(package) - child.level + 1] if child.level else []
             base = ".".join([*above, *([child.module] if child.module else [])])
+            # `from a import b` runs a, and b may be a name in it or a module of its own: a file is looked for behind both.
             yield base
             yield from (f"{base}.{alias.name}" for alias in child.names)
+        # These imports serve the type checker alone and run no code; the `else` branch does run.
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             for other in child.orelse:
                 yield from imported_names(other, package)
@@ -165,6 +167,7 @@ def fingerprint(tree: ast.Module) -> str:
         if isinstance(node, ast.AST):
             digest.update(type(node).__name__.encode())
             for name, value in ast.iter_fields(node):
+                # Newer Pythons add empty fields to the tree; the same code must have one hash on all of them.
                 if value is None or value == [] or name in ("type_comment", "type_ignores", "kind", "ctx"):
                     continue
                 digest.update(b"." + name.encode())
