@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from himap.models.model import Model
 
 SETTINGS = {"measured": 4}
+PER_INPUT = 64  # samples over which a schedule's cost is averaged if each of them finds its own layers or counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         from himap.benchmarks import get, read_samples
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
-        samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
+        measured = max(1, settings["measured"])
+        samples = islice(read_samples(arguments.samples), measured if schedule.is_fixed else max(measured, PER_INPUT))
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        cost, full = (costs(model, questions, each) for each in (schedule, Schedule()))
+        cost, full = (costs(model, questions, each, measured) for each in (schedule, Schedule()))
         rows = [
             {
                 "method": schedule.name,
@@ -44,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "ratio": value / full[convention],
                 "image_tokens": cost["image_tokens"],
                 "text_tokens": cost["text_tokens"],
+                # of how many samples a cost by formula is the mean, where each input has its own
+                **({} if schedule.is_fixed else {"samples": len(questions)}),
             }
             for convention, value in cost.items()
             if convention not in ("image_tokens", "text_tokens")
@@ -52,26 +56,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
 
 
-def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> dict[str, float]:
-    """Return the mean cost over the questions under every convention, and the mean numbers of tokens."""
+def costs(model: Model, questions: Sequence[Question], schedule: Schedule, measured: int) -> dict[str, float]:
+    """Return the mean cost over the questions under every convention, and the mean numbers of tokens.
+
+    Operations are counted on the first `measured` questions only, as counting takes long.
+    """
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
     from himap.decoder.tokens import IMAGE
     from himap.experiments.answers import encode
-    from himap.experiments.counted_flops import prefill_flops
+    from himap.experiments.counted_flops import prefill_flops, stages_on
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
     image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
     text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
+    acted = [stages_on(model, prompt, schedule) for prompt in prompts]
     cost = {
         convention: fmean(
-            flops(model.dims, schedule.stages, convention, n_image=i, n_text=t)
-            for i, t in zip(image, text, strict=True)
+            flops(model.dims, stages, convention, n_image=i, n_text=t)
+            for stages, i, t in zip(acted, image, text, strict=True)
         )
         for convention in CONVENTIONS
     }
-    cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts)
+    cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts[:measured])
     return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from operator import index
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -88,6 +88,7 @@ class AnswerRow(TypedDict):
     generated_tokens: int  # the end token included
     layouts: list[list[list[float]]]  # per picture: where its image tokens lie (`himap.decoder.layout`)
     kept: list[str]  # per stage: a bitmap of the image tokens that stayed
+    layers: NotRequired[list[int]]  # per stage: where it acted, if the question found that itself
 
 
 def open_image(data: bytes, where: str) -> Image:
@@ -256,7 +257,7 @@ def finish_batch(
     )
     totals = (prompt.positions >= 0).sum(dim=1).tolist()
     image_tokens = (prompt.groups == IMAGE).sum(dim=1).tolist()
-    return [
+    rows: list[AnswerRow] = [
         {
             "sample_id": question.sample_id,
             "prediction": answers[b][0],
@@ -268,6 +269,10 @@ def finish_batch(
         }
         for b, question in enumerate(questions)
     ]
+    if not schedule.is_fixed:
+        for b, row in enumerate(rows):
+            row["layers"] = [stage.layer for stage in pruning.as_acted(b)]
+    return rows
 
 
 def conclude(

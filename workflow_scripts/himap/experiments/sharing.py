@@ -22,8 +22,7 @@ from himap.decoder.attention import LayerAttention
 from himap.decoder.cache import Cache, LayerCache
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import Intervention, forward
-from himap.pruning.criteria import get
-from himap.pruning.intervention import Pruning
+from himap.pruning.intervention import Pruning, layers_of, looks_below
 from himap.pruning.stage import Stage
 
 if TYPE_CHECKING:
@@ -43,8 +42,9 @@ class Track:
         """Return the first layer whose rows may differ from those of another track."""
         # with another seed any stage may differ: which criteria draw is not known here
         same = (self.seed, self.renumbers) == (other.seed, other.renumbers)
-        differing = set(self.stages) ^ set(other.stages) if same else {*self.stages, *other.stages}
-        return min(stage.layer for stage in differing)
+        # where a stage looks for its layer too: it must see the signal from the first of those layers on
+        ours, theirs = layers_of(self.stages), layers_of(other.stages)
+        return min(layer for layer in ours | theirs if not same or ours.get(layer) != theirs.get(layer))
 
 
 @dataclass
@@ -65,6 +65,7 @@ class _State:
     cache: Cache
     below: LayerAttention | None
     kept: dict[int, list[list[int]]]
+    acted: dict[int, list[int]]
     shifts: dict[int, Tensor]
 
 
@@ -76,8 +77,7 @@ class _Watch(Intervention):
         self.entering: dict[int, tuple[Rows, LayerAttention | None]] = {}
 
     def wants_attention(self, layer: int) -> bool:
-        stages = (stage for track in self.partings.get(layer, []) for stage in track.stages)
-        return any(stage.layer == layer and get(stage.criterion).needs_attention for stage in stages)
+        return any(looks_below(layers_of(track.stages).get(layer)) for track in self.partings.get(layer, []))
 
     def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
         if layer in self.partings:
@@ -97,7 +97,7 @@ def prefills(
     model: Model, prompt: Rows, tracks: Sequence[Track], sample_ids: Sequence[str], reserve: int = 0
 ) -> Iterator[tuple[Track, Prefill]]:
     """Yield every track with its prefill, whose cache has room for `reserve` further tokens."""
-    start = _State(0, prompt, Cache(reserve), None, {}, {})
+    start = _State(0, prompt, Cache(reserve), None, {}, {}, {})
     yield from _run(model, prompt, list(dict.fromkeys(tracks)), sample_ids, start)
 
 
@@ -111,7 +111,7 @@ def _run(
         partings.setdefault(track.parting(other), []).append(other)
     seeds = [sample_seed(track.seed, name) for name in sample_ids]
     pruning = Pruning(model, track.stages, prompt, seeds, renumber=track.renumbers)
-    pruning.kept, pruning.shifts = dict(state.kept), dict(state.shifts)
+    pruning.kept, pruning.acted, pruning.shifts = dict(state.kept), dict(state.acted), dict(state.shifts)
     watch, cache = _Watch(partings), state.cache
     rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below)
     # taken before the prefill is handed out, since decoding adds tokens to its cache
@@ -120,6 +120,7 @@ def _run(
             layer,
             *_between(watch, layer, cache),
             {stage: kept for stage, kept in pruning.kept.items() if stage < layer},
+            {stage: acted for stage, acted in pruning.acted.items() if stage < layer},
             {stage: shift for stage, shift in pruning.shifts.items() if stage < layer},
         )
         for layer in partings
