@@ -40,6 +40,7 @@ rule all:
 include: "rules/data.smk"
 include: "rules/originals.smk"
 include: "rules/analysis.smk"
+include: "rules/questions.smk"
 include: "rules/evaluation.smk"
 include: "rules/costs.smk"
 include: "rules/tables.smk"

@@ -386,6 +386,27 @@ def docvqa() -> Fixture:
     return Fixture("docvqa", types, rows, [one[1] for one in asked], 100 * (0.5 + similar + 1) / 3, scores)
 
 
+def kinds() -> Fixture:
+    """The embedded world's own set: a letter where there are options, a word in any case elsewhere."""
+    asked = [("story", ["red", "blue"], "B", "B"), ("color", [], "red", "Red."), ("color", [], "red", "reddish")]
+    rows = [
+        {"group": "0", "kind": kind, "context": "Mia likes red." if options else "", "question": "Which?"}
+        | {"options": options, "answer": answer, "image": picture(at)}
+        for at, (kind, options, answer, _) in enumerate(asked)
+    ]
+    types = {
+        "group": TEXT,
+        "kind": TEXT,
+        "context": TEXT,
+        "question": TEXT,
+        "options": TEXTS,
+        "answer": TEXT,
+        "image": IMAGE,
+    }
+    scores = {"story": 100.0, "color": 50.0}
+    return Fixture("kinds", types, rows, [answer for *_, answer in asked], 200 / 3, scores)
+
+
 @dataclass(frozen=True)
 class TwoTables(Fixture):
     """A fixture whose pictures are a table of their own, as GQA is published: rows name them by `imageId`."""
@@ -549,6 +570,7 @@ MAKERS: dict[str, Callable[[], Fixture]] = {
         mmbench,
         mmbench_cn,
         ocrbench,
+        kinds,
     )
 }
 

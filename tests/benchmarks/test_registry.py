@@ -28,6 +28,7 @@ NAMES = [
     "mmbench",
     "mmbench_cn",
     "ocrbench",
+    "kinds",
 ]
 
 

@@ -252,6 +252,36 @@ def ablation_frame() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def write_blocking(results: Path) -> None:
+    """Write two pairs over two layers: the instruction of the other picture decides from layer 1 on, the image before it."""
+    rows = [
+        {"sample_id": sample, "layer": layer, "layers": 2, "edit": edit, "donor": donor}
+        | {"same": int(layer != decides), "follows": int(layer == decides)}
+        for sample in "ab"
+        for layer in (0, 1)
+        for donor, edits in {
+            "other answer": {"instruction": 1, "image": 0},
+            "same answer": {"instruction": 2, "image": 2},
+        }.items()
+        for edit, decides in edits.items()
+    ]
+    rows += [
+        {
+            "sample_id": sample,
+            "layer": layer,
+            "layers": 2,
+            "edit": edit,
+            "donor": "",
+            "same": int(layer == right),
+            "follows": 0,
+        }
+        for sample in "ab"
+        for layer in (0, 1)
+        for edit, right in {"late": 0, "early": 1}.items()
+    ]
+    write_text(results / "questions/llava/scienceqa/blocking.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
 def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFrame:
     """Return a figure's numbers from made-up results, as its CSV gives them."""
     write_saliency(results)
@@ -269,6 +299,8 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
         for number, sample in enumerate("ab")
     ]
     write_text(results / "latency/llava/scienceqa.csv", pd.DataFrame(rows).to_csv(index=False))
+    settings |= {"cells": [["llava", "scienceqa"]]}
+    write_blocking(results)
     made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
     frame = made() if made else figures.get(figure).numbers(settings, str(results))
     frame.to_csv(results / "data.csv", index=False)

@@ -89,6 +89,10 @@ class Paths:
         """Return seconds per example (Figure 8)."""
         return f"{self.folder}/latency/{model}/{benchmark}.csv"
 
+    def question(self, model: str, benchmark: str, name: str) -> str:
+        """Return the rows of an open question."""
+        return f"{self.folder}/questions/{model}/{benchmark}/{name}.csv"
+
     def grid(self, model: str, benchmark: str, name: str = "scores.csv") -> str:
         """Return a file of the grid of schedules: its scores, or its answers (predictions.jsonl)."""
         return f"{self.folder}/grid/{model}/{benchmark}/{name}"

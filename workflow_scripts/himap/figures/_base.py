@@ -48,6 +48,9 @@ class Run(Protocol):
     def columns(self, table: str) -> list[str]:
         """Return the benchmarks of a table that the run has."""
 
+    def question_cells(self, name: str) -> list[tuple[str, str]]:
+        """Return the models and benchmarks on which an open question is asked."""
+
     def layer_blocks(self, model: str) -> list[str]:
         """Return the blocks of layers that the disruption of a model is cut into, as `0-3`."""
 
@@ -85,7 +88,7 @@ class Figure:
     settings: Callable[[Run], dict[str, Any]] = no_settings  # what `numbers` is told beside each model's sizes
     needs_results: bool = True  # False: drawn from the config alone, even without inputs
     style: Style = Style()
-    section: Literal["figures", "cost"] = "figures"  # where on the page
+    section: Literal["figures", "cost", "beyond"] = "figures"  # where on the page
     rank: float = 100  # place among the figures, the paper's own first
 
     @property

@@ -169,6 +169,9 @@ def draw_curves(ax: Axes, panel: Curves) -> None:
         xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]
         style = line_style("paper" if curve.paper else "steps" if curve.step else "curve", curve.look)
         ax.plot(xs, ys, drawstyle="steps-mid" if curve.step else "default", clip_on=False, **style)
+        if curve.intervals:
+            places, lows, highs = zip(*curve.intervals, strict=True)
+            ax.vlines(places, lows, highs, color=style["color"], linewidth=0.8, alpha=0.6)
 
 
 def draw_dots(ax: Axes, panel: Dots) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from himap.figures._labels import COLORS, MARKERS, look
 from himap.figures._panels import Curve, Curves, Dot, Dots, Key, Panel, Point, Scatter, groups, legend, spans
-from himap.numbers import number, significant
+from himap.numbers import interval, number, significant
 
 WIDTH, HEIGHT = 372, 236
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 12, 36
@@ -82,7 +82,6 @@ def line_chart(panel: Curves) -> dict[str, Any]:
     across, up = spans(panel)
     x, y = linear(across, LEFT + EDGE, WIDTH - RIGHT - EDGE), linear(up, HEIGHT - BOTTOM, TOP)
     places = sorted({x for curve in listed for x, _ in curve.points})
-    by_x = [dict(curve.points) for curve in listed]
     return frame(panel, "line") | {
         "x_ticks": axis(ticks(*across, most=8, whole=True), x),
         "y_ticks": axis(ticks(*up), y),
@@ -90,11 +89,18 @@ def line_chart(panel: Curves) -> dict[str, Any]:
         "series": [series(curve, x, y) for curve in panel.curves],
         "head": [panel.x_label, *(curve.label for curve in listed)],
         "rows": [
-            {"x": x(place), "cells": [f"{place:g}", *(number(curve.get(place), panel.digits) for curve in by_x)]}
+            {"x": x(place), "cells": [f"{place:g}", *(value_cell(curve, place, panel.digits) for curve in listed)]}
             for place in places
         ],
         "summary": "; ".join(described(curve, panel.digits) for curve in listed if curve.points),
     }  # fmt: skip
+
+
+def value_cell(curve: Curve, place: float, digits: int) -> str:
+    """Return a curve's value at a place, with its interval if it has one."""
+    text = number(dict(curve.points).get(place), digits)
+    edges = next(((low, high) for x, low, high in curve.intervals if x == place), None)
+    return f"{text} ({interval(*edges, digits)})" if edges else text
 
 
 def series(curve: Curve, x: Scale, y: Scale) -> dict[str, Any]:
@@ -104,6 +110,7 @@ def series(curve: Curve, x: Scale, y: Scale) -> dict[str, Any]:
     return {
         "label": curve.label, "slot": curve.look % LOOKS, "kind": kind, "path": path(spots, curve.step),
         "marks": marks(spots, curve.look) if kind == "curve" else "",
+        "whiskers": "".join(f"M{x(a):g} {y(low):g}V{y(high):g}" for a, low, high in curve.intervals),
     }  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class Curve:
     paper: bool = False
     step: bool = False
     listed: bool = True  # False: left out of the table of numbers, because its x values are not those of the others
+    intervals: Sequence[tuple[float, float, float]] = ()  # (x, low, high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,7 @@ def spans(panel: Panel) -> tuple[Range, Range]:
     if isinstance(panel, Curves):
         xs = [x for curve in panel.curves for x, _ in curve.points] or [0.0, 1.0]
         ys = [y for curve in panel.curves for _, y in curve.points]
+        ys += [edge for curve in panel.curves for _, *edges in curve.intervals for edge in edges]
         return (min(xs), max(xs)), panel.y_range or padded([*ys, *lines])
     if isinstance(panel, Dots):
         marks = [(dot.value, dot.low, dot.high, dot.ideal, dot.paper) for dot in panel.dots]

@@ -46,7 +46,7 @@ from himap.mini.questions.question import (
     with_options,
 )
 from himap.mini.questions.words import WORD_MAKERS, word_color, word_text
-from himap.mini.scenes import KINDS, SIDE, WORDS, Scene
+from himap.mini.scenes import KINDS, SIDE, WORDS, Cells, Scene
 
 DETAIL = "Describe this picture in detail."
 LISTING = "What objects are in this picture?"
@@ -157,8 +157,8 @@ def best_bar(scene: Scene) -> str | None:
     return f"I would choose the {bar.color} bar, because its value is {bar.value}."
 
 
-def two_in_one(scene: Scene, rng: np.random.Generator) -> tuple[str, str, str] | None:
-    """Join two questions into one; return its text, its answer as "first<AND>second", and its answer as a sentence."""
+def two_in_one(scene: Scene, rng: np.random.Generator) -> tuple[str, str, str, Cells] | None:
+    """Join two questions into one; return its text, its answer as "first<AND>second" and as a sentence, and the cells of both."""
     makers: list[Maker] = [color_of_shape, shape_of_color, total]
     if len(scene.words) == 1:  # the question need not say which word is meant
         makers.insert(0, word_text)
@@ -168,7 +168,7 @@ def two_in_one(scene: Scene, rng: np.random.Generator) -> tuple[str, str, str] |
     first, second = (questions[i] for i in sorted(rng.permutation(len(questions))[:2]))
     text = f"{first.text.rstrip('?')}, and {second.text[0].lower()}{second.text[1:]}"
     sentence = f"{first.sentence.rstrip('.')} and {second.sentence[0].lower()}{second.sentence[1:]}"
-    return text, f"{first.answer}<AND>{second.answer}", sentence
+    return text, f"{first.answer}<AND>{second.answer}", sentence, (*first.cells, *second.cells)
 
 
 def makers_of(scene: Scene) -> tuple[Maker, ...]:
@@ -310,7 +310,7 @@ def _open_turn(scene: Scene, rng: np.random.Generator) -> Turn | None:
         answer = best_bar(scene)
         return Turn("complex", BEST, answer) if answer else None
     if pair := two_in_one(scene, rng):
-        text, _, sentence = pair
+        text, _, sentence, _ = pair
         return Turn("two in one", text, sentence)
     return None
 

@@ -50,6 +50,7 @@ FIELDS = {
     "YEAR": None,
 }
 BAR_LABELS = "ABCDEFGH"
+Cells = tuple[tuple[int, int], ...]  # row and column of each
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Mark:
         """Return the words that name it, such as "red circle"."""
         return f"{self.color} {self.shape}"
 
+    @property
+    def cells(self) -> Cells:
+        """Return its cell."""
+        return ((self.row, self.column),)
+
 
 @dataclass(frozen=True)
 class Word:
@@ -76,6 +82,11 @@ class Word:
     text: str
     color: str
 
+    @property
+    def cells(self) -> Cells:
+        """Return the cells of its letters."""
+        return tuple((self.row, self.column + offset) for offset in range(len(self.text)))
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -85,6 +96,11 @@ class Bar:
     value: int
     color: str
     label: str
+
+    @property
+    def cells(self) -> Cells:
+        """Return its cells, and the one of its label below them."""
+        return tuple((row, self.column) for row in range(SIDE - 1 - self.value, SIDE))
 
 
 @dataclass

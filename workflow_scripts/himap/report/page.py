@@ -25,10 +25,10 @@ from himap.report.table_parts import table_parts
 from himap.report.tradeoff import SHOWN, tradeoff_panels
 from himap.report.verdicts.claims import summary, verdict_groups
 from himap.results import Results, scope
-from himap.workflow.plan.report_settings import TEMPLATES
+from himap.workflow.plan.report_settings import BEYOND, TEMPLATES
 
 SECTIONS = {  # in the order of the page, as the contents list calls them
-    "tables": "Tables", "verdicts": "Verdicts", "figures": "Figures", "cost": "Cost", "gallery": "Gallery",
+    "tables": "Tables", "verdicts": "Verdicts", "beyond": "Beyond the paper", "figures": "Figures", "cost": "Cost", "gallery": "Gallery",
     "divergences": "Paper and code", "provenance": "Provenance",
 }  # fmt: skip
 STYLES = ("style.css", "parts.css", "print.css")
@@ -45,9 +45,11 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    groups, maps = verdict_groups(results), kept_maps.histograms(results)
+    groups, beyond, maps = verdict_groups(results), verdict_groups(results, BEYOND), kept_maps.histograms(results)
     tables = table_parts(results, list(facts["tables"]))
-    figures, costs = (figure_parts(results, figures_of(section, facts)) for section in ("figures", "cost"))
+    figures, costs, answers = (
+        figure_parts(results, figures_of(section, facts)) for section in ("figures", "cost", "beyond")
+    )
     made_from = provenance(results)
     fill = partial(
         environment.get_template("page.html.j2").render,
@@ -63,13 +65,15 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         tables=tables,
         figures=figures,
         costs=costs,
+        answers=answers,
+        beyond=beyond,
         gallery=gallery.gallery(results),
         rule=gallery.rule(facts),
         maps=maps,
         most=kept_maps.MOST,
         divergences=divergences(results, maps),
         provenance=made_from,
-        contents=contents(groups, tables, figures, costs),
+        contents=contents(groups, tables, answers, figures, costs),
         archive_name=NAME,
         rendered=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         style=Markup(style_sheet() + text_of(STYLES)),  # our own text
@@ -90,18 +94,21 @@ def text_of(names: Iterable[str]) -> str:
 
 
 def contents(
-    groups: list[dict[str, Any]], tables: list[dict[str, Any]], figures: list[dict[str, Any]], costs: list[dict[str, Any]]
+    groups: list[dict[str, Any]], tables: list[dict[str, Any]], answers: list[dict[str, Any]],
+    figures: list[dict[str, Any]], costs: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return the sections of the page in their order, with the parts that the contents list names."""
     named = {
         "tables": [(table["name"], table["title"]) for table in tables],
         "verdicts": [(f"verdicts-{number}", group["title"]) for number, group in enumerate(groups, 1)],
+        "beyond": [(figure["name"], figure["title"]) for figure in answers],
         "figures": [(figure["name"], figure["title"]) for figure in figures],
         "cost": [(figure["name"], figure["title"]) for figure in costs],
     }
     return [
         {"id": name, "title": title, "parts": [{"id": place, "title": words} for place, words in named.get(name, [])]}
         for name, title in SECTIONS.items()
+        if name != "beyond" or answers  # only where the config asks an open question
     ]
 
 

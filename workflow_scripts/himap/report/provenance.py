@@ -15,7 +15,8 @@ from himap.results import Results
 
 STAGES = {
     "models": "fetching models", "benchmarks": "preparing benchmarks", "saliency": "saliency", "disruption": "disruption",
-    "evaluation": "evaluation", "flops": "counting FLOPs", "latency": "latency", "grid": "grid", "train-mini": "training the mini model",
+    "evaluation": "evaluation", "flops": "counting FLOPs", "latency": "latency", "grid": "grid",
+    "questions": "open questions", "train-mini": "training the mini model",
 }  # fmt: skip
 
 

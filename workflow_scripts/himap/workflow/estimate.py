@@ -19,6 +19,7 @@ from math import prod
 from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import image_tokens_per_layer, layer_flops
 from himap.experiments.grid import Grid
+from himap.experiments.questions import registry as open_questions
 from himap.pruning.stage import Schedule, as_costly_as_possible
 from himap.workflow.plan import targets
 from himap.workflow.plan.passes import passes
@@ -131,6 +132,7 @@ class Estimator:
             self.latency(),
             self.flops(),
             self.grid(),
+            self.questions(),
             self.drawing(),
         ]
 
@@ -275,6 +277,18 @@ class Estimator:
                 example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)))
                 stage.rules += Counter(explore_grid=1, score_grid=1)
                 self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.loading(model))
+        return stage
+
+    def questions(self) -> Stage:
+        """Estimate the open questions by the whole prefills that each declares for a sample."""
+        stage = Stage("open questions")
+        for name, question in open_questions().items():
+            entry = self.plan.question(name)
+            for model, benchmark in self.plan.question_cells(name):
+                prefills = question.prefills({**question.settings, **entry.settings}, self.plan.dims(model).layers)
+                example = prefills * self.prefill(model, self.plan.kind(benchmark))
+                stage.rules["ask_question"] += 1
+                self.spend(stage, model, self.samples(benchmark, entry.limit) * example + self.loading(model))
         return stage
 
     def drawing(self) -> Stage:

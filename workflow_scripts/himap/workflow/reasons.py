@@ -48,6 +48,7 @@ SECTIONS = {  # the section of the config that the rest of a step's settings com
     "extract_saliency": "saliency",
     "disrupt_attention": "disruption",
     "explore_grid": "grid",
+    "ask_question": "questions.{question}",
     "count_flops": "flops",
     "measure_latency": "latency",
     "judge_answers": "judge",

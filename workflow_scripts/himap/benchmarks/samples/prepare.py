@@ -12,7 +12,7 @@ from typing import Any
 from himap.benchmarks._base import Benchmark, Sample, Source
 from himap.benchmarks.samples.files import FIELDS, disk_full, schema
 from himap.benchmarks.samples.images import check_image
-from himap.benchmarks.samples.source import Found, rows_of
+from himap.benchmarks.samples.source import Found, rows_of, told_about
 from himap.benchmarks.samples.subset import Key, choose, key_of
 from himap.files import replacing, sha256, write_json
 
@@ -77,10 +77,11 @@ def read_chosen(
     from tqdm import tqdm
 
     checked: set[bytes] = set()
-    rows = rows_of(found, source, set(chosen))
+    rows, told = rows_of(found, source, set(chosen)), told_about(found)
     for position, where, row in tqdm(rows, total=len(chosen), desc=benchmark.name, unit="sample", disable=None):
         index, sample_id = chosen[position]
-        sample = replace(made(benchmark, row, index, where), sample_id=sample_id)
+        sample = made(benchmark, row, index, where)
+        sample = replace(sample, sample_id=sample_id, metadata=sample.metadata | told[position])
         check_images(sample, where, checked)
         yield sample
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -311,6 +312,15 @@ def schema_of(file: Path) -> pa.Schema:
         with arrow_reader(file) as reader:
             return reader.schema
     return open_parquet(file).schema_arrow
+
+
+def told_about(found: Found) -> list[dict[str, Any]]:
+    """Return what files say of each of their rows beside the columns, as those of the embedded world do; nothing for published ones."""
+    told: list[dict[str, Any]] = []
+    for file in found.files:
+        text = (schema_of(file).metadata or {}).get(b"about")
+        told += json.loads(text) if text else [{}] * row_count(file)
+    return told
 
 
 def arrow_reader(file: Path) -> Any:

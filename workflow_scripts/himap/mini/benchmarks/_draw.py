@@ -17,6 +17,7 @@ Row = dict[str, Any]
 Columns = dict[str, Any]
 
 TEXT, NUMBER = "string", "int64"
+ABOUT = "about"
 IMAGE = {"_type": "Image"}  # told apart from a struct by identity
 
 # A benchmark's place in this list is part of the random seed of its scenes. FROZEN: another order, or a name taken out,
@@ -76,7 +77,8 @@ class Drawer:
 class MiniBenchmark:
     """Declare a benchmark of the embedded world.
 
-    `columns` gives each column's type: "string", "int64" …, IMAGE, a list with the type of its items, or a dictionary.
+    `columns` gives each column's type: "string", "int64" …, IMAGE, a list with the type of its items, or a dictionary. Beside
+    its columns a row has `about`, what the question is about: published sets know nothing of it, so it becomes no column.
     `make` gets a drawer and a number, `samples` being the usual one. It returns that many rows, or more where several rows
     belong to one picture and would mean nothing alone.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from himap.mini.benchmarks._draw import IMAGE, Columns, Row
+from himap.mini.benchmarks._draw import ABOUT, IMAGE, Columns, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,9 +16,12 @@ def to_table(columns: Columns, rows: list[Row]) -> pa.Table:
     import pyarrow as pa
 
     schema = pa.schema([pa.field(name, arrow_type(column)) for name, column in columns.items()])
+    about = json.dumps([row.get(ABOUT, {}) for row in rows])  # beside the columns, which are those of the published set
     # The library recognizes pictures by this entry; without it they would be read as bare structs.
     description = {"info": {"features": {name: feature(column) for name, column in columns.items()}}}
-    return pa.Table.from_pylist(rows, schema=schema.with_metadata({"huggingface": json.dumps(description)}))
+    return pa.Table.from_pylist(
+        rows, schema=schema.with_metadata({"huggingface": json.dumps(description), "about": about})
+    )
 
 
 def arrow_type(column: Any) -> pa.DataType:

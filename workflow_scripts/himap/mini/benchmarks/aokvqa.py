@@ -5,7 +5,7 @@ from __future__ import annotations
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, annotators, picture
 from himap.mini.questions.knowledge import fact, like_thing
 from himap.mini.questions.marks import color_of_shape, count_shape, neighbor, same_color
-from himap.mini.questions.question import with_options
+from himap.mini.questions.question import about_question, with_options
 from himap.mini.questions.words import word_color, word_text
 
 MAKERS = (
@@ -38,6 +38,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "direct_answers": repr(annotators(question, rng)),  # a list as text, as in the published set
                 "difficult_direct_answer": False,
                 "rationales": [question.sentence] * 3,
+                "about": about_question(question),
             }
         )
     return rows

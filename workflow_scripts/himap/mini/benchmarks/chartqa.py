@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.questions.bars import bar_color, bar_count, bar_extreme, bar_larger, bar_more, bar_value
+from himap.mini.questions.question import about_question
 
 HUMAN = (bar_larger, bar_extreme, bar_more)
 AUGMENTED = (bar_value, bar_value, bar_color, bar_count)
@@ -17,7 +18,13 @@ def make(draw: Drawer, number: int) -> list[Row]:
         scene, _, question = draw.question(("chart",), makers)
         answer = question.answer.capitalize() if question.answer_type == "yes/no" else question.answer
         rows.append(
-            {"type": half, "question": question.text, "answer": answer, "image": picture(scene, f"{index}.png")}
+            {
+                "type": half,
+                "question": question.text,
+                "answer": answer,
+                "image": picture(scene, f"{index}.png"),
+                "about": about_question(question),
+            }
         )
     return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, NUMBER, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.questions.forms_and_sums import field_value
+from himap.mini.questions.question import about_question
 
 
 def make(draw: Drawer, number: int) -> list[Row]:
@@ -22,6 +23,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "ucsf_document_page_no": "1",
                 "answers": list(dict.fromkeys([question.answer, question.answer.lower()])),
                 "data_split": "val",
+                "about": about_question(question),
             }
         )
     return rows

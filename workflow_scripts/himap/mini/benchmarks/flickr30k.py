@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.conversations import captions
+from himap.mini.questions.question import about
 
 
 def make(draw: Drawer, number: int) -> list[Row]:
@@ -18,6 +19,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "sentids": [str(5 * index + i) for i in range(5)],
                 "img_id": str(index),
                 "filename": f"{index}.png",
+                "about": about("caption"),
             }
         )
     return rows

@@ -8,10 +8,10 @@ from himap.mini import conversations
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.questions.bars import bar_value
 from himap.mini.questions.marks import color_of_shape
-from himap.mini.questions.question import ask
+from himap.mini.questions.question import about, about_question, ask, cells_of
 from himap.mini.scenes import Scene
 
-Asked = tuple[str, str, str]  # category, question, answer
+Asked = tuple[str, str, str, Row]  # category, question, answer, what it is about
 
 
 def make(draw: Drawer, number: int) -> list[Row]:
@@ -20,7 +20,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
     while len(rows) < number:
         scene, rng = draw.scene("few", "signs", "chart", "shapes")
         caption = f"The picture shows {conversations.join(conversations.content(scene))}."
-        for category, text, answer in questions_about(scene, rng)[: number - len(rows)]:
+        for category, text, answer, topic in questions_about(scene, rng)[: number - len(rows)]:
             rows.append(
                 {
                     "question_id": str(len(rows)),
@@ -30,6 +30,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                     "image_id": f"{draw.drawn:03d}.png",
                     "gpt_answer": answer,
                     "caption": caption,
+                    "about": topic,
                 }
             )
     return rows
@@ -39,15 +40,17 @@ def questions_about(scene: Scene, rng: np.random.Generator) -> list[Asked]:
     """Return the questions that fit a scene; a long description is only asked for where there is little to describe."""
     asked: list[Asked] = []
     if question := ask(color_of_shape, scene, rng):
-        asked.append(("conv", question.text, question.sentence))
+        asked.append(("conv", question.text, question.sentence, about_question(question)))
     if scene.kind == "chart":
         if question := ask(bar_value, scene, rng):
-            asked.append(("conv", question.text, question.sentence))
-        asked.append(("complex", conversations.BEST, conversations.best_bar(scene) or ""))
+            asked.append(("conv", question.text, question.sentence, about_question(question)))
+        topic = about("bar value", cells_of(*scene.bars))
+        asked.append(("complex", conversations.BEST, conversations.best_bar(scene) or "", topic))
     if scene.kind != "shapes":
-        asked.append(("detail", conversations.DETAIL, conversations.detail(scene)))
+        asked.append(("detail", conversations.DETAIL, conversations.detail(scene), about("caption")))
     elif common := conversations.most_common(scene):
-        asked.append(("complex", conversations.COMMON, common))
+        topic = about("count", cells_of(*scene.marks))
+        asked.append(("complex", conversations.COMMON, common, topic))
     return asked
 
 

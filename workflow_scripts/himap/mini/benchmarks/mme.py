@@ -8,7 +8,7 @@ from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row,
 from himap.mini.questions.forms_and_sums import scene_is, total_is
 from himap.mini.questions.knowledge import fact_exists
 from himap.mini.questions.marks import color_is, count_is, exists, relation
-from himap.mini.questions.question import Maker, Question, ask
+from himap.mini.questions.question import Maker, Question, about_question, ask
 from himap.mini.questions.words import word_is
 from himap.mini.scenes import Scene
 
@@ -43,6 +43,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                     "question": f"{question.text} Please answer yes or no.",
                     "answer": question.answer.capitalize(),
                     "category": subtask,
+                    "about": about_question(question),
                 }
             )
     return rows

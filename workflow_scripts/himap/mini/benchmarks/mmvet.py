@@ -7,7 +7,7 @@ from himap.mini.conversations import NUMBERS, two_in_one
 from himap.mini.questions.forms_and_sums import total
 from himap.mini.questions.knowledge import like_thing
 from himap.mini.questions.marks import color_of_shape, count_shape, neighbor
-from himap.mini.questions.question import Maker
+from himap.mini.questions.question import Maker, about, about_question
 from himap.mini.questions.words import word_color, word_place, word_text
 from himap.mini.scenes import Scene
 
@@ -27,7 +27,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
     """Return one row a picture, every fifth with a question of two parts."""
     rows = []
     for index in range(number):
-        scene, text, answer, capability = two_parts(draw) if index % 5 == 4 else one_part(draw, index)
+        scene, text, answer, capability, topic = two_parts(draw) if index % 5 == 4 else one_part(draw, index)
         rows.append(
             {
                 "question_id": f"v1_{index}",
@@ -36,29 +36,30 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "answer": answer,
                 "image_source": "generated",
                 "capability": capability,
+                "about": topic,
             }
         )
     return rows
 
 
-def two_parts(draw: Drawer) -> tuple[Scene, str, str, str]:
-    """Return a scene with a question of two parts, its answer "first<AND>second" and its capabilities."""
+def two_parts(draw: Drawer) -> tuple[Scene, str, str, str, Row]:
+    """Return a scene with a question of two parts, its answer "first<AND>second", its capabilities, what it is about."""
     while True:
         scene, rng = draw.scene("signs", "few", "sum")
         if pair := two_in_one(scene, rng):
-            text, answer, _ = pair
+            text, answer, _, cells = pair
             reads = "written" in text or "say" in text or "sum" in text
-            return scene, text, answer, "ocr,rec" if reads else "rec"
+            return scene, text, answer, "ocr,rec" if reads else "rec", about("two in one", cells)
 
 
-def one_part(draw: Drawer, index: int) -> tuple[Scene, str, str, str]:
-    """Return a scene with a plain question, its answer and its capabilities, all of these in turn."""
+def one_part(draw: Drawer, index: int) -> tuple[Scene, str, str, str, Row]:
+    """Return a scene with a plain question, its answer, its capabilities (all in turn) and what it is about."""
     capability, kinds, maker = QUESTIONS[index % len(QUESTIONS)]
     scene, _, question = draw.question(kinds, (maker,))
     answer = question.answer
     if question.kind == "count" and 0 < int(answer) < 10:
         answer = f"{answer}<OR>{NUMBERS[int(answer)]}"
-    return scene, question.text, answer, capability
+    return scene, question.text, answer, capability, about_question(question)
 
 
 MINI = MiniBenchmark(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.conversations import captions
+from himap.mini.questions.question import about
 from himap.mini.scenes import PIXELS
 
 
@@ -25,6 +26,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "image_open_images_id": f"{index:016x}",
                 "annotations_ids": list(range(10 * index, 10 * index + 10)),
                 "annotations_captions": captions(scene, rng, 10),
+                "about": about("caption"),
             }
         )
     return rows

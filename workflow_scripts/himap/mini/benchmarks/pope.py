@@ -13,7 +13,7 @@ import numpy as np
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.glyphs import COLOR_NAMES, SHAPE_NAMES
 from himap.mini.questions.marks import absent_names
-from himap.mini.questions.question import article
+from himap.mini.questions.question import about, article, cells_of
 from himap.mini.scenes import Scene
 
 SETTINGS = ("adversarial", "popular", "random")  # in the order of the published file
@@ -45,6 +45,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                             "image_source": source,
                             "image": image,
                             "category": setting,
+                            "about": about("existence", cells_of(*(mark for mark in scene.marks if mark.name == name))),
                         }
                     )
     every_row = [row for rows in rows_of.values() for row in rows]

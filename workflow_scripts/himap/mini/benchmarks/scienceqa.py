@@ -7,7 +7,7 @@ from himap.mini.questions.bars import bar_extreme, bar_value
 from himap.mini.questions.forms_and_sums import total
 from himap.mini.questions.knowledge import fact, like_thing, story
 from himap.mini.questions.marks import color_of_shape, count_color, count_shape, same_color, shape_of_color
-from himap.mini.questions.question import with_options
+from himap.mini.questions.question import about_question, with_options
 
 MAKERS = (  # a maker listed three times is drawn three times as often
     story,
@@ -50,6 +50,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "skill": question.kind,
                 "lecture": "",
                 "solution": question.sentence,
+                "about": about_question(question),
             }
         )
     return rows

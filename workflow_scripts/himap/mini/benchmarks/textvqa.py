@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.conversations import ocr_tokens
+from himap.mini.questions.question import about_question
 from himap.mini.questions.words import word_place, word_text
 from himap.mini.scenes import PIXELS
 
@@ -32,6 +33,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "image_classes": sorted({mark.shape for mark in scene.marks}),
                 "set_name": "val",
                 "ocr_tokens": ocr_tokens(scene, rng),
+                "about": about_question(question),
             }
         )
     return rows

@@ -7,7 +7,7 @@ from collections import Counter
 from himap.mini.benchmarks._draw import IMAGE, NUMBER, TEXT, Drawer, MiniBenchmark, Row, annotators, picture
 from himap.mini.questions.bars import bar_color, bar_count
 from himap.mini.questions.marks import SIGHT_MAKERS, color_is, count_is
-from himap.mini.questions.question import ask
+from himap.mini.questions.question import about_question, ask
 from himap.mini.questions.words import word_text
 
 MAKERS = (*SIGHT_MAKERS, word_text, bar_color, bar_count, count_is, color_is)
@@ -40,6 +40,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                     "question_id": image_id * 1000 + len(asked) - 1,
                     "question": question.text,
                     "image": picture(scene, f"mini_{image_id:012d}.png"),
+                    "about": about_question(question),
                 }
             )
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from himap.mini.glyphs import COLOR_NAMES
-from himap.mini.questions.question import Clues, Maker, Question, pick, wrong_numbers, wrong_values, yes_no
+from himap.mini.questions.question import Clues, Maker, Question, cells_of, pick, wrong_numbers, wrong_values, yes_no
 from himap.mini.scenes import BAR_LABELS, Bar, Scene
 
 
@@ -35,6 +35,7 @@ def bar_value(scene: Scene, rng: np.random.Generator) -> Question | None:
         wrong_numbers(bar.value),
         answer_type="number",
         clues=((bar.color if by_color else bar.label, str(bar.value)),),
+        cells=bar.cells,
     )
 
 
@@ -45,15 +46,16 @@ def bar_extreme(scene: Scene, rng: np.random.Generator) -> Question | None:
     extreme, choose = pick(rng, (("largest", max), ("smallest", min)))
     bar = choose(scene.bars, key=lambda bar: bar.value)
     asked = pick(rng, ("color", "label", "value"))
+    cells = cells_of(*scene.bars)  # all of them, since each might be the one
     if asked == "color":
         text, sentence = f"What color is the {extreme} bar?", f"The {extreme} bar is {bar.color}."
         wrong = wrong_values(COLOR_NAMES, bar.color, [other.color for other in scene.bars])
-        return Question("bar extreme", text, bar.color, sentence, wrong, clues=((extreme, bar.color),))
+        return Question("bar extreme", text, bar.color, sentence, wrong, clues=((extreme, bar.color),), cells=cells)
     if asked == "label":
         text, sentence = f"What is the label of the {extreme} bar?", f"Its label is {bar.label}."
         wrong = wrong_values(BAR_LABELS, bar.label, [other.label for other in scene.bars])
         # The clue is the color: first find which bar it is, then read what stands under it.
-        return Question("bar extreme", text, bar.label, sentence, wrong, clues=((extreme, bar.color),))
+        return Question("bar extreme", text, bar.label, sentence, wrong, clues=((extreme, bar.color),), cells=cells)
     return Question(
         "bar extreme",
         f"What is the {extreme} value?",
@@ -62,6 +64,7 @@ def bar_extreme(scene: Scene, rng: np.random.Generator) -> Question | None:
         wrong_numbers(bar.value),
         answer_type="number",
         clues=((extreme, str(bar.value)),),
+        cells=cells,
     )
 
 
@@ -76,7 +79,8 @@ def bar_larger(scene: Scene, rng: np.random.Generator) -> Question | None:
     text = f"Which bar is {comparison}, {first.color} or {second.color}?"
     sentence = f"The {bar.color} bar is {comparison}."
     wrong = wrong_values(COLOR_NAMES, bar.color, [other.color])
-    return Question("bar larger", text, bar.color, sentence, wrong, clues=values_of(first, second))
+    clues, cells = values_of(first, second), cells_of(first, second)
+    return Question("bar larger", text, bar.color, sentence, wrong, clues=clues, cells=cells)
 
 
 def bar_more(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -85,7 +89,8 @@ def bar_more(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     first, second = two_bars(scene, rng)
     text, truth = f"Is the {first.color} bar larger than the {second.color} bar?", first.value > second.value
-    return yes_no("bar more", text, truth, "Yes, it is larger.", "No, it is smaller.", values_of(first, second))
+    clues, cells = values_of(first, second), cells_of(first, second)
+    return yes_no("bar more", text, truth, "Yes, it is larger.", "No, it is smaller.", clues, cells)
 
 
 def bar_count(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -94,7 +99,8 @@ def bar_count(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     number = len(scene.bars)
     text, sentence = "How many bars are there?", f"There are {number} bars."
-    return Question("bar count", text, str(number), sentence, wrong_numbers(number), answer_type="number")
+    wrong, cells = wrong_numbers(number), cells_of(*scene.bars)
+    return Question("bar count", text, str(number), sentence, wrong, answer_type="number", cells=cells)
 
 
 def bar_color(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -104,7 +110,8 @@ def bar_color(scene: Scene, rng: np.random.Generator) -> Question | None:
     bar = pick(rng, scene.bars)
     wrong = wrong_values(COLOR_NAMES, bar.color, [other.color for other in scene.bars])
     text, sentence = f"What color is bar {bar.label}?", f"Bar {bar.label} is {bar.color}."
-    return Question("bar color", text, bar.color, sentence, wrong, clues=((bar.label, bar.color),))
+    clues = ((bar.label, bar.color),)
+    return Question("bar color", text, bar.color, sentence, wrong, clues=clues, cells=bar.cells)
 
 
 BAR_MAKERS: tuple[Maker, ...] = (bar_value, bar_extreme, bar_larger, bar_more, bar_count, bar_color)

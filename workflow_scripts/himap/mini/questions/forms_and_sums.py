@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from himap.mini.questions.question import Clues, Maker, Question, pick, wrong_values, yes_no
-from himap.mini.scenes import Scene
+from himap.mini.glyphs import INDEX
+from himap.mini.questions.question import Clues, Maker, Question, cells_of, pick, wrong_values, yes_no
+from himap.mini.scenes import Cells, Scene
 
 
 def field_value(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -15,7 +16,10 @@ def field_value(scene: Scene, rng: np.random.Generator) -> Question | None:
     name = pick(rng, list(scene.fields))
     value, label = scene.fields[name], name.lower()
     wrong = wrong_values(("PARIS", "LAMP", "OTTO", "77"), value, list(scene.fields.values()))
-    return Question("field", f"What is the {label}?", value, f"The {label} is {value}.", wrong)
+    row = next(word.row for word in scene.words if word.text == name)
+    line = [word for word in scene.words if word.row == row]  # the name and the value
+    text, sentence = f"What is the {label}?", f"The {label} is {value}."
+    return Question("field", text, value, sentence, wrong, cells=cells_of(*line))
 
 
 def total(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -25,7 +29,8 @@ def total(scene: Scene, rng: np.random.Generator) -> Question | None:
     result = sum(scene.terms)
     wrong = tuple(str(result + distance) for distance in (1, -1, 2, -2, 3))
     text, sentence = "What is the result of the sum?", f"The result is {result}."
-    return Question("sum", text, str(result), sentence, wrong, answer_type="number", clues=sum_clues(scene.terms))
+    clues, cells = sum_clues(scene.terms), sum_cells(scene)
+    return Question("sum", text, str(result), sentence, wrong, answer_type="number", clues=clues, cells=cells)
 
 
 def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -36,7 +41,13 @@ def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     claim = result if rng.random() < 0.5 else max(2, result + pick(rng, (-2, -1, 1, 2)))
     text = f"Is the result of the sum in the image {claim}?"
     yes, no = f"Yes, it is {result}.", f"No, it is {result}."
-    return yes_no("sum is", text, claim == result, yes, no, sum_clues(scene.terms))
+    return yes_no("sum is", text, claim == result, yes, no, sum_clues(scene.terms), sum_cells(scene))
+
+
+def sum_cells(scene: Scene) -> Cells:
+    """Return the four cells of a sum: a digit, +, a digit, =."""
+    row, column = (int(place[0]) for place in np.nonzero(scene.glyphs == INDEX["+"]))
+    return tuple((row, column + offset) for offset in (-1, 0, 1, 2))
 
 
 def sum_clues(terms: tuple[int, int]) -> Clues:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from himap.mini.glyphs import COLOR_NAMES, SHAPE_NAMES
-from himap.mini.questions.question import Maker, Question, article, pick, unique, wrong_values, yes_no
+from himap.mini.questions.question import Maker, Question, article, cells_of, pick, unique, wrong_values, yes_no
 from himap.mini.scenes import Scene
 
 THINGS = {
@@ -44,7 +44,9 @@ def like_thing(scene: Scene, rng: np.random.Generator) -> Question | None:
     thing = pick(rng, THINGS[color])
     wrong = wrong_values(SHAPE_NAMES, mark.shape, [other.shape for other in scene.marks])
     text, sentence = f"Which shape has the color of {thing}?", f"The {mark.shape} is {color} like {thing}."
-    return Question("knowledge", text, mark.shape, sentence, wrong, clues=((last_word(thing), color),))
+    return Question(
+        "knowledge", text, mark.shape, sentence, wrong, clues=((last_word(thing), color),), cells=mark.cells
+    )
 
 
 def fact(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -56,8 +58,8 @@ def fact(scene: Scene, rng: np.random.Generator) -> Question | None:
     mark = next(mark for mark in scene.marks if mark.shape == shape)
     wrong = wrong_values(COLOR_NAMES, mark.color, [other.color for other in scene.marks])
     text = f"What color is the shape that {FACTS[shape]}?"
-    sentence = f"The {shape} {FACTS[shape]} and is {mark.color}."
-    return Question("knowledge", text, mark.color, sentence, wrong, clues=((last_word(FACTS[shape]), shape),))
+    sentence, clues = f"The {shape} {FACTS[shape]} and is {mark.color}.", ((last_word(FACTS[shape]), shape),)
+    return Question("knowledge", text, mark.color, sentence, wrong, clues=clues, cells=mark.cells)
 
 
 def fact_exists(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -74,7 +76,8 @@ def known_shape_exists(scene: Scene, rng: np.random.Generator) -> Question:
     shape = pick(rng, present if (rng.random() < 0.5 and present) or not absent else absent)
     text = f"Is there a shape that {FACTS[shape]}?"
     yes, no = f"Yes, there is {article(shape)}.", f"No, there is no {shape}."
-    return yes_no("commonsense", text, shape in shapes, yes, no, ((last_word(FACTS[shape]), shape),))
+    cells = cells_of(*(mark for mark in scene.marks if mark.shape == shape))
+    return yes_no("commonsense", text, shape in shapes, yes, no, ((last_word(FACTS[shape]), shape),), cells)
 
 
 def known_color_exists(scene: Scene, rng: np.random.Generator) -> Question:
@@ -85,7 +88,8 @@ def known_color_exists(scene: Scene, rng: np.random.Generator) -> Question:
     thing = pick(rng, THINGS[color])
     text = f"Is there a shape with the color of {thing}?"
     yes, no = f"Yes, there is a {color} shape.", f"No, nothing is {color}."
-    return yes_no("commonsense", text, color in colors, yes, no, ((last_word(thing), color),))
+    cells = cells_of(*(mark for mark in scene.marks if mark.color == color))
+    return yes_no("commonsense", text, color in colors, yes, no, ((last_word(thing), color),), cells)
 
 
 def story(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -109,7 +113,7 @@ def story(scene: Scene, rng: np.random.Generator) -> Question | None:
         wrong = wrong_values(COLOR_NAMES, answer, [shown.color for shown in scene.marks])
     other_value = other_mark.shape if by_color else other_mark.color
     clues = ((first, wanted), (wanted, answer), (other, other_value))
-    return Question("story", text, answer, sentence, wrong, context, clues=clues)
+    return Question("story", text, answer, sentence, wrong, context, clues=clues, cells=mark.cells)
 
 
 KNOWLEDGE_MAKERS: tuple[Maker, ...] = (like_thing, fact, fact_exists, story)

@@ -12,6 +12,7 @@ from himap.mini.questions.question import (
     Maker,
     Question,
     article,
+    cells_of,
     pick,
     plural,
     unique,
@@ -45,7 +46,9 @@ def color_of_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     shape = pick(rng, shapes)
     mark = next(mark for mark in scene.marks if mark.shape == shape)
     wrong = wrong_values(COLOR_NAMES, mark.color, [other.color for other in scene.marks])
-    return Question("color", f"What color is the {shape}?", mark.color, f"The {shape} is {mark.color}.", wrong)
+    return Question(
+        "color", f"What color is the {shape}?", mark.color, f"The {shape} is {mark.color}.", wrong, cells=mark.cells
+    )
 
 
 def shape_of_color(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -56,7 +59,9 @@ def shape_of_color(scene: Scene, rng: np.random.Generator) -> Question | None:
     color = pick(rng, colors)
     mark = next(mark for mark in scene.marks if mark.color == color)
     wrong = wrong_values(SHAPE_NAMES, mark.shape, [other.shape for other in scene.marks])
-    return Question("shape", f"Which shape is {color}?", mark.shape, f"The {mark.shape} is {color}.", wrong)
+    return Question(
+        "shape", f"Which shape is {color}?", mark.shape, f"The {mark.shape} is {color}.", wrong, cells=mark.cells
+    )
 
 
 def exists(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -72,7 +77,8 @@ def exists(scene: Scene, rng: np.random.Generator) -> Question | None:
     # Whatever was drawn, the answer is what the picture shows: a random color and shape may be there after all.
     text = f"Is there {article(name)} in the image?"
     yes, no = f"Yes, there is {article(name)}.", f"No, there is no {name}."
-    return yes_no("existence", text, name in present, yes, no)
+    shown = [mark for mark in scene.marks if mark.name == name]
+    return yes_no("existence", text, name in present, yes, no, cells=cells_of(*shown))
 
 
 def count_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -81,7 +87,7 @@ def count_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not counts:
         return None
     shape = pick(rng, list(counts)) if rng.random() < 0.9 else pick(rng, SHAPE_NAMES)
-    return how_many(plural(shape), counts[shape])
+    return how_many(plural(shape), [mark for mark in scene.marks if mark.shape == shape])
 
 
 def count_color(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -90,15 +96,17 @@ def count_color(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not counts:
         return None
     color = pick(rng, list(counts)) if rng.random() < 0.9 else pick(rng, COLOR_NAMES)
-    return how_many(f"{color} shapes", counts[color])
+    return how_many(f"{color} shapes", [mark for mark in scene.marks if mark.color == color])
 
 
-def how_many(objects: str, number: int) -> Question | None:
-    """Ask for a number of objects; None above nine, so that the answer is one digit and one token."""
+def how_many(objects: str, marks: list[Mark]) -> Question | None:
+    """Ask for the number of some marks; None above nine, so that the answer is one digit and one token."""
+    number = len(marks)
     if number > 9:
         return None
     text, sentence = f"How many {objects} are there?", f"The number of {objects} is {number}."
-    return Question("count", text, str(number), sentence, wrong_numbers(number), answer_type="number")
+    wrong = wrong_numbers(number)
+    return Question("count", text, str(number), sentence, wrong, answer_type="number", cells=cells_of(*marks))
 
 
 def count_all(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -107,7 +115,8 @@ def count_all(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not 1 <= number <= 9:
         return None
     text, sentence = "How many shapes are there in total?", f"The number of shapes is {number}."
-    return Question("count", text, str(number), sentence, wrong_numbers(number), answer_type="number")
+    wrong, cells = wrong_numbers(number), cells_of(*scene.marks)
+    return Question("count", text, str(number), sentence, wrong, answer_type="number", cells=cells)
 
 
 def count_is(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -121,7 +130,8 @@ def count_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     text = f"{'Is' if claim == 1 else 'Are'} there {claim} {objects} in the image?"
     truth = f"the number of {plural(shape)} is {counts[shape]}."
     clues = ((objects, str(counts[shape])),)
-    return yes_no("count is", text, claim == counts[shape], f"Yes, {truth}", f"No, {truth}", clues)
+    cells = cells_of(*(mark for mark in scene.marks if mark.shape == shape))
+    return yes_no("count is", text, claim == counts[shape], f"Yes, {truth}", f"No, {truth}", clues, cells)
 
 
 def color_is(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -134,8 +144,8 @@ def color_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     wrong = wrong_values(COLOR_NAMES, mark.color, [other.color for other in scene.marks])
     claim = mark.color if rng.random() < 0.5 else pick(rng, wrong[:4])
     truth = f"the {shape} is {mark.color}."
-    clues = ((shape, mark.color),)
-    return yes_no("color is", f"Is the {shape} {claim}?", claim == mark.color, f"Yes, {truth}", f"No, {truth}", clues)
+    text, clues = f"Is the {shape} {claim}?", ((shape, mark.color),)
+    return yes_no("color is", text, claim == mark.color, f"Yes, {truth}", f"No, {truth}", clues, mark.cells)
 
 
 def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -155,7 +165,7 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     side, truth = pick(rng, sides)
     text = f"Is the {first.name} {side} the {second.name}?"
     yes, no = f"Yes, it is {side} the {second.name}.", f"No, it is not {side} the {second.name}."
-    return yes_no("position", text, truth, yes, no)
+    return yes_no("position", text, truth, yes, no, cells=cells_of(first, second))
 
 
 def neighbor(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -169,16 +179,16 @@ def neighbor(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not pairs:
         return None
     mark, side, other = pick(rng, pairs)
-    visible = [shown for shown in scene.marks if shown is not mark]
+    visible, cells = [shown for shown in scene.marks if shown is not mark], cells_of(mark, other)
     # "neighbour" is spelled as in models/mini/training.json, which counts accuracies under this name.
     if rng.random() < 0.5:
         text, sentence = f"Which shape is directly {side} the {mark.name}?", f"The {other.shape} is directly {side} it."
         wrong = wrong_values(SHAPE_NAMES, other.shape, [shown.shape for shown in visible])
-        return Question("neighbour", text, other.shape, sentence, wrong)
+        return Question("neighbour", text, other.shape, sentence, wrong, cells=cells)
     text = f"What color is directly {side} the {mark.name}?"
     sentence = f"The color directly {side} it is {other.color}."
     wrong = wrong_values(COLOR_NAMES, other.color, [shown.color for shown in visible])
-    return Question("neighbour", text, other.color, sentence, wrong)
+    return Question("neighbour", text, other.color, sentence, wrong, cells=cells)
 
 
 def same_color(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -196,7 +206,8 @@ def same_color(scene: Scene, rng: np.random.Generator) -> Question | None:
     wrong = tuple(shape for shape in wrong if shape != mark.shape)  # the question names it, so nobody would choose it
     text = f"Which shape has the same color as the {mark.shape}?"
     sentence = f"The {other.shape} has the same color."
-    return Question("same color", text, other.shape, sentence, wrong, clues=((mark.shape, mark.color),))
+    clues, cells = ((mark.shape, mark.color),), cells_of(mark, other)
+    return Question("same color", text, other.shape, sentence, wrong, clues=clues, cells=cells)
 
 
 def more(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -212,7 +223,8 @@ def more(scene: Scene, rng: np.random.Generator) -> Question | None:
     winner, loser = (first, second) if truth else (second, first)
     sentence = f"there are more {plural(winner)} than {plural(loser)}."
     clues = tuple((plural(shape), str(counts[shape])) for shape in (first, second))
-    return yes_no("more", text, truth, f"Yes, {sentence}", f"No, {sentence}", clues)
+    cells = cells_of(*(mark for mark in scene.marks if mark.shape in (first, second)))
+    return yes_no("more", text, truth, f"Yes, {sentence}", f"No, {sentence}", clues, cells)
 
 
 SIGHT_MAKERS: tuple[Maker, ...] = (  # looking is enough

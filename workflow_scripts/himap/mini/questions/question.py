@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from himap.mini.scenes import Scene
+from himap.mini.scenes import SIDE, Bar, Cells, Mark, Scene, Word
 
 # Word for word as in the published evaluations: the mini model is trained on the prompts that the benchmarks will give it.
 SHORT = "Answer the question using a single word or phrase."
@@ -18,6 +18,11 @@ ONE_WORD = "Answer the question with a single word."
 CAPTION = "Provide a one-sentence caption for the provided image."
 
 OPTION_LETTERS = "ABCDE"
+KINDS_IN_BRIEF = {  # what a question takes, in the words that results are grouped by; the others are called as their makers do
+    "color is": "color", "bar color": "color", "word color": "color", "same color": "shape", "count is": "count",
+    "more": "count", "bar count": "count", "neighbour": "neighbor", "word is": "word", "field": "word", "sum is": "sum",
+    "bar extreme": "bar value", "bar larger": "bar value", "bar more": "bar value", "commonsense": "knowledge",
+}  # fmt: skip
 Clues = tuple[tuple[str, str], ...]
 Item = TypeVar("Item")
 
@@ -26,7 +31,8 @@ Item = TypeVar("Item")
 class Question:
     """Hold a question, its short answer, the answer as a sentence, and wrong answers that could be options.
 
-    `clues` are what must be found on the way to the answer: a word of the question, and what is true of it.
+    `clues` are what must be found on the way to the answer: a word of the question, and what is true of it. `cells` are those
+    of the picture that the answer is read from, none where all of it has to be looked at.
     """
 
     kind: str
@@ -37,6 +43,7 @@ class Question:
     context: str = ""
     answer_type: str = "other"
     clues: Clues = ()
+    cells: Cells = ()
 
 
 Maker = Callable[[Scene, np.random.Generator], Question | None]
@@ -74,9 +81,26 @@ def wrong_numbers(answer: int) -> tuple[str, ...]:
     return tuple(str(number) for number in nearest if number != answer)
 
 
-def yes_no(kind: str, text: str, truth: bool, yes: str, no: str, clues: Clues = ()) -> Question:
+def yes_no(kind: str, text: str, truth: bool, yes: str, no: str, clues: Clues = (), cells: Cells = ()) -> Question:
     """Return a question to be answered yes or no, with the sentence for either case."""
-    return Question(kind, text, "yes" if truth else "no", yes if truth else no, answer_type="yes/no", clues=clues)
+    answer, sentence = ("yes", yes) if truth else ("no", no)
+    return Question(kind, text, answer, sentence, answer_type="yes/no", clues=clues, cells=cells)
+
+
+def cells_of(*things: Mark | Word | Bar) -> Cells:
+    """Return the cells of some marks, words and bars."""
+    return tuple(cell for thing in things for cell in thing.cells)
+
+
+def about(kind: str, cells: Cells = ()) -> dict[str, Any]:
+    """Return what a sample keeps of a question beside the published columns: its kind, and the image tokens that it is about."""
+    return {"kind": KINDS_IN_BRIEF.get(kind, kind), "evidence": sorted({row * SIDE + column for row, column in cells})}
+
+
+def about_question(question: Question) -> dict[str, Any]:
+    """Return the same of a question; reading digits in a form is told from reading a word."""
+    is_number = question.kind == "field" and question.answer.isdigit()
+    return about("number" if is_number else question.kind, question.cells)
 
 
 def ask(

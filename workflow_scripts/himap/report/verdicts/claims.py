@@ -1,13 +1,14 @@
-"""The claims of report/claims.yaml, each with the verdict that its rule gives."""
+"""The claims of report/claims.yaml, and those beyond the paper, each with the verdict that its rule gives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from himap.report.verdicts import accuracy, cost, flow
+from himap.report.verdicts import accuracy, cost, flow, questions
 from himap.report.verdicts.verdict import ASIDES, FAILS, HOLDS, OPEN, WORDS, Verdict, shown, words
 from himap.results import Results
 from himap.workflow.plan.report_settings import CLAIMS
@@ -28,14 +29,14 @@ TESTS: dict[str, Callable[..., Verdict]] = {
 }
 
 
-def verdict_groups(results: Results) -> list[dict[str, Any]]:
-    """Return all claims in their groups, each with its verdict."""
-    book = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+def verdict_groups(results: Results, file: Path = CLAIMS) -> list[dict[str, Any]]:
+    """Return the claims of a file in their groups, each with its verdict."""
+    book = yaml.safe_load(file.read_text(encoding="utf-8"))
     groups = []
     for group in book["groups"]:
         rows = []
         for claim in group["claims"]:
-            found: Verdict = TESTS[claim["test"]](results, book, **claim["with"])
+            found: Verdict = {**TESTS, **questions.TESTS}[claim["test"]](results, book, **claim["with"])
             rows.append(
                 {"claim": claim, "rule": claim["rule"].format(**claim["with"]), "found": found, "words": words(found)}
             )

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, create_model
 
+from himap.experiments.questions import OpenQuestion
+from himap.experiments.questions import registry as open_questions
 from himap.figures import Figure
 from himap.figures import registry as known_figures
 from himap.figures._base import Style
 from himap.project import ROOT
 from himap.workflow.config.sections._section import Count, Name, Section
-from himap.workflow.config.sections.analyses import Disruption, Flops, Grid, Latency, Saliency, Verification
+from himap.workflow.config.sections.analyses import Disruption, Flops, Grid, Latency, Question, Saliency, Verification
 from himap.workflow.config.sections.benchmarks import Benchmark, Judge, Table
 from himap.workflow.config.sections.methods import Method
 from himap.workflow.config.sections.models import Model
@@ -82,25 +84,41 @@ class FigureStyle(Section):
     """Resolution of the PNG."""
 
 
-def figure_field(figure: Figure) -> Any:
-    """Return a figure's key: what the config says is laid over the style that the figure's own file asks for."""
-    usual = {key: value for key, value in asdict(figure.style).items() if key in FigureStyle.model_fields}
+def laid_over(section: type[Section], usual: dict[str, Any], about: str) -> Any:
+    """Return a key that holds a section: what the config says is laid over its usual values."""
 
     def over_usual(given: Any) -> Any:
         return {**usual, **given} if isinstance(given, Mapping) else given
 
-    field = Field(default=FigureStyle(**usual), description=figure.about)
-    return Annotated[FigureStyle, BeforeValidator(over_usual)], field
+    return Annotated[section, BeforeValidator(over_usual)], Field(default=section(**usual), description=about)
+
+
+def figure_field(figure: Figure) -> Any:
+    """Return a figure's key, over the style that the figure's own file asks for."""
+    usual = {key: value for key, value in asdict(figure.style).items() if key in FigureStyle.model_fields}
+    return laid_over(FigureStyle, usual, figure.about)
+
+
+def question_field(question: OpenQuestion) -> Any:
+    """Return an open question's key, over the benchmarks and the number of samples that its own file asks for."""
+    return laid_over(Question, {"benchmarks": list(question.benchmarks), "limit": question.limit}, question.about)
 
 
 if TYPE_CHECKING:
     Figures = Section
-else:  # a key per file of himap/figures
+    Questions = Section
+else:  # a key per file of himap/figures, and of himap/experiments/questions
     Figures = create_model(
         "Figures",
         __base__=Section,
         __doc__="One entry per figure; defaults are those of `FigureStyle` unless the figure's file asks for others.",
         **{name: figure_field(figure) for name, figure in known_figures().items()},
+    )
+    Questions = create_model(
+        "Questions",
+        __base__=Section,
+        __doc__="One entry per open question; defaults are those of `Question` unless the question's file asks for others.",
+        **{name: question_field(question) for name, question in open_questions().items()},
     )
 
 
@@ -129,6 +147,8 @@ class Config(Section):
     """FLOPs."""
     grid: Grid = Grid()
     """The grid over both stages."""
+    questions: Questions = Questions()
+    """The open questions beyond the paper."""
     verification: Verification = Verification()
     """The comparison with the original LLaVA-v1.5."""
     judge: Judge | None = None

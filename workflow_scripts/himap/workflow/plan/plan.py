@@ -17,7 +17,7 @@ from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule
 from himap.results import Paths
 from himap.workflow.config.model_sizes import dims_of
-from himap.workflow.config.schema import Benchmark, Config, Model, Table
+from himap.workflow.config.schema import Benchmark, Config, Model, Question, Table
 from himap.workflow.plan.history import History
 
 Cell = tuple[str, str, str]  # model, benchmark, method
@@ -126,6 +126,19 @@ class Plan:
     def example_of(self, kind: str) -> str:
         """Return the benchmark on which a kind's FLOPs are counted: the first, so that one added at the end changes nothing."""
         return next(name for name in self.config.benchmarks if self.kind(name) == kind)
+
+    # ---- open questions
+
+    def question(self, name: str) -> Question:
+        """Return an open question's entry."""
+        entry: Question = getattr(self.config.questions, name)
+        return entry
+
+    def question_cells(self, name: str) -> list[tuple[str, str]]:
+        """Return the models and benchmarks on which an open question is asked."""
+        entry = self.question(name)
+        models = list(self.config.models) if entry.models is None else entry.models
+        return [(model, benchmark) for model in models for benchmark in self.known(entry.benchmarks)]
 
     # ---- methods
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from himap.workflow.plan.plan import Plan
 TEMPLATES = ROOT / "report" / "templates"
 CLAIMS = ROOT / "report" / "claims.yaml"
+BEYOND = ROOT / "report" / "beyond.yaml"
 DIVERGENCES = ROOT / "report" / "divergences.yaml"
 
 
@@ -85,7 +86,7 @@ def model_facts(plan: Plan, name: str) -> dict[str, Any]:
 
 def page_files() -> list[Path]:
     """Return the files that the page is made from beside the results: templates, claims, divergences, the paper's numbers."""
-    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, DIVERGENCES, PUBLISHED]
+    return [*sorted(path for path in TEMPLATES.iterdir() if path.is_file()), CLAIMS, BEYOND, DIVERGENCES, PUBLISHED]
 
 
 def page_inputs() -> list[str]:

@@ -91,6 +91,13 @@ def disruption(plan: Plan, model: str, benchmark: str) -> str:
     return as_json(loading(plan, model) | part | asking(plan, benchmark) | seed)
 
 
+def question(plan: Plan, name: str, model: str, benchmark: str) -> str:
+    """Return the settings of an open question on one model and benchmark."""
+    entry = plan.question(name)
+    part = {"limit": entry.limit, **entry.settings, "seed": plan.config.seed}
+    return as_json(loading(plan, model) | answering(plan, benchmark) | part)
+
+
 def grid(plan: Plan, model: str, benchmark: str) -> str:
     """Return the grid's points and samples."""
     part = plan.config.grid.model_dump(exclude={"benchmarks"}, exclude_none=True)

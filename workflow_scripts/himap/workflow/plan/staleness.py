@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from himap.experiments.questions import get as question_named
 from himap.figures import get as figure_named
 from himap.pruning.criteria import get as criterion_named
 from himap.workflow.plan.code_hash import code_version
@@ -24,6 +25,7 @@ SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
 # What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
 FIGURE_PLAN = ("about", "inputs", "settings", "needs_results", "style", "rank")
 FIGURE_PAGE = ("caption", "section")
+QUESTION_PLAN = ("about", "prefills", "benchmarks", "limit")  # what the file of an open question declares for the plan
 BEHIND_TITLES = tuple(part for part in (*SCORES, *PROMPTS, *DATA) if part not in ("title", "digits"))
 
 
@@ -66,6 +68,15 @@ def disruption(plan: Plan, model: str, benchmark: str) -> str:
     """Hash the code of the disruption sweep, which also scores the undisturbed answers."""
     roots = ("disrupt_attention.py", family_module(plan, model), benchmark_module(benchmark))
     return code_version(*roots, without=SCORING, unused=DATA)
+
+
+def question(plan: Plan, name: str, model: str, benchmark: str) -> str:
+    """Hash the code that measures an open question: beside that of asking, its own file and the criteria that it ranks tokens by."""
+    declared = question_named(name)
+    criteria = declared.criteria({**declared.settings, **plan.question(name).settings})
+    modules = {criterion_named(criterion).score.__module__ for criterion in criteria}
+    roots = ("ask_question.py", family_module(plan, model), benchmark_module(benchmark), *sorted(modules))
+    return code_version(*roots, f"himap.experiments.questions.{name}", without=SCORING, unused=(*DATA, *QUESTION_PLAN))
 
 
 def scores(script: str, benchmark: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from himap.experiments.questions import names as open_questions
 from himap.figures import get as figure_named
 from himap.figures import registry as known_figures
 from himap.workflow.plan.passes import jobs_of
@@ -153,7 +154,13 @@ def members(plan: Plan) -> dict[str, list[str]]:
     drawn = figures(plan)
     single = {name: [name] for name in [*plan.tables(), *drawn] if name != "ablations"}
     ablations = [name for name in drawn if name == "ablations"]
-    return {**single, "ablations": ablations, "tables": list(plan.tables()), "figures": drawn}
+    return {
+        **single,
+        "ablations": ablations,
+        "tables": list(plan.tables()),
+        "figures": drawn,
+        "open_questions": [name for name in open_questions() if name in drawn],
+    }
 
 
 def targets(plan: Plan) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
+from himap.experiments.questions import registry as open_questions
 from himap.figures import names as figure_names
 from himap.judging.endpoint import address_problem
 from himap.project import ROOT
@@ -30,6 +31,8 @@ def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
         source = entry.get("source", "hub")
         if isinstance(source, str) and source not in ("hub", "mini") and not (ROOT / source).exists():
             yield f"{at}.source", f"{source!r} is neither `hub` nor `mini` nor a file or folder that exists"
+        if source == "hub" and not benchmark_named(name).source.hub_id:
+            yield f"{at}.source", f"{name!r} exists in the embedded world alone; write `source: mini`"
         # The file is looked for and not imported: reading a config takes no numpy.
         mini = Path("workflow_scripts/himap/mini/benchmarks") / f"{name}.py"
         if source == "mini" and not (ROOT / mini).is_file():
@@ -53,6 +56,13 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield from unknown_names(table, at, "benchmarks", benchmark_names())
     for key in ("saliency", "disruption", "latency", "grid"):
         yield from unknown_names(section(raw, key), key, "benchmarks", benchmark_names())
+    for name, question in open_questions().items():
+        entry, at = section(section(raw, "questions"), name), f"questions.{name}"
+        yield from unknown_names(entry, at, "benchmarks", benchmark_names())
+        yield from unknown_names(entry, at, "models", section(raw, "models"))
+        for key in section(entry, "settings"):
+            if key not in question.settings:
+                yield f"{at}.settings.{key}", "unknown setting" + hint(key, question.settings)
     yield from unknown_names(section(raw, "latency"), "latency", "methods", methods)
     verified = section(raw, "verification").get("benchmark")
     if isinstance(verified, str) and verified not in benchmark_names():
@@ -64,7 +74,7 @@ def taken_names() -> frozenset[str]:
     """Return what cannot be a table's name: the rules, the figures, and what `./reproduce` does itself."""
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
-    return frozenset({*rules, *figure_names(), "estimate", "status"})
+    return frozenset({*rules, *figure_names(), "open_questions", "estimate", "status"})
 
 
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from himap.workflow.config.sections._section import Count, Each, Index, Section, Share, Some
 
@@ -71,6 +71,19 @@ class Flops(Section):
 
     measured: Count = 4
     """Samples on which operations are counted; their mean is `measured`."""
+
+
+class Question(Section):
+    """An open question: on what it is asked, and the settings of its own file in himap/experiments/questions."""
+
+    benchmarks: Each[str] = ["kinds"]
+    """On which benchmarks; those that the config does not have are passed over."""
+    models: Each[str] | None = None
+    """On which models; all if left out."""
+    limit: Count | None = None
+    """How many samples of each benchmark."""
+    settings: dict[str, Any] = {}
+    """Settings of the question in place of its own."""
 
 
 class Verification(Section):

@@ -1,0 +1,96 @@
+"""Kinds of questions: the embedded world's own set, with the same question about three pictures; no published one has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from himap.benchmarks._base import (
+    SHORT_ANSWER,
+    Benchmark,
+    Limits,
+    Sample,
+    Source,
+    ask_for_letter,
+    every_family,
+    image_bytes,
+    question_then,
+    scalars,
+)
+from himap.metrics.summaries import by_group
+from himap.models.prompts import Prompt
+
+SOURCE = Source(
+    hub_id="",
+    split="test",
+    licence="MIT, as this project",
+    rows=432,
+    columns={
+        "group": "string",
+        "kind": "string",
+        "context": "string",
+        "question": "string",
+        "options": "list<string>",
+        "answer": "string",
+        "image": "image",
+    },
+)
+
+
+def sample(row: dict[str, Any], index: int) -> Sample:
+    """Return a row's sample; its number is its id."""
+    return Sample(
+        sample_id=str(index),
+        question=row["question"],
+        options=list(row["options"]),
+        references=[row["answer"]],
+        images=image_bytes(row),
+        metadata=scalars(row, "group", "kind") | ({"hint": row["context"]} if row["context"] else {}),
+    )
+
+
+def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
+    """Ask for the letter where there are options, else for a word."""
+    return ask_for_letter(one) if one.options else question_then(SHORT_ANSWER)(one, family, options)
+
+
+def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
+    """Return right or wrong, by the answer without case and final period."""
+    return [
+        {
+            "score": float(prediction.strip().rstrip(".").lower() == one.references[0].lower()),
+            "kind": one.metadata["kind"],
+        }
+        for one, prediction in zip(samples, predictions, strict=True)
+    ]
+
+
+def headline(frame: Any) -> Any:
+    """Return the accuracy."""
+    from himap.metrics.statistics import mean_of
+
+    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
+
+
+def details(frame: Any) -> dict[str, float]:
+    """Return the accuracy of each kind."""
+    return by_group(frame, "kind")
+
+
+BENCHMARK = Benchmark(
+    name="kinds",
+    title="Kinds of questions",
+    metric="accuracy",
+    scale=100.0,
+    chance=None,
+    task="qa",
+    rank=98,
+    source=SOURCE,
+    sample=sample,
+    make_prompt=make_prompt,
+    limits=every_family(Limits(16)),
+    rows=rows,
+    headline=headline,
+    details=details,
+    stratum=lambda one: str(one.metadata["kind"]),
+)

@@ -1,0 +1,75 @@
+"""Rules about the open questions beyond the paper; each reads the numbers behind the figure of its question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from himap.numbers import interval, number
+from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict, ran, side_of, title, together
+from himap.results import Results, records_of, scope
+
+NOT_ASKED = "not asked in this config, or not run yet"
+AGAINST = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
+
+
+def cells_of(results: Results, figure: str) -> list[tuple[str, str, pd.DataFrame]]:
+    """Return a figure's numbers by model and benchmark."""
+    frame = results.figure(figure)
+    if frame is None or frame.empty:
+        return []
+    return [(str(model), str(task), part) for (model, task), part in frame.groupby(["model", "benchmark"], sort=False)]
+
+
+def concluded(results: Results, cells: list[tuple[str, str, str]], lines: list[str], ran_on: list[str]) -> Verdict:
+    """Return the verdict of (model, benchmark, verdict): that of the paper's models where there are any, else of all."""
+    scopes = [scope(results.facts, model, [task]) for model, task, _ in cells]
+    basis = "paper" if "paper" in scopes else scopes[0] if scopes else "paper"
+    counted = [verdict for (_, _, verdict), of in zip(cells, scopes, strict=True) if of == basis]
+    return Verdict(together(counted), basis, ours=lines, ran_on=ran_on, why=TOO_FEW if cells else NOT_ASKED)
+
+
+def blocked(results: Results, edit: str, depth: float, judge: Callable[[Any], str], words: str) -> Verdict:
+    """Return the verdict on what an edit at a share of the depth leaves, with the control beside it."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "blocking"):
+        donor, measure = ("other answer", "follows") if edit in ("instruction", "image") else ("", "same")
+        at = frame.fillna({"donor": ""})
+        at = at[(at["edit"] == edit) & (at["donor"] == donor) & (at["measure"] == measure)]
+        at = at[at["layer"] >= depth * at["layers"] - 1e-9].sort_values("layer")
+        if at.empty:
+            continue
+        row = next(records_of(at))
+        cells.append((model, task, judge(row)))
+        share = f"{number(100 * row.value, 0)} % [{interval(100 * row.low, 100 * row.high, 0)}]"
+        lines.append(f"{model}, {title(results, task)}: {words} at layer {row.layer} of {row.layers}: {share}")
+        lines += control_lines(frame, model, results, task, int(row.layer))
+        ran_on.append(ran(results, model, "questions", {task: (int(row.n), int(row.n))}))
+    return concluded(results, cells, lines, ran_on)
+
+
+def control_lines(frame: pd.DataFrame, model: str, results: Results, task: str, layer: int) -> list[str]:
+    """Return how many answers stay when rows come from a picture with the same answer."""
+    part = frame[(frame["donor"] == "same answer") & (frame["measure"] == "same") & (frame["layer"] == layer)]
+    return [
+        f"control, {row.edit} rows of a picture with the same answer: {number(100 * row.value, 0)} % "
+        f"[{interval(100 * row.low, 100 * row.high, 0)}] of {int(row.n)} answers stay"
+        for row in records_of(part)
+    ]
+
+
+def carried(results: Results, book: Any, edit: str, depth: float, above: float) -> Verdict:
+    """Return the verdict on: these rows alone carry at least such a share of the answers by a share of the depth."""
+    return blocked(
+        results, edit, depth, lambda row: side_of(row.low, row.high, above), "answers that follow the other picture"
+    )
+
+
+def costs(results: Results, book: Any, edit: str, depth: float, below: float) -> Verdict:
+    """Return the verdict on: an edit at a share of the depth leaves fewer answers than a share."""
+    return blocked(results, edit, depth, lambda row: AGAINST[side_of(row.low, row.high, below)], "answers that stay")
+
+
+TESTS: dict[str, Callable[..., Verdict]] = {"carried": carried, "costs": costs}
