@@ -90,6 +90,40 @@ def test_a_mistake_is_one_line_and_nothing_is_touched(project: Path, words: str,
     assert not (project / ".snakemake" / "reproduce.lock").exists()
 
 
+DOUBLED = "title: One\nstages: []\ntitle: Two\n"
+METHODS = "workflow_scripts/himap/pruning/methods"
+
+
+@pytest.mark.parametrize(
+    ("file", "doubled", "words", "key"),
+    [
+        ("config.yaml", "models:\n  mini: {path: a}\n  mini: {path: b}\n", "", "models.mini: is given 2 times, in lines 2 and 3"),
+        ("presets/own.yaml", "seed: 0\nseed: 1\n", "--configfile presets/own.yaml", "seed: is given 2 times, in lines 1 and 2"),
+        ("over.yaml", "grid: {k1: [1], k1: [2]}\n", "--configfile config.yaml over.yaml", "grid.k1: is given 2 times, in lines 1 and 1"),
+        (f"{METHODS}/own.yaml", DOUBLED, "table2", "title: is given 2 times, in lines 1 and 3"),
+        ("", "", "--config 'grid={k1: [1], k1: [2]}'", "grid.k1: is given 2 times"),
+        ("", "", "--config seed=1 seed=2", "seed: is given 2 times"),
+    ],
+    ids=["config", "preset", "overlay", "method file", "value", "values"],
+)  # fmt: skip
+def test_a_key_that_is_given_twice_is_refused_wherever_it_is(
+    project: Path, file: str, doubled: str, words: str, key: str
+) -> None:
+    path = project / file
+    before = path.read_bytes() if path.is_file() else None
+    if file:
+        path.write_text(doubled)
+    try:
+        done = reproduce(project, f"-n {words}")
+    finally:
+        if file:
+            path.unlink() if before is None else path.write_bytes(before)
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.endswith(f"{file or '--config'}: {key}; keep one")
+    assert not (project / ".snakemake" / "reproduce.lock").exists()
+
+
 def test_snakemake_without_the_entry_refuses_a_key_given_twice_too(project: Path) -> None:
     text = (project / "config.yaml").read_text()
     (project / "doubled.yaml").write_text(text + "seed: 1\n")

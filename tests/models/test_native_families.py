@@ -25,6 +25,7 @@ from himap.experiments import beginnings
 from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
 from himap.experiments.counted_flops import prefill_flops
 from himap.experiments.disruption import run_undisturbed, sweep
+from himap.experiments.patching import Patch, arrive_late, leave_early, resume, text_alone
 from himap.experiments.saliency import group_masks, saliency
 from himap.models import families as family_names
 from himap.models.loading import load
@@ -331,6 +332,45 @@ def test_disruption_is_that_of_a_masked_native_class(
             expected = last_logits(native, inputs)
         assert torch.allclose(outcome.logits, expected[0], atol=1e-4)
         assert not torch.allclose(outcome.logits, clean.logits[0], atol=1e-3)
+
+
+@each
+def test_all_rows_of_another_picture_make_its_run_and_a_picture_that_leaves_at_once_was_never_there(
+    name: str, pairs: dict[str, Any]
+) -> None:
+    model, _ = pairs[name]
+    (image,) = ASKED["one"][1]
+    turned = Question("turned", [encoded(image.point(lambda value: 255 - value))], question("one").prompt)
+    runs = [run_undisturbed(model, encode(model, [asked]), 2) for asked in (question("one"), turned)]
+    clean, donor = runs
+    assert not torch.allclose(clean.logits, donor.logits, atol=1e-3)
+    swapped = resume(model, clean, Patch(0, donor.entering[0], IMAGE), 2)
+    assert torch.allclose(swapped.logits, donor.logits[0], atol=1e-4)
+    assert swapped.ids == donor.ids
+    text = text_alone(model, clean.prompt, 2)
+    gone = leave_early(model, clean, 0, 2)
+    assert torch.allclose(gone.logits, text.logits[0], atol=1e-4)
+    assert gone.ids == text.ids
+
+
+@each
+def test_a_late_picture_and_an_early_one_are_what_cuts_of_all_layers_below_or_above_give(
+    name: str, pairs: dict[str, Any]
+) -> None:
+    model, _ = pairs[name]
+    prompt = encode(model, [question("one")])
+    if bool((prompt.groups == FRAME).any()):
+        pytest.skip(
+            "marks around its pictures see them and are seen, whatever the instruction's own rows are cut off from"
+        )
+    clean, text = run_undisturbed(model, prompt, 2), text_alone(model, prompt, 2)
+    for layer in (1, len(model.layers) // 2):
+        cuts = {outcome.extent: outcome for outcome in sweep(model, clean, [layer], ["img2txt"], ["prefix", "suffix"])}
+        late, early = arrive_late(model, clean, text, layer, 2), leave_early(model, clean, layer, 2)
+        assert torch.allclose(late.logits, cuts["prefix"].logits, atol=1e-4)
+        assert torch.allclose(early.logits, cuts["suffix"].logits, atol=1e-4)
+        assert (late.ids, early.ids) == (cuts["prefix"].ids, cuts["suffix"].ids)
+        assert not torch.allclose(late.logits, early.logits, atol=1e-3)
 
 
 @each

@@ -8,7 +8,8 @@ included), `random` (as many causal pairs as img2txt, drawn among all rows from 
 `random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
 instruction tokens, which cuts about half as many pairs). A generated token is a row of its own: img2txt takes all image
 tokens from it, so `random` does too, `random_unmatched` as often as from any other row. Extents: `single` (that layer),
-`suffix` (that layer and all after it: what the released code does), `window` (that layer and the next ones).
+`suffix` (that layer and all after it: what the released code does), `prefix` (all layers below it, so that what
+is cut may be seen only from that layer on), `window` (that layer and the next ones).
 
 In a model whose text looks at image tokens by cross-attention, cuts take pairs of rows and image tokens in those layers;
 between image tokens nothing flows there, and img2img cuts nothing.
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from himap.models.model import Model
 
 FLOWS = ("img2txt", "img2img", "random", "random_img2img", "random_unmatched")
-EXTENTS = ("single", "suffix", "window")
+EXTENTS = ("single", "suffix", "prefix", "window")
 BLOCKS = ("pre", "post")  # before the softmax, so that the rest renormalizes, or after it (A = 0)
 
 
@@ -62,8 +63,10 @@ def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -
         )
     if extent == "window" and (not isinstance(window, int) or window < 1):
         raise ValueError(f"window: {window!r} is no number of layers; at least 1")
-    last = {"single": layer, "suffix": layers - 1, "window": min(layers, layer + window) - 1}[extent]
-    return Cut(flow, layer, last)
+    last = {"single": layer, "suffix": layers - 1, "prefix": layer - 1, "window": min(layers, layer + window) - 1}[
+        extent
+    ]
+    return Cut(flow, 0 if extent == "prefix" else layer, last)
 
 
 class Disruption(Intervention):
@@ -123,10 +126,10 @@ class Disruption(Intervention):
 
 def _looking(prompt: Rows, b: int) -> Tensor:
     """Return the groups of a sample's rows from the first one on that sees an image token."""
-    return prompt.groups[b, _first_that_sees(prompt, b) :]
+    return prompt.groups[b, first_that_sees(prompt, b) :]
 
 
-def _first_that_sees(prompt: Rows, b: int) -> int:
+def first_that_sees(prompt: Rows, b: int) -> int:
     """Return the first of a sample's rows that sees an image token: this token itself, or where a picture is looked at from."""
     if prompt.memory is None:
         return int((prompt.groups[b] == IMAGE).nonzero()[0])
@@ -256,18 +259,18 @@ def sweep(
 ) -> Iterator[Outcome]:
     """Yield the outcomes of one prompt with a cut at every layer, for every flow and extent.
 
-    A cut at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a run
-    starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
-    The runs of a layer that reach the same rows are one batch.
+    A cut that begins at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a
+    run starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
+    The runs of a layer that start at the same place are one batch.
     """
     for layer in layers:
         named = [(flow, extent) for flow in flows for extent in extents]
         cuts = [make_cut(flow, layer, extent, len(model.layers), window) for flow, extent in named]
-        groups: dict[int, list[int]] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
         for number, cut in enumerate(cuts):
-            groups.setdefault(_first_column(clean.prompt, cut), []).append(number)
-        for column, members in groups.items():
-            answers = _resume(model, clean, layer, column, [cuts[n] for n in members], block, new_tokens, seed)
+            groups.setdefault((cut.first, _first_column(clean.prompt, cut)), []).append(number)
+        for (first, column), members in groups.items():
+            answers = _resume(model, clean, first, column, [cuts[n] for n in members], block, new_tokens, seed)
             for number, (logits, ids) in zip(members, answers, strict=True):
                 yield Outcome(layer, *named[number], logits, ids)
 
@@ -276,7 +279,7 @@ def _first_column(prompt: Rows, cut: Cut) -> int:
     """Return the first token whose state a cut can change: the first that is cut off from an image token."""
     if cut.flow == "img2txt":
         return int((prompt.groups[0] == INSTRUCTION).nonzero()[0])
-    return _first_that_sees(prompt, 0)
+    return first_that_sees(prompt, 0)
 
 
 def _resume(

@@ -205,11 +205,13 @@ def write(
     marks = {recipe.image_key: ids[recipe.marks[-1]]}
     if "<|vision_start|>" in ids:
         marks |= {"vision_start_token_id": ids["<|vision_start|>"], "vision_end_token_id": ids["<|vision_end|>"]}
+    # No memory until the number format is set: a 7B model in float32 would need twice its final size.
     with torch.device("meta"):
         module = model_class(model_class.config_class(**config, **marks))
     module = module.to(DTYPES[dtype]).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
+        # Norms of noise around zero would shrink every layer's input to nearly nothing.
         if "norm" in name and name.endswith("weight"):
             parameter.data.fill_(1.0)
         else:
@@ -263,6 +265,7 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
     result["peak_memory_gb"] = round(_peak(model) / 1e9, 2)
     prompt = encode(model, [asked])
     image, text, padding = prompt.counts()
+    # The formula counts decoder layers alone; the counted run ends with the head, at one position.
     head = 2 * model.dims.width * model.dims.vocab
     for name, schedule in schedules.items():
         formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=text, n_padding=padding)
@@ -284,6 +287,7 @@ def _peak(model: Model) -> int:
         import torch
 
         return torch.cuda.max_memory_allocated(model.device)
+    # Linux gives kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
