@@ -164,7 +164,7 @@ def test_a_picture_beside_the_rows_can_leave_or_be_exchanged_before_a_layer(name
     assert torch.allclose(leave_early(model, clean, second, 1).logits, gone, atol=1e-5)
     blank = generate(model, prompt, 1, [AllCut(0)]).first_logits
     assert torch.allclose(text_alone(model, prompt, 1).logits, blank, atol=1e-5)
-    exchanged = resume(model, clean, 0, Patch(0, donor.entering[0], IMAGE), 1).logits
+    exchanged = resume(model, clean, Patch(0, donor.entering[0], IMAGE), 1).logits
     assert torch.allclose(exchanged, donor.logits[0], atol=1e-5)
     assert (exchanged - clean.logits[0]).abs().max() > 0.01
 

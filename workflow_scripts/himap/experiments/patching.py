@@ -95,9 +95,7 @@ def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, un
     `under` is the cache of the layers below for generated tokens to look at, if not the clean run's.
     """
     layer, is_image = change.layer, change.group == IMAGE
-    column = (
-        first_that_sees(clean.prompt, 0) if is_image else int((clean.prompt.groups[0] == change.group).nonzero()[0])
-    )
+    column = _first_changed(model, clean.prompt, change)
     below, cache = (under or clean.cache).layers, Cache(new_tokens)
     cache.layers = {index: below[index].prefix(below[index].length, 1) for index in range(layer)}
     for index in range(layer, len(model.layers)):
@@ -111,6 +109,16 @@ def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, un
     if new_tokens == 1:  # nothing follows, so nothing is computed
         return Ending(logits[0], [int(logits[0].argmax())])
     return Ending(logits[0], continue_greedily(model, rows, cache, logits, new_tokens).ids[0])
+
+
+def _first_changed(model: Model, prompt: Rows, change: Change) -> int:
+    """Return the first row of a prompt whose state a change can reach."""
+    if change.group != IMAGE:
+        return int((prompt.groups[0] == change.group).nonzero()[0])
+    # Rows before a picture do not see it, except in models whose cross-attention shows it to them too.
+    if any(isinstance(layer, CrossLayer) and layer.blind_see_all for layer in model.layers):
+        return 0
+    return first_that_sees(prompt, 0)
 
 
 def text_alone(model: Model, prompt: Rows, new_tokens: int, choices: Sequence[str] = ()) -> Undisturbed:
