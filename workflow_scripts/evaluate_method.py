@@ -7,7 +7,8 @@ has an output and a journal of its own, so that answers that are there already a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             method.journal = Journal(method.arguments.out, key_of(method))
             stack.callback(method.journal.close)
         ids = [sample.sample_id for sample in samples_of(arguments, ["sample_id"])]
+        # No model is loaded if all answers are there: a job killed after its last answer only writes its files.
         for alike in by_model(method for method in methods if method.is_unfinished(ids)):
             answer(alike, benchmark, arguments, ids)
         for method in methods:
@@ -100,7 +102,21 @@ def samples_of(arguments: argparse.Namespace, columns: Sequence[str] | None = No
     """Yield the shard's samples, or some of their fields, a few in memory at a time."""
     from himap.benchmarks import read_samples
 
+    # Every n-th sample and not blocks: sets are sorted by kind, and shards should take about the same time.
     return islice(read_samples(arguments.samples, columns), arguments.shard, None, arguments.shards)
+
+
+def waiting(arguments: argparse.Namespace, benchmark: Benchmark, wanted: Collection[str]) -> Iterator[Sample]:
+    """Yield the samples that wait for an answer, those about one picture together where the data say which it is."""
+    from himap.benchmarks.samples.files import by_picture
+
+    def chosen(columns: Sequence[str] | None = None) -> Iterator[Sample]:
+        return (sample for sample in samples_of(arguments, columns) if sample.sample_id in wanted)
+
+    first = next(chosen(["metadata"]), None)
+    if first is None or benchmark.picture is None or not benchmark.knows_picture(first):
+        return chosen()
+    return by_picture(chosen(), benchmark.picture_of, Counter(map(benchmark.picture_of, chosen(["metadata"]))))
 
 
 def by_model(methods: Iterable[Method]) -> list[list[Method]]:
@@ -123,7 +139,7 @@ def answer(methods: Sequence[Method], benchmark: Benchmark, arguments: argparse.
     wanted = {name for name in ids if any(method.lacks(name) for method in methods)}
     rows = answer_each(
         model,
-        (sample for sample in samples_of(arguments) if sample.sample_id in wanted),
+        waiting(arguments, benchmark, wanted),
         askings(methods, model, benchmark),
         batch_size=arguments.batch_size,
         is_done=lambda schedule, sample_id: not by_name[schedule.name].lacks(sample_id),

@@ -33,6 +33,11 @@ class Drop:
     layer: int
     keep: int | float  # a count, or a share in (0, 1]
 
+    @property
+    def is_fixed(self) -> bool:
+        """Return whether layer and count are the same for every input."""
+        return True
+
 
 def keep_count(keep: float | int, total: int) -> int:
     """Return how many of `total` image tokens stay: an integer is a count, a fraction a share of at least one token."""
@@ -44,8 +49,15 @@ def keep_count(keep: float | int, total: int) -> int:
 def image_tokens_per_layer(dims: Dims, stages: Sequence[Drop], n_image: int) -> list[int]:
     """Return how many image tokens each layer processes: a stage at layer K drops the others before K runs.
 
-    Where they are no rows of the sequence, layers that do not look at them process none.
+    Where they are no rows of the sequence, layers that do not look at them process none. Raise ValueError for a stage whose
+    layer or count depends on the input.
     """
+    for index, stage in enumerate(stages):
+        if not stage.is_fixed:
+            raise ValueError(
+                f"stages[{index}]: each input finds its own layer or number of tokens, so no formula has the cost; "
+                "take the stages as they acted on an input (`himap.pruning.stage.as_acted`)"
+            )
     tokens, left = [], n_image
     keep_at = {stage.layer: stage.keep for stage in stages}
     for layer in range(dims.layers):
@@ -67,7 +79,7 @@ def layer_flops(dims: Dims, tokens: int, convention: str) -> float:
 
 
 def cross_flops(dims: Dims, n_image: int, n_text: int, convention: str) -> float:
-    """Return the cost of one layer in which rows of text look at image tokens beside the sequence."""
+    """Return the cost of one layer in which rows of text look at image tokens beside the sequence, padding counted among these."""
     d, inner, shared = dims.width, dims.heads * dims.head_dim, dims.kv_heads * dims.head_dim
     macs = 2 * n_image * dims.picture_width * shared
     if convention != "prompt":
@@ -75,10 +87,10 @@ def cross_flops(dims: Dims, n_image: int, n_text: int, convention: str) -> float
     return 2 * (macs + 2 * n_text * d * inner + 2 * n_text * n_image * inner + 3 * n_text * d * dims.ffn)
 
 
-def cost_at(dims: Dims, layer: int, n_image: int, n_text: int, convention: str) -> float:
-    """Return the cost of a decoder layer that processes some image tokens; rows of text count under `prompt` only."""
+def cost_at(dims: Dims, layer: int, n_image: int, n_text: int, convention: str, n_padding: int = 0) -> float:
+    """Return the cost of a decoder layer that processes some image tokens; text and padding count under `prompt` only."""
     if layer in dims.cross:
-        return cross_flops(dims, n_image, n_text, convention)
+        return cross_flops(dims, n_image + (n_padding if convention == "prompt" else 0), n_text, convention)
     return layer_flops(dims, n_image + (n_text if convention == "prompt" else 0), convention)
 
 
@@ -89,13 +101,17 @@ def flops(
     *,
     n_image: int | None = None,
     n_text: int = 0,
+    n_padding: int = 0,
 ) -> float:
-    """Return the cost of a prefill; `n_text` (system and instruction tokens) counts under `prompt` only."""
+    """Return the cost of a prefill; `n_text` (system and instruction tokens) counts under `prompt` only.
+
+    So does `n_padding`, keys of tiles that no picture fills.
+    """
     if convention not in CONVENTIONS:
         raise ValueError(f"convention: {convention!r} is not known; allowed: {', '.join(CONVENTIONS)}")
     n_image = dims.tokens_per_image if n_image is None else n_image
     per_layer = image_tokens_per_layer(dims, stages, n_image)
-    return float(sum(cost_at(dims, layer, n, n_text, convention) for layer, n in enumerate(per_layer)))
+    return float(sum(cost_at(dims, layer, n, n_text, convention, n_padding) for layer, n in enumerate(per_layer)))
 
 
 def ratio(

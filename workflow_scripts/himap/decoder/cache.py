@@ -38,6 +38,18 @@ class LayerCache:
         until = None if self.until is None else self.until[places]
         return LayerCache(keys, values, positions, groups, self.length, self.dense, until)
 
+    def spread(self, samples: Sequence[int], room: int) -> LayerCache:
+        """Return a copy in which sample b is what sample `samples[b]` is here, with room for so many further columns."""
+        n, places = self.length, list(samples)
+        shape = (len(places), self.keys.shape[1], n + room, self.keys.shape[3])
+        keys, values = self.keys.new_empty(shape), self.values.new_empty(shape)
+        for b, place in enumerate(places):  # one copy each; indexing would make a second one
+            keys[b, :, :n], values[b, :, :n] = self.keys[place, :, :n], self.values[place, :, :n]
+        positions = self.positions.new_full((len(places), n + room), -1)
+        groups = self.groups.new_full((len(places), n + room), PADDING)
+        positions[:, :n], groups[:, :n] = self.positions[places, :n], self.groups[places, :n]
+        return LayerCache(keys, values, positions, groups, n, self.dense)
+
     def shared(self) -> LayerCache:
         """Return a view without spare room, so that a run which adds tokens to it has to copy it first."""
         keys, values, positions, groups = self.view()

@@ -90,9 +90,12 @@ class Layout:
         return max(1, round(rows * scale)), max(1, round(columns * scale))
 
     def shown(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-        """Return which cells of a grid over the picture at least one of the tokens `kept` [n] shows: [rows, columns]."""
+        """Return which cells of a grid over the picture at least one of the tokens `kept` [n] shows: [rows, columns].
+
+        Where no token shows a place, dropping some hides none.
+        """
         tokens = _tokens_at(self, grid)
-        return (kept[tokens] & (tokens >= 0)).any(axis=2)
+        return (kept[tokens] & (tokens >= 0)).any(axis=2) | (not self.shows_places)
 
     def density(self, values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """Return for each cell of a grid the mean value [n] of the tokens that show it, for kept ones their share: [rows, columns]."""

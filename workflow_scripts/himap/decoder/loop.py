@@ -72,7 +72,7 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def finish(layer: Any, rows: Rows, attended: Tensor) -> Tensor:
     """Return a layer's output [B, T, D] from the rows that enter it and its attention output [B, H, T, d]."""
-    if isinstance(layer, CrossLayer):
+    if hasattr(layer, "finish"):  # not a layer of transformers, but one made of such a layer's parts
         return layer.finish(rows, attended)
     hidden = rows.hidden
     added = layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))  # heads side by side: [B, T, H * d]

@@ -133,6 +133,19 @@ class Rows:
             until=None if self.until is None else self.until.gather(1, index).masked_fill(~kept, -1),
         )
 
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many image tokens, rows of text and keys without a picture one prompt has, the last ones in its memory."""
+        image = int((self.joined().groups == IMAGE).sum())
+        if self.memory is None:
+            return image, self.positions.shape[1] - image, 0
+        return image, self.positions.shape[1], self.memory.positions.shape[1] - image
+
+    def without_images(self) -> Rows:
+        """Return the same tokens of text without any image token, among them or in their memory."""
+        if self.memory is None:
+            return self.select(self.groups != IMAGE)
+        return replace(self, memory=self.memory.select(self.memory.groups != IMAGE))
+
     def joined(self) -> Rows:
         """Return all tokens in one sequence: those of the memory, then the rows; of two widths, the smaller one is filled up."""
         if self.memory is None:

@@ -92,10 +92,10 @@ def run(
     before, early, late = Cache(), watch(), watch()
     first = prompt.of(beginnings.firsts)
     forward(model, first.select(_places(first) <= beginnings.length), before, [early], stop=stop)
-    for layer, entry in before.layers.items():
-        cache.layers[layer] = entry.of(beginnings.of)
     rest = prompt.select(_places(prompt) > beginnings.length)
     width = rest.groups.shape[1]
+    for layer, entry in before.layers.items():
+        cache.layers[layer] = entry.spread(beginnings.of, width + cache.reserve)
     rest = forward(model, rest, cache, [late], stop=stop)
     columns = _columns(prompt, beginnings.length, width)
 

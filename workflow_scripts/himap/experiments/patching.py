@@ -51,8 +51,10 @@ class Patch(Change):
         """Return the rows with the donor's hidden states in the group's places. Raise ValueError if they are not as many."""
         if layer != self.layer:
             return rows
-        if self.group == IMAGE and rows.memory is not None:  # no layer changes picture tokens beside the rows
-            return replace(rows, memory=self.donor.memory)
+        if self.group == IMAGE and rows.memory is not None:  # the picture is beside the rows
+            return replace(
+                rows, memory=Patch(layer, self.donor.memory or self.donor, IMAGE).enter(layer, rows.memory, below)
+            )
         places, taken = rows.groups == self.group, self.donor.groups == self.group
         if int(places.sum()) != int(taken.sum()):
             raise ValueError(
@@ -75,14 +77,7 @@ class Departure(Change):
 
     def enter(self, layer: int, rows: Rows, below: LayerAttention | None) -> Rows:
         """Return the rows that go on into the layer: all but those of the picture, where they leave."""
-        return without_pictures(rows) if layer == self.layer else rows
-
-
-def without_pictures(rows: Rows) -> Rows:
-    """Return rows without image tokens, among them or beside them; text keeps its positions."""
-    if rows.memory is not None:
-        return replace(rows, memory=rows.memory.select(rows.memory.groups != IMAGE))
-    return rows.select(rows.groups != IMAGE)
+        return rows.without_images() if layer == self.layer else rows
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,7 @@ def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, un
 
 def text_alone(model: Model, prompt: Rows, new_tokens: int, choices: Sequence[str] = ()) -> Undisturbed:
     """Return the run of a prompt whose picture was never there; its text keeps its positions."""
-    return run_undisturbed(model, without_pictures(prompt), new_tokens, choices)
+    return run_undisturbed(model, prompt.without_images(), new_tokens, choices)
 
 
 def arrive_late(model: Model, clean: Undisturbed, text: Undisturbed, layer: int, new_tokens: int) -> Ending:

@@ -16,7 +16,7 @@ the maps [heads, T, T] of all layers at once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ class Saliency:
         return self.blocks[definition][:, names.index(query), names.index(key)]
 
 
-class _Inputs(Intervention):
+class Inputs(Intervention):
     """Keeps each layer's input [1, T, D]; from it a layer can be run again without the layers below it."""
 
     def __init__(self) -> None:
@@ -74,10 +74,17 @@ class _Inputs(Intervention):
 
 def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ...] = DEFINITIONS) -> Saliency:
     """Return the saliency of one prompt for one next token."""
+    return sums_of(prompt, target, layer_maps(model, prompt, target, definitions), definitions)
+
+
+def sums_of(
+    prompt: Rows, target: int, layers: Iterable[tuple[Rows, dict[str, Tensor]]], definitions: tuple[str, ...]
+) -> Saliency:
+    """Return the sums over groups of tokens of each layer's maps, which come from the last layer to the first."""
     groups = group_masks(prompt)
     sizes = group_masks(prompt.joined()).sum(dim=1).cpu()
     sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
-    for keys, maps in layer_maps(model, prompt, target, definitions):
+    for keys, maps in layers:
         for name in definitions:
             sums[name].append(groups @ maps.pop(name) @ group_masks(keys).T)  # [3, T] [T, K] [K, 3]
     blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}  # layers came last to first
@@ -91,7 +98,7 @@ def group_masks(prompt: Rows) -> Tensor:
 
 def layer_maps(
     model: Model, prompt: Rows, target: int, kinds: tuple[str, ...]
-) -> Iterator[tuple[Rows, dict[str, Tensor]]]:
+) -> Generator[tuple[Rows, dict[str, Tensor]], None, Tensor]:
     """Yield the keys of each layer and its maps [T, K], the last layer first; kinds are definitions of saliency, and `attention`.
 
     The keys are the prompt's own rows, or its picture tokens in a layer of cross-attention.
@@ -100,15 +107,35 @@ def layer_maps(
         raise ValueError("saliency takes one prompt at a time")
     if not 0 <= target < model.dims.vocab:
         raise ValueError(f"target: {target} is no token id; allowed: 0 to {model.dims.vocab - 1}")
-    inputs = _Inputs()
+    inputs = Inputs()
     with torch.no_grad():
         out = forward(model, prompt, Cache(), [inputs])
-    gradient = _output_gradient(model, out.hidden, target)  # [1, T, D]
+    return (yield from maps_below(model, prompt, inputs.hidden, _output_gradient(model, out.hidden, target), kinds))
+
+
+def input_gradient(model: Model, prompt: Rows, target: int) -> Tensor:
+    """Return dL/dh [1, T, D] at the first layer's input."""
+    layers = layer_maps(model, prompt, target, ())
+    while True:
+        try:
+            next(layers)
+        except StopIteration as end:
+            return end.value
+
+
+def maps_below(
+    model: Model, prompt: Rows, inputs: list[Tensor], gradient: Tensor, kinds: tuple[str, ...]
+) -> Generator[tuple[Rows, dict[str, Tensor]], None, Tensor]:
+    """Yield the keys and maps of each layer from its input and the gradient [1, T, D] at the last one's output.
+
+    The list of inputs is used up. The value of the generator is the gradient at the first layer's input.
+    """
     for index in reversed(range(len(model.layers))):
-        entering = prompt.with_hidden(inputs.hidden.pop().float())
+        entering = prompt.with_hidden(inputs.pop().float())
         keys = prompt.memory if index in model.dims.cross and prompt.memory is not None else prompt
         gradient, maps = _layer_backward(model, index, entering, gradient, kinds)
         yield keys, maps
+    return gradient
 
 
 def in_fp32(layer: Any) -> Any:
@@ -180,6 +207,8 @@ def _maps(
     queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, seen: Tensor, kinds: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """Return one layer's maps [T, T], a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
+    if not kinds:
+        return {}
     heads, length, width = queries.shape[1], queries.shape[2], keys.shape[2]
     keys, values = share_heads(keys, heads), share_heads(values, heads)
     total = {name: queries.new_zeros(length, width) for name in kinds}

@@ -17,12 +17,7 @@ DIMMED = 0.22  # brightness of a dropped token
 
 
 def kept_mask(kept: Sequence[int], layout: Layout) -> np.ndarray:
-    """Return which places of the picture a kept token shows, as booleans over the layout's grid [rows, columns].
-
-    Where no token shows a place, none is missing.
-    """
-    if not layout.shows_places:
-        return np.ones(layout.grid, dtype=bool)
+    """Return which places of the picture a kept token shows, as booleans over the layout's grid [rows, columns]."""
     mask = np.zeros(index(layout), dtype=bool)
     mask[list(kept)] = True
     return layout.shown(mask, layout.grid)

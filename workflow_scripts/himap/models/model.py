@@ -76,6 +76,7 @@ class Model:
     spans: Callable[[Sequence[int]], list[tuple[int, int]]] | None = (
         None  # positions of picture marks -> from and until which position each picture is looked at, by cross-attention
     )
+    reader: Reader | None = None  # an encoder of its own layers that reads pictures before the decoder
     revision: str | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
@@ -161,6 +162,15 @@ class Model:
             layouts=[[picture.layout for picture in seen] for seen in pictures],
             memory=batch_samples(memories, rows) if memories else None,
         )
+
+
+@dataclass
+class Reader:
+    """An encoder between picture and decoder, as a model that the loop runs too."""
+
+    model: Model
+    rows: Callable[[Tensor, Tensor], Rows]  # (pixels [1, 3, H, W], ids of the question [1, L]) -> its rows
+    project: Callable[[Tensor], Tensor]  # its output at the queries [n, width] -> decoder inputs [n, D]
 
 
 def _as_tokens(picture: Tensor | PictureTokens) -> PictureTokens:

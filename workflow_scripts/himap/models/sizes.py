@@ -26,6 +26,9 @@ DEFAULTS = {
     "qwen3": {
         **LLAMA_DEFAULTS, "num_key_value_heads": 32, "intermediate_size": 22016, "vocab_size": 151936, "head_dim": 128,
     },
+    "mllama_text_model": {
+        **LLAMA_DEFAULTS, "num_hidden_layers": 40, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,
+    },
     "gemma3_text": {
         "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
         "intermediate_size": 9216, "vocab_size": 262208,
@@ -87,7 +90,7 @@ def checkpoint_dims(config: dict[str, Any]) -> Dims:
     text = config.get("text_config", config)
     if config.get("model_type") in TYPICAL:
         dims = decoder_dims(text, typical_tokens(config), varies=config["model_type"] in VARYING)
-        return _with_gated_layers(dims, config) if config["model_type"] == "idefics" else dims
+        return WITH_CROSS[config["model_type"]](dims, config) if config["model_type"] in WITH_CROSS else dims
     vision = {"image_size": 336, "patch_size": 14, **config.get("vision_config", {})}
     class_token = 0 if config.get("vision_feature_select_strategy", "default") == "default" else 1
     tokens = (vision["image_size"] // vision["patch_size"]) ** 2 + class_token
@@ -105,6 +108,15 @@ def _with_gated_layers(dims: Dims, config: dict[str, Any]) -> Dims:
         cross=tuple(number * (every + 1) for number in range(count)),
         picture_width=config["vision_config"].get("embed_dim", 768),
     )
+
+
+def _with_cross_layers(dims: Dims, config: dict[str, Any]) -> Dims:
+    """Return the sizes of a Llama 3.2 Vision, some of whose layers are cross-attention."""
+    layers = config["text_config"].get("cross_attention_layers") or range(3, dims.layers, 5)
+    return replace(dims, cross=tuple(layers), picture_width=dims.width)
+
+
+WITH_CROSS = {"idefics": _with_gated_layers, "mllama": _with_cross_layers}
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
@@ -154,6 +166,12 @@ def _gemma(config: dict[str, Any]) -> int:
     return int(config.get("mm_tokens_per_image", 256))
 
 
+def _mllama(config: dict[str, Any]) -> int:
+    """Return the tokens of Llama 3.2 Vision: two tiles of patches, each with a class token."""
+    vision = {"image_size": 448, "patch_size": 14, **config["vision_config"]}
+    return 2 * ((vision["image_size"] // vision["patch_size"]) ** 2 + 1)
+
+
 def _instructblip(config: dict[str, Any]) -> int:
     """Return the queries of InstructBLIP's encoder."""
     return int(config.get("num_query_tokens", 32))
@@ -173,6 +191,7 @@ TYPICAL: dict[str, Callable[[dict[str, Any]], int]] = {
     "internvl": _internvl,
     "gemma3": _gemma,
     "idefics": _idefics,
+    "mllama": _mllama,
     "instructblip": _instructblip,
 }
 VARYING = TYPICAL.keys() - {

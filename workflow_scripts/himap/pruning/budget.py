@@ -67,6 +67,12 @@ def meet(dims: Dims, stages: tuple[Stage, ...], budget: Budget, *, by_layers: bo
     """Return the stages whose cost is nearest to a budget. Raise ValueError if no layers and shares reach it."""
     if not stages:
         raise ValueError("a method that drops nothing meets no budget; give it stages")
+    for index, stage in enumerate(stages):
+        if not stage.is_fixed:
+            raise ValueError(
+                f"stages[{index}]: each input finds its own layer or number of tokens, so no formula meets a budget; "
+                "leave out `flops_of` and `tokens_of`, and choose `mass` and `below` by what validation samples keep"
+            )
     if by_layers:
         stages = min(_at_depths(stages, dims.layers - 2, dims), key=lambda moved: budget.miss(dims, moved))
     if all(stage.keep == 0 for stage in stages):
@@ -150,9 +156,10 @@ def count_before(dims: Dims, budget: Budget) -> int | float:
 
 
 def geometric(dims: Dims, share: float) -> list[Drop]:
-    """Return stages that keep, at every layer after the first, the same share of what the layer before had."""
-    counts = [keep_count(share**layer, dims.tokens_per_image) for layer in range(1, dims.layers - 1)]
-    return [Drop(layer, _kept(dims, count)) for layer, count in enumerate(counts, start=1)]
+    """Return stages that keep, at every layer after the first that meets image tokens, the same share of what was left before."""
+    first = 1 + (dims.cross[0] if dims.cross else 0)
+    counts = [keep_count(share ** (number + 1), dims.tokens_per_image) for number in range(dims.layers - 1 - first)]
+    return [Drop(layer, _kept(dims, count)) for layer, count in enumerate(counts, start=first)]
 
 
 def _kept(dims: Dims, count: int) -> int | float:

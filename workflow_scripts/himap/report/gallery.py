@@ -69,6 +69,7 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
     if not main or not samples.is_file():
         return None
     ranked = disagreeing({m: answers[m] for m in main}, scores)
+    # More candidates than places, since several questions are often about one picture and a picture is shown once.
     chosen = with_different_images(read_rows(samples, ranked[: 8 * SHOWN]), ranked)[: shown(results.facts)]
     facts = results.facts["models"][model]
     return {
@@ -136,6 +137,7 @@ def sample_part(
     """Return one sample: picture, question, references, and each method's tiles, answer and score."""
     name, methods = row["sample_id"], []
     evidence = json.loads(row["metadata"]).get("evidence", [])
+    # The largest grid that some method saw: a method with a smaller image is drawn smaller on the same picture.
     full = max((layout_of(rows[name], facts) for rows in answers.values() if name in rows), key=index)
     grid = full.grid
     for method, rows in answers.items():
@@ -222,6 +224,7 @@ def dropped_path(mask: np.ndarray) -> str:
     """Return the cells that are not kept as one path, run by run."""
     pieces = []
     for number, row in enumerate(mask):
+        # Runs instead of cells: a path of 500 squares per method would be most of the page.
         edges = np.flatnonzero(np.diff(np.concatenate([[False], ~row, [False]]).astype(np.int8)))
         pieces += [f"M{a} {number}h{b - a}v1h-{b - a}z" for a, b in edges.reshape(-1, 2)]
     return "".join(pieces)

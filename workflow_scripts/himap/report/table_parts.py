@@ -126,6 +126,7 @@ def cell_part(row: pd.Series) -> dict[str, Any]:
     places = benchmarks.get(row["benchmark"]).digits
     judged = row["status"] != NOT_JUDGED
     change = None if pd.isna(row["vs_vanilla"]) else row["vs_vanilla"]
+    # NaN is not below it: a cell without a test is never marked.
     sure = row["p_value"] < LEVEL
     side = "better" if change is not None and change > 0 else "worse"
     return {

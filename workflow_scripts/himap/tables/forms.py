@@ -37,6 +37,7 @@ def ours(row: pd.Series) -> str:
 def paper(row: pd.Series) -> str:
     """Return the paper's value, with our difference where both ran alike; nothing for a method that is not the paper's."""
     if pd.isna(row["paper"]):
+        # "Not published" would suggest that the paper has this method and keeps the number to itself.
         return NOT_PUBLISHED if has_method(row["method"]) else ""
     places = digits(row["benchmark"])
     text = plain_number(row["paper"], places)
@@ -108,6 +109,7 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
 
 def as_csv(frame: pd.DataFrame) -> str:
     """Return all records, full precision kept to six digits."""
+    # Six digits: the last bits of a float differ between machines, and equal runs should give equal files.
     return frame.to_csv(index=False, float_format="%.6g")
 
 

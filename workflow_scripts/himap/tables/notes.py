@@ -32,12 +32,14 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     if "budget" in frame:  # the report reads the records from their CSV and has no settings
         lines = [*rivals.sentences(frame), *lines, *BUDGET_NOTES]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
+        # First, since whoever reads one line must not take these numbers for the paper's.
         lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")
     if frame["why"].isin([MINI, OTHER_MODEL]).any():
         lines.append(
             f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "
             "stands as a reference, without difference or verdict."
         )
+    lines += costs_per_input(frame)
     lines += references(frame)
     if (frame["status"] == NOT_JUDGED).any():
         lines.append("Not judged: answers were generated, and no judge is configured.")
@@ -47,8 +49,20 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     return lines + unexplained_flops(settings["name"], frame)
 
 
+def costs_per_input(frame: pd.DataFrame) -> list[str]:
+    """Return whose costs are means of what samples really kept, since each input finds its own layers or counts."""
+    if "cost_samples" not in frame or not frame["cost_samples"].notna().any():
+        return []
+    found = frame[frame["cost_samples"].notna()]
+    titles = ", ".join(dict.fromkeys(found["title"]))
+    return [
+        f"{titles}: each input finds how many tokens stay or from which layer on, so TFLOPs and ratio are the mean of what "
+        f"{int(found['cost_samples'].min())} samples really kept."
+    ]
+
+
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
-    """Return which of the paper's values stand in another of its tables."""
+    """Return which of the paper's values are from another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
     lines: dict[str, list[str]] = {}
     for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():
@@ -66,6 +80,7 @@ def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
         pairs = []
         for row in rows.to_dict("records"):
             if not prints(row["tflops"], row["paper_tflops"], 2):
+                # By the printed value and not by the model, whose name here is the config's own.
                 key = (table, row["method"], row["paper_tflops"])
                 near = [cost.nearest for cost in unexplained() if (cost.table, cost.method, cost.printed) == key]
                 hint = f"; nearest setting: {near[0]}" if near else ""

@@ -113,6 +113,7 @@ def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[s
     counts, in_padding, of_all = np.zeros(grid), [], []
     for answer in answers:
         mask = unpacked([answer["kept"][-1]], answer["image_tokens"])[0]
+        # A model may cut a picture into tiles of another shape; such an answer has no place on this grid.
         if len(mask) % counts.size:
             continue
         counts += mask.reshape(-1, *grid).sum(axis=0)
@@ -144,6 +145,7 @@ def printed_of(row: dict[str, Any]) -> list[Printed]:
     budget = row["budget"]
     if budget is None:
         return []
+    # A budget may be a count; printed values are looked up by the share of LLaVA-1.5's image tokens.
     share = _fraction(budget) if _fraction(budget) <= 1 else _fraction(budget) / published()["tokens"]
     return printed(str(row["of"]), float(share), row["benchmark"])
 
@@ -231,6 +233,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     """Return what the table says of each model in three sentences, by rule."""
     lines = []
     for model, rows in frame[frame["budget"].notna()].groupby("model", sort=False):
+        # At the smallest budget methods differ most; at a large one all of them keep nearly everything.
         smallest = min(rows["budget"].unique(), key=_fraction)
         at = rows[rows["budget"] == smallest]
         said = [ranking(at, smallest), on_hard(at), agreement(at)]

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from himap.decoder.cache import Cache
 from himap.decoder.layout import Layout, PictureTokens
+from himap.decoder.loop import forward
 from himap.models.families import _native
 from himap.models.families._decoder_check import check_config, check_decoder
+from himap.models.families._query_former import reader_of
 from himap.models.model import Model
 from himap.models.prompts import Prompt
 from himap.models.sizes import typical_tokens
@@ -27,17 +30,18 @@ def matches(config: dict[str, Any]) -> bool:
 def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.dtype) -> Model:
     """Load weights from safetensors, and tokenizers and image processor where they lie beside them."""
     module = _native.read_module(directory, dtype, "InstructBlipForConditionalGeneration", _check).to(device)
-    decoder = module.language_model.model
+    decoder, reader = module.language_model.model, reader_of(module, directory.name)
 
     def encode_picture(pixels: dict[str, Any]) -> PictureTokens:
         if "question" not in pixels:
             raise ValueError("the picture encoder of an InstructBLIP reads the question; call Model.add_question first")
-        features = module.get_image_features(pixels["pixel_values"], qformer_input_ids=pixels["question"])
-        return PictureTokens(features.pooler_output[0], Layout.placeless(module.config.num_query_tokens))
+        queries = module.config.num_query_tokens
+        read = forward(reader.model, reader.rows(pixels["pixel_values"], pixels["question"]), Cache())
+        return PictureTokens(reader.project(read.hidden[0, :queries]), Layout.placeless(queries))
 
     model = _native.wrap(
         module, name=directory.name, family="instructblip", decoder=decoder, tokens_per_image=typical_tokens(config),
-        varies=False, encode_picture=encode_picture, head=module.language_model.lm_head,
+        varies=False, encode_picture=encode_picture, head=module.language_model.lm_head, reader=reader,
     )  # fmt: skip
     check_decoder(model, directory, decoder)
     if _native.has_processor(directory):

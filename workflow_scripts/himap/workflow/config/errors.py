@@ -42,6 +42,7 @@ def describe(error: Any, raw: Any) -> tuple[str, str]:
         if (isinstance(place, Mapping) and part in place) or (isinstance(place, list) and isinstance(part, int)):
             parts.append(part)
             place = place[part]
+    # What is missing is not in the config, so the walk above could not step into it.
     if error["type"] == "missing":
         parts.append(error["loc"][-1])
     path, kind, value = dotted(parts), error["type"], error["input"]
@@ -73,7 +74,7 @@ def field_names(parts: Parts) -> list[str]:
     for part in parts:
         place = step_into(place, part)
     sections = [option for option in alternatives(place) if isinstance(option, type) and issubclass(option, BaseModel)]
-    return [name for section in sections for name in section.model_fields]
+    return [field.alias or name for section in sections for name, field in section.model_fields.items()]
 
 
 def step_into(annotation: Any, part: str | int) -> Any:

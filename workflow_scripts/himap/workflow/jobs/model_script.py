@@ -81,7 +81,7 @@ def each_method(
 
 
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
-    """Add the option for samples per forward pass. It is no setting, because no result depends on it."""
+    """Add the option for samples per forward pass. It says how a job runs and is no setting: it makes no result stale."""
     parser.add_argument(
         "--batch-size",
         type=batch_size,
@@ -143,6 +143,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
     from himap.workflow.jobs.gpus import claim
 
     device = arguments.device
+    # "cuda:1" is a choice of the user's and needs no lock of ours.
     if device in ("auto", "cuda"):
         claim()
     if device == "auto":

@@ -195,6 +195,7 @@ def _groups(
     cells = {method: (model, place, method) for method in methods}
     entries = {method: step.entry(plan, cell) for method, cell in cells.items()}
     files = {method: step.output(plan, cell, part) for method, cell in cells.items()}
+    # `reasons` reads it: Snakemake itself only knows that the text of the whole pass is another one.
     wanted.update({files[method]: (method, entries[method]) for method in methods})
     now = {method: as_json(entry) for method, entry in entries.items()}
 
@@ -202,6 +203,7 @@ def _groups(
         return as_json({method: entries[method] for method in group})
 
     frozen = plan.history.frozen.get(key_of(step, model, place, part), []) if plan.history else []
+    # While a run is under way, its own grouping holds: files that appear meanwhile would regroup what is still to be done.
     if sorted(method for group in frozen for method in group) == methods:
         return [(group, text(group)) for group in frozen]
     settled: dict[str, list[str]] = {}
@@ -211,6 +213,7 @@ def _groups(
         if noted and _entries(noted).get(method) == now[method]:
             settled.setdefault(noted, []).append(method)
         else:
+            # Apart from methods that no target asks for, or `./reproduce table1` would answer for other tables too.
             asked.setdefault(_is_requested(plan, step, cells[method]), []).append(method)
     return [*((group, noted) for noted, group in settled.items()), *((group, text(group)) for group in asked.values())]
 
@@ -221,6 +224,7 @@ def _is_requested(plan: Plan, step: Step, cell: Cell) -> bool:
 
 def _made_with(plan: Plan, output: str) -> str | None:
     """Return what an output was made with, None if it is not there: it must not take others with it."""
+    # A note outlives its file: a deleted output counts as never made.
     return plan.history.made_with(output) if plan.history and (plan.history.root / output).exists() else None
 
 

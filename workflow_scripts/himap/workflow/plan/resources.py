@@ -36,6 +36,7 @@ def conversion_job(plan: Plan, minutes: int) -> Bundle:
 
 def pass_job(plan: Plan, model: str, methods: int) -> Bundle:
     """Return the request of a pass: more time if it has many methods, which share the layers that they agree on."""
+    # In steps and not in proportion: methods of a pass share the tower and the first layers.
     times = math.ceil(methods / METHODS_AT_ONCE)
     return {
         "gpu": plan.model(model).gpus,

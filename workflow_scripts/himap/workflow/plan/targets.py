@@ -64,6 +64,7 @@ def jobs(plan: Plan) -> dict[str, list[Job]]:
 
 def products(plan: Plan, names: Iterable[str]) -> list[str]:
     """Return every file that some tables and figures consist of or are made from, temporary files left out."""
+    # Snakemake deletes them after their last reader, so status must not call them missing.
     temporary = {file for benchmark in plan.config.benchmarks for file in plan.mini_rows(benchmark)}
     files = dict.fromkeys(file for name in names for job in jobs(plan)[name] for file in job)
     return [file for file in files if file not in temporary]
@@ -86,6 +87,7 @@ def figure_jobs(plan: Plan, figure: str) -> list[Job]:
     tables = figure_tables(plan, figure)
     listed = [job for table in tables for job in table_jobs(plan, table)]
     for file in figure_inputs(plan, figure):
+        # The jobs behind tables are listed already, with the evaluations that they stand on.
         if Path(file).parent != Path(plan.out, "tables"):
             listed += result_jobs(plan, file)
     return [*listed, (plan.paths.figure_data(figure),), tuple(plan.paths.figure(figure))]

@@ -18,6 +18,9 @@ from himap.pruning.criteria import get as criterion_named
 from himap.registry import hint
 from himap.workflow.config.checks._raw import Problem, section, unknown_names
 
+# The commands beside the targets; their table is in `command_line`, which reads configs itself and so cannot be imported here.
+COMMANDS = ("estimate", "status", "inspect", "compare", "pack", "check")
+
 
 def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield unknown benchmarks, sources that do not exist, and protocol options that a benchmark does not have."""
@@ -79,8 +82,9 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
 def taken_names() -> frozenset[str]:
     """Return what cannot be a table's name: the rules, the figures, and what `./reproduce` does itself."""
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    # Snakemake cannot be asked here: it reads the config first.
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
-    return frozenset({*rules, *figure_names(), "open_questions", "estimate", "status"})
+    return frozenset({*rules, *figure_names(), *COMMANDS, "open_questions"})
 
 
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:
