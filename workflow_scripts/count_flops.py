@@ -68,22 +68,21 @@ def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> di
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
-    from himap.decoder.tokens import IMAGE
     from himap.experiments.answers import encode
     from himap.experiments.counted_flops import prefill_flops
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
-    image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
-    text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
+    counts = [prompt.counts() for prompt in prompts]
     cost = {
         convention: fmean(
-            flops(model.dims, schedule.stages, convention, n_image=i, n_text=t)
-            for i, t in zip(image, text, strict=True)
+            flops(model.dims, schedule.stages, convention, n_image=image, n_text=text, n_padding=padding)
+            for image, text, padding in counts
         )
         for convention in CONVENTIONS
     }
     cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts)
-    return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
+    image_tokens, text_tokens = (fmean(count[place] for count in counts) for place in (0, 1))
+    return {**cost, "image_tokens": image_tokens, "text_tokens": text_tokens}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ has an output and a journal of its own, so that answers that are there already a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,6 +106,19 @@ def samples_of(arguments: argparse.Namespace, columns: Sequence[str] | None = No
     return islice(read_samples(arguments.samples, columns), arguments.shard, None, arguments.shards)
 
 
+def waiting(arguments: argparse.Namespace, benchmark: Benchmark, wanted: Collection[str]) -> Iterator[Sample]:
+    """Yield the samples that wait for an answer, those about one picture together where the data say which it is."""
+    from himap.benchmarks.samples.files import by_picture
+
+    def chosen(columns: Sequence[str] | None = None) -> Iterator[Sample]:
+        return (sample for sample in samples_of(arguments, columns) if sample.sample_id in wanted)
+
+    first = next(chosen(["metadata"]), None)
+    if first is None or benchmark.picture is None or not benchmark.knows_picture(first):
+        return chosen()
+    return by_picture(chosen(), benchmark.picture_of, Counter(map(benchmark.picture_of, chosen(["metadata"]))))
+
+
 def by_model(methods: Iterable[Method]) -> list[list[Method]]:
     """Return the methods by how their model is loaded, so that each precision is loaded once."""
     groups: dict[str, list[Method]] = {}
@@ -125,7 +139,7 @@ def answer(methods: Sequence[Method], benchmark: Benchmark, arguments: argparse.
     wanted = {name for name in ids if any(method.lacks(name) for method in methods)}
     rows = answer_each(
         model,
-        (sample for sample in samples_of(arguments) if sample.sample_id in wanted),
+        waiting(arguments, benchmark, wanted),
         askings(methods, model, benchmark),
         batch_size=arguments.batch_size,
         is_done=lambda schedule, sample_id: not by_name[schedule.name].lacks(sample_id),

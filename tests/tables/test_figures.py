@@ -304,6 +304,32 @@ def write_blocking(results: Path) -> None:
     write_text(results / "questions/llava/scienceqa/blocking.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def write_oq4(results: Path) -> None:
+    """Write five pictures a kind: early pruning loses one of the counts and a word, later pruning of equal cost a word alone."""
+    lost = {("count", "shallow"): 1, ("word", "shallow"): 1, ("word", "deep"): 1}
+    rows = [
+        {
+            "sample_id": f"{kind}{n}",
+            "picture": f"{kind}{n}",
+            "kind": kind,
+            "module": module,
+            "dose": dose,
+            "ratio": ratio,
+        }
+        | {"kept": 144 * dose, "image_tokens": 144, "score": float(n >= lost.get((kind, module), 0)), "answer": "a"}
+        | ({} if module == "unpruned" else {"recall": 1.0, "recall_shuffled": dose})
+        for kind in ("color", "count", "word", "position")
+        for module, dose, ratio in (
+            ("unpruned", 1.0, 1.0),
+            ("shallow", 0.5, 0.6),
+            ("deep", 0.5, 0.6),
+            ("shallow", 0.25, 0.4),
+        )
+        for n in range(5)
+    ]
+    write_text(results / "questions/llava/scienceqa/oq4.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
 def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFrame:
     """Return a figure's numbers from made-up results, as its CSV gives them."""
     write_saliency(results)
@@ -323,6 +349,7 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
     write_text(results / "latency/llava/scienceqa.csv", pd.DataFrame(rows).to_csv(index=False))
     settings |= {"cells": [["llava", "scienceqa"]]}
     write_blocking(results)
+    write_oq4(results)
     made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
     frame = made() if made else figures.get(figure).numbers(settings, str(results))
     frame.to_csv(results / "data.csv", index=False)
@@ -373,6 +400,23 @@ def test_drawing_and_page_show_the_same_panels_words_colors_dashes_and_ranges(
         assert [text.get_text() for text in ax.texts if text.get_text()] == [
             dot["label"] for dot in chart.get("dots", [])
         ]
+
+
+def test_what_early_pruning_costs_beyond_recognition_is_a_difference_of_two_differences(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    frame = frame_of("oq4", settings, tmp_path)
+    gaps = frame[frame["measure"] == "interaction"].set_index("of")
+    # of five counts, early pruning loses one and later pruning none; recognition loses nothing under either
+    assert gaps.loc["counting", "value"] == pytest.approx(0.2)
+    assert gaps.loc["counting", "low"] == 0  # five pictures cannot tell one loss from none
+    assert gaps.loc["reading", "value"] == gaps.loc["localization", "value"] == 0
+    ability = frame[(frame["measure"] == "left by ability") & (frame["module"] == "shallow") & (frame["dose"] == 0.5)]
+    assert ability.set_index("of")["value"].to_dict() == {
+        "recognition": 1, "counting": 0.8, "reading": 0.8, "localization": 1
+    }  # fmt: skip
+    control = frame[(frame["measure"] == "recall_shuffled") & (frame["dose"] == 0.5)]
+    assert control["value"].tolist() == [0.5, 0.5]
 
 
 def test_no_two_curves_differ_by_color_alone() -> None:

@@ -108,7 +108,7 @@ PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark as the other parts of the project see it; everything specific to it stands in its own file.
+    """A benchmark as the other parts of the project see it; everything specific to it is in its own file.
 
     `task` chooses the pruning schedule. `limits` are by family, LLaVA's for every family that is not named; so are
     `short_limits`, which replace them under one value of an option. `options` are the protocol choices, default first.
@@ -202,7 +202,7 @@ class Benchmark:
     def image_mode(self, family: str, **protocol: Any) -> str | None:
         """Return how a family's pictures are brought to a square, the authors' way unless the protocol says otherwise."""
         check_family(family)
-        if family == "qwen_vl" or family in families.CHAT_TEMPLATE:  # their own processors neither pad nor cut
+        if family in families.OWN_SHAPE:  # their own processors neither pad nor cut
             return None
         return self.protocol(protocol)["images"] or self.image_modes.get(family, "pad")
 

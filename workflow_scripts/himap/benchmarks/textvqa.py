@@ -74,7 +74,7 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Soft accuracy with M4C's normaliser on both sides; there have to be ten answers."""
+    """Soft accuracy with M4C's normalizer on both sides; there have to be ten answers."""
     for one in samples:
         if len(one.references) != ANNOTATORS:
             raise ValueError(

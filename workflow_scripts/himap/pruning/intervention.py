@@ -6,21 +6,23 @@ of text always stay. The loop computes the attention of the layer below only whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from himap.costs.formulas import keep_count
 from himap.decoder.attention import LayerAttention
 from himap.decoder.cache import Cache
+from himap.decoder.cross import CrossAttention, CrossLayer
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import Intervention, forward, project
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
-from himap.pruning.criteria import View, get
+from himap.pruning.criteria import Criterion, View, get
 from himap.pruning.stage import Stage
 
 if TYPE_CHECKING:
@@ -39,12 +41,13 @@ class Pruning(Intervention):
         self.model = model
         self.stages = {stage.layer: stage for stage in stages}
         self.criteria = {layer: get(stage.criterion) for layer, stage in self.stages.items()}
+        check_criteria(model, self.criteria.values())
         if not renumber and (merging := [criterion.name for criterion in self.criteria.values() if criterion.merges]):
             raise ValueError(f"{merging[0]!r} merges tokens, which have no position to keep; prune with renumber=True")
         self.prompt = prompt
         self.seeds = list(seeds)
         # counted here, since shares are of the original tokens and later rows no longer have them all
-        self.image_tokens: list[int] = (prompt.groups == IMAGE).sum(dim=1).tolist()
+        self.image_tokens: list[int] = (prompt.joined().groups == IMAGE).sum(dim=1).tolist()
         self.kept: dict[int, list[list[int]]] = {}  # by layer: per sample, indices of its image tokens
         self.renumber = renumber
         self.shifts: dict[int, Tensor] = {}  # by layer: how far each sample's later positions move down [B]
@@ -68,19 +71,20 @@ class Pruning(Intervention):
         """Return the rows that go on: text, the image tokens with the highest scores, and what the others are merged into."""
         if layer not in self.stages:
             return rows
-        is_image = rows.groups == IMAGE  # [B, T]
+        everything = rows.joined()
+        is_image = everything.groups == IMAGE  # [B, T]
         if rows.hidden.shape[1] == 1 or not bool(is_image.any()):  # a step of decoding has no image token to drop
             return shifted(rows, self.shifts.get(layer))
         view = self._view(layer, rows, below, is_image)
         criterion = self.criteria[layer]
         if not any(view.counts):
-            left = rows.select(~is_image)
+            left = _without(rows, is_image)
         elif criterion.merges:
             left = criterion.score(view)
         else:  # scores [B, T]
-            left = rows.select(~is_image | highest(criterion.score(view), is_image, view.counts))
+            left = _without(rows, is_image & ~highest(criterion.score(view), is_image, view.counts))
         if layer not in self.kept:  # with `rerank`, later passes choose again; what is reported is the prompt's choice
-            self.kept[layer] = [index[index >= 0].tolist() for index in left.image_index]
+            self.kept[layer] = [index[index >= 0].tolist() for index in left.joined().image_index]
         if self.renumber:
             before, left = left.positions[:, -1], left.renumbered()
             self.shifts[layer] = before - left.positions[:, -1]
@@ -88,12 +92,13 @@ class Pruning(Intervention):
 
     def _view(self, layer: int, rows: Rows, below: LayerAttention | None, is_image: Tensor) -> View:
         """Return what a criterion may look at."""
+        everything = rows.joined()
         return View(
             layer=layer,
-            rows=rows,
+            rows=everything,
             attention=below,
             is_image=is_image,
-            is_instruction=rows.groups == INSTRUCTION,
+            is_instruction=everything.groups == INSTRUCTION,
             seeds=self.seeds,
             grid=self.model.dims.grid,
             image_tokens=self.image_tokens,
@@ -107,6 +112,15 @@ class Pruning(Intervention):
     def _own_attention(self, layer: int, rows: Rows) -> LayerAttention:
         """Return the attention of the layer that is about to run, from the hidden states that enter it."""
         module = self.model.layers[layer]
+        if isinstance(module, CrossLayer):
+            assert rows.memory is not None
+            queries, (keys, _) = module.queries(module.input_layernorm(rows.hidden)), module.look_at(rows.memory.hidden)
+            return CrossAttention(queries, keys, module.scaling, rows, layer=module)
+        if rows.memory is not None:
+            raise ValueError(
+                f"layer {layer} of this model looks at no image token, and the stage scores them by the attention of that layer; "
+                f"put it at one of the layers {', '.join(map(str, self.model.dims.cross))}, or choose another criterion"
+            )
         queries, keys, _ = project(module, module.input_layernorm(rows.hidden), self.model.angles(rows, layer))
         return LayerAttention(queries, keys, module.self_attn.scaling, rows, window=self.model.window(layer))
 
@@ -120,17 +134,42 @@ class Pruning(Intervention):
         """
 
         def gradient() -> Tensor:
+            asked = rows if rows.memory is None else rows.memory  # whose hidden states are asked for
             with torch.enable_grad():
-                hidden = rows.hidden.detach().requires_grad_()  # [B, T, D]
-                out = forward(self.model, rows.with_hidden(hidden), Cache(), start=layer)
+                hidden = asked.hidden.detach().requires_grad_()  # [B, T, D]
+                traced = rows.with_hidden(hidden) if asked is rows else replace(rows, memory=asked.with_hidden(hidden))
+                out = forward(self.model, traced, Cache(), start=layer)
                 logits = next_token_logits(self.model, out)  # [B, vocabulary]
                 # a sum: a mean would make a sample's gradient depend on how many others are in its batch
                 loss = torch.nn.functional.cross_entropy(logits, logits.argmax(dim=-1), reduction="sum")
                 loss.backward(inputs=[hidden])  # not autograd.grad, which an operation counter around it cannot follow
             assert hidden.grad is not None
-            return hidden.grad
+            if asked is rows:
+                return hidden.grad
+            everything = rows.joined().hidden
+            return pad(
+                hidden.grad, (0, everything.shape[2] - hidden.shape[2], 0, everything.shape[1] - hidden.shape[1])
+            )
 
         return gradient
+
+
+def _without(rows: Rows, dropped: Tensor) -> Rows:
+    """Return rows without the image tokens where `dropped` is true, among the rows or in their memory."""
+    if rows.memory is None:
+        return rows.select(~dropped)
+    return replace(rows, memory=rows.memory.select(~dropped[:, : rows.memory.positions.shape[1]]))
+
+
+def check_criteria(model: Model, chosen: Iterable[Criterion]) -> None:
+    """Raise ValueError for a criterion that needs image tokens in the sequence, where the model has them beside it."""
+    for criterion in chosen if model.dims.cross else ():
+        if criterion.in_sequence or criterion.merges:
+            raise ValueError(
+                f"{criterion.name!r} looks at what image tokens attend to, or compares them with text, for which they must be "
+                f"tokens of the sequence; in {model.name} text looks at them by cross-attention and they attend to nothing: "
+                "choose a criterion by the attention of the text, such as 'instruction_attention'"
+            )
 
 
 def shifted(rows: Rows, shift: Tensor | None) -> Rows:

@@ -36,8 +36,14 @@ SCRIPTS = ("tables.js", "charts.js", "places.js", "files.js")
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:
-    """Return the whole page as one text."""
+    """Return the whole page of a run as one text."""
     results = Results(folder, facts)
+    return render_page(results, verdict_groups(results))
+
+
+def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
+    """Return the whole page as one text, given the verdicts by group."""
+    facts = results.facts
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -46,7 +52,7 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    groups, beyond, maps = verdict_groups(results), verdict_groups(results, BEYOND), kept_maps.histograms(results)
+    beyond, maps = verdict_groups(results, BEYOND), kept_maps.histograms(results)
     tables = table_parts(results, list(facts["tables"]))
     figures, costs, answers = (
         figure_parts(results, figures_of(section, facts)) for section in ("figures", "cost", "beyond")

@@ -75,7 +75,11 @@ def leading(settings: dict[str, Any]) -> list[str]:
 def parts(settings: dict[str, Any]) -> dict[str, Callable[[pd.Series], str]]:
     """Return the columns of each benchmark, and how each is written."""
     if "budgets" in settings:
-        judged_hard = {"same answers": rivals.same_text, "hard samples": rivals.hard_text}
+        judged_hard = {
+            "same answers": rivals.same_text,
+            "hard samples": rivals.hard_text,
+            "evidence": rivals.evidence_text,
+        }
         return {"ours": ours, "printed": rivals.printed_text, "vs vanilla": against_vanilla, **judged_hard, "n": size}
     return {"ours": ours, "paper": paper, "vs vanilla": against_vanilla, "n": size}
 

@@ -107,7 +107,11 @@ def model_rows(frame: pd.DataFrame, settings: dict[str, Any], tera: bool, extra:
             value = rivals.printed_text if "budgets" in settings else printed
             lines.append(small_row([r"\quad paper", *blank, *printed_costs(cells), *map(latex, map(value, ordered))]))
         if "budgets" in settings:
-            for title, text in (("same answers", rivals.same_text), ("hard samples", rivals.hard_text)):
+            for title, text in (
+                ("same answers", rivals.same_text),
+                ("hard samples", rivals.hard_text),
+                ("evidence kept", rivals.evidence_text),
+            ):
                 if any(texts := [latex(text(cell)) for cell in ordered]):
                     lines.append(small_row([rf"\quad {title}", *blank, "", "", *texts]))
     return lines

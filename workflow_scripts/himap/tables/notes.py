@@ -49,7 +49,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
 
 
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
-    """Return which of the paper's values stand in another of its tables."""
+    """Return which of the paper's values are from another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
     lines: dict[str, list[str]] = {}
     for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():

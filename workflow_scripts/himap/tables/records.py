@@ -141,7 +141,7 @@ def with_printed(cells: pd.DataFrame) -> pd.Series:
 
 
 def beside(kind: str, printed: float, unit: str) -> str:
-    """Return what stands in brackets behind a cost: the kind of task where costs differ, and what the paper prints."""
+    """Return what is in brackets behind a cost: the kind of task where costs differ, and what the paper prints."""
     parts = [kind] if kind else []
     parts += [f"paper {printed:g}{unit}"] if pd.notna(printed) else []
     return f" ({', '.join(parts)})" if parts else ""

@@ -6,7 +6,7 @@ The inputs are safetensors with `input_ids` [n] (the image token's id once per i
   name        what the results are called
   stages      [{"layer", "keep", "criterion"}]
   rerank      true: rank again at every generated token, without a cache
-  disrupt     {"flow", "layer", "extent": "single"|"suffix"|"window", "block": "pre"|"post", "window": n}
+  disrupt     {"flow", "layer", "extent": "single"|"suffix"|"prefix"|"window", "block": "pre"|"post", "window": n}
   saliency    {"target": token id}
   new_tokens  how many tokens to generate (1)
   seed        for what is drawn at random (0)

@@ -241,7 +241,6 @@ def byte_tokenizer(recipe: Recipe) -> Any:
 def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
     """Return what loading a checkpoint and one question under no method and under HiMAP take here."""
     from himap.costs.formulas import flops
-    from himap.decoder.tokens import IMAGE
     from himap.experiments.answers import Question, encode
     from himap.experiments.counted_flops import prefill_flops
     from himap.experiments.latency import time_example
@@ -265,11 +264,11 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         result[name] = {key: round(value, 3) for key, value in timing.items()}
     result["peak_memory_gb"] = round(_peak(model) / 1e9, 2)
     prompt = encode(model, [asked])
-    image = int((prompt.groups == IMAGE).sum())
+    image, text, padding = prompt.counts()
     # The formula counts decoder layers alone; the counted run ends with the head, at one position.
-    head = 2 * model.dims.width * model.head.weight.shape[0]
+    head = 2 * model.dims.width * model.dims.vocab
     for name, schedule in schedules.items():
-        formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=prompt.positions.shape[1] - image)
+        formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=text, n_padding=padding)
         result[name] |= {
             "tflops_counted": prefill_flops(model, prompt, schedule.stages) / 1e12,
             "tflops_formula": (formula + head) / 1e12,

@@ -54,7 +54,7 @@ def run_text(
             # Times one changes nothing, but the gradient of these ones is what the release calls the gradient of the map.
             weights = weights * masks[-1]
         maps.append(weights)
-        rows = rows.with_hidden(finish(layer, rows.hidden, weights @ values))
+        rows = rows.with_hidden(finish(layer, rows, weights @ values))
     return model.head(model.norm(rows.hidden)).float(), maps, masks
 
 

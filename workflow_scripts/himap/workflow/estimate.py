@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from himap.benchmarks import get as benchmark_named
-from himap.costs.formulas import image_tokens_per_layer, layer_flops
+from himap.costs.formulas import cost_at, image_tokens_per_layer
 from himap.experiments.grid import Grid
 from himap.experiments.questions import registry as open_questions
 from himap.pruning.stage import Schedule
@@ -197,7 +197,7 @@ class Estimator:
             seen = prod(schedule.image_grid) if schedule.image_grid else dims.tokens_per_image
             for layer, tokens in enumerate(image_tokens_per_layer(dims, schedule.stages, seen)):
                 before = tuple(stage for stage in schedule.stages if stage.layer <= layer)
-                layers[schedule.image_grid, before, layer] = layer_flops(dims, tokens + TEXT_TOKENS[kind], "prompt")
+                layers[schedule.image_grid, before, layer] = cost_at(dims, layer, tokens, TEXT_TOKENS[kind], "prompt")
         if model in self.speeds:
             return sum(layers.values()) / self.speeds[model].rate
         towers = len({schedule.image_grid for schedule in schedules})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 FIELDS = ("sample_id", "question", "options", "references", "images", "metadata")
 ROWS_AT_ONCE = 64
 GROUP_BYTES = 4 << 30  # that a row group may unpack to
+WAITING_BYTES = 1 << 28  # of pictures whose other samples are still to come
 BATCH_BYTES = 1 << 30  # that the rows read at once may
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -135,6 +137,40 @@ def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iter
                     yield Sample(**row | ({"metadata": json.loads(row["metadata"])} if "metadata" in row else {}))
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: its rows cannot be read ({one_line(error)}); delete it and make it again") from error
+
+
+def by_picture(
+    samples: Iterable[Sample], picture_of: Callable[[Sample], str], remaining: Counter[str]
+) -> Iterator[Sample]:
+    """Yield samples so that those about one picture follow each other; `remaining` counts the samples of each picture.
+
+    Samples wait until all of their picture's are there, with its bytes kept once. If the pictures that wait take more than
+    WAITING_BYTES, the one that waits longest goes on with the samples that it has, so that memory stays bounded.
+    """
+    waiting: dict[str, list[Sample]] = {}
+    size = 0
+
+    def leave(picture: str) -> list[Sample]:
+        nonlocal size
+        group = waiting.pop(picture)
+        size -= sum(map(len, group[0].images))
+        return group
+
+    for sample in samples:
+        picture = picture_of(sample)
+        group = waiting.setdefault(picture, [])
+        if group and group[0].images == sample.images:
+            sample = replace(sample, images=group[0].images)
+        elif not group:
+            size += sum(map(len, sample.images))
+        group.append(sample)
+        remaining[picture] -= 1
+        if not remaining[picture]:
+            yield from leave(picture)
+        while size > WAITING_BYTES:
+            yield from leave(next(iter(waiting)))
+    for picture in list(waiting):
+        yield from leave(picture)
 
 
 def read_for_scoring(path: str | Path, benchmark: Benchmark) -> Iterator[Sample]:

@@ -118,7 +118,7 @@ def check_images(sample: Sample, where: str, checked: set[bytes]) -> None:
                 check_image(data)
             except ValueError as error:
                 raise ValueError(
-                    f"{where} (id {sample.sample_id}): {error}; mend the source or leave the row out"
+                    f"{where} (id {sample.sample_id}): {error}; fix the source or leave the row out"
                 ) from error
             checked.add(digest)
 

@@ -204,7 +204,7 @@ def complete_row(row: dict[str, Any], source: Source, where: str, folder: Path |
         if row.get(name) is None and not kind.endswith("?") and (images or "image" not in kind):
             raise ValueError(f"{where}: '{name}' is null; every row needs one")
         if isinstance(row.get(name), list) and None in row[name]:
-            raise ValueError(f"{where}: '{name}' holds a null; mend the source or leave the row out")
+            raise ValueError(f"{where}: '{name}' holds a null; fix the source or leave the row out")
     for name in source.unused:
         row.setdefault(name, None)
     if images and isinstance(cell := row.get("image"), (dict, list)):

@@ -72,4 +72,31 @@ def costs(results: Results, book: Any, edit: str, depth: float, below: float) ->
     return blocked(results, edit, depth, lambda row: AGAINST[side_of(row.low, row.high, below)], "answers that stay")
 
 
-TESTS: dict[str, Callable[..., Verdict]] = {"carried": carried, "costs": costs}
+def interaction(results: Results, book: Any, ability: str) -> Verdict:
+    """Return the verdict on: shallow pruning costs an ability more than deep pruning does, by more than it does recognition."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "oq4"):
+        for row in records_of(frame[(frame["measure"] == "interaction") & (frame["of"] == ability)]):
+            cells.append((model, task, side_of(row.low, row.high)))
+            edges = interval(100 * row.low, 100 * row.high, 0, sign=True)
+            lines.append(f"{model}, {title(results, task)}: {number(100 * row.value, 0, sign=True)} points [{edges}]")
+            lines += recall_lines(frame)
+            ran_on.append(ran(results, model, "questions", {task: (int(row.n + row.n_base), int(row.n + row.n_base))}))
+    return concluded(results, cells, lines, ran_on)
+
+
+def recall_lines(frame: pd.DataFrame) -> list[str]:
+    """Return how much of the evidence each module keeps at the smallest dose that both have, and of another sample's."""
+    deep = frame.loc[frame["module"] == "deep", "dose"]
+    lines = []
+    for module in ("shallow", "deep"):
+        rows = frame[(frame["module"] == module) & (frame["dose"] == deep.min())].set_index("measure")["value"]
+        if {"recall", "recall_shuffled", "kept"} <= set(rows.index):
+            shares = [f"{number(100 * rows[name], 0)} %" for name in ("kept", "recall", "recall_shuffled")]
+            lines.append(
+                f"{module}, keeping {shares[0]}: {shares[1]} of the evidence, {shares[2]} of another sample's (control)"
+            )
+    return lines
+
+
+TESTS: dict[str, Callable[..., Verdict]] = {"carried": carried, "costs": costs, "interaction": interaction}

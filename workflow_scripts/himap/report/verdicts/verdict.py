@@ -1,4 +1,4 @@
-"""What stands in a claim's row, and what the rules share."""
+"""What a claim's row shows, and what the rules share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOO_FEW = "the samples are too few to tell"
 
 @dataclass
 class Verdict:
-    """What stands in a claim's row."""
+    """What a claim's row shows."""
 
     verdict: str = OPEN
     basis: str = "paper"

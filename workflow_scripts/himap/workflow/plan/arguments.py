@@ -75,6 +75,7 @@ def judge(plan: Plan) -> list[str]:
     if entry is None:
         return []
     arguments = ["--base-url", entry.base_url, "--cache-dir", entry.cache, "--concurrency", str(entry.concurrency)]
+    arguments += ["--timeout", str(entry.timeout), "--attempts", str(entry.attempts)]
     arguments += ["--unreadable", str(entry.unreadable)]
     arguments += ["--model", entry.model] if entry.model else []
     return arguments + (["--runs", str(entry.runs)] if entry.runs else [])

@@ -14,6 +14,7 @@ from himap.experiments.questions import registry as open_questions
 from himap.figures import names as figure_names
 from himap.judging.endpoint import address_problem
 from himap.project import ROOT
+from himap.pruning.criteria import get as criterion_named
 from himap.registry import hint
 from himap.workflow.config.checks._raw import Problem, section, unknown_names
 
@@ -66,6 +67,11 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         for key in section(entry, "settings"):
             if key not in question.settings:
                 yield f"{at}.settings.{key}", "unknown setting" + hint(key, question.settings)
+        try:
+            for criterion in question.criteria({**question.settings, **section(entry, "settings")}):
+                criterion_named(criterion)
+        except (TypeError, ValueError) as error:
+            yield f"{at}.settings", str(error)
     yield from unknown_names(section(raw, "latency"), "latency", "methods", methods)
     verified = section(raw, "verification").get("benchmark")
     if isinstance(verified, str) and verified not in benchmark_names():
