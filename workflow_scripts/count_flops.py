@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from himap.models.model import Model
 
 SETTINGS = {"measured": 4}
+PER_INPUT = 64  # samples over which a schedule's cost is averaged if each of them finds its own layers or counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,47 +41,58 @@ def main(argv: Sequence[str] | None = None) -> None:
         from himap.benchmarks import get, read_samples
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
-        # At least one even if nothing is measured: the formulas need the length of a real prompt.
-        samples = islice(read_samples(arguments.samples), max(1, settings["measured"]))
+        measured = max(1, settings["measured"])  # at least one, since the formulas need the length of a real prompt
+        every = max([measured, *(PER_INPUT for schedule, _, _ in methods if not schedule.is_fixed)])
+        samples = islice(read_samples(arguments.samples), every)
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        full = costs(model, questions, Schedule())
+        full: dict[int, dict[str, float]] = {}  # by the number of questions
         for schedule, _, own in progress(methods, len(methods), f"{model.name} {benchmark.name} FLOPs"):
-            cost = costs(model, questions, schedule) if schedule.stages or schedule.image_grid else full
+            asked = questions[: measured if schedule.is_fixed else every]
+            if len(asked) not in full:
+                full[len(asked)] = costs(model, asked, Schedule(), measured)
+            is_plain = not schedule.stages and not schedule.image_grid
+            cost = full[len(asked)] if is_plain else costs(model, asked, schedule, measured)
+            # of how many samples a cost by formula is the mean, where each input has its own
+            more = {} if schedule.is_fixed else {"samples": len(asked)}
             write_provenance(own.out, model, own, settings)
-            write_text(own.out, table(schedule.name, cost, full))
+            write_text(own.out, table(schedule.name, cost, full[len(asked)], more))
 
 
-def table(name: str, cost: dict[str, float], full: dict[str, float]) -> str:
+def table(name: str, cost: dict[str, float], full: dict[str, float], more: dict[str, int]) -> str:
     """Return a method's costs as CSV, one row per convention, with the share of the unpruned model's."""
     import pandas as pd
 
     tokens = {"image_tokens": cost["image_tokens"], "text_tokens": cost["text_tokens"]}
     rows = [
-        {"method": name, "convention": convention, "flops": value, "ratio": value / full[convention], **tokens}
+        {"method": name, "convention": convention, "flops": value, "ratio": value / full[convention], **tokens, **more}
         for convention, value in cost.items()
         if convention not in tokens
     ]
     return pd.DataFrame(rows).to_csv(index=False)
 
 
-def costs(model: Model, questions: Sequence[Question], schedule: Schedule) -> dict[str, float]:
-    """Return the mean cost over the questions under every convention, and the mean numbers of tokens."""
+def costs(model: Model, questions: Sequence[Question], schedule: Schedule, measured: int) -> dict[str, float]:
+    """Return the mean cost over the questions under every convention, and the mean numbers of tokens.
+
+    Operations are counted on the first `measured` questions only, as counting takes long.
+    """
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
     from himap.experiments.answers import encode
-    from himap.experiments.counted_flops import prefill_flops
+    from himap.experiments.counted_flops import prefill_flops, stages_on
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
     counts = [prompt.counts() for prompt in prompts]
+    acted = [stages_on(model, prompt, schedule) for prompt in prompts]
     cost = {
         convention: fmean(
-            flops(model.dims, schedule.stages, convention, n_image=image, n_text=text, n_padding=padding)
-            for image, text, padding in counts
+            flops(model.dims, stages, convention, n_image=image, n_text=text, n_padding=padding)
+            for stages, (image, text, padding) in zip(acted, counts, strict=True)
         )
         for convention in CONVENTIONS
     }
-    cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts)
+    cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts[:measured])
     image_tokens, text_tokens = (fmean(count[place] for count in counts) for place in (0, 1))
     return {**cost, "image_tokens": image_tokens, "text_tokens": text_tokens}
 

@@ -13,9 +13,10 @@ from himap.decoder.tokens import IMAGE, INSTRUCTION, join_rows, new_rows
 from himap.experiments.disruption import Disruption, make_cut
 from himap.models.sizes import Dims
 from himap.pruning import criteria
+from himap.pruning.checks import stage_problems
 from himap.pruning.intervention import Pruning
 from himap.pruning.resolve import load_all, resolve
-from himap.pruning.stage import Schedule, Stage, read_stages, stage_problems
+from himap.pruning.stage import Schedule, Stage, read_stages
 from tiny import SHAPES, STAGES, oracle, prompt, tiny_model
 
 CRITERIA = [name for name in criteria.names() if not criteria.get(name).merges]  # what merges is in test_rivals.py

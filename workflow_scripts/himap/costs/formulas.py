@@ -33,6 +33,11 @@ class Drop:
     layer: int
     keep: int | float  # a count, or a share in (0, 1]
 
+    @property
+    def is_fixed(self) -> bool:
+        """Return whether layer and count are the same for every input."""
+        return True
+
 
 def keep_count(keep: float | int, total: int) -> int:
     """Return how many of `total` image tokens stay: an integer is a count, a fraction a share of at least one token."""
@@ -44,8 +49,15 @@ def keep_count(keep: float | int, total: int) -> int:
 def image_tokens_per_layer(dims: Dims, stages: Sequence[Drop], n_image: int) -> list[int]:
     """Return how many image tokens each layer processes: a stage at layer K drops the others before K runs.
 
-    Where they are no rows of the sequence, layers that do not look at them process none.
+    Where they are no rows of the sequence, layers that do not look at them process none. Raise ValueError for a stage whose
+    layer or count depends on the input.
     """
+    for index, stage in enumerate(stages):
+        if not stage.is_fixed:
+            raise ValueError(
+                f"stages[{index}]: each input finds its own layer or number of tokens, so no formula has the cost; "
+                "take the stages as they acted on an input (`himap.pruning.stage.as_acted`)"
+            )
     tokens, left = [], n_image
     keep_at = {stage.layer: stage.keep for stage in stages}
     for layer in range(dims.layers):

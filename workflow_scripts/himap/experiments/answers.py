@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import index
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -88,6 +88,7 @@ class AnswerRow(TypedDict):
     generated_tokens: int  # the end token included
     layouts: list[list[list[float]]]  # per picture: where its image tokens lie (`himap.decoder.layout`)
     kept: list[str]  # per stage: a bitmap of the image tokens that stayed
+    layers: NotRequired[list[int]]  # per stage: where it acted, if the question found that itself
 
 
 def open_image(data: bytes, where: str) -> Image:
@@ -165,6 +166,7 @@ def pictures_of(
     view = model.view_tower
 
     def sight() -> Tower:
+        assert view is not None
         whole = tower or view(pixels)
         return whole if places is None else whole.of(list(places))
 
@@ -279,8 +281,8 @@ def finish_batch(
     )
     image_tokens = (prompt.joined().groups == IMAGE).sum(dim=1).tolist()
     beside = [0] * len(questions) if prompt.memory is None else image_tokens  # image tokens that are no rows
-    totals = [rows + n for rows, n in zip((prompt.groups != PADDING).sum(dim=1).tolist(), beside, strict=True)]
-    return [
+    totals = [text + n for text, n in zip((prompt.groups != PADDING).sum(dim=1).tolist(), beside, strict=True)]
+    rows: list[AnswerRow] = [
         {
             "sample_id": question.sample_id,
             "prediction": answers[b][0],
@@ -292,6 +294,10 @@ def finish_batch(
         }
         for b, question in enumerate(questions)
     ]
+    if not schedule.is_fixed:
+        for b, row in enumerate(rows):
+            row["layers"] = [stage.layer for stage in pruning.as_acted(b)]
+    return rows
 
 
 def conclude(

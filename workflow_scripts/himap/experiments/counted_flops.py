@@ -15,13 +15,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from himap.decoder.cache import Cache
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import forward
+from himap.experiments.sharing import Track, prefills
 from himap.pruning.criteria import get
 from himap.pruning.intervention import Pruning
 
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
     from himap.models.model import Model
-    from himap.pruning.stage import Stage
+    from himap.pruning.stage import Schedule, Stage
+
+
+def stages_on(model: Model, prompt: Rows, schedule: Schedule) -> tuple[Stage, ...]:
+    """Return a schedule's stages as they act on one prompt; a prefill finds out where each input decides that itself."""
+    if schedule.is_fixed:
+        return schedule.stages
+    _, done = next(prefills(model, prompt, [Track(schedule.stages, 0, schedule.renumbers)], ["counted"]))
+    return done.pruning.as_acted(0)
 
 
 def prefill_flops(model: Model, prompt: Rows, stages: Sequence[Stage]) -> float:

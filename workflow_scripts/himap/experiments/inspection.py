@@ -177,7 +177,7 @@ def ask(model: Model, question: Question, schedule: Schedule, max_new_tokens: in
             for token, chance in zip(ids, token_chances(model, prompt, schedule, ids, seed), strict=True)
         ],
         likeliest=list(zip(told_apart(model, chances.indices.tolist()), chances.values.tolist(), strict=True)),
-        stages=schedule.stages,
+        stages=pruning.as_acted(0),
         kept=[kept[0] for _, kept in sorted(pruning.kept.items())],
         image_tokens=int((prompt.joined().groups == IMAGE).sum()),
         layout=prompt.layouts[0][0],

@@ -96,7 +96,7 @@ def time_example(
     n_full = n_image
     if schedule.image_grid:  # a smaller image has fewer tokens from the start
         n_full = round(n_image * model.dims.tokens_per_image / prod(schedule.image_grid))
-    ideal = ideal_speedup(model.dims, schedule.stages, n_image=n_image, n_text=n_text)
+    ideal = ideal_speedup(model.dims, pruning.as_acted(0), n_image=n_image, n_text=n_text)
     return {
         "seconds_vision": encoded - begin,
         "seconds_prefill": prefilled - encoded,

@@ -25,8 +25,7 @@ from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import forward
 from himap.experiments import beginnings
 from himap.experiments.beginnings import Beginnings, Entering, Watch
-from himap.pruning.criteria import get
-from himap.pruning.intervention import Pruning
+from himap.pruning.intervention import Pruning, layers_of, looks_below
 from himap.pruning.stage import Stage
 
 if TYPE_CHECKING:
@@ -46,8 +45,9 @@ class Track:
         """Return the first layer whose rows may differ from those of another track."""
         # with another seed any stage may differ: which criteria draw is not known here
         same = (self.seed, self.renumbers) == (other.seed, other.renumbers)
-        differing = set(self.stages) ^ set(other.stages) if same else {*self.stages, *other.stages}
-        return min(stage.layer for stage in differing)
+        # where a stage looks for its layer too: it must see the signal from the first of those layers on
+        ours, theirs = layers_of(self.stages), layers_of(other.stages)
+        return min(layer for layer in ours | theirs if not same or ours.get(layer) != theirs.get(layer))
 
 
 @dataclass
@@ -68,6 +68,7 @@ class _State:
     cache: Cache
     below: LayerAttention | None
     kept: dict[int, list[list[int]]]
+    acted: dict[int, list[int]]
     shifts: dict[int, Tensor]
 
 
@@ -86,7 +87,7 @@ def prefills(
     tracks = list(dict.fromkeys(tracks))
     common = beginnings.find(prompt)
     if common is None or all(track.stages and Track().parting(track) == 0 for track in tracks):
-        yield from _run(model, prompt, tracks, sample_ids, _State(0, prompt, Cache(reserve), None, {}, {}))
+        yield from _run(model, prompt, tracks, sample_ids, _State(0, prompt, Cache(reserve), None, {}, {}, {}))
     else:
         yield from _run_after(common, model, prompt, tracks, sample_ids, Cache(reserve))
 
@@ -102,7 +103,7 @@ def _run_after(
     plain = [track for track in tracks if not track.stages]
     stop = len(model.layers) if plain else max(partings) + 1  # a layer is entered before it is watched
     rows, entering = beginnings.run(model, prompt, common, cache, lambda: _watch(model, partings), stop)
-    branches = [_State(layer, *_between(entering, layer, cache), {}, {}) for layer in partings]
+    branches = [_State(layer, *_between(entering, layer, cache), {}, {}, {}) for layer in partings]
     for track in plain:
         pruning = Pruning(model, (), prompt, [sample_seed(track.seed, name) for name in sample_ids])
         yield track, Prefill(pruning, cache, next_token_logits(model, rows))
@@ -120,7 +121,7 @@ def _run(
         partings.setdefault(track.parting(other), []).append(other)
     seeds = [sample_seed(track.seed, name) for name in sample_ids]
     pruning = Pruning(model, track.stages, prompt, seeds, renumber=track.renumbers)
-    pruning.kept, pruning.shifts = dict(state.kept), dict(state.shifts)
+    pruning.kept, pruning.acted, pruning.shifts = dict(state.kept), dict(state.acted), dict(state.shifts)
     watch, cache = _watch(model, partings), state.cache
     rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below)
     # taken before the prefill is handed out, since decoding adds tokens to its cache
@@ -129,6 +130,7 @@ def _run(
             layer,
             *_between(watch.entering, layer, cache),
             {stage: kept for stage, kept in pruning.kept.items() if stage < layer},
+            {stage: acted for stage, acted in pruning.acted.items() if stage < layer},
             {stage: shift for stage, shift in pruning.shifts.items() if stage < layer},
         )
         for layer in partings
@@ -142,9 +144,10 @@ def _watch(model: Model, partings: Mapping[int, Sequence[Track]]) -> Watch:
     """Return a watch of the layers at which tracks part, with the attention that their stages there rank by."""
 
     def wants(layer: int) -> bool:
-        stages = [stage for track in partings[layer] for stage in track.stages if get(stage.criterion).needs_attention]
+        at = [layers_of(track.stages) for track in partings[layer]]
         # A cross-attention below the parting is the last that a later stage may have below it.
-        return any(stage.layer == layer or (stage.layer > layer and bool(model.dims.cross)) for stage in stages)
+        later = [stage for stages in at for first, stage in stages.items() if first > layer and model.dims.cross]
+        return any(map(looks_below, [*(stages.get(layer) for stages in at), *later]))
 
     return Watch(list(partings), wants)
 

@@ -32,8 +32,13 @@ def settings(run: Run) -> dict[str, Any]:
 def schedules(run: Run, model: str, methods: list[str]) -> dict[str, Any]:
     """Return a model's image tokens, and each method's stages by kind of benchmark."""
     examples = {kind: run.example_of(kind) for kind in run.kinds(model)}
+    # a schedule that each input finds for itself has no curve
     stages = {
-        kind: {name: [stage.to_json() for stage in run.method(model, task, name).stages] for name in methods}
+        kind: {
+            name: [stage.to_json() for stage in schedule.stages]
+            for name in methods
+            if (schedule := run.method(model, task, name)).is_fixed
+        }
         for kind, task in examples.items()
     }
     return {"image_tokens": run.dims(model).tokens_per_image, "stages": stages}
@@ -49,7 +54,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     for model, facts in settings["models"].items():
         for kind, methods in settings["schedules"][model]["stages"].items():
             total = settings["schedules"][model]["image_tokens"]
-            for method in settings["order"]:
+            for method in (name for name in settings["order"] if name in methods):
                 left, keeps = total, {stage["layer"]: stage["keep"] for stage in methods[method]}
                 for layer in range(facts["layers"]):
                     # Of all tokens and not of what is left: `keep` is always a share of the original number.
@@ -85,8 +90,9 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 FIGURE = Figure(
     title="Figure 7: image tokens that each layer sees",
     about="Image tokens left at each layer, by method.",
-    caption="How many image tokens each decoder layer still sees, by the schedules of the methods in the config's latency.methods. In the"
-    " paper, Figure 7 is a drawing of the method and holds no numbers.",
+    caption="How many image tokens each decoder layer still sees, by the schedules of the methods in the config's latency.methods;"
+    " methods whose schedule each input finds for itself have no such curve. In the paper, Figure 7 is a drawing of the method and holds"
+    " no numbers.",
     inputs=inputs,
     settings=settings,
     numbers=numbers,

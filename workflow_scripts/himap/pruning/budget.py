@@ -67,6 +67,12 @@ def meet(dims: Dims, stages: tuple[Stage, ...], budget: Budget, *, by_layers: bo
     """Return the stages whose cost is nearest to a budget. Raise ValueError if no layers and shares reach it."""
     if not stages:
         raise ValueError("a method that drops nothing meets no budget; give it stages")
+    for index, stage in enumerate(stages):
+        if not stage.is_fixed:
+            raise ValueError(
+                f"stages[{index}]: each input finds its own layer or number of tokens, so no formula meets a budget; "
+                "leave out `flops_of` and `tokens_of`, and choose `mass` and `below` by what validation samples keep"
+            )
     if by_layers:
         stages = min(_at_depths(stages, dims.layers - 2, dims), key=lambda moved: budget.miss(dims, moved))
     if all(stage.keep == 0 for stage in stages):

@@ -1,7 +1,8 @@
 """A schedule's stages as an intervention on the decoder loop.
 
 Before the layer of a stage runs, `Pruning` scores the image tokens that are left and drops all but the highest; tokens
-of text always stay. The loop computes the attention of the layer below only where a criterion asks for it.
+of text always stay. The loop computes the attention of the layer below only where a criterion or a signal asks for it.
+Samples of one batch may act at different layers and keep different numbers of tokens (`himap.pruning.adaptive`).
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from himap.decoder.cross import CrossAttention, CrossLayer
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import Intervention, forward, project
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
+from himap.pruning.adaptive import SIGNALS, holding
 from himap.pruning.criteria import Criterion, View, get
-from himap.pruning.stage import Stage
+from himap.pruning.stage import Stage, as_acted
 
 if TYPE_CHECKING:
     from himap.models.model import Model
+
+
+NOWHERE = -1  # where a stage acted that has not acted yet
 
 
 class Pruning(Intervention):
@@ -39,8 +44,9 @@ class Pruning(Intervention):
         self, model: Model, stages: Sequence[Stage], prompt: Rows, seeds: Sequence[int], *, renumber: bool = False
     ):
         self.model = model
-        self.stages = {stage.layer: stage for stage in stages}
-        self.criteria = {layer: get(stage.criterion) for layer, stage in self.stages.items()}
+        self.stages = tuple(stages)
+        self.at = layers_of(stages)
+        self.criteria = {stage.layer: get(stage.criterion) for stage in stages}
         check_criteria(model, self.criteria.values())
         if not renumber and (merging := [criterion.name for criterion in self.criteria.values() if criterion.merges]):
             raise ValueError(f"{merging[0]!r} merges tokens, which have no position to keep; prune with renumber=True")
@@ -48,9 +54,13 @@ class Pruning(Intervention):
         self.seeds = list(seeds)
         # counted here, since shares are of the original tokens and later rows no longer have them all
         self.image_tokens: list[int] = (prompt.joined().groups == IMAGE).sum(dim=1).tolist()
-        self.kept: dict[int, list[list[int]]] = {}  # by layer: per sample, indices of its image tokens
+        # both by the layer at which a stage may act first
+        self.kept: dict[int, list[list[int]]] = {}  # per sample, indices of its image tokens
+        self.acted: dict[int, list[int]] = {}  # per sample, the layer at which the stage acted
         self.renumber = renumber
         self.shifts: dict[int, Tensor] = {}  # by layer: how far each sample's later positions move down [B]
+        # of the stage whose layer is being looked for: the signal's peak so far, and who waits for the stage [B]
+        self.peak, self.waiting = torch.zeros(0), torch.zeros(0, dtype=torch.bool)
 
     def of(self, samples: Sequence[int]) -> Pruning:
         """Return the pruning of only some of the batch's samples; what was kept stays noted for the whole batch.
@@ -64,33 +74,79 @@ class Pruning(Intervention):
         return part
 
     def wants_attention(self, layer: int) -> bool:
-        """Return whether a stage at this layer scores tokens by the attention of the layer below."""
-        return layer in self.criteria and self.criteria[layer].needs_attention and any(self._counts(layer))
+        """Return whether a stage scores tokens, or looks for its layer, by the attention below this layer."""
+        return looks_below(self.at.get(layer))
 
     def enter(self, layer: int, rows: Rows, below: LayerAttention | None) -> Rows:
         """Return the rows that go on: text, the image tokens with the highest scores, and what the others are merged into."""
-        if layer not in self.stages:
+        stage = self.at.get(layer)
+        if stage is None:
             return rows
         everything = rows.joined()
         is_image = everything.groups == IMAGE  # [B, T]
         if rows.hidden.shape[1] == 1 or not bool(is_image.any()):  # a step of decoding has no image token to drop
             return shifted(rows, self.shifts.get(layer))
-        view = self._view(layer, rows, below, is_image)
-        criterion = self.criteria[layer]
-        if not any(view.counts):
-            left = _without(rows, is_image)
-        elif criterion.merges:
-            left = criterion.score(view)
-        else:  # scores [B, T]
-            left = _without(rows, is_image & ~highest(criterion.score(view), is_image, view.counts))
-        if layer not in self.kept:  # with `rerank`, later passes choose again; what is reported is the prompt's choice
-            self.kept[layer] = [index[index >= 0].tolist() for index in left.joined().image_index]
+        view = self._view(stage, layer, rows, below, is_image)
+        due = self._due(stage, layer, view, below)  # [B]
+        if stage.after is not None and not bool(due.any()):
+            return rows
+        left = self._left(stage, rows, view, due)
+        self._note(stage, layer, left, due.tolist())
         if self.renumber:
             before, left = left.positions[:, -1], left.renumbered()
             self.shifts[layer] = before - left.positions[:, -1]
         return left
 
-    def _view(self, layer: int, rows: Rows, below: LayerAttention | None, is_image: Tensor) -> View:
+    def as_acted(self, b: int) -> tuple[Stage, ...]:
+        """Return the stages as they acted on a sample at the first prefill."""
+        counts = [len(self.kept[stage.layer][b]) for stage in self.stages]
+        return as_acted(self.stages, counts, [self.acted[stage.layer][b] for stage in self.stages])
+
+    def _due(self, stage: Stage, layer: int, view: View, below: LayerAttention | None) -> Tensor:
+        """Return for which samples [B] the stage acts at this layer."""
+        everyone = view.is_image.new_ones(len(view.is_image))
+        if stage.after is None:
+            return everyone
+        if self.at.get(layer - 1) != stage:  # the first of its layers: a pass begins anew
+            self.peak, self.waiting = torch.zeros_like(everyone, dtype=torch.double), everyone
+        if not bool(self.waiting.any()):
+            return self.waiting
+        assert below is not None  # `wants_attention` asked for it
+        value = SIGNALS[stage.after.signal](below, view.is_image, view.is_instruction)  # [B]
+        self.peak = torch.maximum(self.peak, value)
+        if layer < stage.layer:
+            return ~everyone
+        has_sunk = (value < stage.after.below * self.peak) | (layer == stage.latest)
+        due, self.waiting = self.waiting & has_sunk, self.waiting & ~has_sunk
+        return due
+
+    def _left(self, stage: Stage, rows: Rows, view: View, due: Tensor) -> Rows:
+        """Return the rows that are left of the samples that are due [B], and all rows of the others."""
+        criterion, concerned = self.criteria[stage.layer], view.is_image & due[:, None]
+        if stage.keep == 0:
+            return _without(rows, concerned)
+        scores = criterion.score(view)  # [B, T]
+        if criterion.merges:  # at the same layer for every sample
+            return scores
+        counts = torch.tensor(view.counts, device=scores.device)  # [B]
+        if stage.mass is not None:
+            floors = [keep_count(stage.mass.floor, total) for total in self.image_tokens]
+            fewest = holding(scores, view.is_image, stage.mass.share)
+            counts = fewest.clamp(min=torch.tensor(floors, device=scores.device)).minimum(counts)
+        return _without(rows, concerned & ~highest(scores, view.is_image, counts))
+
+    def _note(self, stage: Stage, layer: int, left: Rows, due: list[bool]) -> None:
+        """Remember what is left of the samples that are due, and where."""
+        kept = self.kept.setdefault(stage.layer, [[] for _ in due])
+        acted = self.acted.setdefault(stage.layer, [NOWHERE] * len(due))
+        if len(kept) != len(due):  # only some of the samples, in a later pass
+            return
+        for b, index in enumerate(left.joined().image_index):
+            # with `rerank`, later passes choose again; what is reported is the prompt's choice
+            if due[b] and acted[b] == NOWHERE:
+                kept[b], acted[b] = index[index >= 0].tolist(), layer
+
+    def _view(self, stage: Stage, layer: int, rows: Rows, below: LayerAttention | None, is_image: Tensor) -> View:
         """Return what a criterion may look at."""
         everything = rows.joined()
         return View(
@@ -102,7 +158,7 @@ class Pruning(Intervention):
             seeds=self.seeds,
             grid=self.model.dims.grid,
             image_tokens=self.image_tokens,
-            counts=self._counts(layer),
+            counts=[keep_count(stage.keep, total) for total in self.image_tokens],
             prompt=self.prompt,
             loss_gradient=self._loss_gradient(layer, rows),
             own_attention=lambda: self._own_attention(layer, rows),
@@ -123,9 +179,6 @@ class Pruning(Intervention):
             )
         queries, keys, _ = project(module, module.input_layernorm(rows.hidden), self.model.angles(rows, layer))
         return LayerAttention(queries, keys, module.self_attn.scaling, rows, window=self.model.window(layer))
-
-    def _counts(self, layer: int) -> list[int]:
-        return [keep_count(self.stages[layer].keep, total) for total in self.image_tokens]
 
     def _loss_gradient(self, layer: int, rows: Rows) -> Callable[[], Tensor]:
         """Return the gradient criterion's backward pass, from the model's own next token to the states entering `layer`.
@@ -172,15 +225,35 @@ def check_criteria(model: Model, chosen: Iterable[Criterion]) -> None:
             )
 
 
+def layers_of(stages: Sequence[Stage]) -> dict[int, Stage]:
+    """Return the stage of each layer before which one acts, or looks for its layer.
+
+    A stage that looks for its layer begins where the stage before it is done with every sample: a drop of that stage
+    would move the signal.
+    """
+    at: dict[int, Stage] = {}
+    for stage in stages:
+        first = stage.layer if stage.after is None else max(at, default=0) + 1
+        at |= dict.fromkeys(range(first, stage.latest + 1), stage)
+    return at
+
+
+def looks_below(stage: Stage | None) -> bool:
+    """Return whether a stage looks at the attention of the layer below."""
+    if stage is None:
+        return False
+    return stage.after is not None or (stage.keep != 0 and get(stage.criterion).needs_attention)
+
+
 def shifted(rows: Rows, shift: Tensor | None) -> Rows:
     """Return rows without padding at positions that are lower by `shift` [B]; the same rows without one."""
     return rows if shift is None else replace(rows, positions=rows.positions - shift[:, None])
 
 
-def highest(scores: Tensor, among: Tensor, counts: Sequence[int]) -> Tensor:
-    """Return a mask [B, T] of each sample's `counts` highest scores in `among` [B, T]; the earlier token wins a tie."""
+def highest(scores: Tensor, among: Tensor, counts: Tensor) -> Tensor:
+    """Return a mask [B, T] of each sample's `counts` [B] highest scores in `among` [B, T]; the earlier token wins a tie."""
     # stable, so that ties fall alike on every device and in every batch; topk promises no order among equals
     order = scores.masked_fill(~among, float("-inf")).argsort(dim=1, descending=True, stable=True)  # [B, T]
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, places)  # the inverse permutation: each token's place
-    return among & (rank < torch.tensor(counts, device=scores.device)[:, None])
+    return among & (rank < counts[:, None])

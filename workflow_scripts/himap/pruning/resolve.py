@@ -3,7 +3,8 @@
 A method is what a YAML file in `methods/` or a config's entry defines, in one of these forms:
 
 * `stages`: a list of {layer, keep, criterion}, or one list per kind of task (`qa`, `caption`, `open`); a `layer` between 0
-  and 1 is a share of the model's depth, so that a method carries over to a model of another depth;
+  and 1 is a share of the model's depth, so that a method carries over to a model of another depth; instead of a number,
+  `keep` and `layer` may be a rule by which each input finds its own (`himap.pruning.adaptive`);
 * `like: other`, with `criterion` or `criteria` (one per stage) put in its place, and `only: [0]` to use some stages
   (`relative: true`: each keeps its share of what the other's stages before it left, instead of the same tokens);
 * `every_layer: {criterion}` and `flops_of: other`: the same share dropped at every layer, at the other's cost;
@@ -172,6 +173,12 @@ def _scaled(stages: tuple[Stage, ...], method: Method, dims: Dims) -> tuple[Stag
     """Return stages written for a decoder of some depth at the same depths of another."""
     if "depth" not in method:
         return stages
+    for index, stage in enumerate(stages):
+        if stage.after is not None:
+            raise ValueError(
+                f"stages[{index}].layer: a layer that each input finds does not move with `depth`; leave `depth` out, and give "
+                "`from` and `to` as shares of the model's depth"
+            )
     return at_layers(stages, [stage.layer * dims.layers / method["depth"] for stage in stages], dims)
 
 
@@ -237,6 +244,11 @@ def _replaced(name: str, method: Method, stages: tuple[Stage, ...], dims: Dims) 
         if index >= len(stages):
             raise ValueError(f"method {name!r}: only: {index} is beyond the {len(stages)} stages of {method['like']!r}")
     if method.get("relative"):
+        if any(stage.mass is not None for stage in stages):
+            raise ValueError(
+                f"method {name!r}: relative: {method['like']!r} keeps a number of tokens that each input finds, so what a stage "
+                "keeps of it is not known; leave out `relative`"
+            )
         shares = [
             stage.keep if isinstance(stage.keep, float) else stage.keep / dims.tokens_per_image for stage in stages
         ]

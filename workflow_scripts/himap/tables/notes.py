@@ -39,6 +39,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
             f"The data or model is not the paper's: its column (here {REFERENCE_ROW} where the model is not in the paper) "
             "stands as a reference, without difference or verdict."
         )
+    lines += costs_per_input(frame)
     lines += references(frame)
     if (frame["status"] == NOT_JUDGED).any():
         lines.append("Not judged: answers were generated, and no judge is configured.")
@@ -46,6 +47,18 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     lines += borrowed(settings["name"], frame)
     lines += [f"In the paper: {what}." for what in inconsistencies(settings["name"])]
     return lines + unexplained_flops(settings["name"], frame)
+
+
+def costs_per_input(frame: pd.DataFrame) -> list[str]:
+    """Return whose costs are means of what samples really kept, since each input finds its own layers or counts."""
+    if "cost_samples" not in frame or not frame["cost_samples"].notna().any():
+        return []
+    found = frame[frame["cost_samples"].notna()]
+    titles = ", ".join(dict.fromkeys(found["title"]))
+    return [
+        f"{titles}: each input finds how many tokens stay or from which layer on, so TFLOPs and ratio are the mean of what "
+        f"{int(found['cost_samples'].min())} samples really kept."
+    ]
 
 
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:

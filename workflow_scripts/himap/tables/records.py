@@ -26,7 +26,7 @@ KINDS = {"qa": "questions", "caption": "captions", "open": "open answers"}
 COLUMNS = (
     "model", "method", "title", "benchmark", "kind", "metric", "ours", "low", "high", "n", "pictures", "paper", "difference",
     "vs_vanilla", "vs_vanilla_low", "vs_vanilla_high", "p_value", "least_p", "test", "tflops", "ratio", "ratio_prompt",
-    "ratio_measured", "paper_tflops", "paper_ratio", "paper_source", "status", "why", "unreadable", "verdicts",
+    "ratio_measured", "cost_samples", "paper_tflops", "paper_ratio", "paper_source", "status", "why", "unreadable", "verdicts",
 )  # fmt: skip
 
 
@@ -78,6 +78,7 @@ def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
         "ratio": share["paper"],
         "ratio_prompt": share.get("prompt"),
         "ratio_measured": share.get("measured"),
+        "cost_samples": counts["paper"].get("samples"),
     }
 
 

@@ -20,7 +20,7 @@ from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import cost_at, image_tokens_per_layer
 from himap.experiments.grid import Grid
 from himap.experiments.questions import registry as open_questions
-from himap.pruning.stage import Schedule
+from himap.pruning.stage import Schedule, as_costly_as_possible
 from himap.workflow.plan import targets
 from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
@@ -195,7 +195,7 @@ class Estimator:
         layers: dict[tuple[object, ...], float] = {}
         for schedule in schedules:
             seen = prod(schedule.image_grid) if schedule.image_grid else dims.tokens_per_image
-            for layer, tokens in enumerate(image_tokens_per_layer(dims, schedule.stages, seen)):
+            for layer, tokens in enumerate(image_tokens_per_layer(dims, as_costly_as_possible(schedule.stages), seen)):
                 before = tuple(stage for stage in schedule.stages if stage.layer <= layer)
                 layers[schedule.image_grid, before, layer] = cost_at(dims, layer, tokens, TEXT_TOKENS[kind], "prompt")
         if model in self.speeds:

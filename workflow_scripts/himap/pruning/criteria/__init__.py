@@ -5,8 +5,9 @@ every config. docs/templates/criterion.py is one to copy. Scores of tokens that 
 import torch inside the function if they need it, so that names can be checked without torch.
 
 A criterion that chooses a set instead of a ranking reads `View.counts` and gives the chosen tokens one score and the
-others a lower one. One that merges what it drops (`merges=True`) returns the rows that go on. A prompt's pictures are one
-set of tokens: a score compares them across pictures, and a set is chosen from all of them.
+others a lower one. One that merges what it drops (`merges=True`) returns the rows that go on. One whose scores are amounts
+of something (`amounts=True`), zero or more, lets a stage keep a share of their sum. A prompt's pictures are one set of
+tokens: a score compares them across pictures, and a set is chosen from all of them.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class Criterion:
     merges: bool
     in_sequence: bool  # asks what image tokens attend to, or compares them with text
     at_input: bool  # makes tokens for the decoder's input, so that its stage is at layer 0
+    amounts: bool  # scores are zero or more and add up, so that some tokens hold a share of them
     about: str
 
 
@@ -111,6 +113,7 @@ def criterion(
     merges: bool = False,
     in_sequence: bool = False,
     at_input: bool = False,
+    amounts: bool = False,
 ) -> Callable[[Callable[[View], Any]], Callable[[View], Any]]:
     """Register a function of a View under its name, with its docstring as explanation.
 
@@ -120,7 +123,7 @@ def criterion(
     def register(function: Callable[[View], Any]) -> Callable[[View], Any]:
         about = (function.__doc__ or "").strip()
         _KNOWN[function.__name__] = Criterion(
-            function.__name__, function, needs_attention, needs_tower, merges, in_sequence, at_input, about
+            function.__name__, function, needs_attention, needs_tower, merges, in_sequence, at_input, amounts, about
         )
         return function
 

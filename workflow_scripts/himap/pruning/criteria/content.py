@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@criterion(needs_attention=False)
+@criterion(needs_attention=False, amounts=True)
 def embedding_norm(view: View) -> Tensor:
     """Length of the token's hidden state."""
     return view.rows.hidden.float().norm(dim=-1)
 
 
-@criterion(needs_attention=False)
+@criterion(needs_attention=False, amounts=True)
 def gradient(view: View) -> Tensor:
     """First-order change of the model's own next-token loss if the token were zero: |h · dL/dh|; costs a backward pass."""
     # in fp32: products of small gradients vanish in half precision

@@ -18,7 +18,7 @@ def class_attention(tower: Tower) -> Tensor:
     return tower.class_attention.mean(dim=1).flatten()
 
 
-@criterion(needs_attention=False, needs_tower=True)
+@criterion(needs_attention=False, needs_tower=True, amounts=True)
 def fastervlm(view: View) -> Tensor:
     """Attention received from the class token in the tower layer that the projector reads, averaged over heads."""
     import torch

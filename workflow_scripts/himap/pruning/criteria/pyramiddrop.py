@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@criterion(needs_attention=False)
+@criterion(needs_attention=False, amounts=True)
 def pyramiddrop(view: View) -> Tensor:
     """Attention received from the last token of the prompt in this very layer, whose queries and keys are computed ahead."""
     last = view.is_image.new_zeros(view.is_image.shape)

@@ -13,7 +13,7 @@ DECAY = 1.07  # the mean of the ten that the release fitted to HiMAP's scores, o
 PADDED = 0.5  # a token with more padding than this has no score
 
 
-@criterion(needs_attention=True)
+@criterion(needs_attention=True, amounts=True)
 def instruction_attention_reweighted(view: View) -> Tensor:
     """Attention received from instruction tokens, less for late tokens, and none for padding."""
     import torch

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from himap.numbers import interval, number
-from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict, ran, side_of, title, together
+from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict, holm, ran, side_of, title, together
 from himap.results import Results, records_of, scope
 
 NOT_ASKED = "not asked in this config, or not run yet"
@@ -99,4 +99,56 @@ def recall_lines(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-TESTS: dict[str, Callable[..., Verdict]] = {"carried": carried, "costs": costs, "interaction": interaction}
+def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
+    """Return the verdict on: at equal mean FLOPs a policy is better than HiMAP on a kind of question, and worse on none."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "oq2"):
+        rows = frame[(frame["part"] == "difference") & (frame["name"] == policy)]
+        by_kind = rows[rows["kind"] != "all kinds"].assign(holm=lambda part: holm(part["p"].tolist()))
+        sure = by_kind[(by_kind["holm"] < 0.05) & ((by_kind["low"] > 0) | (by_kind["high"] < 0))]
+        if rows.empty:
+            continue
+        wins, losses = ([*sure[sure["value"] * sign > 0]["kind"]] for sign in (1, -1))
+        # that no kind differs shows nothing as long as so few samples could not have shown it
+        cells.append((model, task, FAILS if losses else HOLDS if wins else OPEN))
+        whole, at = next(records_of(rows[rows["kind"] == "all kinds"])), cost_line(frame, policy)
+        lines.append(
+            f"{model}, {title(results, task)}: {number(whole.value)} points [{interval(whole.low, whole.high)}] over all kinds, "
+            f"{at}; better on {', '.join(wins) or 'no kind'}, worse on {', '.join(losses) or 'none'} (Holm)"
+        )
+        ran_on.append(ran(results, model, "questions", {task: (int(whole.n), int(whole.n))}))
+    return concluded(results, cells, lines, ran_on)
+
+
+def cost_line(frame: pd.DataFrame, policy: str) -> str:
+    """Return a policy's mean FLOPs beside HiMAP's."""
+    costs = frame[frame["part"] == "policy"].set_index("name")["x"]
+    return f"FLOPs {number(costs[policy])} % against HiMAP's {number(costs['himap'])} %"
+
+
+def saves(results: Results, book: Any, share: float) -> Verdict:
+    """Return the verdict on: an oracle saves at least such a share of HiMAP's FLOPs, and the schedules matter sample by sample."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "oq2"):
+        rows = {row["name"]: row for row in frame[frame["part"] == "policy"].to_dict("records")}
+        oracle, control, fixed = (rows[name] for name in ("oracle", "oracle's schedules, shuffled", "himap"))
+        n = int(oracle["n"])
+        saved = 1 - oracle["x"] / fixed["x"]
+        told_apart = control["high"] < oracle["value"]
+        cells.append((model, task, OPEN if not told_apart else HOLDS if saved >= share else FAILS))
+        lines.append(
+            f"{model}, {title(results, task)}: the oracle spends {number(oracle['x'])} % of the unpruned FLOPs at the unpruned accuracy of "
+            f"{number(oracle['value'])} %, HiMAP {number(fixed['x'])} % at {number(fixed['value'])} %; control, the oracle's "
+            f"schedules shuffled: {number(control['value'])} % [{interval(control['low'], control['high'])}]"
+        )
+        ran_on.append(ran(results, model, "questions", {task: (n, n)}))
+    return concluded(results, cells, lines, ran_on)
+
+
+TESTS: dict[str, Callable[..., Verdict]] = {
+    "carried": carried,
+    "costs": costs,
+    "interaction": interaction,
+    "better_somewhere": better_somewhere,
+    "saves": saves,
+}

@@ -47,7 +47,7 @@ def documentation() -> str:
         for name, field in section.model_fields.items():
             default = "required" if field.is_required() else default_text(field.get_default(call_default_factory=True))
             kind = type_text(field.annotation).replace("|", "\\|")
-            lines.append(f"| `{name}` | {kind} | {default} | {field.description} |")
+            lines.append(f"| `{field.alias or name}` | {kind} | {default} | {field.description} |")
             queue += [other for other in sections_in(field.annotation) if other not in queue]
     lines += ["", "## Built-in methods", "", "| name | title | definition |", "| --- | --- | --- |"]
     for name, method in builtin_methods().items():

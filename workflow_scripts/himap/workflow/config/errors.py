@@ -74,7 +74,7 @@ def field_names(parts: Parts) -> list[str]:
     for part in parts:
         place = step_into(place, part)
     sections = [option for option in alternatives(place) if isinstance(option, type) and issubclass(option, BaseModel)]
-    return [name for section in sections for name in section.model_fields]
+    return [field.alias or name for section in sections for name, field in section.model_fields.items()]
 
 
 def step_into(annotation: Any, part: str | int) -> Any:

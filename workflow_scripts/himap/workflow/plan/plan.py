@@ -34,7 +34,9 @@ class Plan:
         self.history = history
         self.requested: set[Cell] | None = None
         self.paths = Paths(config.output)
-        self._methods = {name: method.model_dump(exclude_none=True) for name, method in config.methods.items()}
+        self._methods = {
+            name: method.model_dump(exclude_none=True, by_alias=True) for name, method in config.methods.items()
+        }
         self._resolved: dict[Cell, Schedule] = {}
         self._dims: dict[str, Dims] = {}
 

@@ -9,10 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 from himap.models.sizes import Dims
+from himap.pruning.checks import stage_problems
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.criteria import names as criterion_names
 from himap.pruning.resolve import FORMS, kind_taken, resolve
-from himap.pruning.stage import Schedule, stage_problems
+from himap.pruning.stage import Schedule
 from himap.registry import hint
 from himap.workflow.config.checks._raw import Problem, depth_of, items, section
 from himap.workflow.config.checks.models import sizes_of_models
@@ -186,6 +187,6 @@ def sound_methods(raw: Mapping[str, Any], used: set[Use]) -> dict[str, dict[str,
     for name in methods:
         with suppress(ValueError):
             if not any(check_method(raw, name, used)):
-                sound[name] = Method.model_validate(methods[name]).model_dump(exclude_none=True)
+                sound[name] = Method.model_validate(methods[name]).model_dump(exclude_none=True, by_alias=True)
     chains = [definitions(methods, name) for name in sound]
     return {chain[0]: sound[chain[0]] for chain in chains if set(chain) <= set(sound) and chain[-1] not in chain[:-1]}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
 
-from himap.pruning.stage import keep_problem
+from himap.pruning.checks import keep_problem
 
 
 def check_keep(value: Any) -> int | float:

@@ -7,16 +7,47 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from himap.workflow.config.sections._section import Depth, Each, Index, Keep, Name, Section, Some, Title
+from himap.workflow.config.sections._section import Depth, Each, Index, Keep, Name, Section, Share, Some, Title
+
+
+class KeepRule(Section):
+    """Each input keeps the fewest image tokens that hold a share of the criterion's score."""
+
+    mass: Share
+    """The share of the score of the tokens that are left, for criteria whose scores add up."""
+    floor: Keep | None = None
+    """At least so many stay: a share of the original image tokens or a count; one token if this is not given."""
+    ceiling: Keep | None = None
+    """At most so many stay; all that are left if this is not given."""
+
+
+class LayerRule(Section):
+    """Each input finds the layer: the first at which a signal has sunk below a share of its peak so far."""
+
+    after: Literal["instruction_share", "image_entropy"]
+    """The signal, from the attention below: the instruction's share on image tokens, or its entropy among image tokens."""
+    below: Share
+    """The share of the peak; the peak counts from where the stage before is done with every input."""
+    first: Index | Depth = Field(alias="from")
+    """The earliest layer, or a share of the model's depth."""
+    to: Index | Depth
+    """The latest layer: where the signal has not sunk by then, the stage acts here."""
+
+
+def stage_form(value: Any) -> str:
+    """Return whether a stage's layer or count is a number or a rule."""
+    return "rule" if isinstance(value, (Mapping, KeepRule, LayerRule)) else "number"
 
 
 class Stage(Section):
     """From `layer` on, only the `keep` image tokens with the highest score by `criterion` remain."""
 
-    layer: Index | Depth
-    """The first layer (from 0) that runs on what remains, or a share of the model's depth (0.25); the score comes from the layer below."""
-    keep: Keep
-    """Share of the original image tokens still there, or a count; 0 drops them all."""
+    layer: Annotated[
+        Annotated[Index | Depth, Tag("number")] | Annotated[LayerRule, Tag("rule")], Discriminator(stage_form)
+    ]
+    """The first layer (from 0) that runs on what remains, a share of the model's depth (0.25), or a rule by which each input finds it."""
+    keep: Annotated[Annotated[Keep, Tag("number")] | Annotated[KeepRule, Tag("rule")], Discriminator(stage_form)]
+    """Share of the original image tokens still there, or a count, or a rule by which each input finds it; 0 drops them all."""
     criterion: str
     """The score, one of `himap.pruning`'s criteria."""
 
