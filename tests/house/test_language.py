@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "workflow_scripts" / "himap"
 CODE = [*(ROOT / "workflow_scripts").glob("*.py"), *LIBRARY.rglob("*.py")]
 NOUNS = (  # where docstrings may begin with a noun
-    LIBRARY / "benchmarks",  # still to be rewritten
     LIBRARY / "pruning" / "criteria",  # a criterion's docstring is its description in lists
 )
 PAGES = [

@@ -164,7 +164,7 @@ def parquet_bomb(path: Path, column: str, rows: int = 20_000) -> Path:
 @pytest.mark.parametrize("column", ["question", "metadata", "references"])
 def test_a_text_column_that_unpacks_to_gigabytes_is_refused_before_it_does(column: str, tmp_path: Path) -> None:
     from himap.benchmarks import read_samples
-    from himap.benchmarks.samples.source import batches
+    from himap.benchmarks.samples.rows import batches
 
     bomb = parquet_bomb(tmp_path / "samples.parquet", column)
     assert bomb.stat().st_size < 200_000

@@ -32,7 +32,8 @@ def source_rows(plan: Plan, name: str) -> int:
         if published.rows is None:
             raise ValueError(f"benchmarks.{name}: the size of the published set is not known; set a `limit`")
         return published.rows
-    from himap.benchmarks.samples.source import from_path, row_count, rows_of
+    from himap.benchmarks.samples.rows import row_count, rows_of
+    from himap.benchmarks.samples.source import from_path
 
     given: dict[str, Any] = {
         "hub_id": entry.id,

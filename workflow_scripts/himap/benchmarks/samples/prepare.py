@@ -12,7 +12,8 @@ from typing import Any
 from himap.benchmarks._base import Benchmark, Sample, Source
 from himap.benchmarks.samples.files import FIELDS, disk_full, schema
 from himap.benchmarks.samples.images import check_image
-from himap.benchmarks.samples.source import Found, rows_of, told_about
+from himap.benchmarks.samples.rows import rows_of, told_about
+from himap.benchmarks.samples.source import Found
 from himap.benchmarks.samples.subset import Key, choose, key_of
 from himap.files import replacing, sha256, write_json
 

@@ -92,7 +92,8 @@ def source_of(plan: Plan, name: str) -> Source:
 def local_rows(plan: Plan, name: str) -> Finding:
     """Return whether a local copy has the benchmark's split, by the names and heads of its files alone."""
     from himap.benchmarks.samples.files import open_parquet
-    from himap.benchmarks.samples.source import check_columns, from_path
+    from himap.benchmarks.samples.rows import check_columns
+    from himap.benchmarks.samples.source import from_path
 
     place = plan.benchmark(name).source
 
