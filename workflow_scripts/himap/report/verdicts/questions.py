@@ -118,9 +118,38 @@ def saves(results: Results, book: Any, share: float) -> Verdict:
     return concluded(results, cells, lines, ran_on)
 
 
+def finds_importance(results: Results, book: Any, stage: int, criterion: str, agreement: float, gain: float) -> Verdict:
+    """Return the verdict on: a criterion's ranking agrees with true importance, and keeps more evidence than a random order."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "importance"):
+        rows = {
+            row["measure"]: row
+            for row in frame[(frame["stage"] == stage) & (frame["criterion"] == criterion)].to_dict("records")
+        }
+        if "agreement" not in rows or "over_random" not in rows:
+            continue
+        sides = {
+            side_of(rows[measure]["low"], rows[measure]["high"], line)
+            for measure, line in (("agreement", agreement), ("over_random", gain))
+        }
+        cells.append((model, task, FAILS if FAILS in sides else OPEN if OPEN in sides else HOLDS))
+        shown = {
+            name: f"{number(row['value'], 2)} [{interval(row['low'], row['high'], 2)}]" for name, row in rows.items()
+        }
+        lines.append(
+            f"{model}, {title(results, task)}, before layer {rows['agreement']['layer']}: rank correlation {shown['agreement']}; evidence "
+            f"kept {shown['recall']}, more than at random by {shown['over_random']}; control, as many tokens anywhere: "
+            f"{shown['recall_shuffled']}"
+        )
+        n = int(rows["agreement"]["n"])
+        ran_on.append(ran(results, model, "questions", {task: (n, n)}))
+    return concluded(results, cells, lines, ran_on)
+
+
 TESTS: dict[str, Callable[..., Verdict]] = {
     "carried": carried,
     "costs": costs,
     "better_somewhere": better_somewhere,
     "saves": saves,
+    "finds_importance": finds_importance,
 }
