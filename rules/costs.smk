@@ -1,32 +1,38 @@
 # What each method costs: FLOPs by formula and as counted, latency (Figure 8), and the grid over both stages.
 
 
-rule count_flops:
-    input:
-        model="<results>/models/{model}/manifest.json",
-        samples=lambda wildcards: plan.paths.samples(plan.example_of(wildcards.kind)),
-    output:
-        "<results>/flops/{model}/{kind}/{method}.csv",
-    log:
-        "<results>/logs/flops/{model}/{kind}/{method}.log",
-    benchmark:
-        "<results>/timings/flops/{model}/{kind}/{method}.tsv"
-    conda:
-        "../envs/himap.yaml"
-    threads: THREADS
-    resources:
-        **MODEL_JOB,
-    params:
-        code=lambda wildcards: staleness.costs(plan, wildcards.model, wildcards.kind),
-        settings=lambda wildcards: settings.flops(plan, wildcards.model, wildcards.kind),
-        method=lambda wildcards: arguments.method(
-            plan, wildcards.model, plan.example_of(wildcards.kind), wildcards.method
-        ),
-        model=lambda wildcards: arguments.model(plan, wildcards.model),
-        benchmark=lambda wildcards: plan.example_of(wildcards.kind),
-    shell:
-        "python workflow_scripts/preloaded.py count_flops.py {params.model:q} --benchmark {params.benchmark} --samples {input.samples:q}"
-        " --method {params.method:q} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+for each in passes.passes(plan, passes.COSTS):
+
+    rule:
+        name:
+            each.name
+        input:
+            model="<results>/models/{model}/manifest.json",
+            samples=plan.paths.samples(plan.example_of(each.place)),
+        output:
+            [f"<results>/flops/{{model}}/{{kind}}/{method}.csv" for method in each.methods],
+        log:
+            f"<results>/logs/flops/{{model}}/{{kind}}/{each.methods[0]}.log",
+        benchmark:
+            f"<results>/timings/flops/{{model}}/{{kind}}/{each.methods[0]}.tsv"
+        wildcard_constraints:
+            model=re.escape(each.model),
+            kind=each.place,
+        conda:
+            "../envs/himap.yaml"
+        threads: THREADS
+        resources:
+            **pass_job(plan, each.model, len(each.methods)),
+        params:
+            methods=compared(each.made_with),
+            told=uncompared(partial(lambda each, wildcards: passes.command(plan, each), each)),
+            model=uncompared(lambda wildcards: arguments.model(plan, wildcards.model)),
+            benchmark=uncompared(lambda wildcards: plan.example_of(wildcards.kind)),
+        shell:
+            "python workflow_scripts/preloaded.py count_flops.py {params.model:q} --benchmark {params.benchmark}"
+            " --samples {input.samples:q} {params.told:q} > {log:q} 2>&1"
+
+    take_resources(each.name, each.step.rule)
 
 
 rule measure_latency:

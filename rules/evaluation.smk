@@ -17,13 +17,13 @@ for each in passes.passes(plan):
             f"<results>/timings/evaluation/{{model}}/{{benchmark}}/{each.methods[0]}/{{part}}.tsv"
         wildcard_constraints:
             model=re.escape(each.model),
-            benchmark=each.benchmark,
+            benchmark=each.place,
             part=each.part,
         conda:
             "../envs/himap.yaml"
         threads: THREADS
         resources:
-            **evaluation_job(plan, each.model, len(each.methods)),
+            **pass_job(plan, each.model, len(each.methods)),
         params:
             methods=compared(each.made_with),
             told=uncompared(partial(lambda each, wildcards: passes.command(plan, each), each)),
@@ -34,7 +34,7 @@ for each in passes.passes(plan):
             "python workflow_scripts/preloaded.py evaluate_method.py {params.model:q} --benchmark {wildcards.benchmark}"
             " --samples {input.samples:q} {params.part:q} {params.batch:q} {params.told:q} > {log:q} 2>&1"
 
-    take_resources(each.name, passes.RULE)
+    take_resources(each.name, each.step.rule)
 
 
 rule merge_predictions:

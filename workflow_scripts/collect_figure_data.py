@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 
 from himap.files import write_text
+from himap.results import Paths
+from himap.workflow.jobs.journal import forget
 from himap.workflow.jobs.script import run
 
 
@@ -26,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     frame = figures.get(arguments.figure).numbers(settings, arguments.results)
     write_text(arguments.out, frame.to_csv(index=False, float_format="%.6g"))
+    for model, task in settings.get("cells", []):  # of an open question, whose jobs Snakemake has noted as finished
+        forget(Paths(arguments.results).question(model, task, arguments.figure))
 
 
 if __name__ == "__main__":

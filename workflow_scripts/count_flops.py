@@ -1,4 +1,7 @@
-"""Count what a method costs: by three formulas, and on real prefills with scoring included."""
+"""Count what methods cost: by three formulas, and on real prefills with scoring included.
+
+Give `--method`, `--settings` and `--out` once for each method; settings given once are those of all methods.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from himap.files import write_text
 from himap.pruning.stage import Schedule
-from himap.workflow.jobs.model_script import model_arguments, open_model, parse_json, question, read_settings
+from himap.workflow.jobs.model_script import each_method, model_arguments, open_model, question
+from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
@@ -22,38 +26,49 @@ PER_INPUT = 64  # samples over which a schedule's cost is averaged if each of th
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Count every method on the same questions, and write one row per method and convention."""
-    parser = model_arguments(__doc__, SETTINGS)
-    parser.add_argument("--method", required=True, metavar="JSON", help='{"name", "stages", "image_grid"}')
+    """Count every method on the same questions, and write a file for each with one row per convention."""
+    parser = model_arguments(__doc__, SETTINGS, several=True)
+    parser.add_argument(
+        "--method", required=True, action="append", metavar="JSON", help='{"name", "stages", "image_grid"}'
+    )
     arguments = parser.parse_args(argv)
-    settings = read_settings(arguments.settings, SETTINGS)
-    schedule = Schedule.from_json(parse_json("method", arguments.method))
+    methods = each_method(arguments, SETTINGS)
+    settings = methods[0][1]
+    if any(other != settings for _, other, _ in methods):
+        raise ValueError("--settings: the FLOPs of methods compare only if all are counted with the same settings")
 
-    with sole_writer(arguments.out):
-        import pandas as pd
+    with sole_writer(*arguments.out):
         from himap.benchmarks import get, read_samples
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
-        measured = max(1, settings["measured"])
-        samples = islice(read_samples(arguments.samples), measured if schedule.is_fixed else max(measured, PER_INPUT))
+        measured = max(1, settings["measured"])  # at least one, since the formulas need the length of a real prompt
+        every = max([measured, *(PER_INPUT for schedule, _, _ in methods if not schedule.is_fixed)])
+        samples = islice(read_samples(arguments.samples), every)
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
-        cost, full = (costs(model, questions, each, measured) for each in (schedule, Schedule()))
-        rows = [
-            {
-                "method": schedule.name,
-                "convention": convention,
-                "flops": value,
-                "ratio": value / full[convention],
-                "image_tokens": cost["image_tokens"],
-                "text_tokens": cost["text_tokens"],
-                # of how many samples a cost by formula is the mean, where each input has its own
-                **({} if schedule.is_fixed else {"samples": len(questions)}),
-            }
-            for convention, value in cost.items()
-            if convention not in ("image_tokens", "text_tokens")
-        ]
-        write_provenance(arguments.out, model, arguments, settings)
-        write_text(arguments.out, pd.DataFrame(rows).to_csv(index=False))
+        full: dict[int, dict[str, float]] = {}  # by the number of questions
+        for schedule, _, own in progress(methods, len(methods), f"{model.name} {benchmark.name} FLOPs"):
+            asked = questions[: measured if schedule.is_fixed else every]
+            if len(asked) not in full:
+                full[len(asked)] = costs(model, asked, Schedule(), measured)
+            is_plain = not schedule.stages and not schedule.image_grid
+            cost = full[len(asked)] if is_plain else costs(model, asked, schedule, measured)
+            # of how many samples a cost by formula is the mean, where each input has its own
+            more = {} if schedule.is_fixed else {"samples": len(asked)}
+            write_provenance(own.out, model, own, settings)
+            write_text(own.out, table(schedule.name, cost, full[len(asked)], more))
+
+
+def table(name: str, cost: dict[str, float], full: dict[str, float], more: dict[str, int]) -> str:
+    """Return a method's costs as CSV, one row per convention, with the share of the unpruned model's."""
+    import pandas as pd
+
+    tokens = {"image_tokens": cost["image_tokens"], "text_tokens": cost["text_tokens"]}
+    rows = [
+        {"method": name, "convention": convention, "flops": value, "ratio": value / full[convention], **tokens, **more}
+        for convention, value in cost.items()
+        if convention not in tokens
+    ]
+    return pd.DataFrame(rows).to_csv(index=False)
 
 
 def costs(model: Model, questions: Sequence[Question], schedule: Schedule, measured: int) -> dict[str, float]:
@@ -64,23 +79,22 @@ def costs(model: Model, questions: Sequence[Question], schedule: Schedule, measu
     from statistics import fmean
 
     from himap.costs.formulas import CONVENTIONS, flops
-    from himap.decoder.tokens import IMAGE
     from himap.experiments.answers import encode
     from himap.experiments.counted_flops import prefill_flops, stages_on
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
-    image = [int((prompt.groups == IMAGE).sum()) for prompt in prompts]
-    text = [prompt.positions.shape[1] - n for prompt, n in zip(prompts, image, strict=True)]
+    counts = [prompt.counts() for prompt in prompts]
     acted = [stages_on(model, prompt, schedule) for prompt in prompts]
     cost = {
         convention: fmean(
-            flops(model.dims, stages, convention, n_image=i, n_text=t)
-            for stages, i, t in zip(acted, image, text, strict=True)
+            flops(model.dims, stages, convention, n_image=image, n_text=text, n_padding=padding)
+            for stages, (image, text, padding) in zip(acted, counts, strict=True)
         )
         for convention in CONVENTIONS
     }
     cost["measured"] = fmean(prefill_flops(model, prompt, schedule.stages) for prompt in prompts[:measured])
-    return {**cost, "image_tokens": fmean(image), "text_tokens": fmean(text)}
+    image_tokens, text_tokens = (fmean(count[place] for count in counts) for place in (0, 1))
+    return {**cost, "image_tokens": image_tokens, "text_tokens": text_tokens}
 
 
 if __name__ == "__main__":

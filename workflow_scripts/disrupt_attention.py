@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         label = f"disruption {model.name} {benchmark.name} layers {arguments.layers}"
         for sample in progress(read_samples(arguments.samples), settings["limit"], label):
             sample_rows = list(_of_sample(model, benchmark, sample, layers, settings))
+            # The limit counts samples that were disrupted, not those that were looked at.
             used += bool(sample_rows)
             rows += sample_rows
             if used == settings["limit"]:
@@ -92,6 +93,7 @@ def _of_sample(
     options = {key: settings[key] for key in ("window", "new_tokens")}
     seed = sample_seed(settings["seed"], sample.sample_id)
     for number, block in enumerate(settings["blocks"]):
+        # The second way of cutting is there for the comparison of both; on one flow it shows the difference at a fraction of the time.
         flows = settings["flows"] if number == 0 else settings["flows"][:1]
         for outcome in sweep(model, clean, layers, flows, settings["extents"], block=block, seed=seed, **options):
             answer = model.detokenize(outcome.ids)

@@ -7,7 +7,8 @@ has an output and a journal of its own, so that answers that are there already a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,11 +21,10 @@ from himap.workflow.jobs.journal import Journal
 from himap.workflow.jobs.model_script import (
     MODEL_SETTINGS,
     add_batch_size,
+    each_method,
     model_arguments,
     open_model,
-    parse_json,
     question,
-    read_settings,
 )
 from himap.workflow.jobs.progress import progress
 from himap.workflow.jobs.provenance import job_key, provenance_file, write_provenance
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", type=int, default=0, help="which part of the samples, from 0")
     parser.add_argument("--shards", type=int, default=1, help="into how many parts they are cut")
     arguments = parser.parse_args(argv)
-    methods = read_methods(arguments)
+    methods = [Method(*told) for told in each_method(arguments, SETTINGS)]
     if not 0 <= arguments.shard < arguments.shards:
         raise ValueError(
             f"--shard: {arguments.shard} is not one of {arguments.shards} shards; allowed: 0 to {arguments.shards - 1}"
@@ -77,39 +77,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     benchmark = get(arguments.benchmark)
     with ExitStack() as stack:
-        for method in sorted(
-            methods, key=lambda method: str(method.arguments.out)
-        ):  # one order, so no two jobs block each other
-            stack.enter_context(sole_writer(method.arguments.out))
+        stack.enter_context(sole_writer(*(method.arguments.out for method in methods)))
         for method in methods:
             method.journal = Journal(method.arguments.out, key_of(method))
             stack.callback(method.journal.close)
         ids = [sample.sample_id for sample in samples_of(arguments, ["sample_id"])]
+        # No model is loaded if all answers are there: a job killed after its last answer only writes its files.
         for alike in by_model(method for method in methods if method.is_unfinished(ids)):
             answer(alike, benchmark, arguments, ids)
         for method in methods:
             write_jsonl(method.arguments.out, [method.journal.done[name] for name in ids])
-
-
-def read_methods(arguments: argparse.Namespace) -> list[Method]:
-    """Return the methods of the command line. Raise ValueError if they, their settings and outputs do not pair up."""
-    count = len(arguments.method)
-    given = arguments.settings or ["{}"]
-    if len(arguments.out) != count or len(given) not in (1, count):
-        raise ValueError(
-            f"--method is given {count} times, --out {len(arguments.out)} and --settings {len(given)} times; "
-            "give each method an output, and settings once or for each method"
-        )
-    settings = given * count if len(given) == 1 else given
-    methods = []
-    for text, own, out in zip(arguments.method, settings, arguments.out, strict=True):
-        alone = argparse.Namespace(**{**vars(arguments), "method": text, "settings": own, "out": out})
-        schedule = Schedule.from_json(parse_json("method", text))
-        methods.append(Method(schedule, read_settings(own, SETTINGS), alone))
-    names = [method.schedule.name for method in methods]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"--method: {', '.join(twice)} is given twice; give each method a `name` of its own")
-    return methods
 
 
 def key_of(method: Method) -> str:
@@ -125,7 +102,21 @@ def samples_of(arguments: argparse.Namespace, columns: Sequence[str] | None = No
     """Yield the shard's samples, or some of their fields, a few in memory at a time."""
     from himap.benchmarks import read_samples
 
+    # Every n-th sample and not blocks: sets are sorted by kind, and shards should take about the same time.
     return islice(read_samples(arguments.samples, columns), arguments.shard, None, arguments.shards)
+
+
+def waiting(arguments: argparse.Namespace, benchmark: Benchmark, wanted: Collection[str]) -> Iterator[Sample]:
+    """Yield the samples that wait for an answer, those about one picture together where the data say which it is."""
+    from himap.benchmarks.samples.files import by_picture
+
+    def chosen(columns: Sequence[str] | None = None) -> Iterator[Sample]:
+        return (sample for sample in samples_of(arguments, columns) if sample.sample_id in wanted)
+
+    first = next(chosen(["metadata"]), None)
+    if first is None or benchmark.picture is None or not benchmark.knows_picture(first):
+        return chosen()
+    return by_picture(chosen(), benchmark.picture_of, Counter(map(benchmark.picture_of, chosen(["metadata"]))))
 
 
 def by_model(methods: Iterable[Method]) -> list[list[Method]]:
@@ -148,7 +139,7 @@ def answer(methods: Sequence[Method], benchmark: Benchmark, arguments: argparse.
     wanted = {name for name in ids if any(method.lacks(name) for method in methods)}
     rows = answer_each(
         model,
-        (sample for sample in samples_of(arguments) if sample.sample_id in wanted),
+        waiting(arguments, benchmark, wanted),
         askings(methods, model, benchmark),
         batch_size=arguments.batch_size,
         is_done=lambda schedule, sample_id: not by_name[schedule.name].lacks(sample_id),

@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             seed=settings["seed"],
             question=partial(question, benchmark=benchmark, family=model.family, protocol=protocol),
         )
+        # Not what fits for one method: every sample is in memory once for each schedule of the grid.
         size = 8 if arguments.batch_size == "auto" else arguments.batch_size
         answers = answer_each(model, samples, [asking], batch_size=size)
         total = len(samples) * len(schedules)

@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
         model, benchmark = open_model(arguments, settings), get(arguments.benchmark)
         rows: list[dict[str, object]] = []
+        # Trained first, because redrawing overwrites the weights.
         for weights in sorted(settings["weights"], key=["trained", "random"].index):
             if weights == "random":
                 redraw_weights(model, settings["seed"])
@@ -71,6 +72,7 @@ def _of_sample(
     prompt = encode(model, [question(sample, benchmark, model.family, settings["protocol"])])
     for target in settings["targets"] if weights == "trained" else settings["targets"][:1]:
         answer = sample.references[0]
+        # "released" is the bare letter's id, without the mark that begins a word: the model never emits it, the release explains it.
         token = model.answer_ids(answer)[0] if target == "emitted" else model.plain_id(answer)
         result = saliency(model, prompt, token, tuple(settings["definitions"]))
         for definition, blocks in result.blocks.items():

@@ -70,14 +70,10 @@ def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     Raise ValueError if a checksum is not the one published on the hub or written at conversion, where either is known.
     """
     config = read_config(directory)
-    files = sorted(path for path in directory.iterdir() if path.suffix in KINDS)
-    if not any(path.suffix in (".safetensors", ".bin") for path in files):
-        raise ValueError(
-            f"{directory}: no weights (.safetensors) here; the download was cut short or the folder is wrong"
-        )
     # Missing files are reported here, before any job waits for a machine. The tensors in them are checked when the model
     # is loaded: only then are its layers and the number format known, and every value is read anyway.
     weight_files(directory)
+    files = sorted(path for path in directory.iterdir() if path.suffix in KINDS)
     recorded, entries = checksums_of_conversion(directory), []
     for path in files:
         print(f"checksum of {path.name}", file=sys.stderr)

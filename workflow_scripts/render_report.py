@@ -27,17 +27,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", metavar="FILE", help="the page (default: report.html in that folder)")
     arguments = parser.parse_args(argv)
     if arguments.settings is not None:
-        facts, results = json.loads(arguments.settings), arguments.results or "results"
+        facts, folder = json.loads(arguments.settings), arguments.results or "results"
     else:
-        facts, results = facts_of(arguments.configfile)
-        results = arguments.results or results
-    from himap.report.page import render
+        facts, folder = facts_of(arguments.configfile)
+        folder = arguments.results or folder
+    from himap.report.page import render_page
+    from himap.report.verdicts.claims import verdict_groups
+    from himap.results import Results
     from himap.workflow.jobs.provenance import provenance_file
     from himap.workflow.run_record import run_record
 
-    out = arguments.out or f"{results}/report.html"
-    write_text(out, render(facts, results))
-    write_json(provenance_file(out), run_record(facts, results))
+    out = arguments.out or f"{folder}/report.html"
+    results = Results(folder, facts)
+    groups = verdict_groups(results)
+    write_text(out, render_page(results, groups))
+    write_json(provenance_file(out), run_record(facts, groups))
     is_by_hand = arguments.settings is None and arguments.out is None and not is_being_made(out)
     if is_by_hand:  # it may be of a part of the results, so the next run of the workflow has to write it again
         mark_unfinished(STATE, str(Path(out)))

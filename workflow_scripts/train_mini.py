@@ -18,6 +18,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", default="", help="start from this finished checkpoint instead of from scratch")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates of the decoder")
+    parser.add_argument("--alignment", type=float, help="weight of the helper losses; 0 trains on answers alone")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="train the decoder this long instead of a fixed number of steps")
     length.add_argument("--steps", type=int, help="steps of the decoder's training")
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = replace(recipe, minutes=args.minutes)
     if args.steps is not None:
         recipe = replace(recipe, steps=args.steps)
+    if args.alignment is not None:
+        recipe = replace(recipe, alignment=args.alignment)
     if args.pictures is not None:
         recipe = replace(recipe, pictures=args.pictures)
     state = args.state or args.out.with_name(args.out.name + ".training")

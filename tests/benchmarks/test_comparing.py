@@ -83,6 +83,20 @@ def test_questions_about_one_picture_are_one_draw(name: str):
     assert scores.interval[1] - scores.interval[0] > 50
 
 
+@pytest.mark.parametrize("name", ["llavabench", "mmvet"])
+def test_judged_questions_about_one_picture_are_one_draw(name: str):
+    """Verdicts on eight pictures with three questions each that share their picture's fate."""
+    fate = np.repeat([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 3)
+    frame = pd.DataFrame({"score": fate, "score_1": 2 + 6 * fate, "reference_1": 8.0})
+    alone, shared = (
+        benchmarks.get(name).headline(frame.assign(picture=pictures))
+        for pictures in (np.arange(24).astype(str), np.repeat(np.arange(8), 3).astype(str))
+    )
+    assert (alone.pictures, shared.pictures) == (24, 8)
+    widths = [high - low for low, high in map(statistics.interval, (alone, shared))]
+    assert widths[1] > 1.4 * widths[0]
+
+
 def test_a_question_of_mmbench_counts_once_and_only_if_all_its_rotations_are_right():
     samples = [
         Sample(f"{rotation}{question:06}", "Q?", ["x", "y"], ["AB"[rotation]], [b"picture %d" % (question // 2)],

@@ -108,6 +108,7 @@ def test_qwen_forms_of_pope_and_aokvqa_are_ours_and_not_compared_with_the_paper(
 
     assert [name for name in benchmarks.names() if "qwen_vl" in benchmarks.get(name).own_form] == ["pope", "aokvqa"]
     plan = preset("paper")
-    column = {"source": "hub", "asked": plan.asked("aokvqa")}
+    column = {"source": "hub", "kind": "qa", "asked": plan.asked("aokvqa")}
     assert "this project's" in reason({"published": "QwenVL-7B", "family": "qwen_vl"}, "aokvqa", column, 1145)
-    assert reason({"published": "LLaVA-7B", "family": "llava"}, "aokvqa", column, 1145) == ""
+    as_stated = {"template": None, "image_mode": None, "restaged": {"qa": []}}
+    assert reason({"published": "LLaVA-7B", "family": "llava", **as_stated}, "aokvqa", column, 1145) == ""

@@ -88,12 +88,6 @@ def test_a_module_that_declares_nothing_counts_as_a_whole(folder: Path) -> None:
     assert changes(folder, "lib/plots.py", text.replace("WIDTH = 2", "WIDTH = 3"), "lib.plots", unused=("score",))
 
 
-def test_of_a_module_of_plots_only_the_named_function_and_what_it_needs_counts(folder: Path) -> None:
-    text = FILES["lib/plots.py"].replace("WIDTH = 2", "WIDTH = 3")
-    assert not changes(folder, "lib/plots.py", text, "lib.plots#first")
-    assert changes(folder, "lib/plots.py", text.replace("return 1", "return 2"), "lib.plots#first")
-
-
 def test_code_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "lib/sibling.py").write_text("VALUE =\n")
     with pytest.raises(ValueError, match=r"sibling\.py: not valid Python"):

@@ -74,7 +74,7 @@ def test_the_estimate_of_a_config_named_from_another_folder(project: Path) -> No
     [
         ("tabel1", "error: unknown target 'tabel1' (did you mean 'table1'?); known: ablation_criteria, "),
         ("--configfile presets/papr.yaml table9", "error: presets/papr.yaml: no such file (did you mean 'paper.yaml'?)"),
-        ("--configfile presets", "error: presets: is a folder; name a YAML file in it: presets/laptop.yaml, presets/modern.yaml, presets/paper.yaml, presets/quick-gpu.yaml"),
+        ("--configfile presets", "error: presets: is a folder; name a YAML file in it: presets/architectures.yaml, presets/laptop.yaml, presets/modern.yaml, presets/paper.yaml, presets/quick-gpu.yaml"),
         ("--config output=/", "error: config.yaml: output: '/': the project itself lies in this folder; name a folder for results alone"),
         ("estimate --configfile twice.yaml", "error: twice.yaml: seed: is given 2 times, in lines 1 and 2; keep one"),
         ("status --configfile twice.yaml", "error: twice.yaml: seed: is given 2 times, in lines 1 and 2; keep one"),
@@ -87,6 +87,40 @@ def test_a_mistake_is_one_line_and_nothing_is_touched(project: Path, words: str,
     assert done.returncode == 1
     (line,) = done.stdout.splitlines()
     assert line.startswith(message)
+    assert not (project / ".snakemake" / "reproduce.lock").exists()
+
+
+DOUBLED = "title: One\nstages: []\ntitle: Two\n"
+METHODS = "workflow_scripts/himap/pruning/methods"
+
+
+@pytest.mark.parametrize(
+    ("file", "doubled", "words", "key"),
+    [
+        ("config.yaml", "models:\n  mini: {path: a}\n  mini: {path: b}\n", "", "models.mini: is given 2 times, in lines 2 and 3"),
+        ("presets/own.yaml", "seed: 0\nseed: 1\n", "--configfile presets/own.yaml", "seed: is given 2 times, in lines 1 and 2"),
+        ("over.yaml", "grid: {k1: [1], k1: [2]}\n", "--configfile config.yaml over.yaml", "grid.k1: is given 2 times, in lines 1 and 1"),
+        (f"{METHODS}/own.yaml", DOUBLED, "table2", "title: is given 2 times, in lines 1 and 3"),
+        ("", "", "--config 'grid={k1: [1], k1: [2]}'", "grid.k1: is given 2 times"),
+        ("", "", "--config seed=1 seed=2", "seed: is given 2 times"),
+    ],
+    ids=["config", "preset", "overlay", "method file", "value", "values"],
+)  # fmt: skip
+def test_a_key_that_is_given_twice_is_refused_wherever_it_is(
+    project: Path, file: str, doubled: str, words: str, key: str
+) -> None:
+    path = project / file
+    before = path.read_bytes() if path.is_file() else None
+    if file:
+        path.write_text(doubled)
+    try:
+        done = reproduce(project, f"-n {words}")
+    finally:
+        if file:
+            path.unlink() if before is None else path.write_bytes(before)
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.endswith(f"{file or '--config'}: {key}; keep one")
     assert not (project / ".snakemake" / "reproduce.lock").exists()
 
 

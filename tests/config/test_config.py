@@ -13,6 +13,7 @@ import pytest
 import yaml
 from himap.pruning.stage import read_stages
 from himap.tables.builtin import load_all as builtin_tables
+from himap.workflow.command_line import TOOLS
 from himap.workflow.config import documentation as generated
 from himap.workflow.config import schema as config_module
 from himap.workflow.config.documentation import documentation, schema
@@ -101,7 +102,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("tables/table1", {"models": ["mimi"]}), "tables.table1.models[0]: unknown model 'mimi' (did you mean 'mini'?)"),
     (put("tables/table1", {"methods": []}), "tables.table1.methods: is empty; name at least one, or leave the key out"),
     (put("tables/table1", {"models": []}), "tables.table1.models: is empty; name at least one, or leave the key out"),
-    *((put(f"tables/{name}", {}), f"tables.{name}: is the name of another target; choose a different one") for name in ("all", "figure3", "make_table", "status")),
+    *((put(f"tables/{name}", {}), f"tables.{name}: is the name of another target; choose a different one") for name in ("all", "figure3", "make_table", *TOOLS)),
     (put("saliency/definitions", []), "saliency.definitions: is empty; name at least one, or leave the key out"),
     *((put(f"disruption/{key}", []), f"disruption.{key}: is empty; name at least one, or leave the key out") for key in ("flows", "extents", "blocks", "layers")),
     (put("latency/methods", []), "latency.methods: is empty; name at least one, or leave the key out"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from world import World, kill_group, wait_for
+from world import World, kill_group, make_questions, wait_for
 
 SCORE = "results/evaluation/mini/pope/himap/score.json"
 
@@ -76,10 +77,32 @@ def test_an_altered_manifest_is_made_again_and_nothing_that_was_made_from_it(
     assert "Nothing to be done" in world.run("table1", "-n").stdout
 
 
+@pytest.mark.slow
+def test_a_large_file_is_read_at_the_start_only_up_to_the_bound_of_the_config(
+    tmp_path: Path, small_model: Path
+) -> None:
+    questions = make_questions(tmp_path / "questions.parquet", 200)
+    bound = {"checksums_up_to_mb": 1}
+    world = World(tmp_path / "world", small_model, questions, execution=bound)
+    target = "results/benchmarks/pope/samples.parquet"
+    samples = world.folder / target
+    assert world.run(target).returncode == 0
+    whole, times = samples.read_bytes(), samples.stat()
+    assert len(whole) > 1_000_000
+    flip_a_bit(samples)
+    os.utime(samples, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "(checksum)" not in world.run(target).stdout  # as docs/cluster.md says: size and time are the same
+    bound["checksums_up_to_mb"] = 2
+    world.config["execution"] = bound
+    world.write_config()
+    assert f"{target}: not what its job wrote (checksum)" in world.run(target).stdout
+    assert samples.read_bytes() == whole
+
+
 def nothing_run(world: World) -> None:
     """A fresh clone."""
     shutil.rmtree(world.folder / "results")
-    shutil.rmtree(world.folder / ".snakemake")
+    shutil.rmtree(world.folder / ".snakemake", ignore_errors=True)
 
 
 def page_only(world: World) -> None:
@@ -134,6 +157,22 @@ def test_status_looks_at_files(
     assert told.returncode == 0, told.stdout[-2000:]
     line = next(line for line in told.stdout.splitlines() if line.startswith("table1 "))
     assert [int(word) for word in line.split()[1:5]] == [done, 0, 0, waiting]
+
+
+@pytest.mark.slow
+def test_after_a_page_alone_a_run_makes_all_that_it_makes_in_a_fresh_clone(copy_of_finished: World) -> None:
+    world = copy_of_finished
+    nothing_run(world)
+    fresh = world.run("-n").stdout
+    page_only(world)
+    told = world.run("-n").stdout
+    assert re.search(r"^\d\d+ jobs to run", told, re.MULTILINE), told
+    assert steps(told) == steps(fresh)
+
+
+def steps(told: str) -> dict[str, int]:
+    """The steps of a dry run with the number of their jobs."""
+    return {step: int(count) for count, step in re.findall(r"^ +(\d+)  ([a-z]+(?: [a-z]+)*)", told, re.MULTILINE)}
 
 
 @pytest.mark.slow

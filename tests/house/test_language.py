@@ -9,13 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "workflow_scripts" / "himap"
-ROOMS = ("decoder", "models", "metrics", "tools")  # of the library; add a room once its language is plain
-FILES = ("__init__", "atomic", "files", "inference", "locks", "notes", "project", "registry", "yaml_files")
-CODE = [
-    *(ROOT / "workflow_scripts").glob("*.py"),
-    *(LIBRARY / f"{name}.py" for name in FILES),
-    *(path for room in ROOMS for path in (LIBRARY / room).rglob("*.py")),
-]
+CODE = [*(ROOT / "workflow_scripts").glob("*.py"), *LIBRARY.rglob("*.py")]
+NOUNS = (  # where docstrings may begin with a noun
+    LIBRARY / "benchmarks",  # still to be rewritten
+    LIBRARY / "pruning" / "criteria",  # a criterion's docstring is its description in lists
+)
 PAGES = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").rglob("*.md"),
@@ -28,8 +26,8 @@ ARCHAIC = re.compile(
     r"\b(be had|mend(ed|s)?|stands? in|mini world|c(o|a)mes? to no end|spoken of|at hand|whereby|hence|thereof|wherein)\b",
     re.IGNORECASE,
 )
-BRITISH = re.compile(
-    r"\b(colours?|behaviours?|centre[sd]?|learnt|honour\w*|neighbours?|normalis\w+|recognis\w+|grey)\b"
+BRITISH = re.compile(  # but for names in quotes, such as a key of models/mini/training.json
+    r"(?<!\")\b(colours?|behaviours?|centre[sd]?|learnt|honour\w*|neighbours?|normalis\w+|recognis\w+|grey)\b"
 )
 NOUN_FIRST = {"A", "All", "An", "Both", "How", "One", "That", "The", "What", "Where", "Whether", "Which", "Who"}
 
@@ -63,6 +61,7 @@ def test_docstrings_of_functions_begin_with_a_verb() -> None:
     assert [
         f"{path.relative_to(ROOT)}:{line}: {name}: {text.splitlines()[0]}"
         for path in CODE
+        if not any(folder in path.parents for folder in NOUNS)
         for name, line, text in docstrings(path)
         if text.split()[0] in NOUN_FIRST
     ] == []

@@ -85,12 +85,41 @@ def test_methods_that_share_a_pass_answer_as_each_does_alone(mini):
     seeing = replace(mini, view_tower=lambda pixels: looks.append(len(pixels)) or mini.view_tower(pixels))
     made = answer_under_all(seeing, asked, [Asking(schedules, 5)], lambda *_: True)
     together = {schedule.name: rows for schedule, rows in made}
-    assert looks == [4]  # the pictures of all, once for all methods
+    assert looks == [3]  # the pictures of all, each once for all methods
     for schedule in schedules:
         alone = [answer_batch(mini, [question], schedule, max_new_tokens=5)[0] for question in asked]
         assert together[schedule.name] == alone, schedule.name
     answer_batch(seeing, asked, schedules[0], max_new_tokens=1)
-    assert looks == [4]  # and not at all where no method asks
+    assert looks == [3]  # and not at all where no method asks
+
+
+def test_questions_about_one_picture_share_layers_and_choose_and_answer_as_alone(mini, monkeypatch):
+    from himap.experiments import beginnings
+    from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all
+    from himap.models.prompts import Prompt
+
+    _, two, choice = questions()
+    words = ("How many circles are there?", "Is there a star?", "What color is the cross in the picture?")
+    asked = [Question(f"{n}", [image], Prompt(text)) for image in two.images for n, text in enumerate(words)]
+    weighed = [replace(choice, sample_id="1"), choice]
+    schedules = [
+        Schedule((), "vanilla"),
+        Schedule((Stage(3, 0.5, "instruction_attention"), Stage(8, 0.125, "image_attention")), "himap"),
+        Schedule((Stage(3, 0.5, "instruction_attention"), Stage(6, 0.25, "random")), "from the same layer"),
+        Schedule((Stage(0, 40, "visionzip"),), "before the decoder", positions="renumber"),
+        Schedule((Stage(3, 0.5, "last_token_attention"),), "ranked again", rerank=True),
+    ]
+    rows_run = []
+    mine = beginnings.run
+    monkeypatch.setattr(beginnings, "run", lambda *given: rows_run.append(given[2].of) or mine(*given))
+    for batch, of in ((asked, [0, 0, 0, 1, 1, 1]), (weighed, [0, 0])):
+        made = answer_under_all(mini, batch, [Asking(schedules, 6)], lambda *_: True)
+        together = {schedule.name: rows for schedule, rows in made}
+        assert rows_run.pop() == of
+        for schedule in schedules:
+            alone = [answer_batch(mini, [question], schedule, max_new_tokens=6)[0] for question in batch]
+            assert together[schedule.name] == alone, schedule.name
+    assert not rows_run
 
 
 def test_rows_that_leave_a_batch_take_their_pictures_and_positions_along(mini):

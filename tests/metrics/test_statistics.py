@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import measure_coverage
 import numpy as np
 import pytest
@@ -29,6 +31,31 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(simulated: str, pic
     near_ceiling = 0.99 if pictures == 8 and simulated.startswith("share near 0.9,") else 0.985
     most = 1.0 if few_differ or (pictures, simulated[:15]) == (8, "share near 0.98") else near_ceiling
     assert least <= coverage <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("simulated", "pictures"), [("soft accuracy", 8), ("pair: 15 % lost, 15 % won", 20)])
+def test_the_coverage_in_the_documentation_is_what_the_script_measures(simulated: str, pictures: int):
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| {simulated} |"))
+    printed = line.strip("| ").split(" | ")[1 + measure_coverage.PICTURES.index(pictures)]
+    draw = measure_coverage.SIMULATIONS[simulated]
+    assert printed == f"{measure_coverage.measure(draw, pictures, sets=4000, seed=0):.3f}"
+
+
+def test_the_script_writes_its_table_into_the_page_and_leaves_the_rest(tmp_path: Path):
+    page = tmp_path / "statistics.md"
+    text = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    page.write_text(text)
+    measure_coverage.main(["--sets", "2", "--write", str(page)])
+    rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    assert len(rows) == len(measure_coverage.SIMULATIONS) + 2
+    outside = [
+        part
+        for whole in (text, page.read_text())
+        for part in (whole.split("<!-- coverage")[0], whole.split("end -->")[1])
+    ]
+    assert outside[:2] == outside[2:]
 
 
 def test_few_pictures_with_several_questions_each_are_not_taken_for_many():

@@ -235,7 +235,7 @@ def all_maps(model: Any, prompt: Any, target: int) -> tuple[list[Any], Any]:
             if not weights.requires_grad:
                 weights.requires_grad_()
             maps.append(weights)
-            hidden = finish(layer, hidden, weights @ values)
+            hidden = finish(layer, prompt.with_hidden(hidden), weights @ values)
         logits = next_token_logits(model, prompt.with_hidden(hidden))
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor([target]))
         gradients = torch.autograd.grad(loss, maps)

@@ -171,7 +171,9 @@ def prediction(name: str, answer: str, method: Schedule, random: np.random.Gener
 
 def sidecar(method: Schedule | None = None) -> dict[str, Any]:
     """Provenance as the scripts write it."""
-    settings = {"dtype": "float32", "attention": "sdpa", "seed": 0} | ({"method": method.to_json()} if method else {})
+    settings = {"dtype": "float32", "attention": "sdpa", "batch_size": 16, "seed": 0} | (
+        {"method": method.to_json()} if method else {}
+    )
     model = {"name": "mini", "source": "models/mini", "revision": None}
     return {
         "script": "evaluate_method.py",

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import small_run
 import yaml
-from himap import numbers
+from himap import benchmarks, numbers
+from himap.benchmarks.samples.source import hub_origin
 from himap.decoder import bitmaps
 from himap.decoder.bitmaps import to_bitmap
 from himap.figures._page import line_chart, ticks
 from himap.figures._panels import Curve, Curves, padded
+from himap.files import write_json
 from himap.report import gallery, kept_maps
 from himap.report.divergences import divergences
 from himap.report.figure_parts import figure_parts
@@ -29,7 +31,7 @@ from himap.tables.records import different_costs
 from himap.workflow.config.load import load
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.report_settings import DIVERGENCES
-from himap.workflow.plan.settings import style
+from himap.workflow.plan.settings import evaluation, style
 from report_page import Rendered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,6 +237,28 @@ def test_the_default_run_makes_both_sides() -> None:
         assert {("mini", task, name) for pair in pairs for name in pair} <= cells
 
 
+@pytest.mark.parametrize(
+    ("title", "task", "first", "second"),
+    [
+        ("Pictures that are not square: cut or padded", "scienceqa", "vanilla", "asked_otherwise"),
+        ("Precision", "scienceqa", "in_float16", "in_bfloat16"),
+        ("A-OKVQA's form", "aokvqa", "vanilla", "asked_otherwise"),
+        ("POPE's questions", "pope", "vanilla", "asked_otherwise"),
+    ],
+)
+def test_the_default_run_asks_contested_protocols_both_ways_and_the_page_shows_both(
+    title: str, task: str, first: str, second: str, rendered: Rendered
+) -> None:
+    plan = Plan(load(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
+    cells = plan.table_cells("protocols")
+    assert {("mini", task, first), ("mini", task, second)} <= set(cells)
+    settings = [json.loads(evaluation(plan, "mini", task, method)) for method in (first, second)]
+    assert settings[0] != settings[1]  # each is asked its own way
+    (row,) = (one for one in divergences(Results(rendered.results, rendered.facts)) if one["title"] == title)
+    assert all(any(benchmarks.get(task).title in line for line in side["lines"]) for side in row["sides"])
+    assert any(benchmarks.get(task).title in line for line in row["between"])
+
+
 def test_pope_has_images_enough_for_its_paired_test() -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     images = config["benchmarks"]["pope"]["limit"] // 18  # of one image come 18 questions, and whole images are swapped
@@ -367,9 +391,19 @@ def test_provenance_names_devices_versions_and_what_is_missing(rendered: Rendere
     found = provenance(Results(rendered.results, rendered.facts))
     assert found["made_by"]["torch"] == ["2.13.0+cpu"]
     assert found["made_by"]["device"] == ["cpu (x86_64)"]
+    assert found["made_by"]["batch_size"] == ["16"]  # in half precision some answers depend on it
     assert found["missing"] == []
     assert found["models"][0]["hashes"][0]["sha256"] == "ab" * 32
     assert all(row["sha256"] for row in found["benchmarks"])
+
+
+def test_provenance_names_the_repository_that_samples_come_from(rendered: Rendered, tmp_path: Path) -> None:
+    facts = json.loads(json.dumps(rendered.facts))
+    facts["benchmarks"] = {"pope": facts["benchmarks"]["pope"] | {"source": "hub"}}
+    results = Results(tmp_path, facts)
+    source = hub_origin(benchmarks.get("pope").source, "4db12766")  # as a download notes it
+    write_json(results.paths.benchmark_manifest("pope"), {"source": source, "rows": 9})
+    assert provenance(results)["benchmarks"][0]["source"] == "lmms-lab/POPE"
 
 
 def test_the_script_makes_the_same_page_from_the_config(rendered: Rendered, tmp_path: Path) -> None:

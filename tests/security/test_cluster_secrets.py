@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from himap.workflow.jobs.slurm_arrays import OPTION
 from test_hostile_input import SECRETS, files_without_secrets
-from world import World
+from world import METHODS, World
 
 SBATCH = """#!/bin/sh
 printf '%s\\n' "$*" >> "$SUBMITTED"  # whole, with the command that is wrapped
@@ -48,17 +48,17 @@ def test_secrets_go_to_jobs_by_the_environment_alone(make_world: Callable[..., W
         (tmp_path / "bin" / name).chmod(0o755)
     submitted = world.folder / "submitted.txt"
     place = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SUBMITTED": str(submitted)}
-    ready = ("results/models/mini/manifest.json", "results/benchmarks/pope/samples.parquet")
-    assert world.run(*ready, "--cores", "2").returncode == 0  # an array of costs comes next
+    ready = [f"results/evaluation/mini/pope/{method}/predictions.jsonl" for method in METHODS]
+    assert world.run(*ready, "--cores", "2").returncode == 0  # an array of scores comes next
     cluster = ("--profile", "profiles/slurm", "--slurm-no-account", "--default-resources", "slurm_partition=gpu")
-    cluster += ("--slurm-array-jobs", "count_flops")
+    cluster += ("--slurm-array-jobs", "score_predictions")
     done = world.run("table1", *cluster, "--retries", "0", "--verbose", **place, **SECRETS)
     assert done.returncode == 1, done.stdout[-4000:]
     lines = submitted.read_text()
     assert "--wrap=" in lines
     unpacked = commands_of_arrays(lines)
-    assert "count_flops" in unpacked
-    assert "evaluate_method" in lines
+    assert "score_predictions" in unpacked
+    assert "count_flops" in lines
     assert not any(secret in unpacked for secret in SECRETS.values())
     searched = files_without_secrets(world.folder)
     assert submitted in searched

@@ -34,7 +34,16 @@ def settings() -> dict[str, Any]:
     return {
         "name": "table1",
         "title": "Table 1: a test & more",
-        "models": {"llava": {"published": "LLaVA-7B", "family": "llava", "kinds": ["qa"]}},
+        "models": {
+            "llava": {
+                "published": "LLaVA-7B",
+                "family": "llava",
+                "kinds": ["qa"],
+                "template": None,
+                "image_mode": None,
+                "restaged": {"qa": [], "caption": [], "open": []},
+            }
+        },
         "benchmarks": {"scienceqa": {"source": "hub", "asked": asked("scienceqa"), "kind": "qa", "scored": True}},
         "benchmark_order": ["scienceqa"],
         "methods": [{"name": "vanilla", "title": "Vanilla"}, {"name": "himap", "title": "HiMAP <50%>"}],

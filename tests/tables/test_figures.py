@@ -136,6 +136,28 @@ def test_consistency_is_averaged_over_the_first_and_the_last_layers(tmp_path: Pa
     assert only(frame, source="paper", measure="label", flow="img2txt", part="first")["value"].item() == 0.346
 
 
+def test_whiskers_of_few_samples_are_as_wide_as_few_samples_make_them(tmp_path: Path, settings: dict[str, Any]) -> None:
+    write_disruption(tmp_path)
+    frame = figures.get("figure5").numbers(settings, str(tmp_path))
+    sure = only(frame, source="ours", measure="label", flow="img2txt", part="last")  # four of four answers are kept
+    assert (sure["low"].item(), sure["high"].item()) == (
+        pytest.approx(0.283, abs=0.001),
+        1.0,
+    )  # t = 3.18; the normal: 0.51
+    seconds = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9]
+    timed = {
+        "sample_id": range(10),
+        "method": "vanilla",
+        "seconds_total": seconds,
+        "ideal_speedup": 1.0,
+        "device": "cpu",
+    }
+    write_text(tmp_path / "latency/llava/scienceqa.csv", pd.DataFrame(timed).to_csv(index=False))
+    told = {**settings, "methods": {"vanilla": "Vanilla"}, "order": ["vanilla"]}
+    row = figures.get("figure8").numbers(told, str(tmp_path))
+    assert row["high"].item() - 1.45 == pytest.approx(2.262 * np.std(seconds, ddof=1) / 10**0.5, rel=1e-3)  # not 1.96
+
+
 def test_blocks_of_another_run_are_not_mixed_in(tmp_path: Path, settings: dict[str, Any]) -> None:
     write_disruption(tmp_path)
     stray = tmp_path / "disruption/llava/scienceqa/layers-0-3.parquet"
@@ -282,6 +304,32 @@ def write_blocking(results: Path) -> None:
     write_text(results / "questions/llava/scienceqa/blocking.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def write_oq4(results: Path) -> None:
+    """Write five pictures a kind: early pruning loses one of the counts and a word, later pruning of equal cost a word alone."""
+    lost = {("count", "shallow"): 1, ("word", "shallow"): 1, ("word", "deep"): 1}
+    rows = [
+        {
+            "sample_id": f"{kind}{n}",
+            "picture": f"{kind}{n}",
+            "kind": kind,
+            "module": module,
+            "dose": dose,
+            "ratio": ratio,
+        }
+        | {"kept": 144 * dose, "image_tokens": 144, "score": float(n >= lost.get((kind, module), 0)), "answer": "a"}
+        | ({} if module == "unpruned" else {"recall": 1.0, "recall_shuffled": dose})
+        for kind in ("color", "count", "word", "position")
+        for module, dose, ratio in (
+            ("unpruned", 1.0, 1.0),
+            ("shallow", 0.5, 0.6),
+            ("deep", 0.5, 0.6),
+            ("shallow", 0.25, 0.4),
+        )
+        for n in range(5)
+    ]
+    write_text(results / "questions/llava/scienceqa/oq4.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
 def write_oq2(results: Path) -> None:
     """Write eight samples of two kinds: dear ones need all tokens, and a rule that knows them is right where HiMAP is not."""
     rows = [
@@ -334,6 +382,7 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
     write_text(results / "latency/llava/scienceqa.csv", pd.DataFrame(rows).to_csv(index=False))
     settings |= {"cells": [["llava", "scienceqa"]]}
     write_blocking(results)
+    write_oq4(results)
     write_oq2(results)
     write_importance(results)
     made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
@@ -387,6 +436,23 @@ def test_drawing_and_page_show_the_same_panels_words_colors_dashes_and_ranges(
         assert sorted(text.get_text() for text in ax.texts if text.get_text()) == sorted(
             mark["label"] for mark in (*chart.get("dots", []), *chart.get("points", [])) if mark["label"]
         )
+
+
+def test_what_early_pruning_costs_beyond_recognition_is_a_difference_of_two_differences(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    frame = frame_of("oq4", settings, tmp_path)
+    gaps = frame[frame["measure"] == "interaction"].set_index("of")
+    # of five counts, early pruning loses one and later pruning none; recognition loses nothing under either
+    assert gaps.loc["counting", "value"] == pytest.approx(0.2)
+    assert gaps.loc["counting", "low"] == 0  # five pictures cannot tell one loss from none
+    assert gaps.loc["reading", "value"] == gaps.loc["localization", "value"] == 0
+    ability = frame[(frame["measure"] == "left by ability") & (frame["module"] == "shallow") & (frame["dose"] == 0.5)]
+    assert ability.set_index("of")["value"].to_dict() == {
+        "recognition": 1, "counting": 0.8, "reading": 0.8, "localization": 1
+    }  # fmt: skip
+    control = frame[(frame["measure"] == "recall_shuffled") & (frame["dose"] == 0.5)]
+    assert control["value"].tolist() == [0.5, 0.5]
 
 
 def test_no_two_curves_differ_by_color_alone() -> None:

@@ -83,7 +83,7 @@ def rivals(settings: dict[str, Any], tmp_path: Path) -> tuple[dict[str, Any], Pa
     return settings, tmp_path
 
 
-def write_samples(path: Path) -> None:
+def write_samples(path: Path, about: dict[str, list[int]] | None = None) -> None:
     """Ten samples whose pictures are padded above and below: of four rows of cells, the first and the last are padding."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -97,11 +97,11 @@ def write_samples(path: Path) -> None:
             "options": [],
             "references": ["A"],
             "images": [buffer.getvalue()],
-            "metadata": "{}",
+            "metadata": json.dumps({"evidence": (about or {}).get(str(n), [])}),
         }
         for n in range(SAMPLES)
     ]
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema("scienceqa")), path)
 
 
@@ -125,6 +125,26 @@ def test_answers_say_how_loyal_a_method_is_where_it_fails_and_where_it_looks(
     assert (divprune["top_to_bottom"], divprune["left_to_right"]) == ("0/100/0/0", "25/25/25/25")
     assert random["top_to_bottom"] == random["left_to_right"] == "25/25/25/25"
     assert pd.isna(frame.loc["downsample_1of4", "padding"])
+
+
+def test_a_method_is_told_which_share_of_the_evidence_its_stages_keep(rivals: tuple[dict[str, Any], Path]) -> None:
+    settings, results = rivals
+    settings["budgets"]["grids"]["llava"] = [12, 12]
+    kept = [list(range(72)), [0, 1, 100]]  # what stage one and two leave of the embedded world's 144 cells
+    path = results / "evaluation/llava/scienceqa/divprune_1of4/predictions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    write_jsonl(path, [{**row, "image_tokens": 144, "kept": [to_bitmap(stage, 144) for stage in kept]} for row in rows])
+    about = {
+        "0": [0, 50],
+        "1": [1, 2, 3, 143],
+        "2": [],
+    }  # of the third the whole picture counts; of the others nothing is known
+    write_samples(results / "benchmarks/scienceqa/samples.parquet", about)
+    divprune = measured(rivals).set_index("method").loc["divprune_1of4"]
+    assert divprune["evidence_n"] == 2
+    assert divprune["evidence_stages"] == "88/38"  # (2/2 + 3/4) / 2, then (1/2 + 1/4) / 2
+    assert divprune["evidence"] == pytest.approx(37.5)
+    assert "88 / 38 %" in forms(measured(rivals), settings)["md"]
 
 
 def test_three_sentences_say_what_the_table_shows(rivals: tuple[dict[str, Any], Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -96,6 +97,41 @@ def test_only_the_same_split_size_and_protocol_is_compared_with_the_paper(
     why = unlike(task, Plan(load(preset)).asked(task), n)
     assert reason in why
     assert bool(reason) == bool(why)
+
+
+MOVED = [  # K2 = 9 instead of 8
+    {"layer": 2, "keep": 0.5, "criterion": "instruction_attention"},
+    {"layer": 9, "keep": 0.125, "criterion": "image_attention"},
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "method", "reason"),
+    [
+        ({}, "himap", ""),
+        ({"models": {"image_mode": "pad"}}, "vanilla", "protocol images: pad here, crop in the paper"),
+        ({"models": {"template": "llava_v1"}}, "vanilla", "asked in the template llava_v1, and the paper names none"),
+        ({"methods": {"stages": MOVED}}, "himap", "the config's stages"),
+        ({"methods": {"stages": MOVED}}, "vanilla", ""),
+    ],
+)  # fmt: skip
+def test_a_model_asked_another_way_or_pruned_by_other_stages_is_not_compared_with_the_paper(
+    change: dict[str, Any], method: str, reason: str
+) -> None:
+    from himap.tables import records as written
+    from himap.workflow.config.load import load
+    from himap.workflow.plan import settings as told
+    from himap.workflow.plan.plan import Plan
+
+    preset = yaml.safe_load((Path(__file__).parents[2] / "presets" / "paper.yaml").read_text())
+    preset["models"]["llava-1.5-7b"] |= change.get("models", {})
+    preset["methods"]["himap"] |= change.get("methods", {})
+    table = json.loads(told.table(Plan(load(preset)), "table1"))
+    column = table["benchmarks"]["scienceqa"]
+    for name, entry in table["models"].items():
+        if entry["family"] == "llava" and (name == "llava-1.5-7b" or "methods" in change):
+            why = written.reason(entry, "scienceqa", column, 2017, method)
+            assert (reason in why, bool(reason)) == (True, bool(why)), name
 
 
 def test_a_cell_that_is_not_compared_gives_the_reason_below_the_table(settings: dict[str, Any], results: Path) -> None:

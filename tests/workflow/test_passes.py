@@ -11,7 +11,7 @@ import pytest
 import yaml
 from himap.workflow.config.load import load
 from himap.workflow.plan.history import History
-from himap.workflow.plan.passes import passes
+from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
 from small_project import Project
 
@@ -99,14 +99,14 @@ def test_a_first_run_has_one_pass_for_all_methods_of_a_benchmark_and_a_cluster_j
     plan = Plan(load(config), History(tmp_path / ".snakemake"))
     assert len(passes(plan)) == len(config["benchmarks"])
     assert sum(len(each.methods) for each in passes(plan)) == len(plan.evaluations())
-    frozen = {"mini/pope/predictions": [["himap"], sorted(set(plan_methods(plan, "pope")) - {"himap"})]}
+    assert sorted(each.place for each in passes(plan, COSTS)) == ["caption", "open", "qa"]
+    key = "evaluate_method/mini/pope/predictions"
+    frozen = {key: [["himap"], sorted(set(plan_methods(plan, "pope")) - {"himap"})]}
     plan.history.freeze(frozen)
     in_job = Plan(load(config), History(tmp_path / ".snakemake", in_run=True))
-    assert [list(each.methods) for each in passes(in_job) if each.benchmark == "pope"] == frozen[
-        "mini/pope/predictions"
-    ]
-    assert [each.methods for each in passes(in_job) if each.benchmark != "pope"] == [
-        each.methods for each in passes(plan) if each.benchmark != "pope"
+    assert [list(each.methods) for each in passes(in_job) if each.place == "pope"] == frozen[key]
+    assert [each.methods for each in passes(in_job) if each.place != "pope"] == [
+        each.methods for each in passes(plan) if each.place != "pope"
     ]
 
 
@@ -122,7 +122,7 @@ def test_a_named_table_answers_under_its_own_methods_alone(tmp_path: Path) -> No
     plan = Plan(load(config))
     plan.requested = requested(plan, ["table1"])
     own = config_methods(plan, "table1")
-    pope = [set(each.methods) for each in passes(plan) if each.benchmark == "pope"]
+    pope = [set(each.methods) for each in passes(plan) if each.place == "pope"]
     assert own in pope
     assert len(pope) == 2
 

@@ -30,6 +30,33 @@ def test_a_method_drops_at_the_same_depth_of_every_model(preset: str) -> None:
         assert plan.image_mode(model, "scienceqa") is None
 
 
+def test_the_preset_of_other_architectures_plans_and_config_names_what_cross_attention_lacks() -> None:
+    raw = read_config([ROOT / "presets/architectures.yaml"])
+    plan = Plan(load(raw))
+    assert targets.jobs(plan)
+    stages = {model: plan.method(model, "scienceqa", "himap").stages for model in plan.config.models}
+    assert {model: len(listed) for model, listed in stages.items()} == {
+        "idefics-9b-instruct": 1,
+        "instructblip-vicuna-7b": 2,
+    }
+    dims = plan.dims("idefics-9b-instruct")
+    assert (dims.layers, len(dims.cross), dims.picture_width) == (40, 8, 1280)
+    own = raw["methods"]["himap"].pop("models")["idefics-9b-instruct"]["stages"]
+    with pytest.raises(
+        ConfigError, match="'image_attention' needs image tokens in the sequence, but idefics looks at them"
+    ):
+        load(raw)
+    raw["methods"]["himap"]["stages"] = own
+    raw["models"]["idefics-9b-instruct"]["dims"]["cross_layers"] = [7, 15]
+    with pytest.raises(
+        ConfigError, match=r"'instruction_attention' at layer 3 has no cross-attention below it.*above layer 7"
+    ):
+        load(raw)
+    del raw["models"]["idefics-9b-instruct"]["dims"]["cross_layers"]
+    with pytest.raises(ConfigError, match=r"dims\.cross_layers: is required with the family idefics"):
+        load(raw)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_revision_that_must_be_filled_in_is_named(preset: str) -> None:
     raw = yaml.safe_load((ROOT / preset).read_text())

@@ -1,4 +1,4 @@
-"""A model whose pictures have unequal numbers of tokens goes from the config to the report: nothing takes one grid for all."""
+"""Other models than LLaVA go from the config to the report: nothing takes one grid for all, or image tokens in the sequence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import chat_families
+import cross_families
 import pandas as pd
 import pytest
 from small_project import copy_project
@@ -60,4 +61,30 @@ def test_a_tiny_qwen_goes_from_config_to_report(tmp_path: Path) -> None:
     page = (results / "report.html").read_text()
     assert 'class="dropped"' in page
     assert "Where the kept tokens lie" in page
+    assert project.stale() == set()
+
+
+def beside_config(config: dict[str, Any]) -> None:
+    """A model whose text looks at pictures by cross-attention, with the part of HiMAP that it can run."""
+    tiny_config(config)
+    config["models"] = {"tiny-idefics": {"path": "models/tiny-idefics", "family": "idefics"}}
+    config["methods"]["himap"]["stages"] = [{"layer": 1, "keep": 0.5, "criterion": "instruction_attention"}]
+    config["tables"]["table1"] = {"methods": METHODS[:4]}
+    config["latency"]["methods"] = METHODS[:2]
+    config["grid"] = {"benchmarks": []}
+
+
+def test_a_tiny_idefics_goes_from_config_to_report(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    cross_families.FAMILIES["idefics"].write(project.folder / "models" / "tiny-idefics")
+    project.configure(beside_config)
+    printed = project.call()
+    assert printed.returncode == 0, printed.stdout[-5000:]
+    results = project.folder / "results"
+    (path,) = results.glob("**/tiny-idefics/aokvqa/himap/predictions.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {row["image_tokens"] for row in rows} == {16}
+    table = pd.read_csv(results / "tables" / "table1.csv")
+    assert set(table["model"]) == {"tiny-idefics"}
+    assert (results / "report.html").is_file()
     assert project.stale() == set()

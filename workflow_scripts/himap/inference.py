@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.layout import Layout
 from himap.experiments.answers import Question, answer_batch
-from himap.models.families import CHAT_TEMPLATE
+from himap.models.families import CHAT_TEMPLATE, OWN_SHAPE
 from himap.models.images import kept_picture, pad_to_square
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
@@ -137,7 +137,7 @@ def page_of(look: Inspection, model: Model, image: Image, titles: Mapping[str, s
     from himap.report.gallery import PADDING
     from himap.report.inspection import render
 
-    is_padded = model.family not in (*CHAT_TEMPLATE, "qwen_vl")  # Qwen-VL stretches a picture, others keep its shape
+    is_padded = model.family not in OWN_SHAPE
     seen = pad_to_square(image.convert("RGB"), PADDING) if is_padded else image
     return render(look, seen, titles or {name: method.get("title", name) for name, method in load_all().items()})
 

@@ -31,7 +31,8 @@ __all__ = [
 
 @lru_cache
 def registry() -> dict[str, Benchmark]:
-    """Every benchmark by name, in the order of the paper's tables."""
+    """Return every benchmark by name, in the order of the paper's tables."""
+    # By file name, so that an added file is found without a list to edit; every module has to be imported for its rank.
     modules = [name for _, name, is_package in iter_modules(__path__) if not is_package and not name.startswith("_")]
     found = sorted(
         (import_module(f"{__name__}.{name}").BENCHMARK for name in modules), key=lambda one: (one.rank, one.name)
@@ -40,12 +41,12 @@ def registry() -> dict[str, Benchmark]:
 
 
 def names() -> list[str]:
-    """The names of all benchmarks, in the order of the paper's tables."""
+    """Return the names of all benchmarks, in the order of the paper's tables."""
     return list(registry())
 
 
 def get(name: str) -> Benchmark:
-    """A benchmark by name; an unknown name is an error that lists the known ones."""
+    """Return a benchmark by name. Raise ValueError that lists the known ones for an unknown name."""
     try:
         return registry()[name]
     except KeyError:
@@ -53,7 +54,7 @@ def get(name: str) -> Benchmark:
 
 
 def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iterator[Sample]:
-    """The samples of a samples.parquet one after another; with `columns` only those fields are read and filled in."""
+    """Yield the samples of a samples.parquet one after another; with `columns` only those fields are read and filled in."""
     from himap.benchmarks.samples.files import read_samples as read
 
     return read(path, columns)

@@ -108,7 +108,7 @@ PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark as the other parts of the project see it; everything specific to it stands in its own file.
+    """A benchmark as the other parts of the project see it; everything specific to it is in its own file.
 
     `task` chooses the pruning schedule. `limits` are by family, LLaVA's for every family that is not named; so are
     `short_limits`, which replace them under one value of an option. `options` are the protocol choices, default first.
@@ -171,11 +171,11 @@ class Benchmark:
 
     @property
     def judged(self) -> bool:
-        """Whether a language model has to grade the answers."""
+        """Return whether a language model has to grade the answers."""
         return self.judge is not None
 
     def protocol(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The protocol options, defaults filled in; an unknown option or value is an error that names the choices."""
+        """Return the protocol options, defaults filled in. Raise ValueError that names the choices for an unknown option or value."""
         choices = {**self.options, "style": (None, *STYLES), "images": (None, *IMAGE_MODES)}
         chosen = {name: values[0] for name, values in choices.items()} | {"template": None}
         for name, value in given.items():
@@ -191,7 +191,7 @@ class Benchmark:
         return chosen
 
     def prompt(self, sample: Sample, family: str, **protocol: Any) -> Prompt:
-        """What a model of this family is asked; `template` replaces the text, `style` the frame around it."""
+        """Return what a model of this family is asked; `template` replaces the text, `style` the frame around it."""
         check_family(family)
         options = self.protocol(protocol)
         if options["template"] is not None:
@@ -202,7 +202,7 @@ class Benchmark:
     def image_mode(self, family: str, **protocol: Any) -> str | None:
         """Return how a family's pictures are brought to a square, the authors' way unless the protocol says otherwise."""
         check_family(family)
-        if family == "qwen_vl" or family in families.CHAT_TEMPLATE:  # their own processors neither pad nor cut
+        if family in families.OWN_SHAPE:  # their own processors neither pad nor cut
             return None
         return self.protocol(protocol)["images"] or self.image_modes.get(family, "pad")
 
@@ -223,20 +223,21 @@ class Benchmark:
         return next((self.sources[name] for name in named if name in self.sources), self.source)
 
     def token_limits(self, family: str, **protocol: Any) -> Limits:
-        """Shortest and longest answer for this family, which a protocol option may narrow."""
+        """Return the shortest and longest answer for this family, which a protocol option may narrow."""
         check_family(family)
         chosen = [f"{name}={value}" for name, value in self.protocol(protocol).items()]
+        # A limit of an option comes first: InternVL's later scripts, for example, ask for shorter answers than LLaVA's.
         for limits in [*(self.short_limits.get(option, {}) for option in chosen), self.limits]:
             if found := limits.get(family) or limits.get(families.DEFAULT):
                 return found
         raise ValueError(f"benchmark {self.name}: `limits` names neither {family} nor {families.DEFAULT}")
 
     def max_new_tokens(self, family: str, **protocol: Any) -> int:
-        """The most tokens that are generated for one answer."""
+        """Return the most tokens that are generated for one answer."""
         return self.token_limits(family, **protocol).longest
 
     def min_new_tokens(self, family: str, **protocol: Any) -> int:
-        """The fewest tokens that are generated for one answer (captions of two families have a floor)."""
+        """Return the fewest tokens that are generated for one answer (captions of two families have a floor)."""
         return self.token_limits(family, **protocol).shortest
 
 
@@ -247,7 +248,7 @@ def check_family(family: str) -> None:
 
 
 def fill_template(template: str, sample: Sample, benchmark: str) -> str:
-    """A prompt template from the config with the sample's fields put in."""
+    """Return a prompt template from the config with the sample's fields put in."""
     fields = {
         "question": sample.question,
         "options": lettered(sample.options),
@@ -265,12 +266,12 @@ def fill_template(template: str, sample: Sample, benchmark: str) -> str:
 
 
 def letters(options: Iterable[str]) -> list[str]:
-    """A, B, C, ... one for each option."""
+    """Return A, B, C, ... one for each option."""
     return [chr(ord("A") + index) for index, _ in enumerate(options)]
 
 
 def lettered(options: Iterable[str]) -> str:
-    """The options one per line, each after its letter: 'A. text'."""
+    """Return the options one per line, each after its letter: 'A. text'."""
     options = list(options)
     return "\n".join(f"{letter}. {option}" for letter, option in zip(letters(options), options, strict=True))
 
@@ -281,19 +282,20 @@ def every_family(limits: Limits, **others: Limits) -> dict[str, Limits]:
 
 
 def image_bytes(row: Mapping[str, Any], column: str = "image") -> list[bytes]:
-    """The encoded images of a row: none for null, one, or several if the column is a list."""
+    """Return the encoded images of a row: none for null, one, or several if the column is a list."""
     cell = row.get(column)
+    # The hub stores an image as {bytes, path}, other copies as bare bytes, and sets with several images as a list.
     cells = cell if isinstance(cell, list) else [cell]
     return [one["bytes"] if isinstance(one, Mapping) else one for one in cells if one is not None]
 
 
 def scalars(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The named columns of a row that are there and not null, for the sample's metadata."""
+    """Return the named columns of a row that are there and not null, for the sample's metadata."""
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
 def question_then(suffix: str, separator: str = "\n") -> PromptMaker:
-    """Question, separator, suffix for LLaVA and InternVL; Qwen's raw question-answering prompt for Qwen."""
+    """Return a maker of prompts: question, separator, suffix for LLaVA and InternVL; Qwen's raw question-answering prompt for Qwen."""
 
     def make(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
         if family == "qwen_vl":
@@ -304,36 +306,38 @@ def question_then(suffix: str, separator: str = "\n") -> PromptMaker:
 
 
 def one_line(family: str, options: Mapping[str, Any]) -> bool:
-    """Whether the scripts chosen for InternVL put question and suffix on one line."""
+    """Return whether the scripts chosen for InternVL put question and suffix on one line."""
     return family == "internvl" and options.get("scripts") == "internvl"
 
 
 def qwen_question(question: str) -> Prompt:
-    """Qwen-VL's question-answering prompt, which its published scores use: raw text, no chat template."""
+    """Return Qwen-VL's question-answering prompt, which its published scores use: raw text, no chat template."""
     return Prompt(f"{question} Answer:", style="raw")
 
 
 def qwen_choice(sample: Sample) -> Prompt:
-    """Qwen-VL's multiple-choice protocol: nothing is generated, the letter with the lowest loss is the answer."""
+    """Return Qwen-VL's multiple-choice prompt: nothing is generated, the letter with the lowest loss is the answer."""
+    # Its script writes the line without a hint too. LLaVA's (`ask_for_letter`) leaves it out.
     hint = sample.metadata.get("hint") or "N/A"
     text = f"Context: {hint}\nQuestion: {sample.question}\nOptions: {lettered(sample.options)}\nAnswer:"
+    # With the space: "Answer:" and " A" is how its vocabulary writes a letter after a colon; "A" alone is another token.
     return Prompt(text, style="raw", choices=tuple(f" {letter}" for letter in letters(sample.options)))
 
 
 def ask_for_letter(sample: Sample) -> Prompt:
-    """LLaVA's multiple-choice prompt: context if there is one, question, lettered options, 'answer with the letter'."""
+    """Return LLaVA's multiple-choice prompt: context if there is one, question, lettered options, 'answer with the letter'."""
     hint = sample.metadata.get("hint")
     context = [f"Context: {hint}"] if hint else []
     return Prompt("\n".join([*context, sample.question, lettered(sample.options), OPTION_LETTER]))
 
 
 def caption_prompt(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """The captioning request; Qwen has its own raw one."""
+    """Return the request for a caption; Qwen has a raw one of its own."""
     if family == "qwen_vl":
         return Prompt("Describe the image in English:", style="raw")
     return Prompt(ONE_SENTENCE)
 
 
 def bare_question(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """The question as it stands, for open-ended answers."""
+    """Return the question as it is, for open-ended answers."""
     return Prompt(sample.question)

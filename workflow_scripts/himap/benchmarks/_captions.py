@@ -9,7 +9,7 @@ from himap.metrics.cider import cider_scores
 
 
 def caption_rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """CIDEr of each image among these, on the metric's own scale (the result is their mean times 100)."""
+    """Return CIDEr of each image among these, on the metric's own scale (the result is their mean times 100)."""
     for one in samples:
         if not one.references:
             raise ValueError(
@@ -21,7 +21,8 @@ def caption_rows(samples: list[Sample], predictions: list[str]) -> list[dict[str
 
 
 def caption_headline(frame: Any) -> Any:
-    """Mean over images times 100; CIDEr of one image lies between 0 and 10."""
+    """Return the mean over images times 100; CIDEr of one image lies between 0 and 10."""
     from himap.metrics.statistics import mean_of
 
+    # No clusters: each picture has one row here.
     return mean_of(frame["score"], top=1000.0)

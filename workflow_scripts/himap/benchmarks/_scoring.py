@@ -33,7 +33,7 @@ class Scores:
     dropped: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """What score.json holds."""
+        """Return what score.json holds."""
         return {
             "benchmark": self.benchmark,
             "metric": self.metric,
@@ -41,6 +41,7 @@ class Scores:
             "interval": None if self.interval is None else list(self.interval),
             "n": self.n,
             "pictures": self.pictures,
+            # JSON has no NaN, and a further number may be undefined (a category without samples) where the headline is not.
             "scores": {name: value for name, value in self.scores.items() if np.isfinite(value)},
             "judged": self.headline is not None,
             "missing_predictions": len(self.missing),
@@ -74,7 +75,7 @@ def score(
 def match(
     benchmark: Benchmark, samples: Sequence[Sample], predictions: dict[str, str], allow_missing: bool
 ) -> tuple[list[Sample], list[str]]:
-    """The samples that have a prediction and the ids of those that have none."""
+    """Return the samples that have a prediction, and the ids of those that have none."""
     known = {one.sample_id for one in samples}
     unknown = [name for name in predictions if name not in known]
     missing = [one.sample_id for one in samples if one.sample_id not in predictions]
@@ -98,6 +99,7 @@ def complete_groups(benchmark: Benchmark, answered: list[Sample], samples: list[
     if benchmark.group is None:
         return answered
     whole, present = (Counter(map(benchmark.group, part)) for part in (samples, answered))
+    # `rows_per_id` too, since a subset or a cut file may hold one question of an MME image: half an image has no acc+.
     complete = {name for name, count in present.items() if count == max(whole[name], benchmark.rows_per_id)}
     if not complete:
         raise ValueError(f"{benchmark.name}: no group of questions has predictions for all of them")
@@ -105,7 +107,7 @@ def complete_groups(benchmark: Benchmark, answered: list[Sample], samples: list[
 
 
 def some(names: Sequence[str], show: int = 3) -> str:
-    """The first few of many names."""
+    """Return the first few of many names."""
     return ", ".join(names[:show]) + (", ..." if len(names) > show else "")
 
 
@@ -116,7 +118,7 @@ def table(benchmark: Benchmark, samples: Sequence[Sample], rows: list[dict[str, 
 
 
 def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dropped: int) -> Scores:
-    """Headline, interval and further numbers of a table of per-sample scores."""
+    """Return headline, interval and further numbers of a table of per-sample scores."""
     estimate = benchmark.headline(frame)
     headline = estimate.point()
     if not np.isfinite(headline):
@@ -142,7 +144,7 @@ def judged_scores(
     verdicts: dict[str, list[Any]] | None,
     missing: list[str],
 ) -> Scores:
-    """Scores from a judge's verdicts; without any the result is open, and says so by having no headline."""
+    """Return scores from a judge's verdicts; without any the result is open, and says so by having no headline."""
     if verdicts is None:
         frame = table(benchmark, samples, [{"score": float("nan")} for _ in samples])
         pictures = frame["picture"].nunique()
@@ -164,15 +166,17 @@ def judged_scores(
 
 
 def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> statistics.Comparison:
-    """Second minus first in the benchmark's own result, on the same samples whatever their order in the two tables.
+    """Return second minus first in the benchmark's own result, on the same samples whatever their order in the two tables.
 
     Answers without a readable verdict in one of the two are left out of both.
     """
+    # Quietly comparing the common samples would hide that one of the runs is incomplete.
     if set(first["sample_id"]) != set(second["sample_id"]):
         only = sorted(set(first["sample_id"]) ^ set(second["sample_id"]))
         raise ValueError(
             f"{benchmark.name}: cannot compare pairwise, {len(only)} samples are in just one of the two ({some(only)})"
         )
+    # By id, not by place: shards and restarts may write the same answers in another order.
     before, after = (frame.set_index("sample_id").sort_index().reset_index() for frame in (first, second))
     scored = before["score"].notna() & after["score"].notna()
     return statistics.paired(benchmark.headline(before[scored]), benchmark.headline(after[scored]))

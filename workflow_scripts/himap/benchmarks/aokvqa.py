@@ -44,10 +44,11 @@ SOURCE = Source(
 
 
 def as_list(answers: str | list[str] | None) -> list[str]:
-    """The direct answers, which one copy of the set stores as a string that looks like a Python list."""
+    """Return the direct answers, which one copy of the set stores as a string that looks like a Python list."""
     if not isinstance(answers, str):
         return list(answers or [])
     try:
+        # Single quotes, so it is no JSON; `literal_eval` runs no code.
         parsed = ast.literal_eval(answers)
     except (ValueError, SyntaxError) as error:
         raise ValueError(f"direct_answers {answers[:60]!r} is not a list of strings") from error
@@ -55,7 +56,7 @@ def as_list(answers: str | list[str] | None) -> list[str]:
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The reference is the letter of the correct choice; the test split has none."""
+    """Return a row's sample; its reference is the letter of the correct choice, which the test split lacks."""
     names, right = letters(row["choices"]), row["correct_choice_idx"]
     if right is not None and not 0 <= right < len(names):
         raise ValueError(f"correct_choice_idx {right} is not one of the {len(names)} choices")
@@ -71,12 +72,13 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def fastv_prompt(one: Sample, family: str) -> Prompt:
-    """FastV's wording, which begins with a newline and lists the options on one line."""
+    """Return FastV's wording, which begins with a newline and lists the options on one line."""
     options = " ".join(f"({letter}) {text}" for letter, text in zip(letters(one.options), one.options, strict=True))
     text = (
         f"\nAnalyse the image and choose the best answer for the following question:\n{one.question}\n"
         f"Options: {options}\nJust output the letter of the correct answer."
     )
+    # FastV's frame is a LLaVA template; Qwen was not asked by its script, so it gets the words in its own chat.
     return Prompt(text, style="chat" if family == "qwen_vl" else "fastv")
 
 
@@ -88,10 +90,11 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """The letter, or the choice's own text, against the right choice; FastV counts any output with the letter."""
+    """Return whether the letter, or the choice's own text, is the right choice; FastV counts any output with the letter."""
     scored = []
     for one, prediction in zip(samples, predictions, strict=True):
         gold = one.references[0]
+        # Texts and not letters are compared, so that an answer in the option's own words counts.
         right = chosen_option(gold, one.options)
         said = chosen_option(llava_letter(prediction), one.options)
         if said is None and prediction.strip() in one.options:
@@ -109,14 +112,14 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Accuracy."""
+    """Return the accuracy."""
     from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
 
 
 def details(frame: Any) -> dict[str, float]:
-    """FastV's counting, unreadable answers, and what needs no image or question."""
+    """Return FastV's counting, unreadable answers, and what needs no image or question."""
     from himap.metrics.statistics import floor_of_guessing, floor_of_most_common
 
     return {

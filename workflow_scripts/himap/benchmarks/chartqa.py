@@ -23,7 +23,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The set has no ids: a sample is named by its row."""
+    """Return a sample named by its row, since the set has no ids."""
     if row["type"] not in HALVES:
         raise ValueError(f"type {row['type']!r} is not one of {', '.join(HALVES)}")
     return Sample(
@@ -36,7 +36,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """lmms-eval's wording for LLaVA, which never was evaluated officially; InternVL's and Qwen's own."""
+    """Return lmms-eval's wording for LLaVA, whose authors never evaluated it here; InternVL's and Qwen's own."""
     if family == "qwen_vl":
         return qwen_question(one.question)
     if family == "internvl":
@@ -45,9 +45,10 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Relaxed accuracy of the answer as it stands, and with the space around it removed (as Qwen's script does)."""
+    """Return relaxed accuracy of the answer as it is, and with the space around it removed (as Qwen's script does)."""
     return [
         {
+            # Unstripped on purpose: the official rule compares texts as they are, so that a stray space makes one wrong.
             "score": float(relaxed_match(prediction, one.references[0])),
             "stripped": float(relaxed_match(prediction.strip(), one.references[0])),
             "type": one.metadata["type"],
@@ -57,14 +58,14 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Mean over all questions, which is the mean of the two halves as they are equally large."""
+    """Return the mean over all questions, which is the mean of the two halves, as they are equally large."""
     from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
 
 
 def details(frame: Any) -> dict[str, float]:
-    """The two halves, and the score of stripped answers."""
+    """Return the two halves, and the score of stripped answers."""
     return {**by_group(frame, "type"), "stripped": total(frame, "stripped")}
 
 

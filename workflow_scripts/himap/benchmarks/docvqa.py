@@ -41,7 +41,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """Several answers may be right."""
+    """Return a row's sample; several answers may be right."""
     return Sample(
         sample_id=row["questionId"],
         question=row["question"],
@@ -52,7 +52,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Similarity to the closest answer."""
+    """Return the similarity to the closest answer."""
     return [
         {
             "score": anls(prediction, one.references),
@@ -63,14 +63,15 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Mean similarity."""
+    """Return the mean similarity."""
     from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"], clusters=frame.get("picture"))
 
 
 def details(frame: Any) -> dict[str, float]:
-    """Per question type; a question may have several."""
+    """Return the score per question type; a question may have several."""
+    # A question of two types counts in the means of both; the headline counts it once.
     named = frame.assign(type=frame["question_types"].str.split(",")).explode("type")
     means = named[named["type"] != ""].groupby("type")["score"].mean() * 100.0
     return {str(name): float(mean) for name, mean in means.items()}

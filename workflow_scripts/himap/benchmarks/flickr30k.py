@@ -32,7 +32,7 @@ KARPATHY = replace(SOURCE, hub_id="umaru97/flickr30k_train_val_test", revision="
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """Five references each."""
+    """Return a picture with its five references."""
     return Sample(
         sample_id=str(row["img_id"]),
         references=list(row["caption"]),
@@ -59,6 +59,7 @@ BENCHMARK = Benchmark(
     options={"corpus": ("all", "karpathy")},
     row_options=("corpus",),
     sources={"corpus=karpathy": KARPATHY},
+    # Some copies hold all three splits in one file; those that hold the test split alone have no such column.
     keep=lambda row, options: row.get("split") in (None, "test"),
     picture=None,
 )

@@ -99,6 +99,7 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=details,
+    # Ranked by picture, so that a subset has whole pictures with all their questions, not one question of each.
     unit=lambda one: one.metadata["imageId"],
     picture=("imageId",),
 )

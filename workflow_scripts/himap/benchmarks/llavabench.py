@@ -56,7 +56,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The reference is the text-only model's answer; the judge sees the caption in place of the image."""
+    """Return a row's sample; its reference is the text-only model's answer, and the judge sees the caption in place of the image."""
     if row["category"] not in CATEGORIES:
         raise ValueError(f"category {row['category']!r} is not one of {', '.join(CATEGORIES)}")
     return Sample(
@@ -69,10 +69,11 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def messages(one: Sample, prediction: str) -> list[dict[str, str]]:
-    """Caption, question, both answers and the instruction in the evaluator's sections."""
+    """Return caption, question, both answers and the instruction in the evaluator's sections."""
     sections = (
         f"[Context]\n{one.metadata['caption']}\n\n",
         f"[Question]\n{one.question}\n\n",
+        # The reference always comes first, as in the evaluator: judges favor a place, so that swapping would change the scores.
         f"[Assistant 1]\n{one.references[0]}\n\n[End of Assistant 1]\n\n",
         f"[Assistant 2]\n{prediction}\n\n[End of Assistant 2]\n\n",
         f"[System]\n{INSTRUCTION}\n\n",
@@ -81,7 +82,7 @@ def messages(one: Sample, prediction: str) -> list[dict[str, str]]:
 
 
 def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[dict[str, Any]]:
-    """Both scores of each run, on the judge's scale of 1 to 10; unreadable ones are left out and counted."""
+    """Return both scores of each run, on the judge's scale of 1 to 10; unreadable ones are left out and counted."""
     scored = []
     for one, given in zip(samples, verdicts, strict=True):
         readable = [verdict[1] for verdict in given if verdict]
@@ -97,7 +98,7 @@ def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[di
 
 
 def details(frame: Any) -> dict[str, float]:
-    """Relative score per category and run, both sides' mean scores (times 10), spread over runs, unread verdicts."""
+    """Return the relative score per category and run, both sides' mean scores (times 10), spread over runs, unread verdicts."""
     import numpy as np
 
     every_run = [str(run) for run in judged.runs_of(frame)]

@@ -26,6 +26,7 @@ from himap.metrics.choice import free_letter, is_right
 from himap.metrics.summaries import by_group, total
 from himap.models.prompts import Prompt
 
+# The index of a rotated copy is that of its question plus a multiple of this.
 ROTATION = 1_000_000
 ABSENT = ("", "nan", "none")
 OPTIONS = ("A", "B", "C", "D")
@@ -134,6 +135,7 @@ def headline(frame: Any) -> Any:
 
     from himap.metrics.statistics import Estimate
 
+    # A question has one row per rotation. Only its first row counts, so that questions with more rotations weigh no more.
     first = ~frame["question"].duplicated().to_numpy()
     right = frame.groupby("question")["score"].transform("min").to_numpy()
     values = np.stack([right * first, first.astype(float)], axis=1)

@@ -34,7 +34,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """Both questions of an image have the same question_id; the sample ids become <question_id>#1 and #2."""
+    """Return a row's sample; both questions of an image have one question_id, and the sample ids become <question_id>#1 and #2."""
     return Sample(
         sample_id=row["question_id"],
         question=row["question"],
@@ -45,12 +45,12 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def pair(one: Sample) -> str:
-    """The image that a question is about."""
+    """Return the image that a question is about."""
     return f"{one.metadata['category']}/{one.metadata['question_id']}"
 
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """LLaVA replaces the question's ending by its own suffix; Qwen keeps the question, InternVL's script keeps both."""
+    """Return the prompt: LLaVA's suffix replaces the question's ending, Qwen keeps the question, InternVL's script has both."""
     if family == "qwen_vl":  # its script writes the picture and the question, without the chat's "Picture 1: "
         return Prompt(one.question, style="chat_plain")
     if one_line(family, options):
@@ -59,7 +59,7 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Right or wrong per question, by the official rule and by lmms-eval's."""
+    """Return right or wrong per question, by the official rule and by lmms-eval's."""
     scored = []
     for one, prediction in zip(samples, predictions, strict=True):
         truth = one.references[0].strip().lower()
@@ -79,8 +79,9 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def shares(frame: Any, column: str = "score") -> Any:
-    """Each question's part of its subtask's score, so that their sum is acc + acc+ in percent, summed over subtasks."""
+    """Return each question's part of its subtask's score, so that their sum is acc + acc+ in percent, summed over subtasks."""
     images = frame.groupby("image")[column]
+    # acc+ asks for both answers of an image: their minimum, spread over its rows so that each image counts once.
     both = images.transform("min") / images.transform("size")
     questions = frame.groupby("category")[column].transform("size")
     pictures = frame.groupby("category")["image"].transform("nunique")
@@ -88,7 +89,7 @@ def shares(frame: Any, column: str = "score") -> Any:
 
 
 def headline(frame: Any) -> Any:
-    """Perception and cognition summed; images are drawn within each subtask, since the score sums over subtasks."""
+    """Return perception and cognition summed; images are drawn within each subtask, since the score sums over subtasks."""
     from himap.metrics.statistics import Estimate
 
     values = shares(frame).to_numpy()[:, None]
@@ -98,7 +99,7 @@ def headline(frame: Any) -> Any:
 
 
 def details(frame: Any) -> dict[str, float]:
-    """Perception, cognition, sum, every subtask with its two accuracies, lmms-eval's sum, answers of neither kind."""
+    """Return perception, cognition, sum, every subtask with its two accuracies, lmms-eval's sum, answers of neither kind."""
     scores = shares(frame).groupby(frame["category"]).sum()
     images = frame.groupby(["category", "image"])["score"].min().groupby("category").mean() * 100.0
     right = frame.groupby("category")["score"].mean() * 100.0

@@ -82,7 +82,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """Capabilities come comma-joined."""
+    """Return a row's sample; its capabilities come joined by commas."""
     unknown = set(row["capability"].split(",")) - set(CAPABILITIES)
     if unknown:
         raise ValueError(
@@ -98,23 +98,24 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def request(one: Sample, prediction: str) -> str:
-    """The table of solved rows and the new one, with spaces around the markers of the ground truth."""
+    """Return the table of solved rows and the new one, with spaces around the markers of the ground truth."""
+    # The evaluator adds these spaces, and a grade is comparable only if the judge reads the same words.
     truth = one.references[0].replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
     return EXAMPLES + "\n" + " | ".join([one.question, truth, prediction, ""])
 
 
 def messages(one: Sample, prediction: str) -> list[dict[str, str]]:
-    """One message of the user."""
+    """Return the conversation: one message of the user."""
     return [{"role": "user", "content": request(one, prediction)}]
 
 
 def messages_again(one: Sample, prediction: str) -> list[dict[str, str]]:
-    """The same with a reminder, after a verdict that could not be read."""
+    """Return the same with a reminder, after a verdict that could not be read."""
     return [{"role": "user", "content": request(one, prediction) + REMINDER}]
 
 
 def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[dict[str, Any]]:
-    """Grade of each run and the mean of the readable ones; upstream counts an unreadable one as 0."""
+    """Return the grade of each run and the mean of the readable ones; the official evaluator counts an unreadable one as 0."""
     scored = []
     for one, given in zip(samples, verdicts, strict=True):
         grades = [verdict[0] for verdict in given if verdict]
@@ -130,7 +131,7 @@ def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[di
 
 
 def headline(frame: Any) -> Any:
-    """Mean grade over samples and runs, times 100; samples without a readable verdict are left out."""
+    """Return the mean grade over samples and runs, times 100; samples without a readable verdict are left out."""
     from himap.metrics.statistics import mean_of
 
     readable = frame[frame["score"].notna()]
@@ -138,7 +139,7 @@ def headline(frame: Any) -> Any:
 
 
 def details(frame: Any) -> dict[str, float]:
-    """Per capability (samples that need it), per exact combination, per run with their spread, unreadable verdicts."""
+    """Return the grade per capability (samples that need it), per exact combination, per run with their spread, unreadable verdicts."""
     import numpy as np
 
     has = {name: frame["capability"].str.split(",").map(lambda held, name=name: name in held) for name in CAPABILITIES}
@@ -173,6 +174,7 @@ BENCHMARK = Benchmark(
     judge=JudgeProtocol(
         messages=messages,
         temperature=0.0,
+        # "0.5" is three tokens; a judge that begins to explain is cut off and asked again.
         max_tokens=3,
         parse=judged.parse_grade,
         default_model="gpt-4-0613",

@@ -32,7 +32,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The Open Images id is kept: the official domains (in, near, out) can be joined on it."""
+    """Return a row's sample, with the Open Images id: the official domains (in, near, out) can be joined on it."""
     return Sample(
         sample_id=str(row["image_id"]),
         references=list(row["annotations_captions"] or []),
@@ -52,6 +52,7 @@ BENCHMARK = Benchmark(
     source=SOURCE,
     sample=sample,
     make_prompt=caption_prompt,
+    # At least 8 tokens: Qwen's and InternVL's caption scripts forbid shorter captions.
     limits={"llava": Limits(64), "qwen_vl": Limits(30, 8), "internvl": Limits(30, 8)},
     rows=caption_rows,
     headline=caption_headline,

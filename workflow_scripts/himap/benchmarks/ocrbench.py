@@ -80,6 +80,7 @@ def headline(frame: Any) -> Any:
     """Return how many of 1,000 questions are right, of fewer in proportion; pictures are drawn."""
     from himap.metrics.statistics import mean_of
 
+    # Papers print the number of right answers; for a subset it is scaled to 1,000, so that it stays comparable.
     return mean_of(frame["score"], 1000.0, clusters=frame.get("picture"), binary=True)
 
 

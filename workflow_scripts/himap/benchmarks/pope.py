@@ -82,7 +82,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """`question_id` repeats in the three settings, so the row's `id` names the sample."""
+    """Return a sample named by the row's `id`, since `question_id` repeats in the three settings."""
     return Sample(
         sample_id=str(row["id"]),
         question=row["question"],
@@ -111,6 +111,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
                 "truth": truth,
                 "category": category,
                 "image": one.metadata["image_source"],
+                # Kept per row, so that the F1 of 2023's questions follows from answers to today's without asking again.
                 "in_llava": not was_added(category, one.metadata["image_source"], one.question),
             }
         )
@@ -118,11 +119,12 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Mean of the settings' F1; images are drawn, because the settings ask about the same ones."""
+    """Return the mean of the settings' F1; images are drawn, because the settings ask about the same ones."""
     import numpy as np
 
     from himap.metrics.statistics import Estimate
 
+    # F1 is no mean over samples, so each row contributes counts, and the statistic is computed from their sums.
     counts = confusion(frame["said"], frame["truth"])[:, :3]  # [n, TP FP FN]
     present = [name for name in SETTINGS if (frame["category"] == name).any()]
     values = np.concatenate([counts * (frame["category"] == name).to_numpy()[:, None] for name in present], axis=1)
@@ -154,6 +156,7 @@ def keep(row: dict[str, Any], options: Mapping[str, Any]) -> bool:
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
     """Return the short-answer prompt, of LLaVA's version with the typo that every question with "an" had."""
+    # "image" with its "a" turned into "an", like the article: the files of 2023 have it wherever the article is "an".
     if options["version"] == "llava" and " an " in one.question:
         one = replace(one, question=one.question.replace(" in the image?", " in the imange?"))
     return question_then(SHORT_ANSWER)(one, family, options)

@@ -50,7 +50,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The set has no ids: a sample is named by its row."""
+    """Return a sample named by its row, since the set has no ids."""
     names = letters(row["choices"])
     if not 0 <= row["answer"] < len(names):
         raise ValueError(f"answer {row['answer']} is not one of the {len(names)} choices")
@@ -65,12 +65,12 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """Qwen picks the letter of lowest loss; the others are asked for the letter."""
+    """Return the prompt: Qwen picks the letter of lowest loss, the others are asked for the letter."""
     return qwen_choice(one) if family == "qwen_vl" else ask_for_letter(one)
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Right or wrong by LLaVA's extraction, by lmms-eval's, and by plain equality with the letter (HiMAP's release)."""
+    """Return right or wrong by LLaVA's extraction, by lmms-eval's, and by plain equality with the letter (HiMAP's release)."""
     scored = []
     for one, prediction in zip(samples, predictions, strict=True):
         gold, n = one.references[0], len(one.options)
@@ -79,6 +79,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
             {
                 "score": float(is_right(said, gold, n)),
                 "lmms_eval": float(is_right(lmms_letter(prediction), gold, n)),
+                # HiMAP's release counts only the bare letter, which a model that writes "A." would lose.
                 "exact": float(prediction == gold),
                 "said": said,
                 "truth": gold,
@@ -90,14 +91,14 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Accuracy."""
+    """Return the accuracy."""
     from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
 
 
 def details(frame: Any) -> dict[str, float]:
-    """Per subject, by the other extractions, unreadable answers, and what needs no image or question."""
+    """Return the score per subject, by the other extractions, unreadable answers, and what needs no image or question."""
     from himap.metrics.statistics import floor_of_guessing, floor_of_most_common
 
     return {
@@ -121,6 +122,7 @@ BENCHMARK = Benchmark(
     source=SOURCE,
     sample=sample,
     make_prompt=make_prompt,
+    # 1,024 as in LLaVA's script, though the prompt asks for a letter; Qwen compares losses and generates nothing.
     limits=every_family(Limits(1024), qwen_vl=Limits(1)),
     image_modes=CENTER_CROP,
     contested="images",

@@ -65,6 +65,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
     if row["question_type_id"] not in DIMENSIONS:
         raise ValueError(f"question_type_id {row['question_type_id']} is not one of 1 to 9, those about pictures")
     images = image_bytes(row)
+    # Rows are first listed without their image column; then there is nothing to count.
     if "image" in row and len(images) != 1:
         raise ValueError(f"holds {len(images)} pictures where one is expected")
     return Sample(

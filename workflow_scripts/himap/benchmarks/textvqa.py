@@ -49,7 +49,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The image id is kept: LLaVA's answer files are keyed by it and the lower-cased question."""
+    """Return a row's sample, with the image id: LLaVA's answer files are keyed by it and the lower-cased question."""
     return Sample(
         sample_id=str(row["question_id"]),
         question=row["question"],
@@ -61,9 +61,10 @@ def sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """Question with just its first letter in upper case, the OCR line (which may be empty), the suffix."""
+    """Return the question with just its first letter in upper case, the OCR line (which may be empty), the suffix."""
     if family == "qwen_vl":
         return qwen_question(one.question)
+    # `capitalize` also lowers all other letters, names included, as in LLaVA's file of questions.
     question = one.question.capitalize()
     if one_line(family, options):
         return Prompt(f"{one.question} {SHORT_ANSWER}")
@@ -73,7 +74,7 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
 
 
 def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
-    """Soft accuracy with M4C's normaliser on both sides; there have to be ten answers."""
+    """Soft accuracy with M4C's normalizer on both sides; there have to be ten answers."""
     for one in samples:
         if len(one.references) != ANNOTATORS:
             raise ValueError(
@@ -86,7 +87,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Mean soft accuracy."""
+    """Return the mean soft accuracy."""
     from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"], clusters=frame.get("picture"))

@@ -40,7 +40,7 @@ SOURCE = Source(
 
 
 def sample(row: dict[str, Any], index: int) -> Sample:
-    """The answers are structs; on the test splits there are none."""
+    """Return a row's sample; the answers are structs, and on the test splits there are none."""
     return Sample(
         sample_id=str(row["question_id"]),
         question=row["question"],
@@ -67,7 +67,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 
 def headline(frame: Any) -> Any:
-    """Mean soft accuracy."""
+    """Return the mean soft accuracy."""
     from himap.metrics.statistics import mean_of
 
     return mean_of(frame["score"], clusters=frame.get("picture"))

@@ -8,6 +8,9 @@ tokens, width d and feed-forward width m (multiply-accumulates unless said other
 * `prompt`: twice `gated` over all tokens of the prompt: floating-point operations, as hardware counts them.
 * `measured` is no formula: `himap.experiments.counted_flops` counts the operations of a real run, scoring included.
 
+Where text looks at image tokens by cross-attention (Idefics), these cost something in the layers that look at them alone:
+their keys and values, which is all that `paper` and `gated` count; `prompt` adds what the rows of text cost in every layer.
+
 With grouped-query attention the key and value projections shrink; `gated` and `prompt` count that, `paper` does not.
 """
 
@@ -46,7 +49,8 @@ def keep_count(keep: float | int, total: int) -> int:
 def image_tokens_per_layer(dims: Dims, stages: Sequence[Drop], n_image: int) -> list[int]:
     """Return how many image tokens each layer processes: a stage at layer K drops the others before K runs.
 
-    Raise ValueError for a stage whose layer or count depends on the input.
+    Where they are no rows of the sequence, layers that do not look at them process none. Raise ValueError for a stage whose
+    layer or count depends on the input.
     """
     for index, stage in enumerate(stages):
         if not stage.is_fixed:
@@ -59,7 +63,8 @@ def image_tokens_per_layer(dims: Dims, stages: Sequence[Drop], n_image: int) -> 
     for layer in range(dims.layers):
         if layer in keep_at:
             left = keep_count(keep_at[layer], n_image)  # of the original tokens, not of those still there
-        tokens.append(min(left, n_image))  # a picture may have fewer tokens than a count asks for
+        is_met = not dims.cross or layer in dims.cross
+        tokens.append(min(left, n_image) if is_met else 0)  # a picture may have fewer tokens than a count asks for
     return tokens
 
 
@@ -73,6 +78,22 @@ def layer_flops(dims: Dims, tokens: int, convention: str) -> float:
     return 2 * macs if convention == "prompt" else macs  # a multiply-accumulate is two operations
 
 
+def cross_flops(dims: Dims, n_image: int, n_text: int, convention: str) -> float:
+    """Return the cost of one layer in which rows of text look at image tokens beside the sequence, padding counted among these."""
+    d, inner, shared = dims.width, dims.heads * dims.head_dim, dims.kv_heads * dims.head_dim
+    macs = 2 * n_image * dims.picture_width * shared
+    if convention != "prompt":
+        return macs
+    return 2 * (macs + 2 * n_text * d * inner + 2 * n_text * n_image * inner + 3 * n_text * d * dims.ffn)
+
+
+def cost_at(dims: Dims, layer: int, n_image: int, n_text: int, convention: str, n_padding: int = 0) -> float:
+    """Return the cost of a decoder layer that processes some image tokens; text and padding count under `prompt` only."""
+    if layer in dims.cross:
+        return cross_flops(dims, n_image + (n_padding if convention == "prompt" else 0), n_text, convention)
+    return layer_flops(dims, n_image + (n_text if convention == "prompt" else 0), convention)
+
+
 def flops(
     dims: Dims,
     stages: Sequence[Drop],
@@ -80,13 +101,17 @@ def flops(
     *,
     n_image: int | None = None,
     n_text: int = 0,
+    n_padding: int = 0,
 ) -> float:
-    """Return the cost of a prefill; `n_text` (system and instruction tokens) counts under `prompt` only."""
+    """Return the cost of a prefill; `n_text` (system and instruction tokens) counts under `prompt` only.
+
+    So does `n_padding`, keys of tiles that no picture fills.
+    """
     if convention not in CONVENTIONS:
         raise ValueError(f"convention: {convention!r} is not known; allowed: {', '.join(CONVENTIONS)}")
     n_image = dims.tokens_per_image if n_image is None else n_image
-    extra = n_text if convention == "prompt" else 0
-    return float(sum(layer_flops(dims, n + extra, convention) for n in image_tokens_per_layer(dims, stages, n_image)))
+    per_layer = image_tokens_per_layer(dims, stages, n_image)
+    return float(sum(cost_at(dims, layer, n, n_text, convention, n_padding) for layer, n in enumerate(per_layer)))
 
 
 def ratio(
@@ -103,9 +128,9 @@ def ratio(
 
 
 def ideal_speedup(dims: Dims, stages: Sequence[Drop], *, n_image: int, n_text: int) -> float:
-    """Return how much faster a prefill would be if time grew with tokens: the whole prompt over the mean of the layers."""
-    per_layer = image_tokens_per_layer(dims, stages, n_image)
-    return (n_image + n_text) / (sum(per_layer) / len(per_layer) + n_text)
+    """Return how much faster a prefill would be if time grew with tokens: the unpruned mean of the layers over the pruned one."""
+    full, left = (sum(image_tokens_per_layer(dims, drops, n_image)) / dims.layers for drops in ((), stages))
+    return (full + n_text) / (left + n_text)
 
 
 def on_frontier(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:

@@ -114,20 +114,30 @@ class LayerAttention:
         """Head-mean weights of the rows `index` [B, r], zero where absent: [B, r, T]."""
         safe = index.clamp(min=0)
         asked = self.queries.gather(2, safe[:, None, :, None].expand(-1, keys.shape[1], -1, keys.shape[3]))
-        rows = self.rows
-        run = None if rows.run is None else rows.run.gather(1, safe)
-        seen = _visible(
-            rows.positions.gather(1, safe), run, torch.zeros_like(index, dtype=torch.bool), rows.positions, rows.run,
-            rows.groups != PADDING, self.window,
-        )  # fmt: skip
+        seen = self._seen(safe)
         cut = None if self.cut is None else self.cut.gather(1, safe[:, :, None].expand(-1, -1, self.cut.shape[2]))
         if cut is not None and not self.after_softmax:
             seen = seen & ~cut
-        seen = seen | (index < 0)[:, :, None]
-        weights = attention_weights(asked, keys, self.scale, seen).mean(dim=1)  # [B, r, T]
+        nothing = ~seen.any(dim=2) | (index < 0)  # [B, r]; a softmax over no key would be NaN
+        weights = attention_weights(asked, keys, self.scale, seen | nothing[:, :, None]).mean(dim=1)  # [B, r, T]
         if cut is not None and self.after_softmax:
             weights = weights.masked_fill(cut, 0.0)
-        return weights.masked_fill((index < 0)[:, :, None], 0.0)
+        return weights.masked_fill(nothing[:, :, None], 0.0)
+
+    def _seen(self, index: Tensor) -> Tensor:
+        """Return which keys the rows `index` [B, r] may see: [B, r, T]."""
+        rows = self.rows
+        run = None if rows.run is None else rows.run.gather(1, index)
+        return _visible(
+            rows.positions.gather(1, index), run, torch.zeros_like(index, dtype=torch.bool), rows.positions, rows.run,
+            rows.groups != PADDING, self.window,
+        )  # fmt: skip
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Return how many samples there are, and how many tokens each has in the columns of a result."""
+        batch, length = self.rows.positions.shape
+        return batch, length
 
     def seen_by(self, chosen: Tensor) -> Tensor:
         """Return how many of the query rows in `chosen` [B, T] may see each token [B, T]."""
@@ -138,7 +148,7 @@ class LayerAttention:
 
     def received(self, chosen: Tensor, *, itself: bool = True) -> Tensor:
         """Attention [B, T] that each token receives, summed over the query rows in `chosen`, from itself too or not."""
-        total = self.rows.positions.new_zeros(self.rows.positions.shape, dtype=torch.float32)
+        total = self.rows.positions.new_zeros(self.tokens, dtype=torch.float32)
         for index, weights in self.head_mean(chosen):
             total += weights.sum(dim=1)
             if not itself:
@@ -148,7 +158,7 @@ class LayerAttention:
 
     def given(self, chosen: Tensor, to: Tensor) -> Tensor:
         """Attention [B, T] that each query row in `chosen` gives to the keys in `to`, zero for the other rows."""
-        total = self.rows.positions.new_zeros(self.rows.positions.shape, dtype=torch.float32)
+        total = self.rows.positions.new_zeros(self.tokens, dtype=torch.float32)
         for index, weights in self.head_mean(chosen):
             mass = (weights * to[:, None, :]).sum(dim=2).masked_fill(index < 0, 0.0)
             total.scatter_add_(1, index.clamp(min=0), mass)

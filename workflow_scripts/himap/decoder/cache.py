@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ class LayerCache:
     groups: Tensor  # [B, capacity]
     length: int  # how many of the columns are in use
     dense: bool  # no padding in them
+    until: Tensor | None = None  # [B, length] of picture tokens from a second source, which decoding does not extend
 
     def view(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the columns in use: keys, values [B, Hkv, length, d], positions and groups [B, length]."""
@@ -34,19 +35,39 @@ class LayerCache:
         keys, values, positions, groups = (
             part[places] for part in (self.keys, self.values, self.positions, self.groups)
         )
-        return LayerCache(keys, values, positions, groups, self.length, self.dense)
+        until = None if self.until is None else self.until[places]
+        return LayerCache(keys, values, positions, groups, self.length, self.dense, until)
+
+    def spread(self, samples: Sequence[int], room: int) -> LayerCache:
+        """Return a copy in which sample b is what sample `samples[b]` is here, with room for so many further columns."""
+        n, places = self.length, list(samples)
+        shape = (len(places), self.keys.shape[1], n + room, self.keys.shape[3])
+        keys, values = self.keys.new_empty(shape), self.values.new_empty(shape)
+        for b, place in enumerate(places):  # one copy each; indexing would make a second one
+            keys[b, :, :n], values[b, :, :n] = self.keys[place, :, :n], self.values[place, :, :n]
+        positions = self.positions.new_full((len(places), n + room), -1)
+        groups = self.groups.new_full((len(places), n + room), PADDING)
+        positions[:, :n], groups[:, :n] = self.positions[places, :n], self.groups[places, :n]
+        return LayerCache(keys, values, positions, groups, n, self.dense)
+
+    def shared(self) -> LayerCache:
+        """Return a view without spare room, so that a run which adds tokens to it has to copy it first."""
+        keys, values, positions, groups = self.view()
+        return replace(self, keys=keys, values=values, positions=positions, groups=groups)
 
     def prefix(self, columns: int, times: int) -> LayerCache:
-        """Return the first columns only, repeated `times` over in the batch."""
+        """Return the first columns only, or all keys of a second source, repeated `times` over in the batch."""
         # Nothing is copied: with capacity equal to length, the next extension moves to a buffer of its own, so that
         # many runs can share one prefix.
+        columns = columns if self.until is None else self.length
         keys, values, positions, groups = (
             part[:, :, :columns] if part.ndim == 4 else part[:, :columns] for part in self.view()
         )
         keys, values, positions, groups = (
             part.expand(times, *part.shape[1:]) for part in (keys, values, positions, groups)
         )
-        return LayerCache(keys, values, positions, groups, columns, self.dense)
+        until = None if self.until is None else self.until.expand(times, -1)
+        return LayerCache(keys, values, positions, groups, columns, self.dense, until)
 
 
 @dataclass
@@ -71,6 +92,13 @@ class Cache:
         entry.groups[:, begin : begin + new] = rows.groups
         entry.length, entry.dense = begin + new, entry.dense and rows.dense
         return entry
+
+    def hold(self, layer: int, keys: Tensor, values: Tensor, pictures: Rows) -> LayerCache:
+        """Keep keys and values [B, Hkv, M, d] of picture tokens, which all later rows look at, and return that cache."""
+        self.layers[layer] = LayerCache(
+            keys, values, pictures.positions, pictures.groups, keys.shape[2], pictures.dense, pictures.until
+        )
+        return self.layers[layer]
 
     def of(self, samples: Sequence[int]) -> Cache:
         """Return a copy with only some of the batch's samples."""

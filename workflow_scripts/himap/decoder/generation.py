@@ -70,7 +70,9 @@ def continue_greedily(
     answers: list[list[int]] = [[] for _ in range(first_logits.shape[0])]
     present = list(range(len(answers)))  # whose answer each row of the batch is
     positions = prompt.positions[:, -1:]  # [B, 1] of the newest token
-    last = replace(prompt.after(-1), deep=None)  # of the prompt: from it, new tokens count their rotary places
+    last = replace(
+        prompt.after(-1), deep=None, memory=None
+    )  # of the prompt: from it, new tokens count their rotary places
     text, logits, ends = prompt, first_logits, sorted(model.end_ids)
     for step in range(max_new_tokens):
         if step < min_new_tokens:

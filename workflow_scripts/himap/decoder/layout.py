@@ -56,6 +56,11 @@ class Layout:
         return cls((Part(*square(tokens)),))
 
     @classmethod
+    def placeless(cls, tokens: int) -> Layout:
+        """Return the layout of tokens that show no place, such as the queries of a small encoder that reads the picture."""
+        return cls((Part(tokens, 0, row_ends=True),))
+
+    @classmethod
     def from_json(cls, value: Sequence[Sequence[Any]]) -> Layout:
         """Return the layout that `to_json` wrote."""
         return cls(tuple(_read_part(part) for part in value))
@@ -70,17 +75,27 @@ class Layout:
         ]
 
     @property
+    def shows_places(self) -> bool:
+        """Return whether a token shows a place of the picture."""
+        return any(part.columns for part in self.parts)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Return rows and columns of a grid over the whole picture that is as fine as its finest part, up to FINEST along a side."""
+        if not self.shows_places:
+            return 1, 1
         rows = max(round(part.rows / (part.box[3] - part.box[1])) for part in self.parts)
         columns = max(round(part.columns / (part.box[2] - part.box[0])) for part in self.parts)
         scale = min(1.0, FINEST / max(rows, columns))
         return max(1, round(rows * scale)), max(1, round(columns * scale))
 
     def shown(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-        """Return which cells of a grid over the picture at least one of the tokens `kept` [n] shows: [rows, columns]."""
+        """Return which cells of a grid over the picture at least one of the tokens `kept` [n] shows: [rows, columns].
+
+        Where no token shows a place, dropping some hides none.
+        """
         tokens = _tokens_at(self, grid)
-        return (kept[tokens] & (tokens >= 0)).any(axis=2)
+        return (kept[tokens] & (tokens >= 0)).any(axis=2) | (not self.shows_places)
 
     def density(self, values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """Return for each cell of a grid the mean value [n] of the tokens that show it, for kept ones their share: [rows, columns]."""
@@ -126,3 +141,4 @@ class PictureTokens:
     features: Any  # a tensor [n, D] that replaces the embeddings of the image marks
     layout: Layout
     deep: Any = None  # a tensor [n, levels, D]: level j is added to the picture's rows after layer j
+    padding: Any = None  # a tensor [p, D] of keys beside the features, of tiles that the picture does not fill

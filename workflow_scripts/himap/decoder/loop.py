@@ -1,9 +1,10 @@
 """The one loop over decoder layers.
 
 Prefill, decoding and the resumed runs of a disruption sweep are the same call: some rows go through some layers, each
-of which adds its keys and values to a cache and attends to all that the cache holds. An empty cache makes it a
-prefill, a single row a decoding step, a cache with a prefix a resumed run. Experiments are interventions that the loop
-consults at each layer; they can drop rows and cut pairs.
+of which adds its keys and values to a cache and attends to all that the cache holds. Layers of cross-attention attend to
+a second source instead, picture tokens beside the rows (`himap.decoder.cross`). An empty cache makes it a prefill, a single
+row a decoding step, a cache with a prefix a resumed run. Experiments are interventions that the loop consults at each
+layer; they can drop rows and cut pairs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from himap.decoder.attention import LayerAttention, attend, attend_with_zeros, visible
 from himap.decoder.cache import Cache, LayerCache
+from himap.decoder.cross import CrossAttention, CrossLayer, look
 from himap.decoder.tokens import PADDING, Rows
 
 if TYPE_CHECKING:
@@ -68,8 +70,11 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return states * cos + partner * sin
 
 
-def finish(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
-    """Return a layer's output [B, T, D] from its input [B, T, D] and its attention output [B, H, T, d]."""
+def finish(layer: Any, rows: Rows, attended: Tensor) -> Tensor:
+    """Return a layer's output [B, T, D] from the rows that enter it and its attention output [B, H, T, d]."""
+    if hasattr(layer, "finish"):  # not a layer of transformers, but one made of such a layer's parts
+        return layer.finish(rows, attended)
+    hidden = rows.hidden
     added = layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))  # heads side by side: [B, T, H * d]
     if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma 3 norms what each part adds, under the names of other norms
         hidden = hidden + layer.post_attention_layernorm(added)
@@ -100,19 +105,50 @@ def forward(
                 rows = entering
                 # The columns moved, and positions may be counted again, so the table of angles must follow.
                 angles.clear()
-        layer, window = model.layers[index], model.window(index)
-        if window not in angles:
-            angles[window] = model.angles(rows, index)
-        queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), angles[window])
-        entry = cache.extend(index, keys, values, rows)
+                if isinstance(below, CrossAttention):
+                    below = below.narrowed(rows)
+        layer = model.layers[index]
+        queries, entry = _ask(model, index, rows, cache, angles)
         cut, after_softmax = _find_cut_pairs(interventions, index, rows, entry)
         attended = _attend(model, index, queries, entry, rows, cut, after_softmax)
-        if any(intervention.wants_attention(index + 1) for intervention in interventions):
-            below = LayerAttention(queries, keys, layer.self_attn.scaling, rows, cut, after_softmax, window)
-        else:
+        above = model.stages_above(index)
+        if any(intervention.wants_attention(stage) for stage in above for intervention in interventions):
+            below = _attention(model, index, queries, entry, rows, cut, after_softmax)
+        elif above:
             below = None
-        rows = rows.with_hidden(finish(layer, rows.hidden, attended)).deepened(index)
+        rows = rows.with_hidden(finish(layer, rows, attended)).deepened(index)
     return rows
+
+
+def _ask(
+    model: Model, index: int, rows: Rows, cache: Cache, angles: dict[int | None, tuple[Tensor, Tensor]]
+) -> tuple[Tensor, LayerCache]:
+    """Return a layer's queries [B, H, T, d], and the cache of the keys and values that they meet."""
+    layer, window = model.layers[index], model.window(index)
+    normed = layer.input_layernorm(rows.hidden)
+    if isinstance(layer, CrossLayer):
+        if index not in cache.layers:
+            if rows.memory is None:
+                raise ValueError(
+                    f"layer {index} looks at picture tokens, but these rows have none; make them with Model.embed"
+                )
+            cache.hold(index, *layer.look_at(rows.memory.hidden), rows.memory)
+        return layer.queries(normed), cache.layers[index]
+    if window not in angles:
+        angles[window] = model.angles(rows, index)
+    queries, keys, values = project(layer, normed, angles[window])
+    return queries, cache.extend(index, keys, values, rows)
+
+
+def _attention(
+    model: Model, index: int, queries: Tensor, entry: LayerCache, rows: Rows, cut: Tensor | None, after_softmax: bool
+) -> LayerAttention:
+    """Return what interventions may ask about the attention of a layer's prefill."""
+    layer, keys = model.layers[index], entry.view()[0]
+    if isinstance(layer, CrossLayer):
+        return CrossAttention(queries, keys, layer.scaling, rows, cut, after_softmax, layer=layer)
+    new = keys[:, :, -queries.shape[2] :]  # the rows' own
+    return LayerAttention(queries, new, layer.self_attn.scaling, rows, cut, after_softmax, model.window(index))
 
 
 def _find_cut_pairs(
@@ -139,8 +175,10 @@ def _attend(
     after_softmax: bool,
 ) -> Tensor:
     """Return the attention output [B, H, Tq, d] by the cheapest kernel that is exact: without a mask where possible."""
+    if isinstance(layer := model.layers[index], CrossLayer):
+        return look(layer, queries, entry, rows, cut, after_softmax, model.attention)
     keys, values, positions, groups = entry.view()
-    scale, window, new = model.layers[index].self_attn.scaling, model.window(index), queries.shape[2]
+    scale, window, new = layer.self_attn.scaling, model.window(index), queries.shape[2]
     # Without padding, a plain prefill is causal by column and a single row sees the whole cache: no mask is needed.
     is_plain = rows.run is None and (window is None or int(rows.positions.max()) < window)
     if cut is None and is_plain and rows.dense and entry.dense and (new == 1 or new == entry.length):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from himap.decoder.layout import Layout
 
@@ -27,16 +28,20 @@ GROUPS = {
 }  # between which attention flows; frames are none
 
 
-PAD = {"hidden": 0, "positions": -1, "groups": PADDING, "image_index": -1, "rotary": -1, "run": -1}  # what padding has
+PAD = {  # what padding has
+    "hidden": 0, "positions": -1, "groups": PADDING, "image_index": -1, "rotary": -1, "run": -1, "until": -1,
+}  # fmt: skip
+FOREVER = 1 << 40  # a position that no token reaches
 
 
 def token_groups(
-    ids: Sequence[int], image_token_id: int, counts: Sequence[int] = (), frame_ids: Collection[int] = ()
-) -> list[int]:
+    ids: Sequence[int], image_token_id: int, counts: Sequence[int] = (), frame_ids: Collection[int] = (), *,
+    marks: int = IMAGE,
+) -> list[int]:  # fmt: skip
     """Return the group of each token of one prompt. Raise ValueError for a prompt without an image token.
 
     `counts` are the numbers of image tokens of its pictures: what stands inside of a picture is frame. So is, after the
-    first image token, every token of `frame_ids`.
+    first image token, every token of `frame_ids`. `marks` is the group of the image tokens themselves.
     """
     ids = list(ids)
     if image_token_id not in ids:
@@ -51,14 +56,14 @@ def token_groups(
         groups[first : last + 1] = [FRAME] * (last + 1 - first)
         begin += count
     for place in places:
-        groups[place] = IMAGE
+        groups[place] = marks
     return groups
 
 
 def image_runs(groups: Tensor) -> Tensor:
     """Return for groups [B, T] the number of the unbroken run of image tokens that each belongs to, -1 elsewhere."""
     is_image = groups == IMAGE
-    begins = is_image & ~torch.nn.functional.pad(is_image, (1, 0))[:, :-1]
+    begins = is_image & ~pad(is_image, (1, 0))[:, :-1]
     return (begins.cumsum(dim=1) - 1).masked_fill(~is_image, -1)
 
 
@@ -101,13 +106,20 @@ class Rows:
     deep: Tensor | None = None  # [B, N, levels, D] level j is added to image token n after layer j
     layouts: Sequence[Sequence[Layout]] = ()  # of each sample's pictures
     pictures: Pictures | None = None  # of a prompt: what criteria may ask about its pictures
+    memory: Rows | None = (
+        None  # picture tokens that are no rows of the sequence: layers of cross-attention look at them
+    )
+    until: Tensor | None = (
+        None  # [B, T] of a memory, whose tokens are looked at from their position until before this one
+    )
 
     def select(self, keep: Tensor) -> Rows:
         """Return only the tokens where `keep` [B, T] is true, in their order, padded on the left again."""
         keep = keep & (self.groups != PADDING)
         counts = keep.sum(dim=1)  # [B]; samples of one batch may keep different numbers
         longest = int(counts.max())
-        index = keep.to(torch.int8).argsort(dim=1, stable=True)[:, -longest:]  # [B, T'] kept ones last, in order
+        first = keep.shape[1] - longest
+        index = keep.to(torch.int8).argsort(dim=1, stable=True)[:, first:]  # [B, T'] kept ones last, in order
         kept = keep.gather(1, index)
         return replace(
             self,  # deep features stay as they are: each row finds its own by its image index
@@ -118,28 +130,56 @@ class Rows:
             dense=bool(kept.all()),
             rotary=None if self.rotary is None else _gather(self.rotary, index).masked_fill(~kept[..., None], -1),
             run=None if self.run is None else self.run.gather(1, index).masked_fill(~kept, -1),
+            until=None if self.until is None else self.until.gather(1, index).masked_fill(~kept, -1),
         )
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many image tokens, rows of text and keys without a picture one prompt has, the last ones in its memory."""
+        image = int((self.joined().groups == IMAGE).sum())
+        if self.memory is None:
+            return image, self.positions.shape[1] - image, 0
+        return image, self.positions.shape[1], self.memory.positions.shape[1] - image
+
+    def without_images(self) -> Rows:
+        """Return the same tokens of text without any image token, among them or in their memory."""
+        if self.memory is None:
+            return self.select(self.groups != IMAGE)
+        return replace(self, memory=self.memory.select(self.memory.groups != IMAGE))
+
+    def joined(self) -> Rows:
+        """Return all tokens in one sequence: those of the memory, then the rows; of two widths, the smaller one is filled up."""
+        if self.memory is None:
+            return self
+        both, width = (self.memory, self), max(self.memory.hidden.shape[-1], self.hidden.shape[-1])
+        hidden = torch.cat([pad(part.hidden, (0, width - part.hidden.shape[-1])) for part in both], dim=1)
+        positions, groups, image_index = (
+            torch.cat([getattr(part, name) for part in both], dim=1) for name in ("positions", "groups", "image_index")
+        )
+        dense = self.dense and self.memory.dense
+        return Rows(hidden, positions, groups, image_index, dense, layouts=self.layouts, pictures=self.pictures)
 
     def of(self, samples: Sequence[int]) -> Rows:
         """Return only some of the batch's samples, without the columns that are padding for all of them."""
         part = self._at(list(samples))
         is_real = part.groups != PADDING  # [B', T]
-        first = int(is_real.any(dim=0).int().argmax())  # the padding is on the left
-        return replace(part.after(first), dense=bool(is_real[:, first:].all()))
+        first = int(is_real.any(dim=0).int().argmax()) if is_real.numel() else 0  # the padding is on the left
+        memory = self.memory and self.memory.of(samples)
+        return replace(part.after(first), dense=bool(is_real[:, first:].all()), memory=memory)
 
     def sample(self, b: int) -> Rows:
         """Return one sample of the batch, its padding included."""
         return self._at(slice(b, b + 1))
 
     def _at(self, places: list[int] | slice) -> Rows:
-        parts = ("hidden", "positions", "groups", "image_index", "rotary", "run", "deep")
+        parts = ("hidden", "positions", "groups", "image_index", "rotary", "run", "deep", "until")
         chosen = {name: part[places] for name in parts if (part := getattr(self, name)) is not None}
         samples = range(len(self.groups))[places] if isinstance(places, slice) else places
         layouts = [self.layouts[b] for b in samples if self.layouts]
         pictures = self.pictures and self.pictures.of(samples)
         return replace(
-            self, **chosen, layouts=layouts, pictures=pictures, dense=bool((chosen["groups"] != PADDING).all())
-        )
+            self, **chosen, layouts=layouts, pictures=pictures, dense=bool((chosen["groups"] != PADDING).all()),
+            memory=self.memory and self.memory._at(places),
+        )  # fmt: skip
 
     def renumbered(self) -> Rows:
         """Return the same tokens at positions 0, 1, 2, …, as if the dropped ones had never been there.
@@ -164,6 +204,7 @@ class Rows:
             image_index=self.image_index[:, first:],
             rotary=None if self.rotary is None else self.rotary[:, first:],
             run=None if self.run is None else self.run[:, first:],
+            until=None if self.until is None else self.until[:, first:],
         )
 
     def repeated(self, times: int) -> Rows:
@@ -172,13 +213,23 @@ class Rows:
         def expand(part: Tensor | None) -> Tensor | None:
             return None if part is None else part.expand(times, *part.shape[1:])
 
-        parts = {name: expand(getattr(self, name)) for name in ("rotary", "run", "deep")}
+        parts = {name: expand(getattr(self, name)) for name in ("rotary", "run", "deep", "until")}
         hidden, positions, groups, image_index = (
             part.expand(times, *part.shape[1:]) for part in (self.hidden, self.positions, self.groups, self.image_index)
         )
         pictures = self.pictures and self.pictures.of([0] * times)
-        layouts = list(self.layouts) * times
-        return Rows(hidden, positions, groups, image_index, self.dense, **parts, layouts=layouts, pictures=pictures)
+        layouts, memory = list(self.layouts) * times, self.memory and self.memory.repeated(times)
+        return Rows(
+            hidden,
+            positions,
+            groups,
+            image_index,
+            self.dense,
+            **parts,
+            layouts=layouts,
+            pictures=pictures,
+            memory=memory,
+        )
 
     def with_hidden(self, hidden: Tensor) -> Rows:
         """Return the same tokens with other hidden states, as they leave a layer."""
@@ -217,9 +268,7 @@ def batch_rows(embeddings: Sequence[Tensor], groups: Sequence[Sequence[int]]) ->
 def pad_left(parts: Sequence[Tensor], length: int, fill: int) -> Tensor:
     """Return parts [T_i] or [T_i, width] of unequal length as one tensor [B, length] or [B, length, width], filled in front."""
     around = [(0, 0) * (part.ndim - 1) + (length - len(part), 0) for part in parts]
-    return torch.stack(
-        [torch.nn.functional.pad(part, ends, value=fill) for part, ends in zip(parts, around, strict=True)]
-    )
+    return torch.stack([pad(part, ends, value=fill) for part, ends in zip(parts, around, strict=True)])
 
 
 def batch_samples(samples: Sequence[Mapping[str, Tensor]], before: Rows) -> Rows:
@@ -251,7 +300,7 @@ def join_rows(first: Rows, second: Rows) -> Rows:
     if first.rotary is not None and second.rotary is not None:
         rotary = torch.cat([first.rotary, second.rotary], 1)
     if first.run is not None:  # a generated token belongs to no run
-        run = torch.nn.functional.pad(first.run, (0, second.positions.shape[1]), value=-1)
+        run = pad(first.run, (0, second.positions.shape[1]), value=-1)
     return replace(
         first,
         hidden=torch.cat([first.hidden, second.hidden], 1),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -21,7 +21,7 @@ from himap.decoder.bitmaps import to_bitmap
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily
 from himap.decoder.loop import Intervention, forward
-from himap.decoder.tokens import IMAGE, Rows, new_rows
+from himap.decoder.tokens import IMAGE, PADDING, Rows, new_rows
 from himap.experiments.sharing import Prefill, Track, prefills
 from himap.models.images import padded_share
 from himap.models.tower import Pictures, Tower
@@ -127,17 +127,28 @@ def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = Non
     if not question.images:
         raise ValueError(f"{question.where} has no image")
     pictures = [open_image(data, question.where) for data in question.images]
-    return model.preprocess(pictures, grid=grid, mode=question.image_mode)
+    pixels = model.preprocess(pictures, grid=grid, mode=question.image_mode)
+    return pixels if model.add_question is None else model.add_question(pixels, question.prompt)
 
 
 @torch.no_grad()
 def look(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Seen:
-    """Return the pictures of some questions as the model sees them; the vision tower runs once for all."""
-    each = [pixels_of(model, question, grid) for question in questions]
+    """Return the pictures of some questions as the model sees them; the vision tower runs once, on each picture once."""
+    each: list[Any] = []
+    known: dict[Any, range] = {}  # the places of pictures among the distinct ones
+    count, order = 0, []
+    for question in questions:
+        asked = question.prompt if model.add_question else None  # some towers read the question too
+        key = (tuple(question.images), question.image_mode, asked)
+        if key not in known:
+            each.append(pixels_of(model, question, grid))
+            known[key] = range(count, count + len(question.images))
+            count += len(question.images)
+        order.append(known[key])
     pixels = torch.cat(each) if isinstance(each[0], Tensor) else list(chain(*each))
-    seen = iter(model.see(pixels))
-    tokens = [list(islice(seen, len(question.images))) for question in questions]
-    return Seen(tokens, pictures_of(model, questions, pixels, tokens))
+    seen = model.see(pixels)
+    tokens = [[seen[place] for place in places] for places in order]
+    return Seen(tokens, pictures_of(model, questions, pixels, tokens, places=list(chain(*order))))
 
 
 def pictures_of(
@@ -146,9 +157,18 @@ def pictures_of(
     pixels: Any,
     tokens: Sequence[Sequence[PictureTokens]],
     tower: Tower | None = None,
+    places: Sequence[int] | None = None,
 ) -> Pictures:
-    """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given."""
+    """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given.
+
+    `places` are those of the questions' pictures in `pixels`, where questions share pictures.
+    """
     view = model.view_tower
+
+    def sight() -> Tower:
+        assert view is not None
+        whole = tower or view(pixels)
+        return whole if places is None else whole.of(list(places))
 
     def padding() -> list[Tensor]:
         return [
@@ -157,7 +177,7 @@ def pictures_of(
         ]
 
     counts = [len(question.images) for question in questions]
-    return Pictures(counts, None if view is None else lambda: tower or view(pixels), padding)
+    return Pictures(counts, None if view is None else sight, padding)
 
 
 def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens) -> Tensor:
@@ -173,7 +193,7 @@ def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens)
 def encode(
     model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None, seen: Seen | None = None
 ) -> Rows:
-    """Embed the prompts and pictures of a batch; `seen` is what `look` returned, if it is at hand."""
+    """Embed the prompts and pictures of a batch; `seen` is what `look` returned, if it was called before."""
     seen = seen or look(model, questions, grid)
     ids = [
         prompt_ids(model, question, [picture.layout for picture in tokens])
@@ -201,7 +221,11 @@ def answer_under_all(
         for places, schedules in _alike(questions, asking.schedules, wanted).items():
             asked = [questions[place] for place in places]
             for grid in dict.fromkeys(schedule.image_grid for schedule in schedules):
-                view = (grid, tuple((question.sample_id, question.image_mode) for question in asked))
+                read = [question.prompt if model.add_question else None for question in asked]
+                view = (
+                    grid,
+                    tuple(zip((q.sample_id for q in asked), (q.image_mode for q in asked), read, strict=True)),
+                )
                 if view not in seen:
                     seen[view] = look(model, asked, grid)
                 prompt = encode(model, asked, grid, seen[view])
@@ -255,8 +279,9 @@ def finish_batch(
         min_new_tokens=asking.min_new_tokens,
         rerank=schedule.rerank,
     )
-    totals = (prompt.positions >= 0).sum(dim=1).tolist()
-    image_tokens = (prompt.groups == IMAGE).sum(dim=1).tolist()
+    image_tokens = (prompt.joined().groups == IMAGE).sum(dim=1).tolist()
+    beside = [0] * len(questions) if prompt.memory is None else image_tokens  # image tokens that are no rows
+    totals = [text + n for text, n in zip((prompt.groups != PADDING).sum(dim=1).tolist(), beside, strict=True)]
     rows: list[AnswerRow] = [
         {
             "sample_id": question.sample_id,

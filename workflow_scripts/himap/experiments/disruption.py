@@ -8,7 +8,11 @@ included), `random` (as many causal pairs as img2txt, drawn among all rows from 
 `random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
 instruction tokens, which cuts about half as many pairs). A generated token is a row of its own: img2txt takes all image
 tokens from it, so `random` does too, `random_unmatched` as often as from any other row. Extents: `single` (that layer),
-`suffix` (that layer and all after it: what the released code does), `window` (that layer and the next ones).
+`suffix` (that layer and all after it: what the released code does), `prefix` (all layers below it, so that what
+is cut may be seen only from that layer on), `window` (that layer and the next ones).
+
+In a model whose text looks at image tokens by cross-attention, cuts take pairs of rows and image tokens in those layers;
+between image tokens nothing flows there, and img2img cuts nothing.
 
 A sweep runs each cut from the layer and the row on that it can change; all before that is shared with the clean run.
 """
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from himap.models.model import Model
 
 FLOWS = ("img2txt", "img2img", "random", "random_img2img", "random_unmatched")
-EXTENTS = ("single", "suffix", "window")
+EXTENTS = ("single", "suffix", "prefix", "window")
 BLOCKS = ("pre", "post")  # before the softmax, so that the rest renormalizes, or after it (A = 0)
 
 
@@ -59,8 +63,10 @@ def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -
         )
     if extent == "window" and (not isinstance(window, int) or window < 1):
         raise ValueError(f"window: {window!r} is no number of layers; at least 1")
-    last = {"single": layer, "suffix": layers - 1, "window": min(layers, layer + window) - 1}[extent]
-    return Cut(flow, layer, last)
+    last = {"single": layer, "suffix": layers - 1, "prefix": layer - 1, "window": min(layers, layer + window) - 1}[
+        extent
+    ]
+    return Cut(flow, 0 if extent == "prefix" else layer, last)
 
 
 class Disruption(Intervention):
@@ -71,7 +77,8 @@ class Disruption(Intervention):
             raise unknown("block", block, BLOCKS)
         self.cuts, self.seeds = list(cuts), list(seeds)
         self.after_softmax = block == "post"
-        self.chances = [_share_of_rows(groups) for groups in prompt.groups]
+        self.in_sequence = prompt.memory is None
+        self.chances = [_share_of_rows(_looking(prompt, b)) for b in range(len(prompt.groups))]
         # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
         self.drawn = [_draw(prompt, b, cut, seed) for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))]
 
@@ -87,6 +94,8 @@ class Disruption(Intervention):
 
     def _pairs(self, b: int, flow: str, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
         """Return the pairs [Tq, Tk] that one sample's flow blocks among these rows and keys."""
+        if not bool((key_groups == IMAGE).any()):  # as in a layer that looks at no picture
+            return torch.zeros(rows.groups.shape[1], len(key_groups), dtype=torch.bool, device=key_groups.device)
         if flow in ("img2txt", "img2img"):
             receiver = INSTRUCTION if flow == "img2txt" else IMAGE
             return (rows.groups[b] == receiver)[:, None] & (key_groups == IMAGE)[None, :]
@@ -99,7 +108,9 @@ class Disruption(Intervention):
         else:
             later = torch.zeros_like(in_prompt)[:, None]
         queries = rows.positions[b].clamp(0, drawn.shape[0] - 1)
-        keys = key_positions.clamp(0, drawn.shape[1] - 1)
+        # Picture tokens beside the sequence have no positions of their own; a sweep drops none, so columns count them.
+        keys = key_positions if self.in_sequence else torch.arange(len(key_positions), device=key_positions.device)
+        keys = keys.clamp(0, drawn.shape[1] - 1)
         real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]  # [Tq, Tk]
         return ((drawn[queries][:, keys] & in_prompt[:, None]) | (later & ~in_prompt[:, None])) & real
 
@@ -113,10 +124,22 @@ class Disruption(Intervention):
         )
 
 
+def _looking(prompt: Rows, b: int) -> Tensor:
+    """Return the groups of a sample's rows from the first one on that sees an image token."""
+    return prompt.groups[b, first_that_sees(prompt, b) :]
+
+
+def first_that_sees(prompt: Rows, b: int) -> int:
+    """Return the first of a sample's rows that sees an image token: this token itself, or where a picture is looked at from."""
+    if prompt.memory is None:
+        return int((prompt.groups[b] == IMAGE).nonzero()[0])
+    first = prompt.memory.positions[b][prompt.memory.groups[b] == IMAGE].min()
+    return int((prompt.positions[b] >= first).nonzero()[0])
+
+
 def _share_of_rows(groups: Tensor) -> float:
-    """Return the share of the rows from the first image token on that `random_unmatched` draws."""
-    begin = int((groups == IMAGE).nonzero()[0])
-    return int((groups == INSTRUCTION).sum()) / (len(groups) - begin)
+    """Return the share of the rows that see image tokens which `random_unmatched` draws."""
+    return int((groups == INSTRUCTION).sum()) / len(groups)
 
 
 def _drawn_later(seed: int, position: int, chance: float) -> bool:
@@ -126,17 +149,16 @@ def _drawn_later(seed: int, position: int, chance: float) -> bool:
 
 
 def _draw(prompt: Rows, b: int, cut: Cut, seed: int) -> Tensor | None:
-    """Draw the random pairs [P, P] of a control, by position in the prompt; None for the flows that draw nothing."""
+    """Draw the random pairs [P, K] of a control, by position in the prompt; None for the flows that draw nothing."""
     if not cut.flow.startswith("random"):
         return None
     alone, groups = prompt.sample(b), prompt.groups[b]
     kinds = groups[groups != PADDING].cpu()  # [P]
-    pairs = visible(alone, alone.positions, alone.groups)[0].cpu()[-len(kinds) :, -len(kinds) :]
+    sees = _image_pairs(alone).cpu()[-len(kinds) :]  # [P, K]
     # on the processor, so that every device draws the same; a prime keeps seeds and layers from falling together
     generator = torch.Generator().manual_seed((seed * 1_000_003 + cut.first) % (1 << 63))
     is_image, is_instruction = kinds == IMAGE, kinds == INSTRUCTION  # [P]
-    first = int(is_image.nonzero()[0])
-    sees = pairs & is_image[None, :]  # [P, P]
+    first = int(sees.any(dim=1).nonzero()[0])
     order = torch.randperm(len(kinds) - first, generator=generator) + first  # rows before an image see none of it
     if cut.flow == "random_unmatched":
         chosen = torch.zeros_like(is_image)
@@ -144,6 +166,17 @@ def _draw(prompt: Rows, b: int, cut: Cut, seed: int) -> Tensor | None:
         return (sees & chosen[:, None]).to(groups.device)
     receiver = is_image if cut.flow == "random_img2img" else is_instruction
     return _matched(sees, order, int((sees & receiver[:, None]).sum()), generator).to(groups.device)
+
+
+def _image_pairs(alone: Rows) -> Tensor:
+    """Return which tokens of one prompt see which image tokens [T, K], among its rows or beside them; other keys are not seen."""
+    if alone.memory is None:
+        rows = alone.after(int((alone.groups[0] != PADDING).nonzero()[0]))
+        return visible(rows, rows.positions, rows.groups)[0] & (rows.groups[0] == IMAGE)[None, :]
+    pictures = alone.memory
+    assert pictures.until is not None
+    places = alone.positions[0][:, None]
+    return (pictures.positions <= places) & (places < pictures.until) & (pictures.groups == IMAGE)
 
 
 def _matched(sees: Tensor, order: Tensor, target: int, generator: torch.Generator) -> Tensor:
@@ -226,26 +259,27 @@ def sweep(
 ) -> Iterator[Outcome]:
     """Yield the outcomes of one prompt with a cut at every layer, for every flow and extent.
 
-    A cut at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a run
-    starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
-    The runs of a layer that reach the same rows are one batch.
+    A cut that begins at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a
+    run starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
+    The runs of a layer that start at the same place are one batch.
     """
     for layer in layers:
         named = [(flow, extent) for flow in flows for extent in extents]
         cuts = [make_cut(flow, layer, extent, len(model.layers), window) for flow, extent in named]
-        groups: dict[int, list[int]] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
         for number, cut in enumerate(cuts):
-            groups.setdefault(_first_column(clean.prompt, cut), []).append(number)
-        for column, members in groups.items():
-            answers = _resume(model, clean, layer, column, [cuts[n] for n in members], block, new_tokens, seed)
+            groups.setdefault((cut.first, _first_column(clean.prompt, cut)), []).append(number)
+        for (first, column), members in groups.items():
+            answers = _resume(model, clean, first, column, [cuts[n] for n in members], block, new_tokens, seed)
             for number, (logits, ids) in zip(members, answers, strict=True):
                 yield Outcome(layer, *named[number], logits, ids)
 
 
 def _first_column(prompt: Rows, cut: Cut) -> int:
     """Return the first token whose state a cut can change: the first that is cut off from an image token."""
-    group = INSTRUCTION if cut.flow == "img2txt" else IMAGE
-    return int((prompt.groups[0] == group).nonzero()[0])
+    if cut.flow == "img2txt":
+        return int((prompt.groups[0] == INSTRUCTION).nonzero()[0])
+    return first_that_sees(prompt, 0)
 
 
 def _resume(

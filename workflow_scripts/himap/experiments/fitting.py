@@ -74,20 +74,20 @@ class _Watched(Pruning):
         self.signal: list[Tensor] = []  # per layer at which the last stage looks: [B]
         self.seen: list[Tensor] = [torch.zeros(0) for _ in prompt.groups]  # per sample, of the image tokens there
 
-    def _due(self, stage: Stage, layer: int, is_image: Tensor, below: LayerAttention | None) -> Tensor:
+    def _due(self, stage: Stage, layer: int, view: View, below: LayerAttention | None) -> Tensor:
         if stage is not self.stages[-1] or stage.after is None or stage.mass is not None:
-            return super()._due(stage, layer, is_image, below)
+            return super()._due(stage, layer, view, below)
         assert below is not None
-        self.signal.append(SIGNALS[stage.after.signal](below, is_image, below.rows.groups == INSTRUCTION))
-        return is_image.new_zeros(len(is_image))
+        self.signal.append(SIGNALS[stage.after.signal](below, view.is_image, view.is_instruction))
+        return view.is_image.new_zeros(len(view.is_image))
 
-    def _left(self, stage: Stage, view: View, due: Tensor) -> Rows:
+    def _left(self, stage: Stage, rows: Rows, view: View, due: Tensor) -> Rows:
         if stage is not self.stages[-1]:
-            return super()._left(stage, view, due)
+            return super()._left(stage, rows, view, due)
         scores: Tensor = self.criteria[stage.layer].score(view)
         for b in due.nonzero()[:, 0].tolist():
             self.seen[b] = scores[b, view.is_image[b]]
-        return view.rows
+        return rows
 
 
 class _Sample:

@@ -108,7 +108,7 @@ def inspect(
     return Inspection(
         model=model.name,
         question=question.prompt.text,
-        sizes={name: int((prompt.groups == group).sum()) for name, group in GROUPS.items()},
+        sizes={name: int((prompt.joined().groups == group).sum()) for name, group in GROUPS.items()},
         layout=prompt.layouts[0][0],
         target=token_text(model, target),
         clean=model.detokenize(clean.ids),
@@ -138,15 +138,21 @@ def told_apart(model: Model, tokens: Sequence[int]) -> list[str]:
 def layers_of(model: Model, prompt: Rows, target: int) -> list[Layer]:
     """Return every layer's maps from instruction to picture and its flows, for one next token."""
     groups = group_masks(prompt)  # [3, T]
-    asking, seen = prompt.groups[0] == INSTRUCTION, prompt.groups[0] == IMAGE
+    asking, total = prompt.groups[0] == INSTRUCTION, int((prompt.joined().groups == IMAGE).sum())
     layers = [
         Layer(
-            {name: as_numbers(maps[name][asking][:, seen].sum(dim=0)) for name in MAPS},
-            {name: as_numbers(groups @ maps[name] @ groups.T) for name in MAPS},
+            {name: as_numbers(to_image(maps[name][asking].sum(dim=0), keys, total)) for name in MAPS},
+            {name: as_numbers(groups @ maps[name] @ group_masks(keys).T) for name in MAPS},
         )
-        for maps in layer_maps(model, prompt, target, MAPS)
+        for keys, maps in layer_maps(model, prompt, target, MAPS)
     ]
     return layers[::-1]
+
+
+def to_image(sums: Tensor, keys: Rows, total: int) -> Tensor:
+    """Return what goes to each of `total` image tokens of what goes to a layer's keys [K]; zero where they are none of them."""
+    seen = keys.groups[0] == IMAGE
+    return sums[seen] if bool(seen.any()) else sums.new_zeros(total)
 
 
 def as_numbers(tensor: Tensor) -> np.ndarray:
@@ -173,7 +179,7 @@ def ask(model: Model, question: Question, schedule: Schedule, max_new_tokens: in
         likeliest=list(zip(told_apart(model, chances.indices.tolist()), chances.values.tolist(), strict=True)),
         stages=pruning.as_acted(0),
         kept=[kept[0] for _, kept in sorted(pruning.kept.items())],
-        image_tokens=int((prompt.groups == IMAGE).sum()),
+        image_tokens=int((prompt.joined().groups == IMAGE).sum()),
         layout=prompt.layouts[0][0],
     )
 

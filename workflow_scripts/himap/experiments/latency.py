@@ -92,8 +92,8 @@ def time_example(
         rerank=schedule.rerank, min_new_tokens=min_new_tokens,
     )  # fmt: skip
     done = now(model.device)
-    n_image, n_all = sum(len(picture.features) for picture in pictures), prompt.positions.shape[1]
-    n_text, n_full = n_all - n_image, n_image
+    n_image, n_text, _ = prompt.counts()
+    n_full = n_image
     if schedule.image_grid:  # a smaller image has fewer tokens from the start
         n_full = round(n_image * model.dims.tokens_per_image / prod(schedule.image_grid))
     ideal = ideal_speedup(model.dims, pruning.as_acted(0), n_image=n_image, n_text=n_text)
@@ -105,7 +105,7 @@ def time_example(
         "generated_tokens": len(answer.ids[0]),
         "image_tokens": n_image,
         "text_tokens": n_text,
-        "ideal_speedup": ideal * (n_full + n_text) / n_all,
+        "ideal_speedup": ideal * (n_full + n_text) / (n_image + n_text),
     }
 
 

@@ -1,39 +1,47 @@
 """Blocking whole paths without touching attention: rows that take their hidden states from another run, or leave, at a layer.
 
     clean, donor = (run_undisturbed(model, prompt, new_tokens=8) for prompt in (prompt, other))
-    patched = resume(model, clean, 3, Patch(3, donor.entering[3], INSTRUCTION), new_tokens=8)
+    patched = resume(model, clean, Patch(3, donor.entering[3], INSTRUCTION), new_tokens=8)
 
 * *Patching*: the instruction rows (or the image rows) enter layer l as in a run on another picture. An answer that follows
   the other picture was carried by these rows.
 * *Late arrival*: the instruction rows enter layer l as in a run of the text alone, so they meet the picture from l on.
 * *Early departure*: the image rows leave before layer l.
 
-Nothing changes below l, so each run starts at l from the clean run's rows (`resume`), which gives what the whole prompt
-under the same intervention would give.
+Nothing changes below l, nor in front of the first row that takes another state or leaves, so each run starts there from the
+clean run's rows and keys (`resume`), which gives what the whole prompt under the same intervention would give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from himap.decoder.cache import Cache
+from himap.decoder.cross import CrossLayer
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.experiments.answers import likeliest
-from himap.experiments.disruption import Undisturbed, run_undisturbed
+from himap.experiments.disruption import Undisturbed, first_that_sees, run_undisturbed
 
 if TYPE_CHECKING:
     from himap.decoder.attention import LayerAttention
     from himap.models.model import Model
 
 
-class Patch(Intervention):
+class Change(Intervention):
+    """What happens to the rows of one group when they enter one layer."""
+
+    layer: int
+    group: int
+
+
+class Patch(Change):
     """Lets the rows of one group enter one layer with the hidden states that another run had there."""
 
     def __init__(self, layer: int, donor: Rows, group: int):
@@ -43,6 +51,10 @@ class Patch(Intervention):
         """Return the rows with the donor's hidden states in the group's places. Raise ValueError if they are not as many."""
         if layer != self.layer:
             return rows
+        if self.group == IMAGE and rows.memory is not None:  # the picture is beside the rows
+            return replace(
+                rows, memory=Patch(layer, self.donor.memory or self.donor, IMAGE).enter(layer, rows.memory, below)
+            )
         places, taken = rows.groups == self.group, self.donor.groups == self.group
         if int(places.sum()) != int(taken.sum()):
             raise ValueError(
@@ -51,18 +63,21 @@ class Patch(Intervention):
             )
         hidden = rows.hidden.clone()
         hidden[places] = self.donor.hidden[taken]
-        return rows.with_hidden(hidden)
+        # what a model adds to image rows after later layers belongs to their picture too
+        return replace(rows, hidden=hidden, deep=self.donor.deep if self.group == IMAGE else rows.deep)
 
 
-class Departure(Intervention):
+class Departure(Change):
     """Lets all image rows leave before one layer."""
+
+    group = IMAGE
 
     def __init__(self, layer: int):
         self.layer = layer
 
-    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
-        """Return which rows go on into the layer: all but those of the picture, where they leave."""
-        return rows.groups != IMAGE if layer == self.layer else None
+    def enter(self, layer: int, rows: Rows, below: LayerAttention | None) -> Rows:
+        """Return the rows that go on into the layer: all but those of the picture, where they leave."""
+        return rows.without_images() if layer == self.layer else rows
 
 
 @dataclass(frozen=True)
@@ -73,29 +88,23 @@ class Ending:
     ids: list[int]
 
 
-def ending_of(run: Undisturbed) -> Ending:
-    """Return how a clean run ended."""
-    return Ending(run.logits[0], run.ids)
-
-
 @torch.no_grad()
-def resume(
-    model: Model,
-    clean: Undisturbed,
-    layer: int,
-    intervention: Intervention,
-    new_tokens: int,
-    under: Cache | None = None,
-) -> Ending:
-    """Run a clean run's rows again from a layer on, under an intervention at that layer.
+def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, under: Cache | None = None) -> Ending:
+    """Run a clean run's rows again from the layer and the row on that a change concerns.
 
     `under` is the cache of the layers below for generated tokens to look at, if not the clean run's.
     """
-    cache = Cache(new_tokens)
-    for index in range(layer):
-        kept = (under or clean.cache).layers[index]
-        cache.layers[index] = kept.prefix(kept.length, 1)
-    rows = forward(model, clean.entering[layer], cache, [intervention], start=layer)
+    layer, is_image = change.layer, change.group == IMAGE
+    column = (
+        first_that_sees(clean.prompt, 0) if is_image else int((clean.prompt.groups[0] == change.group).nonzero()[0])
+    )
+    below, cache = (under or clean.cache).layers, Cache(new_tokens)
+    cache.layers = {index: below[index].prefix(below[index].length, 1) for index in range(layer)}
+    for index in range(layer, len(model.layers)):
+        # keys of picture tokens beside the rows are those of the clean run's picture, so another one's are made anew
+        if not (is_image and isinstance(model.layers[index], CrossLayer)):
+            cache.layers[index] = clean.cache.layers[index].prefix(column, 1)
+    rows = forward(model, clean.entering[layer].after(column), cache, [change], start=layer)
     logits = next_token_logits(model, rows)
     if clean.choices:
         return Ending(logits[0], model.answer_ids(likeliest(model, rows, cache, logits, clean.choices, 0)))
@@ -106,14 +115,14 @@ def resume(
 
 def text_alone(model: Model, prompt: Rows, new_tokens: int, choices: Sequence[str] = ()) -> Undisturbed:
     """Return the run of a prompt whose picture was never there; its text keeps its positions."""
-    return run_undisturbed(model, prompt.select(prompt.groups != IMAGE), new_tokens, choices)
+    return run_undisturbed(model, prompt.without_images(), new_tokens, choices)
 
 
 def arrive_late(model: Model, clean: Undisturbed, text: Undisturbed, layer: int, new_tokens: int) -> Ending:
     """Return how a run ends whose instruction meets the picture from a layer on; `text` is the run without it."""
-    return resume(model, clean, layer, Patch(layer, text.entering[layer], INSTRUCTION), new_tokens, under=text.cache)
+    return resume(model, clean, Patch(layer, text.entering[layer], INSTRUCTION), new_tokens, under=text.cache)
 
 
 def leave_early(model: Model, clean: Undisturbed, layer: int, new_tokens: int) -> Ending:
     """Return how a run ends whose image tokens leave before a layer."""
-    return resume(model, clean, layer, Departure(layer), new_tokens)
+    return resume(model, clean, Departure(layer), new_tokens)

@@ -16,7 +16,7 @@ the maps [heads, T, T] of all layers at once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from himap.decoder.attention import attend, attention_weights, share_heads, visible
 from himap.decoder.cache import Cache
+from himap.decoder.cross import CrossLayer, attend_to_some
 from himap.decoder.loop import Intervention, finish, forward, project
 from himap.decoder.tokens import GROUPS, IMAGE, INSTRUCTION, SYSTEM
 
@@ -60,7 +61,7 @@ class Saliency:
         return self.blocks[definition][:, names.index(query), names.index(key)]
 
 
-class _Inputs(Intervention):
+class Inputs(Intervention):
     """Keeps each layer's input [1, T, D]; from it a layer can be run again without the layers below it."""
 
     def __init__(self) -> None:
@@ -73,13 +74,21 @@ class _Inputs(Intervention):
 
 def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ...] = DEFINITIONS) -> Saliency:
     """Return the saliency of one prompt for one next token."""
+    return sums_of(prompt, target, layer_maps(model, prompt, target, definitions), definitions)
+
+
+def sums_of(
+    prompt: Rows, target: int, layers: Iterable[tuple[Rows, dict[str, Tensor]]], definitions: tuple[str, ...]
+) -> Saliency:
+    """Return the sums over groups of tokens of each layer's maps, which come from the last layer to the first."""
     groups = group_masks(prompt)
+    sizes = group_masks(prompt.joined()).sum(dim=1).cpu()
     sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
-    for maps in layer_maps(model, prompt, target, definitions):
+    for keys, maps in layers:
         for name in definitions:
-            sums[name].append(groups @ maps.pop(name) @ groups.T)  # [3, T] [T, T] [T, 3]
+            sums[name].append(groups @ maps.pop(name) @ group_masks(keys).T)  # [3, T] [T, K] [K, 3]
     blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}  # layers came last to first
-    return Saliency(blocks, groups.sum(dim=1).cpu(), target)
+    return Saliency(blocks, sizes, target)
 
 
 def group_masks(prompt: Rows) -> Tensor:
@@ -87,21 +96,46 @@ def group_masks(prompt: Rows) -> Tensor:
     return torch.stack([prompt.groups[0] == kind for kind in (SYSTEM, IMAGE, INSTRUCTION)]).float()
 
 
-def layer_maps(model: Model, prompt: Rows, target: int, kinds: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
-    """Yield the maps [T, T] of each layer, the last layer first; kinds are definitions of saliency, and `attention`."""
+def layer_maps(
+    model: Model, prompt: Rows, target: int, kinds: tuple[str, ...]
+) -> Generator[tuple[Rows, dict[str, Tensor]], None, Tensor]:
+    """Yield the keys of each layer and its maps [T, K], the last layer first; kinds are definitions of saliency, and `attention`.
+
+    The keys are the prompt's own rows, or its picture tokens in a layer of cross-attention.
+    """
     if prompt.positions.shape[0] != 1 or not prompt.dense:
         raise ValueError("saliency takes one prompt at a time")
-    vocabulary = model.head.weight.shape[0]
-    if not 0 <= target < vocabulary:
-        raise ValueError(f"target: {target} is no token id; allowed: 0 to {vocabulary - 1}")
-    inputs = _Inputs()
+    if not 0 <= target < model.dims.vocab:
+        raise ValueError(f"target: {target} is no token id; allowed: 0 to {model.dims.vocab - 1}")
+    inputs = Inputs()
     with torch.no_grad():
         out = forward(model, prompt, Cache(), [inputs])
-    gradient = _output_gradient(model, out.hidden, target)  # [1, T, D]
+    return (yield from maps_below(model, prompt, inputs.hidden, _output_gradient(model, out.hidden, target), kinds))
+
+
+def input_gradient(model: Model, prompt: Rows, target: int) -> Tensor:
+    """Return dL/dh [1, T, D] at the first layer's input."""
+    layers = layer_maps(model, prompt, target, ())
+    while True:
+        try:
+            next(layers)
+        except StopIteration as end:
+            return end.value
+
+
+def maps_below(
+    model: Model, prompt: Rows, inputs: list[Tensor], gradient: Tensor, kinds: tuple[str, ...]
+) -> Generator[tuple[Rows, dict[str, Tensor]], None, Tensor]:
+    """Yield the keys and maps of each layer from its input and the gradient [1, T, D] at the last one's output.
+
+    The list of inputs is used up. The value of the generator is the gradient at the first layer's input.
+    """
     for index in reversed(range(len(model.layers))):
-        entering = prompt.with_hidden(inputs.hidden.pop().float())
+        entering = prompt.with_hidden(inputs.pop().float())
+        keys = prompt.memory if index in model.dims.cross and prompt.memory is not None else prompt
         gradient, maps = _layer_backward(model, index, entering, gradient, kinds)
-        yield maps
+        yield keys, maps
+    return gradient
 
 
 def in_fp32(layer: Any) -> Any:
@@ -132,32 +166,56 @@ def _layer_backward(
     What the model adds after the layer (`Rows.deep`) depends on no hidden state, so the gradient passes it unchanged.
     """
     layer = in_fp32(model.layers[index])
+    kind = "sdpa" if model.attention == "flash" else model.attention  # flash knows no fp32
+    if isinstance(layer, CrossLayer):
+        return _cross_backward(layer, rows, gradient, kinds, kind)
     scale, rotary = layer.self_attn.scaling, model.angles(rows, index)
     seen = visible(rows, rows.positions, rows.groups, model.window(index))
     mask = None if rows.run is None and model.window(index) is None else seen  # without a mask the kernel is faster
     with torch.enable_grad():
         hidden = rows.hidden.detach().requires_grad_()
         queries, keys, values = project(layer, layer.input_layernorm(hidden), rotary)
-        kind = "sdpa" if model.attention == "flash" else model.attention  # flash knows no fp32
         attended = attend(queries, keys, values, scale=scale, mask=mask, causal=mask is None, kind=kind)
-        output = finish(layer, hidden, attended)
+        output = finish(layer, rows.with_hidden(hidden), attended)
         below, upstream = torch.autograd.grad(output, (hidden, attended), gradient)
     with torch.no_grad():
         maps = _maps(queries.detach(), keys.detach(), values.detach(), upstream, scale, seen, kinds)
     return below, maps
 
 
+def _cross_backward(
+    layer: CrossLayer, rows: Rows, gradient: Tensor, kinds: tuple[str, ...], kind: str
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the same for a layer of cross-attention, with maps [T, M] of rows and picture tokens."""
+    pictures = rows.memory
+    assert pictures is not None
+    seen = layer.sees(rows.positions, rows.groups, pictures)
+    with torch.enable_grad():
+        hidden = rows.hidden.detach().requires_grad_()
+        queries = layer.queries(layer.input_layernorm(hidden))
+        keys, values = layer.look_at(pictures.hidden.float())
+        attended = attend_to_some(queries, keys, values, seen, layer.scaling, kind)
+        output = finish(layer, rows.with_hidden(hidden), attended)
+        below, upstream = torch.autograd.grad(output, (hidden, attended), gradient)
+    nothing = ~seen.any(dim=2)  # [1, T]
+    with torch.no_grad():
+        maps = _maps(queries.detach(), keys, values, upstream, layer.scaling, seen | nothing[:, :, None], kinds)
+    return below, {name: part.masked_fill(nothing[0][:, None], 0.0) for name, part in maps.items()}
+
+
 def _maps(
     queries: Tensor, keys: Tensor, values: Tensor, upstream: Tensor, scale: float, seen: Tensor, kinds: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """Return one layer's maps [T, T], a few heads at a time: A from queries and keys, dL/dA = dL/dO · Vᵀ."""
-    heads, length = queries.shape[1], queries.shape[2]
+    if not kinds:
+        return {}
+    heads, length, width = queries.shape[1], queries.shape[2], keys.shape[2]
     keys, values = share_heads(keys, heads), share_heads(values, heads)
-    total = {name: queries.new_zeros(length, length) for name in kinds}
-    step = max(1, MAP_ELEMENTS // (length * length))
+    total = {name: queries.new_zeros(length, width) for name in kinds}
+    step = max(1, MAP_ELEMENTS // max(1, length * width))
     for begin in range(0, heads, step):
         part = slice(begin, begin + step)
-        weights = attention_weights(queries[:, part], keys[:, part], scale, seen)[0]  # [h, T, T]
+        weights = attention_weights(queries[:, part], keys[:, part], scale, seen)[0]  # [h, T, K]
         if ATTENTION in kinds:
             total[ATTENTION] += weights.sum(dim=0)
         # in place from here on: a second buffer of this size would halve the heads that fit

@@ -3,7 +3,8 @@
 Two schedules have the same rows in a layer if their stages up to that layer are the same. So one of them is run to the
 end, and where another parts from it, the rows that enter that layer are kept, with the attention of the layer below and
 the cache so far; from there the others are run in the same way. A grid of schedules and the methods of a table are both
-such sets.
+such sets. Where prompts of a batch are about the same picture, the layers that no stage precedes run once for what these
+prompts begin with (`beginnings`).
 
     for track, prefill in prefills(model, prompt, tracks, ["a", "b"]): ...
 """
@@ -11,7 +12,7 @@ such sets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,11 @@ import torch
 from torch import Tensor
 
 from himap.decoder.attention import LayerAttention
-from himap.decoder.cache import Cache, LayerCache
+from himap.decoder.cache import Cache
 from himap.decoder.generation import next_token_logits
-from himap.decoder.loop import Intervention, forward
+from himap.decoder.loop import forward
+from himap.experiments import beginnings
+from himap.experiments.beginnings import Beginnings, Entering, Watch
 from himap.pruning.intervention import Pruning, layers_of, looks_below
 from himap.pruning.stage import Stage
 
@@ -69,22 +72,6 @@ class _State:
     shifts: dict[int, Tensor]
 
 
-class _Watch(Intervention):
-    """Keeps what enters the layers at which tracks part; it comes before the stages in the list of interventions."""
-
-    def __init__(self, partings: dict[int, list[Track]]) -> None:
-        self.partings = partings
-        self.entering: dict[int, tuple[Rows, LayerAttention | None]] = {}
-
-    def wants_attention(self, layer: int) -> bool:
-        return any(looks_below(layers_of(track.stages).get(layer)) for track in self.partings.get(layer, []))
-
-    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
-        if layer in self.partings:
-            self.entering[layer] = (rows, below)
-        return None
-
-
 def sample_seed(seed: int, sample_id: str) -> int:
     """Return the sample's own seed, so that what is drawn does not depend on batches or order."""
     # not hash(), which differs from process to process; 7 bytes fit a generator's signed 64 bits
@@ -97,8 +84,31 @@ def prefills(
     model: Model, prompt: Rows, tracks: Sequence[Track], sample_ids: Sequence[str], reserve: int = 0
 ) -> Iterator[tuple[Track, Prefill]]:
     """Yield every track with its prefill, whose cache has room for `reserve` further tokens."""
-    start = _State(0, prompt, Cache(reserve), None, {}, {}, {})
-    yield from _run(model, prompt, list(dict.fromkeys(tracks)), sample_ids, start)
+    tracks = list(dict.fromkeys(tracks))
+    common = beginnings.find(prompt)
+    if common is None or all(track.stages and Track().parting(track) == 0 for track in tracks):
+        yield from _run(model, prompt, tracks, sample_ids, _State(0, prompt, Cache(reserve), None, {}, {}, {}))
+    else:
+        yield from _run_after(common, model, prompt, tracks, sample_ids, Cache(reserve))
+
+
+def _run_after(
+    common: Beginnings, model: Model, prompt: Rows, tracks: Sequence[Track], sample_ids: Sequence[str], cache: Cache
+) -> Iterator[tuple[Track, Prefill]]:
+    """Run a track without stages to its end and keep what enters the layers where others begin to prune; then run the others."""
+    partings: dict[int, list[Track]] = {}
+    for track in tracks:
+        if track.stages:
+            partings.setdefault(Track().parting(track), []).append(track)
+    plain = [track for track in tracks if not track.stages]
+    stop = len(model.layers) if plain else max(partings) + 1  # a layer is entered before it is watched
+    rows, entering = beginnings.run(model, prompt, common, cache, lambda: _watch(model, partings), stop)
+    branches = [_State(layer, *_between(entering, layer, cache), {}, {}, {}) for layer in partings]
+    for track in plain:
+        pruning = Pruning(model, (), prompt, [sample_seed(track.seed, name) for name in sample_ids])
+        yield track, Prefill(pruning, cache, next_token_logits(model, rows))
+    for branch in branches:
+        yield from _run(model, prompt, partings[branch.layer], sample_ids, branch)
 
 
 def _run(
@@ -112,13 +122,13 @@ def _run(
     seeds = [sample_seed(track.seed, name) for name in sample_ids]
     pruning = Pruning(model, track.stages, prompt, seeds, renumber=track.renumbers)
     pruning.kept, pruning.acted, pruning.shifts = dict(state.kept), dict(state.acted), dict(state.shifts)
-    watch, cache = _Watch(partings), state.cache
+    watch, cache = _watch(model, partings), state.cache
     rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below)
     # taken before the prefill is handed out, since decoding adds tokens to its cache
     branches = [
         _State(
             layer,
-            *_between(watch, layer, cache),
+            *_between(watch.entering, layer, cache),
             {stage: kept for stage, kept in pruning.kept.items() if stage < layer},
             {stage: acted for stage, acted in pruning.acted.items() if stage < layer},
             {stage: shift for stage, shift in pruning.shifts.items() if stage < layer},
@@ -130,20 +140,24 @@ def _run(
         yield from _run(model, prompt, partings[branch.layer], sample_ids, branch)
 
 
-def _between(watch: _Watch, layer: int, cache: Cache) -> tuple[Rows, Cache, LayerAttention | None]:
+def _watch(model: Model, partings: Mapping[int, Sequence[Track]]) -> Watch:
+    """Return a watch of the layers at which tracks part, with the attention that their stages there rank by."""
+
+    def wants(layer: int) -> bool:
+        at = [layers_of(track.stages) for track in partings[layer]]
+        # A cross-attention below the parting is the last that a later stage may have below it.
+        later = [stage for stages in at for first, stage in stages.items() if first > layer and model.dims.cross]
+        return any(map(looks_below, [*(stages.get(layer) for stages in at), *later]))
+
+    return Watch(list(partings), wants)
+
+
+def _between(entering: Entering, layer: int, cache: Cache) -> tuple[Rows, Cache, LayerAttention | None]:
     """Return rows, cache and attention as they are before a layer."""
-    rows, below = watch.entering[layer]
+    rows, below = entering[layer]
     return rows, _shared(cache, layer), below
 
 
 def _shared(cache: Cache, layers: int) -> Cache:
-    """Return a cache of the layers below `layers` that several runs may read.
-
-    Each layer is a view without spare room, so that a run which adds tokens to it has to copy it first.
-    """
-    return Cache(cache.reserve, {index: _view(cache.layers[index]) for index in range(layers)})
-
-
-def _view(layer: LayerCache) -> LayerCache:
-    keys, values, positions, groups = layer.view()
-    return LayerCache(keys, values, positions, groups, layer.length, layer.dense)
+    """Return a cache of the layers below `layers` that several runs may read."""
+    return Cache(cache.reserve, {index: cache.layers[index].shared() for index in range(layers)})

@@ -45,6 +45,7 @@ def read_disruption(settings: dict[str, Any], results: str) -> pd.DataFrame:
         for model, task, path in disruption_files(settings, results)
     ]
     frame = pd.concat(parts, ignore_index=True)
+    # The first way of cutting; the second was run on one flow only and is compared on the page, not here.
     frame = frame[frame["block"] == frame["block"].iloc[0]]
     if settings["layers"] is not None:
         frame = frame[frame["layer"].isin(settings["layers"])]

@@ -31,6 +31,7 @@ FLOWS = {
 EXTENTS = {
     "single": "layer l alone (paper)",
     "suffix": "layer l and all above (released)",
+    "prefix": "all layers below layer l",
     "window": "a window of layers",
 }
 MEASURES = {"label": "label consistency", "score": "score consistency"}

@@ -44,6 +44,7 @@ def styled(style: Style) -> Iterator[None]:
     """Yield with seaborn's look, as matplotlib carries it, for the figures drawn inside."""
     sheets = [f"seaborn-v0_8-{style.style}"]
     settings: dict[str, Any] = {
+        # Otherwise ids in the SVG are random, and equal numbers would not give equal files.
         "svg.hashsalt": "himap",
         "text.parse_math": False,  # a $ in a title of the config is a $
         "font.size": 8,
@@ -71,6 +72,7 @@ def save(figure: Figure, path: str, style: Style) -> None:
     for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with replacing(Path(f"{path}.{ending}")) as temporary:
             figure.savefig(temporary, format=ending, dpi=style.dpi, metadata=metadata)
+    # pyplot keeps every figure until it is closed, and a process may draw many.
     plt.close(figure)
 
 

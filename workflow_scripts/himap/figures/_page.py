@@ -190,6 +190,7 @@ def apart(spots: list[dict[str, Any]], line: float = 11.5) -> list[dict[str, Any
         ]
         for other in sorted(near, key=lambda p: -p["text_y"]):
             if abs(other["text_y"] - named["text_y"]) < line:
+                # Only upward and only from below: a name that is placed never moves again, so this ends.
                 named["text_y"] = round(other["text_y"] - line, 1)
         placed.append(named)
     return spots
@@ -206,9 +207,11 @@ def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[f
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
     if whole:
         step = max(1, round(step))
+    # The first multiple of the step within the range; the tolerance forgives a low end that misses one by rounding.
     first = -(-low // step) * step if low % step > 1e-9 * step else low
     places, place = [], first
     while place <= high + 1e-9 * span:
+        # + 0.0 turns minus zero into zero, which would be written with a sign.
         places.append(round(place, 10) + 0.0)
         place += step
     return places
@@ -219,6 +222,7 @@ def linear(domain: tuple[float, float], start: float, end: float) -> Scale:
     low, high = domain
     if high == low:
         return lambda _: (start + end) / 2
+    # A tenth of a pixel: nobody sees more, and a page of thousands of points is half as long.
     return lambda value: round(start + (value - low) / (high - low) * (end - start), 1)
 
 

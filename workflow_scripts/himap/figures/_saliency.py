@@ -29,12 +29,14 @@ def read_saliency(settings: dict[str, Any], results: str) -> pd.DataFrame:
     frame["variant"] = np.where(
         frame["weights"] == "random", "random weights, " + frame["definition"], frame["definition"]
     )
+    # One target, the config's first: others would be averaged into the same curves.
     return frame[frame["target"] == frame["target"].iloc[0]]
 
 
 def normalized(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with `value`: one min-max over all curves and layers of a panel, as in the published figures."""
     low, high = (frame.groupby(PANEL)["raw"].transform(which) for which in ("min", "max"))
+    # A panel in which nothing varies lies at 0 and divides by 1, not by 0.
     frame["value"] = (frame["raw"] - low) / (high - low).where(high > low, 1.0)
     return frame
 

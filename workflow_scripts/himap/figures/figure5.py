@@ -38,6 +38,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     depth = frame["model"].map({name: facts["layers"] for name, facts in settings["models"].items()})
     parts = [per_layer]
     for part, inside in (("first", frame["layer"] < edge), ("last", frame["layer"] >= depth - edge)):
+        # First per sample: the layers of a sample go together, and an interval over sample × layer would be far too narrow.
         means = frame[inside].groupby([*keys, "sample_id"], as_index=False)["value"].mean()
         parts.append(with_intervals(means, keys).assign(part=part))
     whole = pd.concat(parts, ignore_index=True).assign(source=OURS)

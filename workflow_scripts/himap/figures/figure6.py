@@ -29,6 +29,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     keys = ["model", "extent", "measure", "layer"]
     n = frame.groupby(["model", "benchmark"])["sample_id"].nunique().groupby(level="model").sum()
     bias = 1 - frame.groupby([*keys, "benchmark", "flow"])["value"].mean().unstack("flow")
+    # If a cut changes no answer, log(0) says nothing about the layer but that there are few samples.
     defined = bias[(bias > 0).all(axis=1)]
     logs = (defined["img2img"] / defined["img2txt"]).map(math.log)
     ratio = logs.groupby(level=keys).mean().rename("value").reset_index()
@@ -37,6 +38,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     for model, facts in settings["models"].items():
         name = facts["published"] or "LLaVA-13B"
         values = figure_values("figure6", name) or {}
+        # The published curve has every second layer only; the depth is that of the same model's curves in Figure 4.
         depth = len((figure_values("figure4", f"{name}/scienceqa") or {}).get("image_from_image", []))
         curve = pd.DataFrame({"layer": list(values), "value": list(values.values())})
         rows.append(curve.assign(model=model, source=PAPER, depth=depth))

@@ -57,6 +57,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
             for method in (name for name in settings["order"] if name in methods):
                 left, keeps = total, {stage["layer"]: stage["keep"] for stage in methods[method]}
                 for layer in range(facts["layers"]):
+                    # Of all tokens and not of what is left: `keep` is always a share of the original number.
                     left = keep_count(keeps[layer], total) if layer in keeps else left
                     title = settings["methods"][method]
                     rows.append({"model": model, "kind": kind, "method": title, "layer": layer, "tokens": left})

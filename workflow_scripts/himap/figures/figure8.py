@@ -39,6 +39,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
         frame = pd.read_csv(path)
         per_sample = frame.groupby(["method", "sample_id"], as_index=False)[["seconds_total", "ideal_speedup"]].median()
         means = per_sample.groupby("method")[["seconds_total", "ideal_speedup"]].mean()
+        # The ideal is measured from the unpruned time of the same run, since only ratios within a run compare.
         full = means.loc["vanilla", "seconds_total"] if "vanilla" in means.index else float("nan")
         published = figure_values("figure8", settings["models"][model]["published"] or "", task) or {}
         for method in (name for name in settings["order"] if name in means.index):

@@ -12,7 +12,7 @@ from himap.judging.requests import protocol_of
 
 
 def read_judgements(benchmark: Benchmark, paths: Sequence[Path]) -> dict[str, list[list[float] | None]]:
-    """Verdicts of all runs by sample id, from judge_answers.py or from the official evaluators' files.
+    """Return the verdicts of all runs by sample id, from judge_answers.py or from the official evaluators' files.
 
     Those are MM-Vet's grades (one JSON object, a list of scores for each question) and LLaVA's reviews (JSON lines, one
     file a run).
@@ -28,7 +28,7 @@ def read_judgements(benchmark: Benchmark, paths: Sequence[Path]) -> dict[str, li
 
 
 def rows_of_judgements(benchmark: Benchmark, path: Path) -> Iterator[tuple[str, int, list[float] | None]]:
-    """Sample id, run and verdict of every row of one file."""
+    """Yield sample id, run and verdict of every row of one file."""
     from himap.benchmarks.samples.files import read_jsonl
 
     if path.suffix == ".json":

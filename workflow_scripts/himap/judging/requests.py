@@ -54,20 +54,20 @@ class Task:
 
 
 def tasks_of(samples: Sequence[Sample], predictions: dict[str, str], runs: int) -> list[Task]:
-    """Every answer in every run; samples without an answer are left out."""
+    """Return a task for every answer in every run; samples without an answer are left out."""
     answered = [one for one in samples if one.sample_id in predictions]
     return [Task(one, predictions[one.sample_id], run) for run in range(1, runs + 1) for one in answered]
 
 
 def protocol_of(benchmark: Benchmark) -> JudgeProtocol:
-    """The benchmark's way of being judged."""
+    """Return the benchmark's way of being judged."""
     if benchmark.judge is None:
         raise ValueError(f"{benchmark.name} is scored without a judge; run score_predictions.py")
     return benchmark.judge
 
 
 def request_of(protocol: JudgeProtocol, task: Task, model: str, attempt: int = 1) -> dict[str, Any]:
-    """The request of the first or a later try, which asks again in the protocol's way and hotter."""
+    """Return the request of the first or a later try, which asks again in the protocol's way and hotter."""
     make = protocol.messages if attempt == 1 or protocol.again is None else protocol.again
     return {
         "model": model,
@@ -80,7 +80,7 @@ def request_of(protocol: JudgeProtocol, task: Task, model: str, attempt: int = 1
 def workload(
     benchmark: Benchmark, samples: Sequence[Sample], predictions: dict[str, str], settings: Settings
 ) -> Workload:
-    """How much judging these answers will send and may receive."""
+    """Return how much judging these answers will send and may receive."""
     protocol = protocol_of(benchmark)
     cache = Cache(settings.cache, settings.base_url, protocol.parse)
     letters = requests = cached = 0

@@ -49,7 +49,10 @@ class Recipe:
     tower_rate: float = 0.001
     rate: float = 1.0  # times the decoder's two rates
     flat: float = 0.6  # share of the training after which the rate falls
-    alignment: float = 0.3
+    alignment: float = 0.3  # weight of the helper losses; 0 trains on answers alone
+    helpers_until: float = (
+        0.75  # share of the training after which answers alone count, so that no helper loss shapes the end
+    )
     corpus_pictures: int = 3000
     held_out_batches: int = 6
     report_every: int = 250
@@ -336,8 +339,9 @@ class Trainer:
         recent: dict[str, float] = defaultdict(float)
         for batch in self.loader(self.step, last):
             answer, align, right = self.loss(to_tensors(batch, self.device))
-            (answer + recipe.alignment * align).backward()
             done = self.progress()
+            helped = recipe.alignment if done < recipe.helpers_until else 0.0
+            (answer + helped * align).backward()
             falling = (1 - done) / (1 - recipe.flat)
             self.optimizer.step(recipe.rate * max(0.01, min(1.0, (self.step + 1) / 100, falling)))
             self.step += 1

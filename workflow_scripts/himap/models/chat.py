@@ -93,11 +93,15 @@ class Chat:
     """The text side of a model that is asked by its checkpoint's chat template."""
 
     def __init__(
-        self, directory: Path, tokenizer: Any, image_token_id: int, mark: str, picture_text: Callable[[Layout], str]
-    ) -> None:
-        """Read the template. It writes `mark` for a picture, in whose place `picture_text` puts the image tokens."""
+        self, directory: Path, tokenizer: Any, image_token_id: int, mark: str, picture_text: Callable[[Layout], str],
+        template: str | None = None,
+    ) -> None:  # fmt: skip
+        """Read the checkpoint's template, or take one for checkpoints that have none.
+
+        It writes `mark` for a picture, in whose place `picture_text` puts the image tokens.
+        """
         self.directory, self.tokenizer = directory, tokenizer
-        self.template = read_template(directory, tokenizer)
+        self.template = read_template(directory, tokenizer) if template is None else template
         self.image_token_id, self.mark, self.picture_text = image_token_id, mark, picture_text
         self.frames: dict[int, Frame] = {}
         # Marks of a frame become secret twins, so that the same words in a question can be split as plain text.

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from himap.decoder.layout import Layout, PictureTokens
-from himap.decoder.tokens import Rows, batch_rows, expand_image_tokens, image_runs, pad_left, token_groups
+from himap.decoder.tokens import (
+    FRAME,
+    IMAGE,
+    Rows,
+    batch_rows,
+    batch_samples,
+    expand_image_tokens,
+    image_runs,
+    pad_left,
+    token_groups,
+)
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
 from himap.models.tower import Tower
@@ -32,7 +42,7 @@ class Model:
     dims: Dims
     module: nn.Module  # all weights, to move, count or randomize them
     embed_tokens: Any  # ids [T] -> [T, D]
-    layers: Sequence[Any]  # decoder layers of transformers: norms, self_attn with its projections, mlp
+    layers: Sequence[Any]  # decoder layers of transformers: norms, self_attn with its projections, mlp; or CrossLayers
     norm: Any  # of the last layer's output
     rotary: Callable[
         [Tensor, Tensor], tuple[Tensor, Tensor]
@@ -49,6 +59,9 @@ class Model:
     preprocess: Callable[..., Any] = (
         _no_processor  # (images, grid=None, mode=None) -> pixels [N, 3, H, W], or those of each picture; `grid`: smaller ones
     )
+    add_question: Callable[[Any, Prompt], Any] | None = (
+        None  # (pixels, prompt) -> pixels, where the pictures' encoder reads the question too
+    )
     tokenize: Callable[[Prompt, Sequence[SupportsIndex]], list[int]] = (
         _no_processor  # (prompt, layouts) -> ids; an image token count serves where all pictures have one layout
     )
@@ -60,6 +73,10 @@ class Model:
     local_rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None  # of the layers with a window
     sees_both_ways: bool = False  # whether the image tokens of one run also see those after them
     frame_ids: frozenset[int] = frozenset()  # marks around pictures
+    spans: Callable[[Sequence[int]], list[tuple[int, int]]] | None = (
+        None  # positions of picture marks -> from and until which position each picture is looked at, by cross-attention
+    )
+    reader: Reader | None = None  # an encoder of its own layers that reads pictures before the decoder
     revision: str | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
@@ -71,11 +88,20 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         """Return the number format of the decoder's weights."""
-        return self.layers[0].self_attn.q_proj.weight.dtype
+        return next(self.layers[0].parameters()).dtype
 
     def window(self, layer: int) -> int | None:
         """Return how far behind the tokens of a layer see, None if to the start."""
         return self.windows[layer] if self.windows else None
+
+    def stages_above(self, layer: int) -> range:
+        """Return the layers before which the attention to image tokens that was seen last is this layer's."""
+        if not self.dims.cross:
+            return range(layer + 1, layer + 2)
+        if layer not in self.dims.cross:
+            return range(0)
+        later = [other for other in self.dims.cross if other > layer]
+        return range(layer + 1, (later[0] if later else len(self.layers) - 1) + 1)
 
     def angles(self, rows: Rows, layer: int) -> tuple[Tensor, Tensor]:
         """Return cosines and sines [B, T, d] of the rows' rotary angles in a layer."""
@@ -100,11 +126,13 @@ class Model:
     def embed(self, ids: Sequence[Sequence[int]], features: Sequence[Iterable[Tensor | PictureTokens]]) -> Rows:
         """Return a left-padded batch for the loop, from each prompt's ids and its pictures' tokens or features [n, D]."""
         pictures = [[_as_tokens(picture) for picture in given] for given in features]
-        embeddings, groups, rotary = [], [], []
+        embeddings, groups, rotary, memories = [], [], [], []
         for number, (prompt, seen) in enumerate(zip(ids, pictures, strict=True)):
             if not seen:
                 raise ValueError(f"sample {number} of the batch has no image; every prompt needs at least one")
             counts = [len(picture.features) for picture in seen]
+            if self.spans is not None:
+                counts = [1] * len(seen)
             expanded = expand_image_tokens(prompt, self.image_token_id, counts)
             tokens = torch.tensor(expanded, device=self.device)  # [T]
             is_image = tokens == self.image_token_id
@@ -113,6 +141,11 @@ class Model:
                     f"sample {number} of the batch has {int(is_image.sum())} image tokens in its prompt, but its "
                     f"{len(seen)} images have {sum(counts)}"
                 )
+            if self.spans is not None:
+                embeddings.append(self.embed_tokens(tokens))
+                groups.append(token_groups(expanded, self.image_token_id, (), self.frame_ids, marks=FRAME))
+                memories.append(memory_parts(seen, self.spans(is_image.nonzero()[:, 0].tolist()), self.device))
+                continue
             # The image mark may lie beyond the vocabulary, so id 0 is embedded in its place and then overwritten.
             embedded = self.embed_tokens(tokens.masked_fill(is_image, 0)).clone()  # [T, D]
             embedded[is_image] = torch.cat([picture.features for picture in seen]).to(embedded.dtype)
@@ -127,7 +160,17 @@ class Model:
             run=image_runs(rows.groups) if self.sees_both_ways else None,
             deep=_deep(pictures),
             layouts=[[picture.layout for picture in seen] for seen in pictures],
+            memory=batch_samples(memories, rows) if memories else None,
         )
+
+
+@dataclass
+class Reader:
+    """An encoder between picture and decoder, as a model that the loop runs too."""
+
+    model: Model
+    rows: Callable[[Tensor, Tensor], Rows]  # (pixels [1, 3, H, W], ids of the question [1, L]) -> its rows
+    project: Callable[[Tensor], Tensor]  # its output at the queries [n, width] -> decoder inputs [n, D]
 
 
 def _as_tokens(picture: Tensor | PictureTokens) -> PictureTokens:
@@ -141,6 +184,25 @@ def _deep(pictures: Sequence[Sequence[PictureTokens]]) -> Tensor | None:
     """Return what later layers add to the image tokens of a batch [B, N, levels, D], None if they add nothing."""
     samples = [torch.cat([picture.deep for picture in seen]) for seen in pictures if seen[0].deep is not None]
     return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True) if samples else None
+
+
+def memory_parts(
+    pictures: Sequence[PictureTokens], spans: Sequence[tuple[int, int]], device: torch.device
+) -> dict[str, Tensor]:
+    """Return the parts of `Rows` that are a prompt's picture tokens, each looked at between the positions of its span."""
+    parts: dict[str, list[Tensor]] = {name: [] for name in ("hidden", "positions", "groups", "until")}
+    for picture, (first, until) in zip(pictures, spans, strict=True):
+        padding = picture.features[:0] if picture.padding is None else picture.padding
+        count, total = len(picture.features), len(picture.features) + len(padding)
+        is_real = torch.arange(total, device=device) < count
+        parts["hidden"].append(torch.cat([picture.features, padding]))
+        # No row that sees a picture looks at what pads it; those that see none may.
+        parts["positions"].append(torch.full((total,), first, device=device))
+        parts["until"].append(torch.where(is_real, until, first))
+        parts["groups"].append(torch.where(is_real, IMAGE, FRAME))
+    joined = {name: torch.cat(values) for name, values in parts.items()}
+    is_image = joined["groups"] == IMAGE
+    return {**joined, "image_index": (is_image.cumsum(0) - 1).masked_fill(~is_image, -1)}
 
 
 def three_axes(is_image: Tensor, layouts: Sequence[Layout]) -> Tensor:

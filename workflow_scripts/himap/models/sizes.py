@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ DEFAULTS = {
     "qwen3": {
         **LLAMA_DEFAULTS, "num_key_value_heads": 32, "intermediate_size": 22016, "vocab_size": 151936, "head_dim": 128,
     },
+    "mllama_text_model": {
+        **LLAMA_DEFAULTS, "num_hidden_layers": 40, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,
+    },
     "gemma3_text": {
         "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
         "intermediate_size": 9216, "vocab_size": 262208,
@@ -46,6 +49,8 @@ class Dims:
     vocab: int
     tokens_per_image: int
     varies: bool = False  # whether the number depends on the picture, so that only shares of it mean the same for all
+    cross: tuple[int, ...] = ()  # layers that look at image tokens beside the sequence, where these are no rows of it
+    picture_width: int = 0  # of those image tokens
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -84,11 +89,34 @@ def checkpoint_dims(config: dict[str, Any]) -> Dims:
         return decoder_dims(text, config["visual"].get("n_queries", 256))
     text = config.get("text_config", config)
     if config.get("model_type") in TYPICAL:
-        return decoder_dims(text, typical_tokens(config), varies=config["model_type"] in VARYING)
+        dims = decoder_dims(text, typical_tokens(config), varies=config["model_type"] in VARYING)
+        return WITH_CROSS[config["model_type"]](dims, config) if config["model_type"] in WITH_CROSS else dims
     vision = {"image_size": 336, "patch_size": 14, **config.get("vision_config", {})}
     class_token = 0 if config.get("vision_feature_select_strategy", "default") == "default" else 1
     tokens = (vision["image_size"] // vision["patch_size"]) ** 2 + class_token
     return decoder_dims(text, tokens)
+
+
+def _with_gated_layers(dims: Dims, config: dict[str, Any]) -> Dims:
+    """Return the sizes of an Idefics: a layer of cross-attention comes before each of some layers, and entries after the vocabulary."""
+    every = config.get("cross_layer_interval", 1)
+    count = dims.layers // every
+    return replace(
+        dims,
+        layers=dims.layers + count,
+        vocab=dims.vocab + config.get("additional_vocab_size", 0),
+        cross=tuple(number * (every + 1) for number in range(count)),
+        picture_width=config["vision_config"].get("embed_dim", 768),
+    )
+
+
+def _with_cross_layers(dims: Dims, config: dict[str, Any]) -> Dims:
+    """Return the sizes of a Llama 3.2 Vision, some of whose layers are cross-attention."""
+    layers = config["text_config"].get("cross_attention_layers") or range(3, dims.layers, 5)
+    return replace(dims, cross=tuple(layers), picture_width=dims.width)
+
+
+WITH_CROSS = {"idefics": _with_gated_layers, "mllama": _with_cross_layers}
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
@@ -103,7 +131,7 @@ TYPICAL_PICTURE = (640, 480)  # width and height; what most pictures of the benc
 
 
 def typical_tokens(config: dict[str, Any]) -> int:
-    """Return how many image tokens a picture of 640 x 480 pixels has, by the config.json of a family of CHAT_TEMPLATE."""
+    """Return how many image tokens a picture of 640 x 480 pixels has, by the config.json of one of TYPICAL's model types."""
     return TYPICAL[config["model_type"]](config)
 
 
@@ -138,6 +166,22 @@ def _gemma(config: dict[str, Any]) -> int:
     return int(config.get("mm_tokens_per_image", 256))
 
 
+def _mllama(config: dict[str, Any]) -> int:
+    """Return the tokens of Llama 3.2 Vision: two tiles of patches, each with a class token."""
+    vision = {"image_size": 448, "patch_size": 14, **config["vision_config"]}
+    return 2 * ((vision["image_size"] // vision["patch_size"]) ** 2 + 1)
+
+
+def _instructblip(config: dict[str, Any]) -> int:
+    """Return the queries of InstructBLIP's encoder."""
+    return int(config.get("num_query_tokens", 32))
+
+
+def _idefics(config: dict[str, Any]) -> int:
+    """Return the latents of Idefics' resampler."""
+    return int(config.get("perceiver_config", {}).get("resampler_n_latents", 64))
+
+
 TYPICAL: dict[str, Callable[[dict[str, Any]], int]] = {
     "smolvlm": _smolvlm,
     "idefics3": _smolvlm,
@@ -146,5 +190,12 @@ TYPICAL: dict[str, Callable[[dict[str, Any]], int]] = {
     "llava_next": _llava_next,
     "internvl": _internvl,
     "gemma3": _gemma,
+    "idefics": _idefics,
+    "mllama": _mllama,
+    "instructblip": _instructblip,
 }
-VARYING = TYPICAL.keys() - {"gemma3"}  # model types whose number of image tokens depends on the picture
+VARYING = TYPICAL.keys() - {
+    "gemma3",
+    "idefics",
+    "instructblip",
+}  # model types whose number of image tokens depends on the picture

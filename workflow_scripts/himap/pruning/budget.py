@@ -156,9 +156,10 @@ def count_before(dims: Dims, budget: Budget) -> int | float:
 
 
 def geometric(dims: Dims, share: float) -> list[Drop]:
-    """Return stages that keep, at every layer after the first, the same share of what the layer before had."""
-    counts = [keep_count(share**layer, dims.tokens_per_image) for layer in range(1, dims.layers - 1)]
-    return [Drop(layer, _kept(dims, count)) for layer, count in enumerate(counts, start=1)]
+    """Return stages that keep, at every layer after the first that meets image tokens, the same share of what was left before."""
+    first = 1 + (dims.cross[0] if dims.cross else 0)
+    counts = [keep_count(share ** (number + 1), dims.tokens_per_image) for number in range(dims.layers - 1 - first)]
+    return [Drop(layer, _kept(dims, count)) for layer, count in enumerate(counts, start=first)]
 
 
 def _kept(dims: Dims, count: int) -> int | float:

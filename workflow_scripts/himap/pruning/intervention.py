@@ -7,22 +7,24 @@ Samples of one batch may act at different layers and keep different numbers of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from himap.costs.formulas import keep_count
 from himap.decoder.attention import LayerAttention
 from himap.decoder.cache import Cache
+from himap.decoder.cross import CrossAttention, CrossLayer
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import Intervention, forward, project
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.pruning.adaptive import SIGNALS, holding
-from himap.pruning.criteria import View, get
+from himap.pruning.criteria import Criterion, View, get
 from himap.pruning.stage import Stage, as_acted
 
 if TYPE_CHECKING:
@@ -45,12 +47,13 @@ class Pruning(Intervention):
         self.stages = tuple(stages)
         self.at = layers_of(stages)
         self.criteria = {stage.layer: get(stage.criterion) for stage in stages}
+        check_criteria(model, self.criteria.values())
         if not renumber and (merging := [criterion.name for criterion in self.criteria.values() if criterion.merges]):
             raise ValueError(f"{merging[0]!r} merges tokens, which have no position to keep; prune with renumber=True")
         self.prompt = prompt
         self.seeds = list(seeds)
         # counted here, since shares are of the original tokens and later rows no longer have them all
-        self.image_tokens: list[int] = (prompt.groups == IMAGE).sum(dim=1).tolist()
+        self.image_tokens: list[int] = (prompt.joined().groups == IMAGE).sum(dim=1).tolist()
         # both by the layer at which a stage may act first
         self.kept: dict[int, list[list[int]]] = {}  # per sample, indices of its image tokens
         self.acted: dict[int, list[int]] = {}  # per sample, the layer at which the stage acted
@@ -79,13 +82,15 @@ class Pruning(Intervention):
         stage = self.at.get(layer)
         if stage is None:
             return rows
-        is_image = rows.groups == IMAGE  # [B, T]
+        everything = rows.joined()
+        is_image = everything.groups == IMAGE  # [B, T]
         if rows.hidden.shape[1] == 1 or not bool(is_image.any()):  # a step of decoding has no image token to drop
             return shifted(rows, self.shifts.get(layer))
-        due = self._due(stage, layer, is_image, below)  # [B]
+        view = self._view(stage, layer, rows, below, is_image)
+        due = self._due(stage, layer, view, below)  # [B]
         if stage.after is not None and not bool(due.any()):
             return rows
-        left = self._left(stage, self._view(stage, layer, rows, below, is_image), due)
+        left = self._left(stage, rows, view, due)
         self._note(stage, layer, left, due.tolist())
         if self.renumber:
             before, left = left.positions[:, -1], left.renumbered()
@@ -95,7 +100,9 @@ class Pruning(Intervention):
     def scores(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor:
         """Return what the stage at this layer makes of the image tokens: scores [B, T]."""
         stage = self.at[layer]
-        scores: Tensor = self.criteria[stage.layer].score(self._view(stage, layer, rows, below, rows.groups == IMAGE))
+        scores: Tensor = self.criteria[stage.layer].score(
+            self._view(stage, layer, rows, below, rows.joined().groups == IMAGE)
+        )
         return scores
 
     def as_acted(self, b: int) -> tuple[Stage, ...]:
@@ -103,9 +110,9 @@ class Pruning(Intervention):
         counts = [len(self.kept[stage.layer][b]) for stage in self.stages]
         return as_acted(self.stages, counts, [self.acted[stage.layer][b] for stage in self.stages])
 
-    def _due(self, stage: Stage, layer: int, is_image: Tensor, below: LayerAttention | None) -> Tensor:
+    def _due(self, stage: Stage, layer: int, view: View, below: LayerAttention | None) -> Tensor:
         """Return for which samples [B] the stage acts at this layer."""
-        everyone = is_image.new_ones(len(is_image))
+        everyone = view.is_image.new_ones(len(view.is_image))
         if stage.after is None:
             return everyone
         if self.at.get(layer - 1) != stage:  # the first of its layers: a pass begins anew
@@ -113,7 +120,7 @@ class Pruning(Intervention):
         if not bool(self.waiting.any()):
             return self.waiting
         assert below is not None  # `wants_attention` asked for it
-        value = SIGNALS[stage.after.signal](below, is_image, below.rows.groups == INSTRUCTION)  # [B]
+        value = SIGNALS[stage.after.signal](below, view.is_image, view.is_instruction)  # [B]
         self.peak = torch.maximum(self.peak, value)
         if layer < stage.layer:
             return ~everyone
@@ -121,11 +128,11 @@ class Pruning(Intervention):
         due, self.waiting = self.waiting & has_sunk, self.waiting & ~has_sunk
         return due
 
-    def _left(self, stage: Stage, view: View, due: Tensor) -> Rows:
+    def _left(self, stage: Stage, rows: Rows, view: View, due: Tensor) -> Rows:
         """Return the rows that are left of the samples that are due [B], and all rows of the others."""
-        criterion, waits = self.criteria[stage.layer], ~due[:, None]
+        criterion, concerned = self.criteria[stage.layer], view.is_image & due[:, None]
         if stage.keep == 0:
-            return view.rows.select(~view.is_image | waits)
+            return _without(rows, concerned)
         scores = criterion.score(view)  # [B, T]
         if criterion.merges:  # at the same layer for every sample
             return scores
@@ -134,7 +141,7 @@ class Pruning(Intervention):
             floors = [keep_count(stage.mass.floor, total) for total in self.image_tokens]
             fewest = holding(scores, view.is_image, stage.mass.share)
             counts = fewest.clamp(min=torch.tensor(floors, device=scores.device)).minimum(counts)
-        return view.rows.select(~view.is_image | highest(scores, view.is_image, counts) | waits)
+        return _without(rows, concerned & ~highest(scores, view.is_image, counts))
 
     def _note(self, stage: Stage, layer: int, left: Rows, due: list[bool]) -> None:
         """Remember what is left of the samples that are due, and where."""
@@ -142,19 +149,20 @@ class Pruning(Intervention):
         acted = self.acted.setdefault(stage.layer, [NOWHERE] * len(due))
         if len(kept) != len(due):  # only some of the samples, in a later pass
             return
-        for b, index in enumerate(left.image_index):
+        for b, index in enumerate(left.joined().image_index):
             # with `rerank`, later passes choose again; what is reported is the prompt's choice
             if due[b] and acted[b] == NOWHERE:
                 kept[b], acted[b] = index[index >= 0].tolist(), layer
 
     def _view(self, stage: Stage, layer: int, rows: Rows, below: LayerAttention | None, is_image: Tensor) -> View:
         """Return what a criterion may look at."""
+        everything = rows.joined()
         return View(
             layer=layer,
-            rows=rows,
+            rows=everything,
             attention=below,
             is_image=is_image,
-            is_instruction=rows.groups == INSTRUCTION,
+            is_instruction=everything.groups == INSTRUCTION,
             seeds=self.seeds,
             grid=self.model.dims.grid,
             image_tokens=self.image_tokens,
@@ -168,6 +176,15 @@ class Pruning(Intervention):
     def _own_attention(self, layer: int, rows: Rows) -> LayerAttention:
         """Return the attention of the layer that is about to run, from the hidden states that enter it."""
         module = self.model.layers[layer]
+        if isinstance(module, CrossLayer):
+            assert rows.memory is not None
+            queries, (keys, _) = module.queries(module.input_layernorm(rows.hidden)), module.look_at(rows.memory.hidden)
+            return CrossAttention(queries, keys, module.scaling, rows, layer=module)
+        if rows.memory is not None:
+            raise ValueError(
+                f"layer {layer} of this model looks at no image token, and the stage scores them by the attention of that layer; "
+                f"put it at one of the layers {', '.join(map(str, self.model.dims.cross))}, or choose another criterion"
+            )
         queries, keys, _ = project(module, module.input_layernorm(rows.hidden), self.model.angles(rows, layer))
         return LayerAttention(queries, keys, module.self_attn.scaling, rows, window=self.model.window(layer))
 
@@ -178,17 +195,42 @@ class Pruning(Intervention):
         """
 
         def gradient() -> Tensor:
+            asked = rows if rows.memory is None else rows.memory  # whose hidden states are asked for
             with torch.enable_grad():
-                hidden = rows.hidden.detach().requires_grad_()  # [B, T, D]
-                out = forward(self.model, rows.with_hidden(hidden), Cache(), start=layer)
+                hidden = asked.hidden.detach().requires_grad_()  # [B, T, D]
+                traced = rows.with_hidden(hidden) if asked is rows else replace(rows, memory=asked.with_hidden(hidden))
+                out = forward(self.model, traced, Cache(), start=layer)
                 logits = next_token_logits(self.model, out)  # [B, vocabulary]
                 # a sum: a mean would make a sample's gradient depend on how many others are in its batch
                 loss = torch.nn.functional.cross_entropy(logits, logits.argmax(dim=-1), reduction="sum")
                 loss.backward(inputs=[hidden])  # not autograd.grad, which an operation counter around it cannot follow
             assert hidden.grad is not None
-            return hidden.grad
+            if asked is rows:
+                return hidden.grad
+            everything = rows.joined().hidden
+            return pad(
+                hidden.grad, (0, everything.shape[2] - hidden.shape[2], 0, everything.shape[1] - hidden.shape[1])
+            )
 
         return gradient
+
+
+def _without(rows: Rows, dropped: Tensor) -> Rows:
+    """Return rows without the image tokens where `dropped` is true, among the rows or in their memory."""
+    if rows.memory is None:
+        return rows.select(~dropped)
+    return replace(rows, memory=rows.memory.select(~dropped[:, : rows.memory.positions.shape[1]]))
+
+
+def check_criteria(model: Model, chosen: Iterable[Criterion]) -> None:
+    """Raise ValueError for a criterion that needs image tokens in the sequence, where the model has them beside it."""
+    for criterion in chosen if model.dims.cross else ():
+        if criterion.in_sequence or criterion.merges:
+            raise ValueError(
+                f"{criterion.name!r} looks at what image tokens attend to, or compares them with text, for which they must be "
+                f"tokens of the sequence; in {model.name} text looks at them by cross-attention and they attend to nothing: "
+                "choose a criterion by the attention of the text, such as 'instruction_attention'"
+            )
 
 
 def layers_of(stages: Sequence[Stage]) -> dict[int, Stage]:

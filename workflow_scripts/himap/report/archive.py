@@ -49,6 +49,7 @@ def archive(results: Results, page: int = 0) -> Archive:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         for name in candidates(results):
             content = (results.folder / name).read_bytes()
+            # Compressed once to see whether it fits: a member cannot be taken out of a zip file again.
             if packed.tell() + len(zlib.compress(content, 9)) > most:
                 made.left_out.append(name)
                 continue

@@ -136,6 +136,7 @@ def asked_lines(results: Results, option: str, value: str) -> list[str]:
             edges = numbers.interval(low, high, benchmark.digits)
             line = f"{model}, {benchmark.title}: {headline} [{edges}], {numbers.size(score['n'], score['pictures'])}"
             if value == "llava" and "as_llava_f1" in score["scores"]:
+                # The other version has other questions too, so on the same samples only the typo differs; this adds the questions.
                 line += f"; of LLaVA's questions {numbers.number(score['scores']['as_llava_f1'], benchmark.digits)}"
             lines.append(line)
     return lines
@@ -145,6 +146,7 @@ def asked_difference_lines(results: Results, option: str, value: str) -> list[st
     """Return the second value of a protocol option minus the first, on the same samples."""
     lines = []
     for task, first in asked_methods(results, option, value).items():
+        # Which side the plain run is on depends on the config: the presets ask differently from the defaults.
         second = "asked_otherwise" if first == "vanilla" else "vanilla"
         lines += difference_lines(results, [first, second], "protocols", tasks=[task])
     return lines

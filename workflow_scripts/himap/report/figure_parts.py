@@ -20,6 +20,7 @@ def figure_part(results: Results, name: str) -> dict[str, Any]:
     """Return one figure: groups of charts, caption, legend."""
     figure, frame = figures.get(name), results.figure(name)
     panels = [] if frame is None or frame.empty else figure.panels(frame)
+    # The page adds the tables' methods, which are on other samples than the grid and so must not share its panel.
     if panels and name == "frontier":
         panels += method_panels(results)
     return {

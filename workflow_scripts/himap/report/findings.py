@@ -79,6 +79,7 @@ def differences(results: Results, model: str, method: str, base: str) -> list[Di
         if not {method, base} <= set(methods_of(results, model, task)):
             continue
         score, against = results.score(model, task, base), results.compare(model, task, base, method)
+        # NaN differs from itself: a pair without a test cannot enter the correction.
         if score and against is not None and against.p_value == against.p_value:
             rows.append((task, against, 100 * against.difference / (abs(score["headline"]) or float("nan"))))
     corrected = holm([against.p_value for _, against, _ in rows])
@@ -93,10 +94,10 @@ def every_difference(results: Results, method: str, base: str) -> list[Differenc
     return [row for model in results.facts["models"] for row in differences(results, model, method, base)]
 
 
-def place(results: Results, row: Difference) -> str:
+def place(results: Results, model: str, task: str) -> str:
     """Return the benchmark, with the model where there are several."""
     several = len(results.facts["models"]) > 1
-    return f"{title(results, row.task)}{f' ({row.model})' if several else ''}"
+    return f"{title(results, task)}{f' ({model})' if several else ''}"
 
 
 def points(row: Difference) -> str:
@@ -121,7 +122,7 @@ def largest_loss(results: Results) -> Finding:
         headline = "HiMAP has not been compared with the unpruned model yet"
     if low is not None:
         edges = numbers.interval(*low.against.interval, benchmarks.get(low.task).digits, sign=True)
-        headline = f"HiMAP loses {points(low)} points on {place(results, low)}"
+        headline = f"HiMAP loses {points(low)} points on {place(results, low.model, low.task)}"
         lost = sum(row.worse for row in mine)
         more = [
             f"That is {numbers.number(-low.percent, 0)} % of the unpruned score (95 % interval {edges} points).",
@@ -129,7 +130,9 @@ def largest_loss(results: Results) -> Finding:
         ]
     most = steepest(row for method in pruning_methods(results) for row in every_difference(results, method, BASE))
     if most is not None and most.method != METHOD:
-        more.append(f"{name_of(results, most.method)} loses most: {points(most)} points on {place(results, most)}.")
+        more.append(
+            f"{name_of(results, most.method)} loses most: {points(most)} points on {place(results, most.model, most.task)}."
+        )
     return Finding(
         label="Largest loss",
         headline=headline,
@@ -175,7 +178,9 @@ def where(results: Results, ups: list[Difference], downs: list[Difference]) -> s
     """Return the benchmarks behind two counts."""
     sides = [("better on", ups), ("worse on", downs)]
     return "; ".join(
-        f"{word} {numbers.listed([place(results, row) for row in rows], NAMED)}" for word, rows in sides if rows
+        f"{word} {numbers.listed([place(results, row.model, row.task) for row in rows], NAMED)}"
+        for word, rows in sides
+        if rows
     )
 
 
@@ -191,13 +196,10 @@ def time_saved(results: Results) -> Finding:
     if savings:
         mean, low, high = mean_of_intervals([value[0] for *_, value in savings], [value[1:] for *_, value in savings])
         headline = f"HiMAP takes {numbers.number(abs(mean), 0)} % {'less' if mean > 0 else 'more'} time than the unpruned model"
+        # Decided last, so that a mean that looks like a saving is not called one when its interval holds zero.
         if low <= 0 <= high:
             headline = "HiMAP saves no time beyond the noise of measurement"
-        several = len(results.facts["models"]) > 1
-        each = [
-            f"{title(results, task)}{f' ({model})' if several else ''} {numbers.number(value[0], 0)} %"
-            for model, task, value in savings
-        ]
+        each = [f"{place(results, model, task)} {numbers.number(value[0], 0)} %" for model, task, value in savings]
         more.append(
             f"It saves {numbers.interval(low, high, 0)} % (95 % interval) as measured: {numbers.listed(each, NAMED)}."
         )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+from collections.abc import Sequence
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from PIL import Image
 from himap import numbers
 from himap.decoder.bitmaps import unpacked
 from himap.decoder.layout import Layout, Part
+from himap.metrics.evidence import evidence_kept
 from himap.models.images import pad_to_square
 from himap.results import ANSWERS, Results, methods_of, scope
 
@@ -66,6 +69,7 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
     if not main or not samples.is_file():
         return None
     ranked = disagreeing({m: answers[m] for m in main}, scores)
+    # More candidates than places, since several questions are often about one picture and a picture is shown once.
     chosen = with_different_images(read_rows(samples, ranked[: 8 * SHOWN]), ranked)[: shown(results.facts)]
     facts = results.facts["models"][model]
     return {
@@ -102,7 +106,7 @@ def disagreeing(answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str,
 def read_rows(path: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     """Return some rows of a samples file; only the row groups that hold them are read with their images."""
     file, wanted = pq.ParquetFile(path), set(names)
-    columns = ["sample_id", "question", "options", "references", "images"]
+    columns = ["sample_id", "question", "options", "references", "images", "metadata"]
     samples: dict[str, dict[str, Any]] = {}
     for number in range(file.num_row_groups):
         ids = file.read_row_group(number, columns=["sample_id"])["sample_id"].to_pylist()
@@ -132,6 +136,8 @@ def sample_part(
 ) -> dict[str, Any]:  # fmt: skip
     """Return one sample: picture, question, references, and each method's tiles, answer and score."""
     name, methods = row["sample_id"], []
+    evidence = json.loads(row["metadata"]).get("evidence", [])
+    # The largest grid that some method saw: a method with a smaller image is drawn smaller on the same picture.
     full = max((layout_of(rows[name], facts) for rows in answers.values() if name in rows), key=index)
     grid = full.grid
     for method, rows in answers.items():
@@ -143,7 +149,7 @@ def sample_part(
                     "main": method in main,
                     "answer": answer["prediction"].strip(),
                     "score": numbers.significant(scores[method][name], 3) if name in scores[method] else None,
-                    "tiles": tiles(answer, layout_of(answer, facts), full),
+                    "tiles": tiles(answer, layout_of(answer, facts), full, evidence),
                 }
             )
     return {
@@ -186,7 +192,7 @@ def fitted(image: Image.Image, mode: str | None) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def tiles(answer: dict[str, Any], layout: Layout, full: Layout) -> list[dict[str, Any]]:
+def tiles(answer: dict[str, Any], layout: Layout, full: Layout, evidence: Sequence[int] = ()) -> list[dict[str, Any]]:
     """Return what is drawn over the picture: after each stage (some of them where there are many), or the whole.
 
     Dark is what no token shows that is left: tiles and a view of the whole may show the same place.
@@ -202,8 +208,14 @@ def tiles(answer: dict[str, Any], layout: Layout, full: Layout) -> list[dict[str
     for stage in shown:
         kept = unpacked([answer["kept"][stage]], total)[0]
         name = f"stage {stage + 1}" if many <= STAGES else f"{stage + 1} of {many}"
+        about = evidence_kept(kept, evidence)
+        seen = "" if about is None else f", {about} of {len(evidence)} asked about"
         layers.append(
-            {"dropped": dropped_path(layout.shown(kept, full.grid)), "note": f"{name}: {int(kept.sum())}", "scale": 1}
+            {
+                "dropped": dropped_path(layout.shown(kept, full.grid)),
+                "note": f"{name}: {int(kept.sum())}{seen}",
+                "scale": 1,
+            }
         )
     return layers
 
@@ -212,6 +224,7 @@ def dropped_path(mask: np.ndarray) -> str:
     """Return the cells that are not kept as one path, run by run."""
     pieces = []
     for number, row in enumerate(mask):
+        # Runs instead of cells: a path of 500 squares per method would be most of the page.
         edges = np.flatnonzero(np.diff(np.concatenate([[False], ~row, [False]]).astype(np.int8)))
         pieces += [f"M{a} {number}h{b - a}v1h-{b - a}z" for a, b in edges.reshape(-1, 2)]
     return "".join(pieces)

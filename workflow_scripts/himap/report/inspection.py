@@ -94,6 +94,7 @@ def layer_map(look: Inspection, number: int, kind: str) -> dict[str, str]:
     peak = numbers.significant(most / float(values.mean()), 3) if most else "0"
     noun = "attention" if kind == "attention" else "saliency"
     return {
+        # Each layer has a scale of its own: layers differ by orders of magnitude, and a map compares places within one.
         "address": heat_map(MOST * look.layout.density(values, look.layout.grid) / (most or 1.0)),
         "words": f"Layer {number}: {of_all} of the instruction's {noun} goes to the picture; its lightest token has {peak} times the mean.",
     }

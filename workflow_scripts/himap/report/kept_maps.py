@@ -56,6 +56,7 @@ def kept_places(answer: dict[str, Any], facts: dict[str, Any]) -> np.ndarray | N
 def histogram(results: Results, method: str, kept: np.ndarray) -> dict[str, Any]:
     """Return one method's map, and its kept tokens over the four quarters of the image from top to bottom."""
     share = kept.mean(axis=0)
+    # Against chance, not as a share, so that methods that keep 5 % and 50 % can be compared by their colors.
     of_chance = share / share.mean()
     quarters = [100 * part.sum() / share.sum() for part in np.array_split(share, 4, axis=0)]
     return {

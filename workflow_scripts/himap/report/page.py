@@ -36,16 +36,23 @@ SCRIPTS = ("tables.js", "charts.js", "places.js", "files.js")
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:
-    """Return the whole page as one text."""
+    """Return the whole page of a run as one text."""
     results = Results(folder, facts)
+    return render_page(results, verdict_groups(results))
+
+
+def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
+    """Return the whole page as one text, given the verdicts by group."""
+    facts = results.facts
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        # A misspelled name in a template is an error and no empty place on the page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    groups, beyond, maps = verdict_groups(results), verdict_groups(results, BEYOND), kept_maps.histograms(results)
+    beyond, maps = verdict_groups(results, BEYOND), kept_maps.histograms(results)
     tables = table_parts(results, list(facts["tables"]))
     figures, costs, answers = (
         figure_parts(results, figures_of(section, facts)) for section in ("figures", "cost", "beyond")
@@ -79,6 +86,7 @@ def render(facts: dict[str, Any], folder: str | Path) -> str:
         style=Markup(style_sheet() + text_of(STYLES)),  # our own text
         script=Markup(text_of(SCRIPTS)),
     )
+    # Twice, because the archive may only take the bytes that the page leaves, and how many those are is known once it is filled.
     bare = without_blanks(fill(packed=listing(results)))
     return without_blanks(fill(packed=archive(results, len(bare.encode()))))
 

@@ -67,6 +67,7 @@ def code_revision() -> dict[str, Any]:
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
+            # Untracked files are mostly configs and results of one's own; they do not change what the code does.
             ["git", "status", "--porcelain", "--untracked-files=no"],
             cwd=ROOT,
             capture_output=True,
@@ -139,7 +140,7 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
 def origin(manifest: dict[str, Any], facts: dict[str, Any]) -> str:
     """Return the hub id or the path of a benchmark's source."""
     source = manifest.get("source") or {}
-    return str(source.get("id") or source.get("path") or facts["source"])
+    return str(source.get("hub_id") or source.get("path") or facts["source"])
 
 
 def sidecar_rows(results: Results) -> dict[str, list[str]]:
@@ -161,6 +162,7 @@ def time_rows(results: Results) -> list[dict[str, Any]]:
     jobs = []
     for path in sorted((results.folder / "timings").rglob("*.tsv")):
         parts = path.relative_to(results.folder / "timings").with_suffix("").parts
+        # Snakemake writes "-" for what it could not measure, which would turn the column into texts.
         frame = pd.read_csv(path, sep="\t", na_values=["-"])
         gpus = (
             results.facts["models"].get(parts[1], {}).get("gpus", 0) if len(parts) > 1 and parts[0] != "models" else 0

@@ -126,6 +126,7 @@ def cell_part(row: pd.Series) -> dict[str, Any]:
     places = benchmarks.get(row["benchmark"]).digits
     judged = row["status"] != NOT_JUDGED
     change = None if pd.isna(row["vs_vanilla"]) else row["vs_vanilla"]
+    # NaN is not below it: a cell without a test is never marked.
     sure = row["p_value"] < LEVEL
     side = "better" if change is not None and change > 0 else "worse"
     return {
@@ -158,7 +159,10 @@ def detail(row: pd.Series, places: int) -> str:
             f"against unpruned {change} [{edges}], {numbers.p_value(row['p_value'], row['least_p'])} ({row['test']})"
         )
     if "mean_tokens" in row:
-        measured = {"same answers": rivals.same_text, "hard samples": rivals.hard_text, "printed": rivals.printed_text}
+        measured = {
+            "same answers": rivals.same_text, "hard samples": rivals.hard_text, "evidence kept": rivals.evidence_text,
+            "printed": rivals.printed_text,
+        }  # fmt: skip
         parts += [f"{name} {text(row)}" for name, text in measured.items() if text(row)]
     if pd.notna(row["paper"]):
         theirs = f"paper {numbers.number(row['paper'], places)}"

@@ -37,6 +37,7 @@ def tradeoff_panel(results: Results, model: str) -> Panel | None:
     points = [
         method_point(results, model, name, tasks, costs[name], look)
         for look, name in enumerate(methods)
+        # NaN differs from itself: a method whose FLOPs are not counted yet has no place on this axis.
         if costs[name] == costs[name]
     ]
     return Scatter(
@@ -65,6 +66,7 @@ def method_point(results: Results, model: str, method: str, tasks: list[str], ra
     """Return a method as a point with the interval of its mean paired difference."""
     rows = [row for task in tasks if (row := paired_difference(results, model, task, method, BASE))]
     known = [row for row in rows if np.isfinite(row["value"])]
+    # The unpruned model is 100 % by definition, so an interval around it would say nothing.
     mean, low, high = (0.0, 0.0, 0.0) if method == BASE else mean_of_intervals(
         [row["value"] for row in known], [(row["low"], row["high"]) for row in known]
     )  # fmt: skip

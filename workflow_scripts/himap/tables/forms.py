@@ -37,6 +37,7 @@ def ours(row: pd.Series) -> str:
 def paper(row: pd.Series) -> str:
     """Return the paper's value, with our difference where both ran alike; nothing for a method that is not the paper's."""
     if pd.isna(row["paper"]):
+        # "Not published" would suggest that the paper has this method and keeps the number to itself.
         return NOT_PUBLISHED if has_method(row["method"]) else ""
     places = digits(row["benchmark"])
     text = plain_number(row["paper"], places)
@@ -74,7 +75,11 @@ def leading(settings: dict[str, Any]) -> list[str]:
 def parts(settings: dict[str, Any]) -> dict[str, Callable[[pd.Series], str]]:
     """Return the columns of each benchmark, and how each is written."""
     if "budgets" in settings:
-        judged_hard = {"same answers": rivals.same_text, "hard samples": rivals.hard_text}
+        judged_hard = {
+            "same answers": rivals.same_text,
+            "hard samples": rivals.hard_text,
+            "evidence": rivals.evidence_text,
+        }
         return {"ours": ours, "printed": rivals.printed_text, "vs vanilla": against_vanilla, **judged_hard, "n": size}
     return {"ours": ours, "paper": paper, "vs vanilla": against_vanilla, "n": size}
 
@@ -104,6 +109,7 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
 
 def as_csv(frame: pd.DataFrame) -> str:
     """Return all records, full precision kept to six digits."""
+    # Six digits: the last bits of a float differ between machines, and equal runs should give equal files.
     return frame.to_csv(index=False, float_format="%.6g")
 
 

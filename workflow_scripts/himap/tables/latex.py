@@ -30,6 +30,7 @@ SPECIAL = {
 
 def latex(text: str) -> str:
     """Return text in which nothing is a command; what pdflatex may have no sign for becomes a question mark."""
+    # Titles come from a config: none of them may become a command in somebody's paper.
     plain = "".join(SPECIAL.get(character, character) for character in text)
     return plain.encode("ascii", "replace").decode()
 
@@ -37,6 +38,7 @@ def latex(text: str) -> str:
 def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
     """Return the table; `latex_rows` in its settings asks for rows of intervals and of the paper's values."""
     names, extra = settings["benchmark_order"], settings.get("latex_rows", [])
+    # One unit for the whole table, or rows could not be compared at a glance.
     tera, first = frame["tflops"].max() >= SMALL, leading(settings)
     blocks = []
     for model in settings["models"]:
@@ -62,6 +64,7 @@ def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
         r"\bottomrule",
         r"\end{tabular}",
     ]
+    # That note explains the other forms; the legend says it for this one, which has no interval unless asked.
     below = [*legend(frame, extra), *(note for note in notes(settings, frame) if not note.startswith("Ours with"))]
     lines += [r"", r"\par\smallskip\raggedright\footnotesize"]
     for note in below:  # what is only about the paper's values is for the author where they are not shown
@@ -104,7 +107,11 @@ def model_rows(frame: pd.DataFrame, settings: dict[str, Any], tera: bool, extra:
             value = rivals.printed_text if "budgets" in settings else printed
             lines.append(small_row([r"\quad paper", *blank, *printed_costs(cells), *map(latex, map(value, ordered))]))
         if "budgets" in settings:
-            for title, text in (("same answers", rivals.same_text), ("hard samples", rivals.hard_text)):
+            for title, text in (
+                ("same answers", rivals.same_text),
+                ("hard samples", rivals.hard_text),
+                ("evidence kept", rivals.evidence_text),
+            ):
                 if any(texts := [latex(text(cell)) for cell in ordered]):
                     lines.append(small_row([rf"\quad {title}", *blank, "", "", *texts]))
     return lines

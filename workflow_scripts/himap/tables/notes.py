@@ -32,6 +32,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     if "budget" in frame:  # the report reads the records from their CSV and has no settings
         lines = [*rivals.sentences(frame), *lines, *BUDGET_NOTES]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
+        # First, since whoever reads one line must not take these numbers for the paper's.
         lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")
     if frame["why"].isin([MINI, OTHER_MODEL]).any():
         lines.append(
@@ -61,7 +62,7 @@ def costs_per_input(frame: pd.DataFrame) -> list[str]:
 
 
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
-    """Return which of the paper's values stand in another of its tables."""
+    """Return which of the paper's values are from another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
     lines: dict[str, list[str]] = {}
     for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():
@@ -79,6 +80,7 @@ def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
         pairs = []
         for row in rows.to_dict("records"):
             if not prints(row["tflops"], row["paper_tflops"], 2):
+                # By the printed value and not by the model, whose name here is the config's own.
                 key = (table, row["method"], row["paper_tflops"])
                 near = [cost.nearest for cost in unexplained() if (cost.table, cost.method, cost.printed) == key]
                 hint = f"; nearest setting: {near[0]}" if near else ""

@@ -43,7 +43,7 @@ def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
                 row |= cost_of(costs[column["kind"]], method["name"])
                 row |= paper_of(settings["name"], facts["published"], method["name"], name)
                 row |= score_of(paths, model, method["name"], column["scored"], benchmarks.get(name))
-                row["why"] = reason(facts, name, column, row["n"])
+                row["why"] = reason(facts, name, column, row["n"], method["name"])
                 if not row["why"] and row["ours"] is not None and row["paper"] is not None:
                     row["difference"] = row["ours"] - row["paper"]
                 row["status"] = row.get("status") or (REFERENCE if row["why"] else "compared")
@@ -51,7 +51,7 @@ def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
-def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int) -> str:
+def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int, method: str = "vanilla") -> str:
     """Return why a cell is not compared with the paper's; empty where it is."""
     if column["source"] == "mini":
         return MINI
@@ -59,7 +59,14 @@ def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int
         return OTHER_MODEL
     if facts["family"] in column["asked"]["own_form"]:
         return f"{facts['published']}'s authors published no way of asking it, and the one here is this project's"
-    return unlike(benchmark, column["asked"], n)
+    if method in facts["restaged"][column["kind"]]:
+        return f"the config's stages of {method} are not those that the paper states"
+    if facts["template"]:
+        return f"the model is asked in the template {facts['template']}, and the paper names none"
+    asked = column["asked"]
+    if facts["image_mode"]:  # a model's own way with pictures comes before a benchmark's
+        asked = asked | {"protocol": asked["protocol"] | {"images": facts["image_mode"]}}
+    return unlike(benchmark, asked, n)
 
 
 def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
@@ -79,6 +86,7 @@ def paper_of(table: str, published: str | None, method: str, benchmark: str) -> 
     """Return the paper's values for a cell: from its own table, else from one of the main tables."""
     model = published or REFERENCE_ROW
     values: dict[str, Any] = {"paper": None, "paper_tflops": None, "paper_ratio": None, "paper_source": None}
+    # The paper's ablations repeat some cells of Table 1; a table's own value comes before a borrowed one.
     for source in dict.fromkeys((table, *MAIN_TABLES)):
         if (value := table_value(source, model, method, benchmark)) is not None:
             values["paper"] = value
@@ -93,6 +101,7 @@ def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _ba
     """Return score, interval, n, and the paired comparison with the unpruned model if that was run too."""
     row: dict[str, Any] = {"metric": benchmark.metric, "ours": None}
     if not scored:
+        # `splitlines` would also cut at separators that an answer may contain, and count one answer twice.
         lines = Path(paths.predictions(model, benchmark.name, method)).read_text(encoding="utf-8").split("\n")
         count = len([line for line in lines if line])
         return row | {"n": count, "pictures": count, "status": NOT_JUDGED}
@@ -103,6 +112,7 @@ def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _ba
     if benchmark.judged:
         row |= {name: score["scores"].get(name) for name in ("unreadable", "verdicts")}
     _, reference = paths.scores(model, benchmark.name, "vanilla")
+    # A table may leave the unpruned model out, or its job may not have run yet in `./reproduce report`.
     if method != "vanilla" and Path(reference).is_file():
         pair = [pd.read_parquet(path) for path in (reference, per_sample)]
         against = benchmarks.compare(benchmark, *pair)
@@ -132,7 +142,7 @@ def with_printed(cells: pd.DataFrame) -> pd.Series:
 
 
 def beside(kind: str, printed: float, unit: str) -> str:
-    """Return what stands in brackets behind a cost: the kind of task where costs differ, and what the paper prints."""
+    """Return what is in brackets behind a cost: the kind of task where costs differ, and what the paper prints."""
     parts = [kind] if kind else []
     parts += [f"paper {printed:g}{unit}"] if pd.notna(printed) else []
     return f" ({', '.join(parts)})" if parts else ""

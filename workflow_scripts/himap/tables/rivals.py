@@ -4,6 +4,8 @@
 * same answers: how often the answer is the unpruned model's, word by word (its loyalty).
 * hard samples: the mean score on the samples that a smaller image of the same budget gets wrong. What a smaller image
   answers right needs no choice of tokens.
+* evidence: the share of the image tokens that a question is about which the method keeps, stage by stage. Only the embedded
+  world knows which these are.
 * padding: the share of what is kept that is padding and no picture; where in the picture the kept tokens are, from top to
   bottom and from left to right.
 """
@@ -21,14 +23,16 @@ import pandas as pd
 from himap import benchmarks
 from himap.benchmarks.samples.files import read_jsonl
 from himap.decoder.bitmaps import unpacked
+from himap.metrics.evidence import recall
 from himap.paper.rivals import Printed, is_disputed, printed, published
 from himap.results import Paths
 
 SMALLER, RIGHT = "downsample", 0.5  # a score from which on an answer counts as right
+MANY_STAGES = 3  # from which on only what the last one leaves is written
 BANDS = 4  # into which the picture is cut from top to bottom, and from left to right
 COLUMNS = (
     "of", "budget", "mean_tokens", "left", "left_mean", "same_answers", "hard", "hard_n", "padding", "padding_all",
-    "top_to_bottom", "left_to_right", "printed", "disputed",
+    "top_to_bottom", "left_to_right", "evidence", "evidence_stages", "evidence_n", "printed", "disputed",
 )  # fmt: skip
 
 
@@ -67,7 +71,26 @@ def measures(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[s
     if kept:
         padding = _padding(paths.samples(task), tuple(facts["grids"][model])) if task in facts["padded"][model] else {}
         found |= places(kept, tuple(facts["grids"][model]), padding)
+        found |= of_evidence(kept, _evidence(paths.samples(task)))
     return found
+
+
+def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]]) -> dict[str, Any]:
+    """Return the mean share of the evidence that each stage leaves, and the last one's; nothing where none is known."""
+    shares = []
+    for answer in answers:
+        masks = unpacked(answer["kept"], answer["image_tokens"])
+        stages = [recall(mask, evidence.get(answer["sample_id"], [])) for mask in masks]
+        if None not in stages:
+            shares.append(stages)
+    if not shares or len({len(stages) for stages in shares}) > 1:
+        return {}
+    means = 100 * np.mean(np.array(shares, dtype=float), axis=0)
+    return {
+        "evidence": means[-1],
+        "evidence_stages": "/".join(f"{mean:.0f}" for mean in means),
+        "evidence_n": len(shares),
+    }
 
 
 def on_hard_samples(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +113,7 @@ def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[s
     counts, in_padding, of_all = np.zeros(grid), [], []
     for answer in answers:
         mask = unpacked([answer["kept"][-1]], answer["image_tokens"])[0]
+        # A model may cut a picture into tiles of another shape; such an answer has no place on this grid.
         if len(mask) % counts.size:
             continue
         counts += mask.reshape(-1, *grid).sum(axis=0)
@@ -121,6 +145,7 @@ def printed_of(row: dict[str, Any]) -> list[Printed]:
     budget = row["budget"]
     if budget is None:
         return []
+    # A budget may be a count; printed values are looked up by the share of LLaVA-1.5's image tokens.
     share = _fraction(budget) if _fraction(budget) <= 1 else _fraction(budget) / published()["tokens"]
     return printed(str(row["of"]), float(share), row["benchmark"])
 
@@ -154,6 +179,14 @@ def _padding(path: str, grid: tuple[int, int]) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
+@cache
+def _evidence(path: str) -> dict[str, list[int]]:
+    """Return per sample the image tokens that its question is about, as far as the data say."""
+    return {
+        sample.sample_id: sample.metadata.get("evidence", []) for sample in benchmarks.read_samples(path, ["metadata"])
+    }
+
+
 # ---- what people read
 
 
@@ -185,6 +218,14 @@ def hard_text(row: pd.Series) -> str:
     return "" if pd.isna(row["hard"]) or row["of"] == SMALLER else f"{row['hard']:.1f} (n {int(row['hard_n'])})"
 
 
+def evidence_text(row: pd.Series) -> str:
+    """Return the share of the evidence that is kept, stage by stage where there are few."""
+    if pd.isna(row["evidence"]):
+        return ""
+    stages = str(row["evidence_stages"])
+    return f"{stages.replace('/', ' / ')} %" if stages.count("/") < MANY_STAGES else f"{row['evidence']:.0f} %"
+
+
 BLIND = ("random_tokens", "uniform_tokens", SMALLER, "deep_random")  # methods that look at no token
 
 
@@ -192,6 +233,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     """Return what the table says of each model in three sentences, by rule."""
     lines = []
     for model, rows in frame[frame["budget"].notna()].groupby("model", sort=False):
+        # At the smallest budget methods differ most; at a large one all of them keep nearly everything.
         smallest = min(rows["budget"].unique(), key=_fraction)
         at = rows[rows["budget"] == smallest]
         said = [ranking(at, smallest), on_hard(at), agreement(at)]

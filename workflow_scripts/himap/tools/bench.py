@@ -101,6 +101,7 @@ class Bench:
         text = torch.randint(3, sizes.vocab - 1, (n_text,), generator=generator).tolist()
         self.ids = [*text[:SYSTEM_TOKENS], self.model.image_token_id, *text[SYSTEM_TOKENS:]]
         self.prompt = self.embed()
+        # Layer 8 as in the paper, or as deep as a smaller model allows.
         deep = max(3, min(8, sizes.layers * 2 // 3))
         self.methods: dict[str, list[Stage]] = {
             "vanilla": [],
@@ -187,6 +188,7 @@ class Bench:
             return list(sweep(self.model, clean, list(layers), SWEEP_FLOWS, ["suffix"], new_tokens=2))
 
         def naive_run(number: int) -> Callable[[], Any]:
+            # Spread over flows and layers; 7 shares no factor with usual depths, so that no layer comes twice soon.
             flow, layer = SWEEP_FLOWS[number % 3], (number * 7 + 3) % self.sizes.layers
             cut = make_cut(flow, layer, "suffix", self.sizes.layers)
             return lambda: release_baseline.disrupted_answer(self.model, self.ids, self.pixels, self.prompt, cut, 2)
@@ -257,8 +259,10 @@ def peak_memory(call: Callable[[], Any], device: torch.device) -> float | None:
     """Return the megabytes that a call takes at its peak beyond those in use before it, None where they cannot be read."""
     import torch
 
+    # Tensors of the last arm that wait for the collector would count as memory of this one.
     gc.collect()
     if device.type == "cuda":
+        # Work that is still queued would count as memory of this call.
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

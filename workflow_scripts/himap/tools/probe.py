@@ -6,7 +6,7 @@ The inputs are safetensors with `input_ids` [n] (the image token's id once per i
   name        what the results are called
   stages      [{"layer", "keep", "criterion"}]
   rerank      true: rank again at every generated token, without a cache
-  disrupt     {"flow", "layer", "extent": "single"|"suffix"|"window", "block": "pre"|"post", "window": n}
+  disrupt     {"flow", "layer", "extent": "single"|"suffix"|"prefix"|"window", "block": "pre"|"post", "window": n}
   saliency    {"target": token id}
   new_tokens  how many tokens to generate (1)
   seed        for what is drawn at random (0)
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = load(arguments.model, device=arguments.device, dtype=arguments.dtype, attention=arguments.attention)
     ids, pixels = read_inputs(arguments.inputs, model)
     for number, one in enumerate(runs):
+        # All runs before the first one starts: a typo in the last must not cost the others.
         check_run(one, number, model, pixels.shape[0] * model.dims.tokens_per_image)
     prompt = model.embed([ids], [model.encode_images(pixels.to(model.device))])
     results, logits = {}, {}
@@ -109,6 +110,7 @@ def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int)
                 raise unknown("block", disrupt["block"], BLOCKS)
         if one.get("saliency") is not None:
             target = one["saliency"].get("target")
+            # Python takes true for the number 1; in a JSON file it is a mistake.
             if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target < model.dims.vocab:
                 raise ValueError(f"saliency.target: {target!r} is no token id; allowed: 0 to {model.dims.vocab - 1}")
         new = one.get("new_tokens", 1)

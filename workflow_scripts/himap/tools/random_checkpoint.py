@@ -205,11 +205,13 @@ def write(
     marks = {recipe.image_key: ids[recipe.marks[-1]]}
     if "<|vision_start|>" in ids:
         marks |= {"vision_start_token_id": ids["<|vision_start|>"], "vision_end_token_id": ids["<|vision_end|>"]}
+    # No memory until the number format is set: a 7B model in float32 would need twice its final size.
     with torch.device("meta"):
         module = model_class(model_class.config_class(**config, **marks))
     module = module.to(DTYPES[dtype]).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
+        # Norms of noise around zero would shrink every layer's input to nearly nothing.
         if "norm" in name and name.endswith("weight"):
             parameter.data.fill_(1.0)
         else:
@@ -239,7 +241,6 @@ def byte_tokenizer(recipe: Recipe) -> Any:
 def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
     """Return what loading a checkpoint and one question under no method and under HiMAP take here."""
     from himap.costs.formulas import flops
-    from himap.decoder.tokens import IMAGE
     from himap.experiments.answers import Question, encode
     from himap.experiments.counted_flops import prefill_flops
     from himap.experiments.latency import time_example
@@ -263,10 +264,11 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         result[name] = {key: round(value, 3) for key, value in timing.items()}
     result["peak_memory_gb"] = round(_peak(model) / 1e9, 2)
     prompt = encode(model, [asked])
-    image = int((prompt.groups == IMAGE).sum())
-    head = 2 * model.dims.width * model.head.weight.shape[0]
+    image, text, padding = prompt.counts()
+    # The formula counts decoder layers alone; the counted run ends with the head, at one position.
+    head = 2 * model.dims.width * model.dims.vocab
     for name, schedule in schedules.items():
-        formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=prompt.positions.shape[1] - image)
+        formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=text, n_padding=padding)
         result[name] |= {
             "tflops_counted": prefill_flops(model, prompt, schedule.stages) / 1e12,
             "tflops_formula": (formula + head) / 1e12,
@@ -285,6 +287,7 @@ def _peak(model: Model) -> int:
         import torch
 
         return torch.cuda.max_memory_allocated(model.device)
+    # Linux gives kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

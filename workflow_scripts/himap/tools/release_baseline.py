@@ -51,9 +51,10 @@ def run_text(
         weights = weights.to(values.dtype)
         if ones:
             masks.append(torch.ones_like(weights, requires_grad=True))
+            # Times one changes nothing, but the gradient of these ones is what the release calls the gradient of the map.
             weights = weights * masks[-1]
         maps.append(weights)
-        rows = rows.with_hidden(finish(layer, rows.hidden, weights @ values))
+        rows = rows.with_hidden(finish(layer, rows, weights @ values))
     return model.head(model.norm(rows.hidden)).float(), maps, masks
 
 
@@ -90,6 +91,7 @@ def disrupted_answer(
 
 def saliency(model: Model, rows: Rows, target: int) -> list[Tensor]:
     """Return the released saliency maps of all layers [H, T, T]: |A · gradient of the mask of ones|."""
+    # As in the release, although only maps are asked for: that is the memory which the comparison is about.
     model.module.requires_grad_(True)
     model.module.zero_grad()
     logits, maps, masks = run_text(model, rows, ones=True)

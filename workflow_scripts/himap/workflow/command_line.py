@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 
 from himap.project import ROOT
 from himap.registry import unknown
-from himap.yaml_files import lay_over, read_config
+from himap.yaml_files import ConfigError, Parts, dotted, lay_over, read_config, repeated_keys
 
 if TYPE_CHECKING:
     from himap.workflow.plan.plan import Plan
@@ -152,16 +153,31 @@ def config_files(words: Sequence[str]) -> list[str]:
 
 def settings(words: Sequence[str]) -> dict[str, Any]:
     """Return the config that the words name: files laid over each other, single values of --config above them."""
-    pairs = (word.partition("=") for word in option(words, "--config", "-C"))
-    return lay_over(read_config(config_files(words)), {key: value_of(text) for key, equals, text in pairs if equals})
+    return lay_over(read_config(config_files(words)), single_values(words))
 
 
-def value_of(text: str) -> Any:
-    """Return a value from the command line as YAML reads it, or as text."""
+def single_values(words: Sequence[str]) -> dict[str, Any]:
+    """Return the values of --config by key. Raise ConfigError for a key that is given twice, also inside a value."""
+    pairs = [word.partition("=") for word in option(words, "--config", "-C")]
+    count = Counter(key for key, equals, _ in pairs if equals)
+    problems = [f"{key}: is given {times} times; keep one" for key, times in count.items() if times > 1]
+    values = {}
+    for key, equals, text in pairs:
+        if equals:
+            values[key], repeated = value_of(text)
+            problems += [f"{dotted([key, *parts])}: is given {times} times; keep one" for parts, times in repeated]
+    if problems:
+        raise ConfigError(problems, "--config")
+    return values
+
+
+def value_of(text: str) -> tuple[Any, list[tuple[Parts, int]]]:
+    """Return a value from the command line as YAML reads it, or as text, and its keys that are there more than once."""
     try:
-        return yaml.safe_load(text)
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.safe_load(text), [(parts, len(lines)) for parts, lines in repeated_keys(tree)]
     except (yaml.YAMLError, ValueError):
-        return text
+        return text, []
 
 
 def results_folder(words: Sequence[str]) -> str:

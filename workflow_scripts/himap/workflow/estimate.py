@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from himap.benchmarks import get as benchmark_named
-from himap.costs.formulas import image_tokens_per_layer, layer_flops
+from himap.costs.formulas import cost_at, image_tokens_per_layer
 from himap.experiments.grid import Grid
 from himap.experiments.questions import registry as open_questions
 from himap.pruning.stage import Schedule, as_costly_as_possible
 from himap.workflow.plan import targets
-from himap.workflow.plan.passes import passes
+from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.settings import evaluation as evaluation_settings
 from himap.workflow.sample_counts import sample_count
@@ -167,18 +167,16 @@ class Estimator:
         """Estimate all answers of all methods; each pass loads its model once, and once more for another precision."""
         stage = Stage("evaluation")
         for each in passes(self.plan):
-            kind = self.plan.kind(each.benchmark)
+            kind = self.plan.kind(each.place)
             methods: dict[str, set[Schedule]] = {}
             for name in each.methods:  # those that do the same are one
-                asked = evaluation_settings(self.plan, each.model, each.benchmark, name)
-                methods.setdefault(asked, set()).add(
-                    replace(self.plan.method(each.model, each.benchmark, name), name="")
-                )
+                asked = evaluation_settings(self.plan, each.model, each.place, name)
+                methods.setdefault(asked, set()).add(replace(self.plan.method(each.model, each.place, name), name=""))
             answer = sum(self.answer(each.model, kind, schedules) for schedules in methods.values())
-            share = self.plan.benchmark(each.benchmark).shards
+            share = self.plan.benchmark(each.place).shards
             precisions = {json.loads(asked)["dtype"] for asked in methods}
             stage.rules["evaluate_method"] += 1
-            self.spend(stage, each.model, self.samples(each.benchmark) / share * answer)
+            self.spend(stage, each.model, self.samples(each.place) / share * answer)
             self.spend(stage, each.model, len(precisions) * self.loading(each.model))
         stage.rules["merge_predictions"] = len([cell for cell in self.plan.evaluations() if self.plan.shards(*cell)])
         return stage
@@ -199,7 +197,7 @@ class Estimator:
             seen = prod(schedule.image_grid) if schedule.image_grid else dims.tokens_per_image
             for layer, tokens in enumerate(image_tokens_per_layer(dims, as_costly_as_possible(schedule.stages), seen)):
                 before = tuple(stage for stage in schedule.stages if stage.layer <= layer)
-                layers[schedule.image_grid, before, layer] = layer_flops(dims, tokens + TEXT_TOKENS[kind], "prompt")
+                layers[schedule.image_grid, before, layer] = cost_at(dims, layer, tokens, TEXT_TOKENS[kind], "prompt")
         if model in self.speeds:
             return sum(layers.values()) / self.speeds[model].rate
         towers = len({schedule.image_grid for schedule in schedules})
@@ -257,14 +255,12 @@ class Estimator:
         return stage
 
     def flops(self) -> Stage:
-        """Estimate a few counted prefills per method."""
+        """Estimate a few counted prefills per method, and as many of the unpruned model in each pass."""
         stage = Stage("flops")
-        for model in self.plan.config.models:
-            for kind in self.plan.kinds(model):
-                methods = len(self.plan.costed_methods(model, kind))
-                prefills = 2 * 2 * self.plan.config.flops.measured  # each time the unpruned model too
-                stage.rules["count_flops"] += methods
-                self.spend(stage, model, methods * (prefills * self.prefill(model, kind) + self.loading(model)))
+        for each in passes(self.plan, COSTS):
+            prefills = 2 * self.plan.config.flops.measured * (len(each.methods) + 1)
+            stage.rules["count_flops"] += 1
+            self.spend(stage, each.model, prefills * self.prefill(each.model, each.place) + self.loading(each.model))
         return stage
 
     def grid(self) -> Stage:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from himap.workflow.endings import is_progress, last_lines
-from himap.workflow.plan.passes import RULE
+from himap.workflow.plan.passes import RULES
 from himap.workflow.snakemake_log import Failure, durations, reason, shared_name
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def rules_with_output(folder: Path) -> set[str]:
     texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.smk"))]
     blocks = [block for text in texts for block in re.split(r"^(?=rule )", text, flags=re.MULTILINE)]
     names = (re.match(r"rule (\w+):", block) for block in blocks if re.search(r"^    output:", block, re.MULTILINE))
-    return {name[1] for name in names if name} | {RULE}  # whose rules are made in a loop
+    return {name[1] for name in names if name} | RULES  # those of passes are made in a loop
 
 
 class Pace:

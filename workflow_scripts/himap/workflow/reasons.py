@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap.workflow.code_ledger import changed_modules
 from himap.workflow.plan.history import History
-from himap.workflow.plan.passes import RULE, noted_and_wanted
+from himap.workflow.plan.passes import RULES, noted_and_wanted
 
 if TYPE_CHECKING:
     from himap.workflow.progress_view import Job
@@ -106,7 +106,7 @@ def causes(entry: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
     listed = [words for sign, words in PLAIN if re.search(sign, rest)]
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
         listed.append(f"changed input: {first_few(sorted(updated[1].split(', ')))}")
-    if entry.job.rule == RULE:
+    if entry.job.rule in RULES:
         listed = [cause for cause in listed if cause != PLAIN[0][1]] + pass_causes(entry, rest, root)
     elif params:
         listed = [words for words in listed if words != PLAIN[0][1]]  # a temporary file is always missing
@@ -162,7 +162,7 @@ def setting_changes(job: Job, before: Sequence[Any], now: Sequence[Any], root: P
 
 
 def pass_causes(entry: Planned, reason: str, root: Path) -> list[str]:
-    """Return why a pass would answer again: which methods have no answers yet, and what changed for the others.
+    """Return why a pass would run again: which methods have no output yet, and what changed for the others.
 
     Snakemake names no setting where an output is missing, so both are read from its notes.
     """
@@ -170,7 +170,7 @@ def pass_causes(entry: Planned, reason: str, root: Path) -> list[str]:
     missing = re.search(r"Missing output files: ([^;]+)", reason)
     lacking = set(missing[1].strip().split(", ")) if missing else set()
     for output in entry.outputs:
-        method, (old, new) = Path(output).parts[-2], noted_and_wanted(history, output)
+        method, old, new = noted_and_wanted(history, output)
         if old is not None and new is not None and old != new:
             changes |= dict.fromkeys(entry_changes(entry.job, method, old, new, root))
         elif output in lacking:
@@ -186,8 +186,9 @@ def entry_changes(job: Job, method: str, old: Any, new: Any, root: Path) -> list
     """Return what differs between two entries of a method in what its pass is made with."""
     changes = [code_change(old["code"], new["code"], root)] if old["code"] != new["code"] else []
     starts = {"settings": (), "method": ("methods", method), "model": ("models", job.wildcards["model"])}
-    for key, start in starts.items():
-        changes += [f"{config_key(job, path)}: {change}" for path, change in differences(old[key], new[key], start)]
+    for key in [key for key in new if key != "code"]:
+        found = differences(old.get(key), new[key], starts.get(key, (key,)))
+        changes += [f"{config_key(job, path)}: {change}" for path, change in found]
     return changes
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from pathlib import Path
 from typing import Any
 
 from himap.comparison.runs import FORMAT
 from himap.project import ROOT
 from himap.report.provenance import code_revision
-from himap.report.verdicts.claims import verdict_groups
-from himap.results import Results
 
 
-def run_record(facts: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Return the facts of a run, the code that wrote its report, and the verdicts."""
-    rows = [row for group in verdict_groups(Results(folder, facts)) for row in group["rows"]]
+def run_record(facts: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the facts of a run, the code that wrote its report, and the verdicts, given by group."""
+    rows = [row for group in groups for row in group["rows"]]
     return {
         "format": FORMAT,
         "project": tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 FIELDS = ("sample_id", "question", "options", "references", "images", "metadata")
 ROWS_AT_ONCE = 64
 GROUP_BYTES = 4 << 30  # that a row group may unpack to
+WAITING_BYTES = 1 << 28  # of pictures whose other samples are still to come
 BATCH_BYTES = 1 << 30  # that the rows read at once may
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def schema(benchmark: str) -> pa.Schema:
-    """Columns of samples.parquet, which remembers whose samples it holds."""
+    """Return the columns of samples.parquet, which remembers whose samples it holds."""
     import pyarrow as pa
 
     kinds = [pa.string(), pa.string(), pa.list_(pa.string()), pa.list_(pa.string()), pa.list_(pa.binary()), pa.string()]
@@ -32,14 +34,14 @@ def schema(benchmark: str) -> pa.Schema:
 
 
 def check_benchmark(path: str | Path, benchmark: str) -> None:
-    """Samples of another benchmark are an error; a file that does not say whose they are is taken as it is."""
+    """Raise ValueError for samples of another benchmark; a file that does not say whose they are is taken as it is."""
     held = (open_parquet(path).schema_arrow.metadata or {}).get(b"benchmark", benchmark.encode()).decode()
     if held != benchmark:
         raise ValueError(f"{path}: holds samples of {held}, not of {benchmark}; give the file of {benchmark}")
 
 
 def open_parquet(path: str | Path, folded: bool = False) -> Any:
-    """A Parquet file; a truncated, foreign or monstrous one is an error; folded: repeated texts stay references."""
+    """Open a Parquet file. Raise ValueError for a truncated, foreign or monstrous one. `folded`: repeated texts stay references."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -65,10 +67,11 @@ def open_parquet(path: str | Path, folded: bool = False) -> Any:
 
 
 def group_bytes(group: Any, columns: Iterable[str] | None = None) -> int:
-    """What a row group's columns unpack to, as far as its metadata tells; all of them or the named ones."""
+    """Return what a row group's columns unpack to, as far as its metadata tells; all of them or the named ones."""
     wanted = None if columns is None else set(columns)
     chunks = [group.column(at) for at in range(group.num_columns)]
     return sum(
+        # Dictionary encoding makes the stated size small however often a text repeats, so each value counts eight bytes at least.
         max(chunk.total_uncompressed_size, 8 * chunk.num_values)
         for chunk in chunks
         if wanted is None or chunk.path_in_schema.split(".")[0] in wanted
@@ -76,8 +79,9 @@ def group_bytes(group: Any, columns: Iterable[str] | None = None) -> int:
 
 
 def read_group(file: Any, number: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """A row group's batches of so many rows, fewer where the rows are large."""
+    """Return a row group's batches of so many rows, fewer where the rows are large."""
     group = file.metadata.row_group(number)
+    # A quarter of what is allowed: rows differ in size, and a batch of the largest ones must still fit.
     fitting = BATCH_BYTES // 4 * group.num_rows // max(group_bytes(group, columns), 1)
     return file.iter_batches(batch_size=max(1, min(rows, fitting)), row_groups=[number], columns=list(columns))  # type: ignore[no-any-return]
 
@@ -91,7 +95,7 @@ def check_size(path: str | Path, batch: pa.RecordBatch) -> None:
 
 
 def unpacked(column: pa.Array) -> int:
-    """Bytes of a column when every repeated text stands for itself."""
+    """Return the bytes of a column if every repeated text is counted each time."""
     import pyarrow.compute as pc
     import pyarrow.types as t
 
@@ -100,18 +104,19 @@ def unpacked(column: pa.Array) -> int:
         return sum(map(unpacked, column.flatten()))
     if t.is_list(kind) or t.is_large_list(kind):
         return unpacked(column.flatten())
+    # Counted without unpacking it: a few kilobytes of file may stand for many gigabytes of text.
     if t.is_dictionary(kind) and not t.is_primitive(kind.value_type):
         return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
     return int(column.nbytes)
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text without line breaks, not too long."""
+    """Return an error's text without line breaks, not too long."""
     return " ".join(str(error).split())[:300]
 
 
 def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iterator[Sample]:
-    """Samples one after another, a few rows in memory at a time."""
+    """Yield samples one after another, a few rows in memory at a time."""
     import pyarrow as pa
 
     wanted = list(columns) if columns is not None else list(FIELDS)
@@ -134,6 +139,40 @@ def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iter
         raise ValueError(f"{path}: its rows cannot be read ({one_line(error)}); delete it and make it again") from error
 
 
+def by_picture(
+    samples: Iterable[Sample], picture_of: Callable[[Sample], str], remaining: Counter[str]
+) -> Iterator[Sample]:
+    """Yield samples so that those about one picture follow each other; `remaining` counts the samples of each picture.
+
+    Samples wait until all of their picture's are there, with its bytes kept once. If the pictures that wait take more than
+    WAITING_BYTES, the one that waits longest goes on with the samples that it has, so that memory stays bounded.
+    """
+    waiting: dict[str, list[Sample]] = {}
+    size = 0
+
+    def leave(picture: str) -> list[Sample]:
+        nonlocal size
+        group = waiting.pop(picture)
+        size -= sum(map(len, group[0].images))
+        return group
+
+    for sample in samples:
+        picture = picture_of(sample)
+        group = waiting.setdefault(picture, [])
+        if group and group[0].images == sample.images:
+            sample = replace(sample, images=group[0].images)
+        elif not group:
+            size += sum(map(len, sample.images))
+        group.append(sample)
+        remaining[picture] -= 1
+        if not remaining[picture]:
+            yield from leave(picture)
+        while size > WAITING_BYTES:
+            yield from leave(next(iter(waiting)))
+    for picture in list(waiting):
+        yield from leave(picture)
+
+
 def read_for_scoring(path: str | Path, benchmark: Benchmark) -> Iterator[Sample]:
     """Yield samples without their images, but with the name of the picture that each is about."""
     columns = ["question", "options", "references", "metadata"]
@@ -146,7 +185,7 @@ def read_for_scoring(path: str | Path, benchmark: Benchmark) -> Iterator[Sample]
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
-    """Answers by sample id from JSON lines; a broken line, a missing key or an id given twice names its line."""
+    """Return answers by sample id from JSON lines. Raise ValueError with the line of a broken one, a missing key or an id given twice."""
     answers: dict[str, str] = {}
     for number, row in read_jsonl(path):
         sample_id, prediction = row.get("sample_id"), row.get("prediction")
@@ -164,7 +203,7 @@ def read_predictions(path: str | Path) -> dict[str, str]:
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects of a JSON-lines file with their line numbers, counted from 1; empty lines are skipped."""
+    """Yield the objects of a JSON-lines file with their line numbers, counted from 1; empty lines are skipped."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     with Path(path).open("rb") as file:

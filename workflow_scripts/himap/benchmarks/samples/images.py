@@ -9,14 +9,16 @@ MAX_PIXELS = 100_000_000  # DocVQA's largest page has 39 million
 
 
 def check_image(data: bytes) -> tuple[int, int]:
-    """Width and height of an image that decodes to its end; a broken or huge one is an error."""
+    """Return width and height of an image that decodes to its end. Raise ValueError for a broken or huge one."""
     from PIL import Image
 
     with warnings.catch_warnings():
+        # Pillow's warning comes a little below our own limit, and what is beyond ours is refused here.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
+                # Larger ones are not decoded at all: reading their size took only the header.
                 if width * height <= MAX_PIXELS:
                     image.draft("RGB", (width // 8, height // 8))  # JPEG only: all bytes are read, few pixels are made
                     image.load()

@@ -30,6 +30,7 @@ def prepare(
     protocol: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the samples and the manifest (which is returned); on any error neither is touched."""
+    # Two readings: the first without images is cheap and decides which rows are taken, the second opens only their images.
     listing = list(list_rows(benchmark, source, found, benchmark.protocol(protocol or {})))
     if not listing:
         raise ValueError(f"{found.files[0]}: holds no row of {benchmark.name}, split '{source.split}'")
@@ -60,7 +61,7 @@ class Entry:
 
 
 def list_rows(benchmark: Benchmark, source: Source, found: Found, protocol: Mapping[str, Any]) -> Iterator[Entry]:
-    """Every row of the split, read without its images; ids are made unique and checked."""
+    """Yield every row of the split, read without its images; ids are made unique and checked."""
     seen: dict[str, tuple[int, str]] = {}
     index = 0
     for position, where, row in rows_of(found, source):
@@ -73,7 +74,7 @@ def list_rows(benchmark: Benchmark, source: Source, found: Found, protocol: Mapp
 def read_chosen(
     benchmark: Benchmark, source: Source, found: Found, chosen: dict[int, tuple[int, str]]
 ) -> Iterator[Sample]:
-    """The chosen samples with their images, which are checked; `chosen` gives index and id by position."""
+    """Yield the chosen samples with their images, which are checked; `chosen` gives index and id by position."""
     from tqdm import tqdm
 
     checked: set[bytes] = set()
@@ -87,7 +88,7 @@ def read_chosen(
 
 
 def made(benchmark: Benchmark, row: dict[str, Any], index: int, where: str) -> Sample:
-    """The benchmark's sample of a row, with errors placed."""
+    """Return the benchmark's sample of a row, with the place of errors."""
     try:
         return benchmark.sample(row, index)
     except ValueError as error:
@@ -95,7 +96,7 @@ def made(benchmark: Benchmark, row: dict[str, Any], index: int, where: str) -> S
 
 
 def named(benchmark: Benchmark, sample: Sample, where: str, seen: dict[str, tuple[int, str]]) -> Sample:
-    """The sample with a unique id; an id that comes more often than it may is an error with both places."""
+    """Return the sample with a unique id. Raise ValueError with both places for an id that comes more often than it may."""
     count, before = seen.get(sample.sample_id, (0, ""))
     if count >= benchmark.rows_per_id:
         often = "twice" if count == 1 else f"{count + 1} times"
@@ -107,15 +108,16 @@ def named(benchmark: Benchmark, sample: Sample, where: str, seen: dict[str, tupl
 
 
 def check_images(sample: Sample, where: str, checked: set[bytes]) -> None:
-    """Every image decodes and is of bearable size; one that was seen before is not decoded again."""
+    """Raise ValueError unless every image decodes and is small enough; one that was seen before is not decoded again."""
     for data in sample.images:
+        # Many questions share an image, and decoding is most of the time that this takes.
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if digest not in checked:
             try:
                 check_image(data)
             except ValueError as error:
                 raise ValueError(
-                    f"{where} (id {sample.sample_id}): {error}; mend the source or leave the row out"
+                    f"{where} (id {sample.sample_id}): {error}; fix the source or leave the row out"
                 ) from error
             checked.add(digest)
 
@@ -135,12 +137,13 @@ def write_samples(path: Path, benchmark: str, samples: Iterable[Sample]) -> tupl
 
 
 def portions(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Samples in portions of bounded number and size in bytes."""
+    """Yield samples in portions of bounded number and size in bytes."""
     waiting: list[Sample] = []
     weight = 0
     for sample in samples:
         waiting.append(sample)
         weight += sum(map(len, sample.images))
+        # Small row groups: whoever reads a few samples later unpacks a few megabytes, not the file.
         if len(waiting) == ROWS_AT_MOST or weight >= BYTES_AT_MOST:
             yield waiting
             waiting, weight = [], 0
@@ -149,6 +152,6 @@ def portions(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
 
 
 def as_row(sample: Sample) -> dict[str, Any]:
-    """A sample as samples.parquet stores it."""
+    """Return a sample as samples.parquet stores it."""
     row = {name: getattr(sample, name) for name in FIELDS}
     return {**row, "metadata": json.dumps(sample.metadata, ensure_ascii=False, sort_keys=True)}

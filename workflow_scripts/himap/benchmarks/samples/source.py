@@ -34,7 +34,7 @@ class Found:
 
 
 def from_path(path: Path, source: Source) -> Found:
-    """A Parquet or Arrow file, or a folder: of such files, made by save_to_disk, or a hub cache."""
+    """Find a split in a Parquet or Arrow file, or in a folder: of such files, made by save_to_disk, or a hub cache."""
     found = files_in(path, source)
     if source.pictures is None or "image" in schema_of(found.files[0]).names:
         return found
@@ -70,17 +70,18 @@ def files_in(path: Path, source: Source) -> Found:
 
 
 def origin_of(path: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """What the manifest says of a local source."""
+    """Return what the manifest says of a local source."""
     return {"path": str(path), "files": [{"name": one.name, "bytes": one.stat().st_size} for one in files]}
 
 
 def snapshot_in(path: Path, source: Source) -> Path | None:
-    """The snapshot inside a hub cache folder, if the path is one: the pinned revision, else what main points to."""
+    """Return the snapshot inside a hub cache folder, if the path is one: the pinned revision, else what main points to."""
     name = "datasets--" + source.hub_id.replace("/", "--")
     repository = next((one for one in (path, path / name, path / "hub" / name) if (one / "snapshots").is_dir()), None)
     if repository is None:
         return None
     snapshots = sorted((repository / "snapshots").iterdir())
+    # A revision may be given by its first digits, while the cache names folders by the whole hash.
     pinned = [one for one in snapshots if source.revision and one.name.startswith(source.revision)]
     main = repository / "refs" / "main"
     current = [one for one in snapshots if main.is_file() and one.name == main.read_text().strip()]
@@ -93,38 +94,40 @@ def snapshot_in(path: Path, source: Source) -> Path | None:
 
 
 def read_card(path: Path) -> str:
-    """A dataset's README, empty if it has none."""
+    """Return a dataset's README, empty if it has none."""
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def files_of_split(names: Sequence[str], source: Source, card: str = "") -> list[str]:
-    """Which of a repository's files hold the config and split: as its card says, else by the usual names."""
+    """Return which of a repository's files hold the config and split: as its card says, else by the usual names."""
     patterns = card_patterns(card, source)
     data = sorted(name for name in names if name.endswith((".parquet", ".arrow")))
     if patterns and (listed := [name for name in data if any(fnmatch(name, pattern) for pattern in patterns)]):
         return listed
     of_config = [name for name in data if source.config in Path(name).parts[:-1]]
+    # Not every repository sorts files into a folder per config. Better a file too many, whose columns are checked, than none.
     candidates = of_config or [name for name in data if source.config == "default" or not config_like(name)] or data
     of_split = [name for name in candidates if names_split(name, source.split)]
+    # A repository with one split often does not name it; then a file that names no other split is it.
     return of_split or [
         name for name in candidates if not any(names_split(name, other) for other in ("train", "validation", "test"))
     ]
 
 
 def config_like(name: str) -> bool:
-    """Whether a file lies in a folder that is neither the usual 'data' nor a split's."""
+    """Return whether a file lies in a folder that is neither the usual 'data' nor a split's."""
     folders = Path(name).parts[:-1]
     return bool(folders) and folders[0] not in ("data", "train", "validation", "test")
 
 
 def names_split(name: str, split: str) -> bool:
-    """Whether a name or folder says so: 'data/test-00000-of-00002.parquet', 'test/0000.parquet'."""
+    """Return whether a name or folder says so: 'data/test-00000-of-00002.parquet', 'test/0000.parquet'."""
     path = Path(name)
     return split in path.parts[:-1] or re.search(rf"(^|[-_]){re.escape(split)}([-_.]|$)", path.name) is not None
 
 
 def card_patterns(card: str, source: Source) -> list[str]:
-    """The file patterns that a dataset card's header gives for the config and split."""
+    """Return the file patterns that a dataset card's header gives for the config and split."""
     import yaml
 
     header = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
@@ -149,12 +152,12 @@ def card_patterns(card: str, source: Source) -> list[str]:
 
 
 def listed(value: Any) -> list[Any]:
-    """A value as a list: itself, the one value, or nothing."""
+    """Return a value as a list: itself, the one value, or nothing."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def from_hub(source: Source) -> Found:
-    """The split's files from the hub at the pinned revision; HF_HUB_OFFLINE=1 uses its cache alone."""
+    """Fetch the split's files from the hub at the pinned revision; HF_HUB_OFFLINE=1 uses its cache alone."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -198,7 +201,7 @@ def download(source: Source) -> Found:
 
 
 def full_revision(api: Any, source: Source) -> str | None:
-    """A commit given by its first digits is looked up, because files can only be fetched by the whole hash."""
+    """Return the whole hash of a commit given by its first digits, because files can only be fetched by the whole hash."""
     if source.revision is None or not SHORT_COMMIT.fullmatch(source.revision):
         return source.revision
     api.dataset_info(source.hub_id)  # fails at once where listing commits would be tried many times
@@ -212,7 +215,7 @@ def full_revision(api: Any, source: Source) -> str | None:
 
 
 def hub_origin(source: Source, revision: str | None) -> dict[str, Any]:
-    """What the manifest says of a hub source."""
+    """Return what the manifest says of a hub source."""
     return {"hub_id": source.hub_id, "config": source.config, "split": source.split, "revision": revision}
 
 
@@ -230,7 +233,7 @@ def hub_errors(source: Source) -> Iterator[None]:
 
 
 def hub_advice(source: Source, error: BaseException) -> str:
-    """What is wrong with fetching a set, and the way out."""
+    """Return what is wrong with fetching a set, and the way out."""
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/datasets/{source.hub_id}"
@@ -241,6 +244,7 @@ def hub_advice(source: Source, error: BaseException) -> str:
     if isinstance(error, errors.RepositoryNotFoundError):
         moved = "sets of lmms-lab have moved to lmms-lab-encoder"
         return f"is not on the hub or is private; check --id ({moved}) and HF_TOKEN; {page}"
+    # The local kind also derives from it, but means that the network is away, not that the file is missing.
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return "lacks a file that its listing names; try again or give another --revision"
     if isinstance(error, OSError) and error.errno in NO_ROOM:
@@ -249,7 +253,7 @@ def hub_advice(source: Source, error: BaseException) -> str:
 
 
 def check_columns(file: Path, schema: pa.Schema, source: Source) -> None:
-    """All the columns that are used have to be there with the right types, before any row is read."""
+    """Raise ValueError, before any row is read, unless all used columns are there with the right types."""
     present = dict(zip(schema.names, schema.types, strict=True))
     missing = [name for name in source.columns if name not in present]
     if missing:
@@ -264,19 +268,21 @@ def check_columns(file: Path, schema: pa.Schema, source: Source) -> None:
 
 
 def fits(kind: pa.DataType, expected: str) -> bool:
-    """Whether an Arrow type is of one of the expected kinds."""
+    """Return whether an Arrow type is of one of the expected kinds."""
     import pyarrow.types as t
 
     if t.is_null(kind):
+        # A column that is null in every row has no type of its own.
         return expected.endswith("?")
     return any(fits_one(kind, one) for one in expected.rstrip("?").split("|"))
 
 
 def fits_one(kind: pa.DataType, expected: str) -> bool:
-    """Whether an Arrow type is of one kind."""
+    """Return whether an Arrow type is of one kind."""
     import pyarrow.types as t
 
     if t.is_dictionary(kind):
+        # Repeated texts may be stored as a dictionary; the kind of its values is what counts.
         return fits_one(kind.value_type, expected)
     if expected.startswith("list<"):
         return is_list(kind) and (t.is_null(kind.value_type) or fits_one(kind.value_type, expected[5:-1]))
@@ -292,14 +298,14 @@ def fits_one(kind: pa.DataType, expected: str) -> bool:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Any of Arrow's list types."""
+    """Return whether it is any of Arrow's list types."""
     import pyarrow.types as t
 
     return bool(t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind))
 
 
 def is_image(kind: pa.DataType) -> bool:
-    """An image column is binary, or a struct with bytes and path as the hub stores it."""
+    """Return whether a column holds images: binary, or a struct with bytes and path as the hub stores it."""
     import pyarrow.types as t
 
     named = t.is_struct(kind) and kind.get_field_index("bytes") >= 0
@@ -307,7 +313,7 @@ def is_image(kind: pa.DataType) -> bool:
 
 
 def schema_of(file: Path) -> pa.Schema:
-    """Columns of a Parquet or Arrow file."""
+    """Return the columns of a Parquet or Arrow file."""
     if file.suffix == ".arrow":
         with arrow_reader(file) as reader:
             return reader.schema
@@ -324,7 +330,7 @@ def told_about(found: Found) -> list[dict[str, Any]]:
 
 
 def arrow_reader(file: Path) -> Any:
-    """A reader of the stream format that save_to_disk writes; the file is mapped, not loaded."""
+    """Return a reader of the stream format that save_to_disk writes; the file is mapped, not loaded."""
     import pyarrow as pa
 
     try:
@@ -336,7 +342,7 @@ def arrow_reader(file: Path) -> Any:
 
 
 def batches(file: Path, columns: Sequence[str], wanted: set[int] | None) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches of a few rows with the position of their first; what holds no wanted row is not even read."""
+    """Yield batches of a few rows with the position of their first; what holds no wanted row is not even read."""
     import pyarrow as pa
 
     try:
@@ -350,6 +356,7 @@ def batches(file: Path, columns: Sequence[str], wanted: set[int] | None) -> Iter
                     start += batch.num_rows
             at += size
     except (pa.ArrowException, OSError) as error:
+        # Arrow raises OSError without a number for broken data; one with a number is the disk's own and says enough.
         if isinstance(error, OSError) and error.errno not in (None, 0):
             raise
         advice = "it may be corrupt: fetch or make it again"
@@ -359,7 +366,7 @@ def batches(file: Path, columns: Sequence[str], wanted: set[int] | None) -> Iter
 def portions(
     file: Path, columns: Sequence[str], rows: int
 ) -> Iterator[tuple[int, Callable[[], Iterable[pa.RecordBatch]]]]:
-    """The row groups of a Parquet file, or the batches of an Arrow file: their length and how to read them."""
+    """Yield the row groups of a Parquet file, or the batches of an Arrow file: their length and how to read them."""
     names = list(columns)
     if file.suffix == ".arrow":
         with arrow_reader(file) as reader:
@@ -374,7 +381,7 @@ def portions(
 
 
 def rows_of(found: Found, source: Source, wanted: set[int] | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Rows by position over all files, and where each stands: the wanted ones with images, or all without."""
+    """Yield rows by position over all files, and where each is: the wanted ones with images, or all without."""
     before = 0
     kinds = {**source.unused, **source.columns}
     pictures = None if wanted is None else pictures_of(found, source)
@@ -417,19 +424,19 @@ def picture_of(row: dict[str, Any], key: str, pictures: dict[str, Any] | None, w
 
 
 def row_count(file: Path) -> int:
-    """How many rows a file has."""
+    """Return how many rows a file has."""
     if file.suffix != ".arrow":
         return int(open_parquet(file).metadata.num_rows)
     return sum(size for size, _ in portions(file, [], 1))
 
 
 def complete_row(row: dict[str, Any], source: Source, where: str, folder: Path | None, images: bool) -> dict[str, Any]:
-    """A row with its unused columns filled in; a null where there may be none is an error."""
+    """Return a row with its unused columns filled in. Raise ValueError for a null where there may be none."""
     for name, kind in source.columns.items():
         if row.get(name) is None and not kind.endswith("?") and (images or "image" not in kind):
             raise ValueError(f"{where}: '{name}' is null; every row needs one")
         if isinstance(row.get(name), list) and None in row[name]:
-            raise ValueError(f"{where}: '{name}' holds a null; mend the source or leave the row out")
+            raise ValueError(f"{where}: '{name}' holds a null; fix the source or leave the row out")
     for name in source.unused:
         row.setdefault(name, None)
     if images and isinstance(cell := row.get("image"), (dict, list)):
@@ -438,12 +445,13 @@ def complete_row(row: dict[str, Any], source: Source, where: str, folder: Path |
 
 
 def with_bytes(cell: Any, where: str, folder: Path | None) -> Any:
-    """An image cell with its bytes; one that only names a file is read from the source's folder, never elsewhere."""
+    """Return an image cell with its bytes; one that only names a file is read from the source's folder, never elsewhere."""
     if not isinstance(cell, dict) or cell.get("bytes") is not None:
         return cell
     name = cell.get("path")
     if not name:
         raise ValueError(f"{where}: the image has neither bytes nor a path")
+    # A path comes from a downloaded file: it must not be able to read anything else of this machine into the samples.
     if folder is None or os.path.isabs(name) or ".." in Path(name).parts or not (folder / name).is_file():
         raise ValueError(
             f"{where}: the image is only named ({name}) and is not in {folder or 'the download'}; "

@@ -20,14 +20,14 @@ class Key:
 
 
 def key_of(benchmark: Benchmark, sample: Sample) -> Key:
-    """The key of a sample, by the benchmark's own rules."""
+    """Return the key of a sample, by the benchmark's own rules."""
     group = benchmark.group(sample) if benchmark.group else sample.sample_id
     stratum = benchmark.stratum(sample) if benchmark.stratum else ""
     return Key(sample.sample_id, group, stratum, benchmark.unit(sample) if benchmark.unit else group)
 
 
 def choose(keys: Sequence[Key], limit: int, seed: int) -> list[int]:
-    """Positions of the chosen samples in their order: `limit` groups, as evenly over the strata as they allow."""
+    """Return the positions of the chosen samples in their order: `limit` groups, as evenly over the strata as they allow."""
     if limit < 1:
         raise ValueError(f"limit {limit} leaves nothing; give a positive number or leave it out")
     blocks = shuffled_blocks(keys, seed)
@@ -37,7 +37,7 @@ def choose(keys: Sequence[Key], limit: int, seed: int) -> list[int]:
 
 
 def shuffled_blocks(keys: Sequence[Key], seed: int) -> dict[str, list[list[int]]]:
-    """For each stratum its groups of positions, ordered by seed and unit, so that all strata take the same images."""
+    """Return for each stratum its groups of positions, ordered by seed and unit, so that all strata take the same images."""
     groups: dict[str, list[int]] = {}
     for position, key in enumerate(keys):
         groups.setdefault(key.group, []).append(position)
@@ -49,7 +49,7 @@ def shuffled_blocks(keys: Sequence[Key], seed: int) -> dict[str, list[list[int]]
 
 
 def even_quotas(sizes: dict[str, int], limit: int, order: Sequence[str]) -> dict[str, int]:
-    """How many groups each stratum gives: the same number, but no more than it has; what is over goes to the others."""
+    """Return how many groups each stratum gives: the same number, but no more than it has; what is over goes to the others."""
     quotas = dict.fromkeys(sizes, 0)
     left = min(limit, sum(sizes.values()))
     while left:
@@ -63,5 +63,6 @@ def even_quotas(sizes: dict[str, int], limit: int, order: Sequence[str]) -> dict
 
 
 def rank(name: str, seed: int) -> str:
-    """A number that stands for a name's place in the shuffled order, the same on every machine."""
+    """Return a text that decides a name's place in the shuffled order, the same on every machine."""
+    # A hash and no generator: a name keeps its place however many others there are, so a smaller limit takes a part of a larger's.
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()

@@ -25,8 +25,8 @@ class Asked:
 
     @property
     def kind(self) -> str:
-        """Return the kind of its question, empty where the data do not say."""
-        return str(self.sample.metadata.get("kind", ""))
+        """Return the kind of its question (of MME's the subtask), empty where the data do not say."""
+        return str(self.sample.metadata.get("kind") or self.sample.metadata.get("category", ""))
 
     @property
     def evidence(self) -> list[int]:

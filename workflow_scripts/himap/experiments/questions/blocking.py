@@ -53,42 +53,44 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     """Yield a row per layer and edit; none where the clean runs do not answer as the pair is meant to."""
     from himap.experiments.answers import encode
     from himap.experiments.disruption import run_undisturbed
-    from himap.experiments.patching import arrive_late, ending_of, leave_early, text_alone
+    from himap.experiments.patching import arrive_late, leave_early, text_alone
 
-    first, choices = group[0], group[0].question.prompt.choices
-    length = min(settings["new_tokens"], settings["max_new_tokens"])
+    first, choices, length = group[0], group[0].question.prompt.choices, settings["new_tokens"]
     prompts = [encode(model, [asked.question]) for asked in group]
-    clean, *donors = (run_undisturbed(model, prompt, length, choices) for prompt in prompts)
-    answers = [model.detokenize(run.ids) for run in (clean, *donors)]
-    if not usable(group, answers, settings) or any(len(p.groups[0]) != len(prompts[0].groups[0]) for p in prompts):
+    if len({prompt.hidden.shape[1] for prompt in prompts}) > 1:  # pictures of different sizes: rows have no counterpart
+        return
+    clean, *donors = (run_undisturbed(model, prompt, settings["max_new_tokens"], choices) for prompt in prompts)
+    if not usable(model, group, [clean, *donors], settings):
         return
     text = text_alone(model, prompts[0], length, choices)
     common = {"sample_id": first.sample.sample_id, "kind": first.kind, "layers": len(model.layers)}
     for layer in depths(settings, len(model.layers)):
-        for donor, name in zip(donors, (OTHER, SAME), strict=False):
-            for edit, ending in swapped(model, clean, donor, layer, length):
-                yield {
-                    **common, "layer": layer, "edit": edit, "donor": name,
-                    **compared(model, ending, ending_of(clean), ending_of(donor)),
-                }  # fmt: skip
-        for edit, ending in (
-            ("late", arrive_late(model, clean, text, layer, length)),
-            ("early", leave_early(model, clean, layer, length)),
-        ):
+        runs = [
+            (name, donor, *run)
+            for name, donor in zip((OTHER, SAME), donors, strict=False)
+            for run in swapped(model, clean, donor, layer, length)
+        ]
+        runs.append(("", text, "late", arrive_late(model, clean, text, layer, length)))
+        runs.append(("", text, "early", leave_early(model, clean, layer, length)))
+        for name, other, edit, ending in runs:
             yield {
-                **common, "layer": layer, "edit": edit, "donor": "",
-                **compared(model, ending, ending_of(clean), ending_of(text)),
-            }  # fmt: skip
+                **common,
+                "layer": layer,
+                "edit": edit,
+                "donor": name,
+                **compared(model, ending, clean, other, length),
+            }
 
 
-def usable(group: Sequence[Asked], answers: Sequence[str], settings: Settings) -> bool:
+def usable(model: Model, group: Sequence[Asked], runs: Sequence[Undisturbed], settings: Settings) -> bool:
     """Return whether a pair's answers differ (and those of the control agree), and are right where only right ones count."""
-    if answers[1] == answers[0] or (len(answers) > 2 and answers[2] != answers[0]):
+    begins = [run.ids[: settings["new_tokens"]] for run in runs]
+    if begins[1] == begins[0] or (len(runs) > 2 and begins[2] != begins[0]):
         return False
     swapped = group[1].sample is group[0].sample  # about another sample's picture: nobody knows the right answer
     known = [group[0]] if swapped else group
     return not settings["only_correct"] or all(
-        asked.score(answer) >= 0.5 for asked, answer in zip(known, answers, strict=False)
+        asked.score(model.detokenize(run.ids)) >= 0.5 for asked, run in zip(known, runs, strict=False)
     )
 
 
@@ -100,14 +102,14 @@ def swapped(
     from himap.experiments.patching import Patch, resume
 
     for edit, group in (("instruction", INSTRUCTION), ("image", IMAGE)):
-        yield edit, resume(model, clean, layer, Patch(layer, donor.entering[layer], group), length)
+        yield edit, resume(model, clean, Patch(layer, donor.entering[layer], group), length)
 
 
-def compared(model: Model, ending: Ending, clean: Ending, other: Ending) -> Row:
+def compared(model: Model, ending: Ending, clean: Undisturbed, other: Undisturbed, length: int) -> Row:
     """Return what became of the answer: the clean one, the other run's, and how far the logits moved from the one to the other."""
     return {
-        "same": int(ending.ids == clean.ids),
-        "follows": int(ending.ids == other.ids),
+        "same": int(ending.ids[:length] == clean.ids[:length]),
+        "follows": int(ending.ids[:length] == other.ids[:length]),
         "moved": moved(ending, clean, other),
         "answer": model.detokenize(ending.ids),
         "clean_answer": model.detokenize(clean.ids),
@@ -115,18 +117,19 @@ def compared(model: Model, ending: Ending, clean: Ending, other: Ending) -> Row:
     }
 
 
-def moved(ending: Ending, clean: Ending, other: Ending) -> float | None:
+def moved(ending: Ending, clean: Undisturbed, other: Undisturbed) -> float | None:
     """Return the normalized logit difference: 0 as in the clean run, 1 as in the other; None where both begin alike."""
     a, b = clean.ids[0], other.ids[0]
     if a == b:
         return None
-    own, start, end = (float(run.logits[b] - run.logits[a]) for run in (ending, clean, other))
+    own, start, end = (float(logits[b] - logits[a]) for logits in (ending.logits, clean.logits[0], other.logits[0]))
     return (own - start) / (end - start)
 
 
 def prefills(settings: Settings, layers: int) -> float:
-    """Return the prefills of a sample: a clean run, then half a prompt for each layer, of six edits of three samples."""
-    return 2 + len(depths(settings, layers)) * 0.5 * 6 / 3
+    """Return the prefills of a sample, of which three are a group: four clean runs, then from half the depth on the pictures of
+    two others at each layer; what swaps or blocks the instruction alone costs little beside them."""
+    return (4 + len(depths(settings, layers)) * 0.5 * 3) / 3
 
 
 QUESTION = OpenQuestion(
@@ -135,5 +138,5 @@ QUESTION = OpenQuestion(
     measure=measure,
     prefills=prefills,
     groups=pairs,
-    settings={"layers": None, "points": 16, "new_tokens": 8, "only_correct": True},
+    settings={"layers": None, "points": 6, "new_tokens": 1, "only_correct": True},
 )

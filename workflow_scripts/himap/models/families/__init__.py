@@ -7,7 +7,12 @@ from pkgutil import iter_modules
 NO_FAMILY = "unconverted"  # recognizes checkpoints in their authors' layout only to name the command that converts them
 DEFAULT = "llava"
 # These ask by their checkpoint's own chat template, and their processors take a picture in its own proportions.
-CHAT_TEMPLATE = frozenset({"gemma3", "internvl3", "llava_next", "qwen2_5_vl", "qwen3_vl", "smolvlm"})
+CHAT_TEMPLATE = frozenset({"gemma3", "internvl3", "llava_next", "mllama", "qwen2_5_vl", "qwen3_vl", "smolvlm"})
+STRETCHING = frozenset(
+    {"idefics", "instructblip", "qwen_vl"}
+)  # their processors make a square of a picture whatever its proportions
+OWN_SHAPE = CHAT_TEMPLATE | STRETCHING  # a benchmark's way to bring pictures to a square has no effect on them
+CROSS = frozenset({"idefics", "mllama"})  # the decoder's rows look at image tokens that are no rows themselves
 VARYING = CHAT_TEMPLATE - {"gemma3"}  # the number of image tokens depends on the picture
 
 

@@ -50,13 +50,18 @@ def check_config(config: Any, directory: Path, *, mixed_layers: bool = False) ->
         raise ValueError(f"{directory}: quantized weights are not supported; take the checkpoint in full precision")
     if getattr(config, "transformers_weights", None) is not None:
         raise ValueError(f"{directory}/config.json: transformers_weights is not supported; remove the key")
-    text = config.text_config
+    text = text_config(config)
     properties = [] if mixed_layers else [*_windows(text), *_rotary(text)]
     for key, idle in IDLE.items():
         if (value := getattr(text, key, None)) not in idle:
             properties.append(f"{key} = {value!r}")
     if properties:
         refuse(directory, f"config.json has {', '.join(properties)} in text_config")
+
+
+def text_config(config: Any) -> Any:
+    """Return the decoder's part of a config, or all of one that has no parts."""
+    return getattr(config, "text_config", config)
 
 
 def _windows(text: Any) -> Iterator[str]:

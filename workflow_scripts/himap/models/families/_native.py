@@ -13,6 +13,7 @@ import torch
 
 from himap.decoder.layout import Layout, Part, PictureTokens
 from himap.models.checkpoints import Faults, is_finite, weight_files
+from himap.models.families._decoder_check import text_config
 from himap.models.model import Model
 from himap.models.sizes import Dims, decoder_dims
 
@@ -71,37 +72,42 @@ def _without_report() -> Iterator[None]:
 def end_ids(module: Any) -> frozenset[int]:
     """Return the ids with which an answer ends."""
     ends = module.generation_config.eos_token_id
-    ends = module.config.text_config.eos_token_id if ends is None else ends
+    ends = text_config(module.config).eos_token_id if ends is None else ends
     return frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
 
 
 def wrap(
     module: Any, *, name: str, family: str, decoder: Any, tokens_per_image: int, varies: bool,
-    encode_picture: Callable[[dict[str, Any]], PictureTokens], **traits: Any,
+    encode_picture: Callable[[dict[str, Any]], PictureTokens], head: Any = None, **traits: Any,
 ) -> Model:  # fmt: skip
-    """Return a model of a class of transformers whose pictures are encoded one by one."""
+    """Return a model of a class of transformers whose pictures are encoded one by one; `head` if it is not its `lm_head`."""
+    head = module.lm_head if head is None else head
 
     @torch.no_grad()
     def encode_images(pixels: Sequence[dict[str, Any]]) -> list[PictureTokens]:
         """Return the tokens of each picture, from the dictionary that the processor made of it."""
         # One by one, since pictures have unequal sizes: no padding, and an answer cannot depend on the batch.
-        made = [encode_picture({key: _moved(value, module) for key, value in picture.items()}) for picture in pixels]
+        made = [
+            encode_picture({key: _moved(value, head.weight) for key, value in picture.items()}) for picture in pixels
+        ]
         return [pooled(tokens, picture.get("share", 1.0)) for tokens, picture in zip(made, pixels, strict=True)]
 
+    parts: dict[str, Any] = {
+        "layers": list(decoder.layers),
+        "rotary": getattr(decoder, "rotary_emb", None),
+        "image_token_id": getattr(module.config, "image_token_id", None),
+        "dims": text_dims(module.config, tokens_per_image, varies),
+    }
     return Model(
         name=name,
         family=family,
-        dims=text_dims(module.config, tokens_per_image, varies),
         module=module,
         embed_tokens=decoder.embed_tokens,
-        layers=list(decoder.layers),
         norm=decoder.norm,
-        rotary=decoder.rotary_emb,
-        head=module.lm_head,
-        image_token_id=module.config.image_token_id,
+        head=head,
         end_ids=end_ids(module),
         encode_images=encode_images,
-        **traits,
+        **{**parts, **traits},
     )
 
 
@@ -134,14 +140,13 @@ def tile_layout(rows: int, columns: int, side: int) -> Layout:
 
 def text_dims(config: Any, tokens_per_image: int, varies: bool) -> Dims:
     """Return the sizes of a loaded config, in which transformers has filled the defaults of its class."""
-    return decoder_dims(config.text_config.to_dict(), tokens_per_image, varies=varies)
+    return decoder_dims(text_config(config).to_dict(), tokens_per_image, varies=varies)
 
 
-def _moved(value: Any, module: Any) -> Any:
+def _moved(value: Any, weight: torch.Tensor) -> Any:
     """Return a tensor on the model's device, and in its number format if it holds pixels."""
     if not isinstance(value, torch.Tensor):
         return value
-    weight = module.lm_head.weight
     return value.to(weight.device, weight.dtype if value.is_floating_point() else None)
 
 
@@ -150,9 +155,10 @@ def load_tokenizer(model: Model, directory: Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    if len(tokenizer) > model.embed_tokens.num_embeddings:
+    embedded = model.embed_tokens.num_embeddings + getattr(model.embed_tokens, "num_additional_embeddings", 0)
+    if len(tokenizer) > embedded:
         raise ValueError(
-            f"{directory}: the tokenizer has {len(tokenizer)} entries but the model embeds {model.embed_tokens.num_embeddings}; "
+            f"{directory}: the tokenizer has {len(tokenizer)} entries but the model embeds {embedded}; "
             "tokenizer and weights do not belong together"
         )
     return tokenizer

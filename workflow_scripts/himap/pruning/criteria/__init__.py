@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class View:
-    """What a criterion may look at when image tokens are dropped before `layer`; B samples, T rows that are left."""
+    """What a criterion may look at when image tokens are dropped before `layer`; B samples, T tokens that are left.
+
+    Where text looks at image tokens by cross-attention, these come first and the rows of text after them.
+    """
 
     layer: int
     rows: Rows  # the tokens that are left, with their hidden states entering `layer`
-    attention: LayerAttention | None  # of layer `layer` - 1; None before the first layer
+    attention: LayerAttention | None  # of layer `layer` - 1, or the cross-attention below it; None if there is none
     is_image: Tensor  # [B, T]
     is_instruction: Tensor  # [B, T]
     seeds: list[int]  # one per sample
@@ -49,7 +52,10 @@ class View:
     def below(self) -> LayerAttention:
         """Return the attention of the layer below. Raise ValueError before the first layer."""
         if self.attention is None:
-            raise ValueError(f"a stage at layer {self.layer} has no layer below it whose attention could be looked at")
+            raise ValueError(
+                f"a stage at layer {self.layer} has no layer below it whose attention to image tokens could be looked at; "
+                "put it at a higher layer, or choose a criterion without attention"
+            )
         return self.attention
 
     @property
@@ -91,6 +97,7 @@ class Criterion:
     needs_attention: bool  # of the layer below
     needs_tower: bool
     merges: bool
+    in_sequence: bool  # asks what image tokens attend to, or compares them with text
     at_input: bool  # makes tokens for the decoder's input, so that its stage is at layer 0
     amounts: bool  # scores are zero or more and add up, so that some tokens hold a share of them
     about: str
@@ -104,6 +111,7 @@ def criterion(
     needs_attention: bool,
     needs_tower: bool = False,
     merges: bool = False,
+    in_sequence: bool = False,
     at_input: bool = False,
     amounts: bool = False,
 ) -> Callable[[Callable[[View], Any]], Callable[[View], Any]]:
@@ -115,7 +123,7 @@ def criterion(
     def register(function: Callable[[View], Any]) -> Callable[[View], Any]:
         about = (function.__doc__ or "").strip()
         _KNOWN[function.__name__] = Criterion(
-            function.__name__, function, needs_attention, needs_tower, merges, at_input, amounts, about
+            function.__name__, function, needs_attention, needs_tower, merges, in_sequence, at_input, amounts, about
         )
         return function
 

@@ -25,19 +25,19 @@ def instruction_attention(view: View) -> Tensor:
     return view.below.received(view.is_instruction)
 
 
-@criterion(needs_attention=True, amounts=True)
+@criterion(needs_attention=True, in_sequence=True, amounts=True)
 def image_attention(view: View) -> Tensor:
     """Attention received from the image tokens that are left, itself included: the paper's deep score as coded."""
     return view.below.received(view.is_image)
 
 
-@criterion(needs_attention=True, amounts=True)
+@criterion(needs_attention=True, in_sequence=True, amounts=True)
 def image_attention_rows(view: View) -> Tensor:
     """Attention given to the image tokens that are left: Eq. 9 with its indices as printed."""
     return view.below.given(view.is_image, to=view.is_image)
 
 
-@criterion(needs_attention=True, amounts=True)
+@criterion(needs_attention=True, in_sequence=True, amounts=True)
 def image_attention_debiased(view: View) -> Tensor:
     """Attention received from image tokens, per image token that can see it: the causal mask favors none."""
     # under the causal mask an early token is seen by all later ones, so plain sums grow toward the picture's top

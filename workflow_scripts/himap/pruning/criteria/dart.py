@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PIVOTS = 4  # of the image, and as many of the text
 
 
-@criterion(needs_attention=True)
+@criterion(needs_attention=True, in_sequence=True)
 def dart(view: View) -> Tensor:
     """Four image tokens with the longest keys, and of the others those least like them and four tokens of text with long keys."""
     lengths = full(view.below.keys).abs().sum(dim=(1, 3))  # [B, T] over all heads

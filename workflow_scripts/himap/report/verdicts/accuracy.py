@@ -38,6 +38,7 @@ def paired_difference(results: Results, model: str, task: str, method: str, base
     if against is None or score is None:
         return None
     row = {"task": task, "n": against.n, "pictures": against.pictures, "p": against.p_value, "least": against.least}
+    # In percent of the score, because a claim averages benchmarks whose scales differ (MME goes to 2,800).
     unit = 100 / abs(score["headline"]) if score["headline"] else float("nan")
     edges = dict(zip(("low", "high"), (unit * edge for edge in against.interval), strict=True))
     return row | {"value": unit * against.difference} | edges
@@ -103,6 +104,7 @@ def over_models(results: Results, table: str, tasks: list[str], method: str, bas
     )
     deciding = models_that_count(results, tasks, whole)
     found, missing, zero = [], {}, []
+    # A model that lacks a benchmark in the config is shown only if no model has all; it decides nothing.
     for model in deciding or models_that_count(results, tasks, plans):
         rows = [row for task in plans[model] if (row := paired_difference(results, model, task, method, base))]
         missing[model] = [task for task in plans[model] if task not in {row["task"] for row in rows}]
@@ -112,6 +114,7 @@ def over_models(results: Results, table: str, tasks: list[str], method: str, bas
             verdict.ours += difference_lines(results, model, rows)
             sizes = {row["task"]: (row["n"], row["pictures"]) for row in rows}
             verdict.ran_on.append(ran(results, model, "evaluation", sizes))
+        # Half of the benchmarks never decide a claim about all of them, however clear they are.
         found.append(judge(rows) if len(rows) == len(tasks) else OPEN)
     complete = bool(deciding) and not any(missing.values()) and not zero
     verdict.verdict = together(found) if complete else OPEN
@@ -152,6 +155,7 @@ def not_worse(
         corrected = holm([row["p"] for row in rows])
         if any(row["value"] < 0 and p < level for row, p in zip(rows, corrected, strict=True)):
             return FAILS
+        # No significant loss is not yet proof of none: with few samples nothing is significant. So the interval must lie above.
         return HOLDS if mean_difference(rows)[1] > -margin else OPEN
 
     return over_models(results, table, tasks, method, base, judge)

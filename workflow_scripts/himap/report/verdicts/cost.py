@@ -78,12 +78,14 @@ def per_sample_seconds(results: Results, model: str) -> dict[str, pd.DataFrame]:
     for task in results.facts["benchmarks"]:
         frame = results.latency(model, task)
         if frame is not None:
+            # The median over rounds drops the round in which another process disturbed the machine.
             found[task] = frame.groupby(["sample_id", "method"])["seconds_total"].median().unstack("method")
     return found
 
 
 def saving(faster: pd.Series, slower: pd.Series) -> tuple[float, float, float]:
     """Return how much less time the faster method takes, in percent of the slower's, and the interval of that."""
+    # Sample by sample: long answers take many times as long as short ones, and that spread is none of the method's.
     shares = 100 * (slower - faster) / slower
     return float(shares.mean()), *mean_interval(shares.to_numpy())
 

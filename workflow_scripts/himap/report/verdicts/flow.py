@@ -48,6 +48,7 @@ def flow_is_larger(results: Results, book: Any, larger: str, smaller: str, first
                 missing.setdefault(model, []).append(task)
                 continue
             kept = frame[(frame["weights"] == "trained") & frame["layer"].isin(span)]
+            # The config's first target decides; the others are compared in the divergence table.
             kept = kept[kept["target"] == frame["target"].iloc[0]]
             for definition, part in kept.groupby("definition", sort=True):
                 sums = part.groupby("sample_id")[[larger, smaller]].sum()
@@ -130,6 +131,7 @@ def early_cut_matters(results: Results, book: Any, kept: float) -> Verdict:
             edges = [(end.value, end.low, end.high) for end in (first, last)]
             _, low, high = difference_of_intervals(*edges)
             keeps, drops = side_of(last.low, last.high, kept), side_of(low, high)
+            # The point and not its interval: at a share near 1 the interval of few samples reaches below the line whatever they say.
             holds = drops == HOLDS and last.value >= kept
             found.append(FAILS if FAILS in (keeps, drops) else HOLDS if holds else OPEN)
             text = f"first {number(first.value, 2)}, last {number(last.value, 2)}"
@@ -192,6 +194,7 @@ def bias_changes_sign(results: Results, book: Any, shallow: int, deep: int, of: 
         for extent, name in (("single", "layer l alone"), ("suffix", "layer l and all above")):
             ends = [mean_bias(sweeps, extent, span) for span in spans]
             if extent == "single":
+                # A ratio from one or two layers of a span would say little about the span.
                 known = all(2 * end.layers >= len(span) for end, span in zip(ends, spans, strict=True))
                 found.append(sign_change(*(end.edges for end in ends)) if known else OPEN)
                 defined = defined and known

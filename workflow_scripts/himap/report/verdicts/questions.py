@@ -12,6 +12,7 @@ from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict, 
 from himap.results import Results, records_of, scope
 
 NOT_ASKED = "not asked in this config, or not run yet"
+EQUAL_COST = 0.01  # how far mean FLOPs may differ of policies that are compared at equal cost
 AGAINST = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
 
 
@@ -72,6 +73,33 @@ def costs(results: Results, book: Any, edit: str, depth: float, below: float) ->
     return blocked(results, edit, depth, lambda row: AGAINST[side_of(row.low, row.high, below)], "answers that stay")
 
 
+def interaction(results: Results, book: Any, ability: str) -> Verdict:
+    """Return the verdict on: shallow pruning costs an ability more than deep pruning does, by more than it does recognition."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "oq4"):
+        for row in records_of(frame[(frame["measure"] == "interaction") & (frame["of"] == ability)]):
+            cells.append((model, task, side_of(row.low, row.high)))
+            edges = interval(100 * row.low, 100 * row.high, 0, sign=True)
+            lines.append(f"{model}, {title(results, task)}: {number(100 * row.value, 0, sign=True)} points [{edges}]")
+            lines += recall_lines(frame)
+            ran_on.append(ran(results, model, "questions", {task: (int(row.n + row.n_base), int(row.n + row.n_base))}))
+    return concluded(results, cells, lines, ran_on)
+
+
+def recall_lines(frame: pd.DataFrame) -> list[str]:
+    """Return how much of the evidence each module keeps at the smallest dose that both have, and of another sample's."""
+    deep = frame.loc[frame["module"] == "deep", "dose"]
+    lines = []
+    for module in ("shallow", "deep"):
+        rows = frame[(frame["module"] == module) & (frame["dose"] == deep.min())].set_index("measure")["value"]
+        if {"recall", "recall_shuffled", "kept"} <= set(rows.index):
+            shares = [f"{number(100 * rows[name], 0)} %" for name in ("kept", "recall", "recall_shuffled")]
+            lines.append(
+                f"{module}, keeping {shares[0]}: {shares[1]} of the evidence, {shares[2]} of another sample's (control)"
+            )
+    return lines
+
+
 def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
     """Return the verdict on: at equal mean FLOPs a policy is better than HiMAP on a kind of question, and worse on none."""
     cells, lines, ran_on = [], [], []
@@ -83,7 +111,9 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
             continue
         wins, losses = ([*sure[sure["value"] * sign > 0]["kind"]] for sign in (1, -1))
         # that no kind differs shows nothing as long as so few samples could not have shown it
-        cells.append((model, task, FAILS if losses else HOLDS if wins else OPEN))
+        costs_of = frame[frame["part"] == "policy"].set_index("name")["x"]
+        equal = abs(costs_of[policy] / costs_of["himap"] - 1) <= EQUAL_COST
+        cells.append((model, task, OPEN if not equal else FAILS if losses else HOLDS if wins else OPEN))
         whole, at = next(records_of(rows[rows["kind"] == "all kinds"])), cost_line(frame, policy)
         lines.append(
             f"{model}, {title(results, task)}: {number(whole.value)} points [{interval(whole.low, whole.high)}] over all kinds, "
@@ -149,6 +179,7 @@ def finds_importance(results: Results, book: Any, stage: int, criterion: str, ag
 TESTS: dict[str, Callable[..., Verdict]] = {
     "carried": carried,
     "costs": costs,
+    "interaction": interaction,
     "better_somewhere": better_somewhere,
     "saves": saves,
     "finds_importance": finds_importance,

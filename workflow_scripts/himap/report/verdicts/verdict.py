@@ -1,4 +1,4 @@
-"""What stands in a claim's row, and what the rules share."""
+"""What a claim's row shows, and what the rules share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOO_FEW = "the samples are too few to tell"
 
 @dataclass
 class Verdict:
-    """What stands in a claim's row."""
+    """What a claim's row shows."""
 
     verdict: str = OPEN
     basis: str = "paper"
@@ -46,6 +46,7 @@ def models_that_count(results: Results, tasks: list[str], models: Iterable[str] 
     """Return those of the models (all of the run) that are the paper's, on its data; all of them if none is."""
     known = [task for task in tasks if task in results.facts["benchmarks"]]
     models = list(results.facts["models"] if models is None else models)
+    # Where some models are the paper's, others decide nothing about its claims.
     theirs = [model for model in models if scope(results.facts, model, known or None) == "paper"]
     return theirs or models
 

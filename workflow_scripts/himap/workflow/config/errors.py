@@ -42,6 +42,7 @@ def describe(error: Any, raw: Any) -> tuple[str, str]:
         if (isinstance(place, Mapping) and part in place) or (isinstance(place, list) and isinstance(part, int)):
             parts.append(part)
             place = place[part]
+    # What is missing is not in the config, so the walk above could not step into it.
     if error["type"] == "missing":
         parts.append(error["loc"][-1])
     path, kind, value = dotted(parts), error["type"], error["input"]

@@ -35,6 +35,7 @@ def load(raw: Any, name: str = "the config") -> Config:
         for problem in error.errors():
             path, line = describe(problem, filled)
             lines.setdefault(path, line)
+    # Also after a typed error: a user should see all mistakes at once, not one a start.
     for path, line in cross_checks(filled, raw):
         lines.setdefault(path, line)
     if lines or config is None:

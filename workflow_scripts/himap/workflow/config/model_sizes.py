@@ -24,6 +24,8 @@ def dims_of(entry: Model) -> Dims:
             vocab=sizes.vocab,
             tokens_per_image=sizes.image_tokens,
             varies=entry.family in families.VARYING,
+            cross=tuple(sizes.cross_layers),
+            picture_width=(sizes.picture_width or sizes.width) if sizes.cross_layers else 0,
         )
     return local_dims(ROOT / str(entry.path))
 

@@ -35,6 +35,7 @@ def installed() -> list[str]:
             cards.append([identifier[1]])
         elif identifier and cards:
             cards[-1].append(identifier[1])
+    # A partitioned card cannot be used as a whole, so its slices take its place.
     return [device for card in cards for device in (card[1:] or card)]
 
 
@@ -43,6 +44,7 @@ def claim(poll: float = 1.0) -> str | None:
 
     Returns the device that was claimed, or None where there was nothing to choose.
     """
+    # A script that loads two models one after the other keeps its device.
     if _held:
         return next(iter(_held))
     choices = candidates()
@@ -77,6 +79,7 @@ def candidates() -> dict[str, str]:
         if len(named) < 2:
             return {}
         here = installed()
+        # Locks go by identifier: "0" of one job and the same card named by UUID in another are one device.
         return {name: here[int(name)] if name.isdigit() and int(name) < len(here) else name for name in named}
     if "SLURM_JOB_ID" in os.environ:  # a job that was given no device takes none
         return {}
@@ -124,6 +127,7 @@ def folder() -> Path:
     """Return the folder of this user's locks, on this machine's own disk."""
     place = Path(tempfile.gettempdir()) / f"himap-gpus-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
+    # /tmp belongs to everybody: a folder prepared by somebody else could redirect the locks.
     if place.is_symlink() or place.stat().st_uid != os.getuid():
         raise ValueError(f"{place}: belongs to somebody else; remove it, or set TMPDIR to a folder of your own")
     return place

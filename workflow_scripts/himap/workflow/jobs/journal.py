@@ -49,6 +49,7 @@ class Journal:
         """Close the file and leave it for the next start."""
         try:
             self.file.flush()
+            # Once at the end and not per row: a killed process loses nothing that it flushed, only a machine that loses power does.
             os.fsync(self.file.fileno())
         finally:
             self.file.close()
@@ -80,4 +81,5 @@ def _parsed(line: str) -> Any:
 def _whole(row: Any) -> bool:
     if not isinstance(row, dict) or not isinstance(row.get("row"), dict) or "sample_id" not in row["row"]:
         return False
+    # A torn line is rarely valid JSON, but an altered one may be; the checksum tells both.
     return row.get("check") == _check(json.dumps(row["row"], ensure_ascii=False))

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from himap.pruning.stage import Schedule
 from himap.registry import unknown
 
 if TYPE_CHECKING:
     from himap.benchmarks._base import Sample
     from himap.experiments.answers import Question
     from himap.models.model import Model
-    from himap.pruning.stage import Schedule
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pillow")  # their versions can move a result
 KINDS = (".json", ".safetensors", ".bin", ".jinja", ".model", ".tiktoken")  # a checkpoint's files that decide results
@@ -54,8 +54,34 @@ def model_arguments(
     return parser
 
 
+def each_method(
+    arguments: argparse.Namespace, defaults: Mapping[str, Any]
+) -> list[tuple[Schedule, dict[str, Any], argparse.Namespace]]:
+    """Return the methods of a command line: schedule, settings, and the arguments as if each were there alone.
+
+    Raise ValueError if methods, settings and outputs do not pair up.
+    """
+    count = len(arguments.method)
+    given = arguments.settings or ["{}"]
+    if len(arguments.out) != count or len(given) not in (1, count):
+        raise ValueError(
+            f"--method is given {count} times, --out {len(arguments.out)} and --settings {len(given)} times; "
+            "give each method an output, and settings once or for each method"
+        )
+    settings = given * count if len(given) == 1 else given
+    methods = []
+    for text, own, out in zip(arguments.method, settings, arguments.out, strict=True):
+        alone = argparse.Namespace(**{**vars(arguments), "method": text, "settings": own, "out": out})
+        schedule = Schedule.from_json(parse_json("method", text))
+        methods.append((schedule, read_settings(own, defaults), alone))
+    names = [schedule.name for schedule, _, _ in methods]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--method: {', '.join(twice)} is given twice; give each method a `name` of its own")
+    return methods
+
+
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
-    """Add the option for samples per forward pass. It is no setting, because no result depends on it."""
+    """Add the option for samples per forward pass. It says how a job runs and is no setting: it makes no result stale."""
     parser.add_argument(
         "--batch-size",
         type=batch_size,
@@ -84,7 +110,6 @@ def parse_json(name: str, text: str) -> Any:
 
 def parse_schedules(text: str) -> dict[str, Schedule]:
     """Read resolved methods by name from `--methods`; raise ValueError that names the method and what is wrong."""
-    from himap.pruning.stage import Schedule
 
     values = parse_json("methods", text)
     if not isinstance(values, dict):
@@ -118,6 +143,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
     from himap.workflow.jobs.gpus import claim
 
     device = arguments.device
+    # "cuda:1" is a choice of the user's and needs no lock of ours.
     if device in ("auto", "cuda"):
         claim()
     if device == "auto":

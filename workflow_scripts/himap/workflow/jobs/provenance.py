@@ -33,6 +33,7 @@ def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] 
         f"himap.models.families.{path.stem}"
         for path in sorted((ROOT / "workflow_scripts/himap/models/families").glob("[!_]*.py"))
     ]
+    # All families, since no script names the one that loads; an edit of another only costs the answers of a killed job.
     whole = [stated, prints, sha256(arguments.samples), code_version(*scripts, *families)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -16,6 +16,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        # 128 + SIGINT, what shells and Snakemake take for an interruption.
         raise SystemExit(130) from None
     raise SystemExit(status or 0)
 

@@ -38,6 +38,7 @@ def own_command(words: Sequence[str], environment: Mapping[str, str]) -> list[st
         command = shlex.split(zlib.decompress(bytes.fromhex(text)).decode())
     except (ValueError, KeyError, TypeError, zlib.error):
         return None  # the first task runs what it was started with
+    # Only what the plugin would run itself: these words come from a command line and are handed to exec.
     return command if command[:3] == [sys.executable, "-m", "snakemake"] else None
 
 

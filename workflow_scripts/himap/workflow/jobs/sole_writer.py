@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from himap.locks import locked
@@ -14,12 +14,20 @@ RUN = "HIMAP_RUN"  # in the environment of a run's jobs: the file with the lates
 
 
 @contextmanager
-def sole_writer(output: str | Path) -> Iterator[None]:
-    """Hold an output from a job's start to its end: a second job waits, and one of a run that was killed and replaced gives up.
+def sole_writer(*outputs: str | Path) -> Iterator[None]:
+    """Hold a job's outputs from its start to its end: a second job waits, and one of a run that was killed and replaced gives up.
 
     Such an orphan may be running on another node, or only just starting. While it runs, the new run's job waits and
     so writes last. If it comes later, it writes nothing and exits with 0, because Snakemake deletes the output of a failed job.
     """
+    with ExitStack() as stack:
+        for output in sorted(map(str, outputs)):  # one order, so that no two jobs block each other
+            stack.enter_context(_held(output))
+        yield
+
+
+@contextmanager
+def _held(output: str) -> Iterator[None]:
     with locked(output, f"{Path(output).name}: another job is writing this output; waiting for it"):
         if is_replaced():
             if not Path(output).exists():

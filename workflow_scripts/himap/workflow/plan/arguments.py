@@ -50,7 +50,7 @@ def part(name: str) -> list[str]:
 
 
 def batch_size(plan: Plan) -> list[str]:
-    """Return how many samples share a forward pass; no result depends on it."""
+    """Return how many samples share a forward pass, which makes nothing stale: only in half precision may an answer depend on it."""
     return ["--batch-size", str(plan.config.execution.batch_size)]
 
 
@@ -75,6 +75,7 @@ def judge(plan: Plan) -> list[str]:
     if entry is None:
         return []
     arguments = ["--base-url", entry.base_url, "--cache-dir", entry.cache, "--concurrency", str(entry.concurrency)]
+    arguments += ["--timeout", str(entry.timeout), "--attempts", str(entry.attempts)]
     arguments += ["--unreadable", str(entry.unreadable)]
     arguments += ["--model", entry.model] if entry.model else []
     return arguments + (["--runs", str(entry.runs)] if entry.runs else [])

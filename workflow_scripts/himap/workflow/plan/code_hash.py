@@ -27,7 +27,7 @@ def code_version(
 
     `without` names modules that are imported but not run by this job. `unused` names the parts of a declaration (the
     keywords of the one call that a registry's file ends with) that this job does not look at, and with them the
-    functions and imports that only they need. A root `himap.module#name` is this one function and what it needs.
+    functions and imports that only they need.
     """
     digest = hashlib.sha256()
     skipped = {file for module in without for file in module_files(module, folder)[-1:]}
@@ -44,43 +44,37 @@ def trees_of(
     roots: tuple[str, ...], skipped: set[Path], unused: tuple[str, ...], folder: Path
 ) -> dict[Path, ast.Module]:
     """Return the syntax trees behind the roots and all their first-party imports, transitively."""
-    entries = {root_files(root, folder)[-1]: root.partition("#")[2] for root in roots if not root.endswith(".py")}
+    modules = {root_files(root, folder)[-1] for root in roots if not root.endswith(".py")}
     queue = [path for root in roots for path in root_files(root, folder)]
     trees: dict[Path, ast.Module] = {}
     while queue:
         path = queue.pop()
         if path in trees or path in skipped:
             continue
-        partly = path in entries and (unused or entries[path])
-        trees[path] = used_part(path, unused, entries[path]) if partly else tree_of(path)
+        trees[path] = used_part(path, unused) if unused and path in modules else tree_of(path)
         queue += imported_files(trees[path], path.relative_to(folder).parent.parts, folder)
     return trees
 
 
 def root_files(root: str, folder: Path) -> list[Path]:
     """Return a script's file, or a module's file after those of the packages around it."""
-    name = root.partition("#")[0]
-    files = [folder / root] if root.endswith(".py") else module_files(name, folder)
-    last = name.removesuffix(".py").split(".")[-1].split("/")[-1]
+    files = [folder / root] if root.endswith(".py") else module_files(root, folder)
+    last = root.removesuffix(".py").split(".")[-1].split("/")[-1]
     if not files or not files[-1].is_file() or last not in (files[-1].stem, files[-1].parent.name):
         raise ValueError(f"{root}: no such script or module below {folder}")
     return files
 
 
 @cache
-def used_part(path: Path, unused: tuple[str, ...], name: str) -> ast.Module:
-    """Return a file's one function `name`, or its declaration without the keywords `unused`, and what that needs of the file."""
+def used_part(path: Path, unused: tuple[str, ...]) -> ast.Module:
+    """Return a file's declaration without the keywords `unused`, and what that needs of the file."""
     tree = ast.parse(path.read_bytes())
     definitions = {name: statement for statement in tree.body for name in defined_names(statement)}
     needed: list[ast.AST] = [statement for statement in tree.body if not defined_names(statement)]
-    if name and name not in definitions:
-        raise ValueError(f"{path}: has no {name}")
     calls = [node for node in tree.body if isinstance(node, ast.Assign) and declares(node.value, unused)]
-    if not name and not calls:  # a file without a declaration, such as a criterion's: all of it counts
+    if not calls:  # a file without a declaration, such as a criterion's: all of it counts
         return tree_of(path)
-    if name:
-        needed.append(definitions[name])
-    elif isinstance(calls[-1].value, ast.Call):
+    if isinstance(calls[-1].value, ast.Call):
         calls[-1].value.keywords = [keyword for keyword in calls[-1].value.keywords if keyword.arg not in unused]
         needed.append(calls[-1])
     used: set[str] = set()
@@ -127,8 +121,10 @@ def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:
         elif isinstance(child, ast.ImportFrom):
             above = package[: len(package) - child.level + 1] if child.level else []
             base = ".".join([*above, *([child.module] if child.module else [])])
+            # `from a import b` runs a, and b may be a name in it or a module of its own: a file is looked for behind both.
             yield base
             yield from (f"{base}.{alias.name}" for alias in child.names)
+        # These imports serve the type checker alone and run no code; the `else` branch does run.
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             for other in child.orelse:
                 yield from imported_names(other, package)
@@ -171,6 +167,7 @@ def fingerprint(tree: ast.Module) -> str:
         if isinstance(node, ast.AST):
             digest.update(type(node).__name__.encode())
             for name, value in ast.iter_fields(node):
+                # Newer Pythons add empty fields to the tree; the same code must have one hash on all of them.
                 if value is None or value == [] or name in ("type_comment", "type_ignores", "kind", "ctx"):
                     continue
                 digest.update(b"." + name.encode())

@@ -39,6 +39,7 @@ def folder_digest(folder: Path) -> str:
 def content_digest(path: Path) -> bytes:
     """Hash a file. Of a large one, hash its size and samples all over it, because every start looks at checkpoints of many GB."""
     size, step = path.stat().st_size, 1 << 20
+    # Beyond 64 MB only 64 places of 1 MB are read: a swapped checkpoint differs nearly everywhere, and a start must not take minutes.
     if size <= 64 * step:
         return hashlib.sha256(path.read_bytes()).digest()
     digest = hashlib.sha256(str(size).encode())

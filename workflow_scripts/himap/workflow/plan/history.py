@@ -25,7 +25,9 @@ class History:
         """Return the one text that an output's job was compared by, None if it has not been made."""
         try:
             params = json.loads(note_path(self.state / METADATA, output).read_text(encoding="utf-8"))["params"]
+            # Snakemake notes parameters as `repr` texts.
             values = [ast.literal_eval(value) for value in params]
+        # Notes of another Snakemake version, or half-written ones, only cost that the job runs again.
         except (OSError, ValueError, KeyError, TypeError, SyntaxError):
             return None
         return values[0] if len(values) == 1 and isinstance(values[0], str) else None

@@ -1,4 +1,4 @@
-"""Which methods answer a benchmark's questions together, in one job that decodes and sees each picture once.
+"""Which methods share a job: to answer a benchmark's questions, with each picture decoded and seen once, or to count FLOPs.
 
 On a first run these are all methods of a model and a benchmark (for each shard). A method that is added or changed later makes a
 pass of its own, so that only its answers are made. The others stay in the pass that made them: what a pass is made
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from pathlib import PurePath
 from typing import Any
 
 from himap.workflow.plan import arguments, settings, staleness
@@ -21,18 +21,28 @@ from himap.workflow.plan.content_hash import as_json
 from himap.workflow.plan.history import History
 from himap.workflow.plan.plan import Cell, Plan
 
-RULE = "evaluate_method"  # each pass is a rule of its own, with this name and `__` in front
-wanted: dict[
-    str, Any
-] = {}  # what each output is to be made with by the plan of this process, to tell later what changed
+wanted: dict[str, tuple[str, Any]] = {}  # of each output: its method and what the plan of this process makes it with
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the workflow that does many methods in one job. A place is what the methods share beside the model."""
+
+    rule: str  # each pass is a rule of its own, with this name and `__` in front
+    cells: Callable[[Plan], list[Cell]]  # model, place, method, in order
+    parts: Callable[[Plan, str], list[str]]  # into which a place's work is cut
+    output: Callable[[Plan, Cell, str], str]
+    entry: Callable[[Plan, Cell], dict[str, Any]]  # what decides an output
+    evaluations: Callable[[Plan, Cell], list[Cell]]  # for which an output is needed
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One job: a model answers a part of a benchmark's questions (all of them: `predictions`) under some methods."""
+    """One job: a step for a model, a part of a place (all of it: `predictions`) and some methods."""
 
+    step: Step
     model: str
-    benchmark: str
+    place: str
     part: str
     methods: tuple[str, ...]
     made_with: str
@@ -40,49 +50,24 @@ class Pass:
     @property
     def name(self) -> str:
         """Return the name of its rule; no other pass has its first method."""
-        words = [self.model, self.benchmark, *([] if self.part == "predictions" else [self.part]), self.methods[0]]
-        return "__".join([RULE, *(re.sub(r"\W", "_", word) for word in words)])
+        words = [self.model, self.place, *([] if self.part == WHOLE else [self.part]), self.methods[0]]
+        return "__".join([self.step.rule, *(re.sub(r"\W", "_", word) for word in words)])
 
     @property
-    def place(self) -> str:
+    def key(self) -> str:
         """Return what several passes may have in common, as one text."""
-        return f"{self.model}/{self.benchmark}/{self.part}"
+        return key_of(self.step, self.model, self.place, self.part)
 
 
-@cache
-def passes(plan: Plan) -> list[Pass]:
-    """Return all passes of a plan."""
-    return [
-        Pass(model, benchmark, part, tuple(methods), made_with)
-        for (model, benchmark), cells in groupby(plan.evaluations(), key=lambda cell: cell[:2])
-        for names in [[method for _, _, method in cells]]
-        for part in parts(plan, benchmark)
-        for methods, made_with in _groups(plan, model, benchmark, part, names)
-    ]
+WHOLE = "predictions"
 
 
-def partition(plan: Plan) -> dict[str, list[list[str]]]:
-    """Return the methods of each pass by its place, for `History.freeze`."""
-    shared: dict[str, list[list[str]]] = {}
-    for each in passes(plan):
-        shared.setdefault(each.place, []).append(list(each.methods))
-    return shared
+def key_of(step: Step, model: str, place: str, part: str) -> str:
+    """Return where a step's methods may share passes, as one text."""
+    return f"{step.rule}/{model}/{place}/{part}"
 
 
-@cache
-def _by_output(plan: Plan) -> dict[str, Pass]:
-    return {file: each for each in passes(plan) for file in outputs(plan, each)}
-
-
-def parts(plan: Plan, benchmark: str) -> list[str]:
-    """Return the parts into which a benchmark's samples are cut, as their files are named."""
-    count = plan.benchmark(benchmark).shards
-    return [f"shard-{shard}-of-{count}" for shard in range(count)] if count > 1 else ["predictions"]
-
-
-def outputs(plan: Plan, each: Pass) -> list[str]:
-    """Return the files with a pass's answers, one for each method."""
-    return [answers(plan, (each.model, each.benchmark, method), each.part) for method in each.methods]
+# ---- the steps
 
 
 def answers(plan: Plan, cell: Cell, part: str) -> str:
@@ -90,53 +75,13 @@ def answers(plan: Plan, cell: Cell, part: str) -> str:
     return plan.paths.evaluation(*cell, f"{part}.jsonl")
 
 
-def jobs_of(plan: Plan, cell: Cell) -> list[tuple[str, ...]]:
-    """Return the passes that answer a cell, as the files that they write."""
-    files = [answers(plan, cell, part) for part in parts(plan, cell[1])]
-    return [tuple(outputs(plan, _by_output(plan)[file])) for file in files]
+def parts(plan: Plan, benchmark: str) -> list[str]:
+    """Return the parts into which a benchmark's samples are cut, as their files are named."""
+    count = plan.benchmark(benchmark).shards
+    return [f"shard-{shard}-of-{count}" for shard in range(count)] if count > 1 else [WHOLE]
 
 
-def command(plan: Plan, each: Pass) -> list[str]:
-    """Return what a pass's script is told of its methods."""
-    words = []
-    for method in each.methods:
-        cell = (each.model, each.benchmark, method)
-        words += ["--method", arguments.method(plan, *cell), "--settings", settings.evaluation(plan, *cell)]
-        words += ["--out", answers(plan, cell, each.part)]
-    return words
-
-
-def _groups(plan: Plan, model: str, benchmark: str, part: str, methods: list[str]) -> list[tuple[list[str], str]]:
-    """Return the methods that share a job, and what each group is made with."""
-    entries = {method: _entry(plan, (model, benchmark, method)) for method in methods}
-    wanted.update({answers(plan, (model, benchmark, method), part): entries[method] for method in methods})
-    now = {method: as_json(entry) for method, entry in entries.items()}
-
-    def text(group: list[str]) -> str:
-        return as_json({method: entries[method] for method in group})
-
-    frozen = plan.history.frozen.get(f"{model}/{benchmark}/{part}", []) if plan.history else []
-    if sorted(method for group in frozen for method in group) == methods:
-        return [(group, text(group)) for group in frozen]
-    settled: dict[str, list[str]] = {}
-    asked: dict[bool, list[str]] = {}
-    for method in methods:
-        cell = (model, benchmark, method)
-        noted = _made_with(plan, answers(plan, cell, part))
-        if noted and _entries(noted).get(method) == now[method]:
-            settled.setdefault(noted, []).append(method)
-        else:
-            asked.setdefault(plan.requested is None or cell in plan.requested, []).append(method)
-    return [*((group, noted) for noted, group in settled.items()), *((group, text(group)) for group in asked.values())]
-
-
-def _made_with(plan: Plan, output: str) -> str | None:
-    """Return what an output was made with, None if it is not there: its answers must not take others with them."""
-    return plan.history.made_with(output) if plan.history and (plan.history.root / output).exists() else None
-
-
-def _entry(plan: Plan, cell: Cell) -> dict[str, Any]:
-    """Return what decides the answers of one method."""
+def _answers_entry(plan: Plan, cell: Cell) -> dict[str, Any]:
     return {
         "code": staleness.evaluation(plan, *cell),
         "settings": json.loads(settings.evaluation(plan, *cell)),
@@ -145,11 +90,149 @@ def _entry(plan: Plan, cell: Cell) -> dict[str, Any]:
     }
 
 
-def noted_and_wanted(history: History, output: str) -> tuple[Any, Any]:
-    """Return what a method's answers were made with and are to be made with; None where that is not known."""
+def _costs_entry(plan: Plan, cell: Cell) -> dict[str, Any]:
+    model, kind, method = cell
+    benchmark = plan.example_of(kind)
+    return {
+        "code": staleness.costs(plan, model, kind),
+        "settings": json.loads(settings.flops(plan, model, kind)),
+        "method": json.loads(arguments.method(plan, model, benchmark, method)),
+        "model": arguments.model(plan, model),
+        "benchmark": benchmark,
+    }
+
+
+def _alike(plan: Plan, cost: Cell) -> list[Cell]:
+    """Return the evaluations whose cost a cell of FLOPs is."""
+    model, kind, method = cost
+    return [
+        (model, name, method)
+        for _, name, other in plan.evaluations(model)
+        if (plan.kind(name), other) == (kind, method)
+    ]
+
+
+ANSWERS = Step(
+    "evaluate_method",
+    cells=lambda plan: plan.evaluations(),
+    parts=parts,
+    output=answers,
+    entry=_answers_entry,
+    evaluations=lambda plan, cell: [cell],
+)
+COSTS = Step(
+    "count_flops",
+    cells=lambda plan: [
+        (model, kind, method)
+        for model in plan.config.models
+        for kind in plan.kinds(model)
+        for method in plan.costed_methods(model, kind)
+    ],
+    parts=lambda plan, kind: [WHOLE],
+    output=lambda plan, cell, part: plan.paths.flops(*cell),
+    entry=_costs_entry,
+    evaluations=_alike,
+)
+STEPS = (ANSWERS, COSTS)
+RULES = {step.rule for step in STEPS}
+
+
+# ---- their passes
+
+
+@cache
+def passes(plan: Plan, step: Step = ANSWERS) -> list[Pass]:
+    """Return all passes of a step."""
+    return [
+        Pass(step, model, place, part, tuple(methods), made_with)
+        for (model, place), cells in groupby(step.cells(plan), key=lambda cell: cell[:2])
+        for names in [[method for _, _, method in cells]]
+        for part in step.parts(plan, place)
+        for methods, made_with in _groups(plan, step, model, place, part, names)
+    ]
+
+
+def partition(plan: Plan) -> dict[str, list[list[str]]]:
+    """Return the methods of each pass by its key, for `History.freeze`."""
+    shared: dict[str, list[list[str]]] = {}
+    for step in STEPS:
+        for each in passes(plan, step):
+            shared.setdefault(each.key, []).append(list(each.methods))
+    return shared
+
+
+@cache
+def _by_output(plan: Plan, step: Step) -> dict[str, Pass]:
+    return {file: each for each in passes(plan, step) for file in outputs(plan, each)}
+
+
+def outputs(plan: Plan, each: Pass) -> list[str]:
+    """Return the files that a pass writes, one for each method."""
+    return [each.step.output(plan, (each.model, each.place, method), each.part) for method in each.methods]
+
+
+def jobs_of(plan: Plan, cell: Cell, step: Step = ANSWERS) -> list[tuple[str, ...]]:
+    """Return the passes behind a cell of a step, as the files that they write."""
+    files = [step.output(plan, cell, part) for part in step.parts(plan, cell[1])]
+    return [tuple(outputs(plan, _by_output(plan, step)[file])) for file in files]
+
+
+def command(plan: Plan, each: Pass) -> list[str]:
+    """Return what a pass's script is told of its methods."""
+    words = []
+    for method in each.methods:
+        cell = (each.model, each.place, method)
+        entry = each.step.entry(plan, cell)
+        words += ["--method", as_json(entry["method"]), "--settings", as_json(entry["settings"])]
+        words += ["--out", each.step.output(plan, cell, each.part)]
+    return words
+
+
+def _groups(
+    plan: Plan, step: Step, model: str, place: str, part: str, methods: list[str]
+) -> list[tuple[list[str], str]]:
+    """Return the methods that share a job, and what each group is made with."""
+    cells = {method: (model, place, method) for method in methods}
+    entries = {method: step.entry(plan, cell) for method, cell in cells.items()}
+    files = {method: step.output(plan, cell, part) for method, cell in cells.items()}
+    # `reasons` reads it: Snakemake itself only knows that the text of the whole pass is another one.
+    wanted.update({files[method]: (method, entries[method]) for method in methods})
+    now = {method: as_json(entry) for method, entry in entries.items()}
+
+    def text(group: list[str]) -> str:
+        return as_json({method: entries[method] for method in group})
+
+    frozen = plan.history.frozen.get(key_of(step, model, place, part), []) if plan.history else []
+    # While a run is under way, its own grouping holds: files that appear meanwhile would regroup what is still to be done.
+    if sorted(method for group in frozen for method in group) == methods:
+        return [(group, text(group)) for group in frozen]
+    settled: dict[str, list[str]] = {}
+    asked: dict[bool, list[str]] = {}
+    for method in methods:
+        noted = _made_with(plan, files[method])
+        if noted and _entries(noted).get(method) == now[method]:
+            settled.setdefault(noted, []).append(method)
+        else:
+            # Apart from methods that no target asks for, or `./reproduce table1` would answer for other tables too.
+            asked.setdefault(_is_requested(plan, step, cells[method]), []).append(method)
+    return [*((group, noted) for noted, group in settled.items()), *((group, text(group)) for group in asked.values())]
+
+
+def _is_requested(plan: Plan, step: Step, cell: Cell) -> bool:
+    return plan.requested is None or not plan.requested.isdisjoint(step.evaluations(plan, cell))
+
+
+def _made_with(plan: Plan, output: str) -> str | None:
+    """Return what an output was made with, None if it is not there: it must not take others with it."""
+    # A note outlives its file: a deleted output counts as never made.
+    return plan.history.made_with(output) if plan.history and (plan.history.root / output).exists() else None
+
+
+def noted_and_wanted(history: History, output: str) -> tuple[str, Any, Any]:
+    """Return an output's method, and what it was made with and is to be made with; None where that is not known."""
+    method, entry = wanted.get(output, ("", None))
     noted = history.made_with(output)
-    method = PurePath(output).parts[-2]
-    return (_parsed(noted).get(method) if noted else None), wanted.get(output)
+    return method, (_parsed(noted).get(method) if noted else None), entry
 
 
 def _parsed(made_with: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from himap.workflow.plan.plan import Plan
 
 Bundle = dict[str, Any]  # values of a rule's `resources`
-METHODS_AT_ONCE = 6  # that answer within `execution.runtime_minutes`
+METHODS_AT_ONCE = 6  # that are done within `execution.runtime_minutes`
 
 
 def light_job(memory_mb: int, minutes: int) -> Bundle:
@@ -34,8 +34,9 @@ def conversion_job(plan: Plan, minutes: int) -> Bundle:
     return {key: value for key, value in model_job(plan, minutes).items() if key != "gpu"}
 
 
-def evaluation_job(plan: Plan, model: str, methods: int) -> Bundle:
-    """Return the request of a pass: more time if it answers under many methods, which share the layers that they agree on."""
+def pass_job(plan: Plan, model: str, methods: int) -> Bundle:
+    """Return the request of a pass: more time if it has many methods, which share the layers that they agree on."""
+    # In steps and not in proportion: methods of a pass share the tower and the first layers.
     times = math.ceil(methods / METHODS_AT_ONCE)
     return {
         "gpu": plan.model(model).gpus,

@@ -6,14 +6,23 @@ exactly if something it uses has changed. How a job runs (batch size, threads, m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from himap.costs.printed import stated_stages
 from himap.figures import get as figure_named
 from himap.paper import rivals
 from himap.paper.published import published
+from himap.pruning.resolve import resolve
 from himap.workflow.plan.content_hash import as_json, digest, origin
 from himap.workflow.plan.originals import conversion_settings
 from himap.workflow.plan.plan import Plan
+
+STATED = {
+    "qa": "table1",
+    "caption": "table2",
+    "open": "table3",
+}  # whose captions state the stages for a kind of benchmark
 
 # ---- models and benchmarks
 
@@ -34,6 +43,7 @@ def samples(plan: Plan, benchmark: str) -> str:
     entry = plan.benchmark(benchmark)
     keys = ("source", "id", "config", "split", "revision", "limit")
     settings = {key: getattr(entry, key) for key in keys if getattr(entry, key) is not None}
+    # Without a limit nothing is drawn, so another seed must not make the samples stale.
     if entry.limit is not None and entry.source != "mini":
         settings["seed"] = plan.config.seed
     return as_json(settings | plan.row_options(benchmark))
@@ -62,6 +72,7 @@ def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
     """Return precision, protocol and, if the method draws at random, the seed."""
     settings = loading(plan, model) | answering(plan, benchmark) | {"protocol": plan.protocol(benchmark, method)}
     if dtype := plan.config.methods[method].dtype:
+        # The method `in_bfloat16` and its like: the method decides, not the model's entry.
         settings["dtype"] = dtype
     if any(stage.criterion == "random" for stage in plan.method(model, benchmark, method).stages):
         settings["seed"] = plan.config.seed
@@ -85,6 +96,7 @@ def disruption(plan: Plan, model: str, benchmark: str) -> str:
     """Return the settings of the disruption sweep; its layers are in the job's file name."""
     exclude = {"benchmarks", "layers", "layers_per_job", "edge"}
     part = plan.config.disruption.model_dump(exclude=exclude, exclude_none=True)
+    # A width that nothing uses must not make a sweep stale.
     if "window" not in part["extents"]:
         del part["window"]
     seed = {"seed": plan.config.seed} if any("random" in flow for flow in part["flows"]) else {}
@@ -141,6 +153,22 @@ def budget_facts(plan: Plan, name: str) -> dict[str, Any]:
     }
 
 
+def restaged(plan: Plan, model: str, kind: str, methods: list[str]) -> list[str]:
+    """Return the methods whose schedules are not those that the paper states for this model and kind of benchmark."""
+    table, published_as = STATED[kind], plan.model(model).published
+    theirs = published()["tables"][table]["cells"].get(published_as, {})
+    changed = []
+    for method in (name for name in methods if name in theirs):
+        builtin = resolve(method, plan.dims(model), kind=kind)
+        stated = stated_stages(table, published_as or "", method)
+        # the paper states layers and shares, the built-in method adds by what its tokens are ranked
+        stages = zip(builtin.stages, stated, strict=True)
+        moved = tuple(replace(stage, layer=drop.layer, keep=drop.keep) for stage, drop in stages)
+        if plan.method(model, plan.example_of(kind), method) != replace(builtin, stages=moved):
+            changed.append(method)
+    return changed
+
+
 def table(plan: Plan, name: str) -> str:
     """Return a table's rows and columns, their titles, and what it is compared with."""
     entry = plan.config.tables[name]
@@ -149,6 +177,9 @@ def table(plan: Plan, name: str) -> str:
             "published": plan.model(model).published,
             "family": plan.model(model).family,
             "kinds": plan.table_kinds(name),
+            "template": plan.model(model).template,
+            "image_mode": plan.model(model).image_mode,
+            "restaged": {kind: restaged(plan, model, kind, entry.methods) for kind in plan.table_kinds(name)},
         }
         for model in plan.table_models(name)
     }
@@ -171,6 +202,7 @@ def table(plan: Plan, name: str) -> str:
             "benchmarks": benchmarks,
             "benchmark_order": plan.columns(name),
             "methods": [{"name": method, "title": plan.title(method)} for method in entry.methods],
+            # As a hash: a corrected value in published.yaml renews the table, and the text stays short.
             "published": digest([published()["tables"].get(name), published()["protocols"]]),
         }
         | ({"latex_rows": entry.latex_rows} if entry.latex_rows else {})

@@ -66,6 +66,7 @@ def costs(plan: Plan, model: str, kind: str) -> str:
 
 def disruption(plan: Plan, model: str, benchmark: str) -> str:
     """Hash the code of the disruption sweep, which also scores the undisturbed answers."""
+    # Without `unused=SCORES`: only samples that the undisturbed model answers right are disrupted, and scoring decides which.
     roots = ("disrupt_attention.py", family_module(plan, model), benchmark_module(benchmark))
     return code_version(*roots, without=SCORING, unused=DATA)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from himap.experiments.questions import names as open_questions
 from himap.figures import get as figure_named
 from himap.figures import registry as known_figures
-from himap.workflow.plan.passes import jobs_of
+from himap.workflow.plan.passes import COSTS, jobs_of
 from himap.workflow.plan.plan import Cell, Plan
 
 OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # besides tables, figures and groups of them
@@ -64,6 +64,7 @@ def jobs(plan: Plan) -> dict[str, list[Job]]:
 
 def products(plan: Plan, names: Iterable[str]) -> list[str]:
     """Return every file that some tables and figures consist of or are made from, temporary files left out."""
+    # Snakemake deletes them after their last reader, so status must not call them missing.
     temporary = {file for benchmark in plan.config.benchmarks for file in plan.mini_rows(benchmark)}
     files = dict.fromkeys(file for name in names for job in jobs(plan)[name] for file in job)
     return [file for file in files if file not in temporary]
@@ -76,7 +77,9 @@ def table_jobs(plan: Plan, table: str) -> list[Job]:
     for model in plan.table_models(table):
         for kind in plan.table_kinds(table):
             listed += source_jobs(plan, model, plan.example_of(kind))
-    return [*listed, *((plan.costs(cell),) for cell in cells), tuple(plan.paths.table(table))]
+    costs = {(model, plan.kind(benchmark), method) for model, benchmark, method in cells}
+    listed += [job for cost in sorted(costs) for job in jobs_of(plan, cost, COSTS)]
+    return [*listed, tuple(plan.paths.table(table))]
 
 
 def figure_jobs(plan: Plan, figure: str) -> list[Job]:
@@ -84,6 +87,7 @@ def figure_jobs(plan: Plan, figure: str) -> list[Job]:
     tables = figure_tables(plan, figure)
     listed = [job for table in tables for job in table_jobs(plan, table)]
     for file in figure_inputs(plan, figure):
+        # The jobs behind tables are listed already, with the evaluations that they stand on.
         if Path(file).parent != Path(plan.out, "tables"):
             listed += result_jobs(plan, file)
     return [*listed, (plan.paths.figure_data(figure),), tuple(plan.paths.figure(figure))]
@@ -94,7 +98,10 @@ def result_jobs(plan: Plan, file: str) -> list[Job]:
     step, model, place, *rest = Path(file).relative_to(plan.out).parts
     if step == "evaluation":
         return evaluation_jobs(plan, (model, place, rest[0]))
-    benchmark = plan.example_of(place) if step == "flops" else Path(place).stem
+    if step == "flops":
+        cost = (model, place, Path(rest[0]).stem)
+        return [*source_jobs(plan, model, plan.example_of(place)), *jobs_of(plan, cost, COSTS)]
+    benchmark = Path(place).stem
     answers = [(plan.paths.grid(model, benchmark, "predictions.jsonl"),)] if step == "grid" else []
     return [*source_jobs(plan, model, benchmark), *answers, (file,)]
 
@@ -126,9 +133,14 @@ def requested(plan: Plan, words: Iterable[str]) -> set[Cell] | None:
             cells |= {cell for name in names[word] for cell in cells_of(plan, name)}
         elif word in ("all", "report", plan.paths.report):
             return None
-        elif Path(word).parts[: len(Path(plan.out).parts) + 1] == Path(plan.out, "evaluation").parts:
+        elif word == "flops":
+            cells |= set(plan.evaluations())
+        elif Path(word).is_relative_to(Path(plan.out, "evaluation")):
             model, benchmark, method = Path(word).relative_to(plan.out, "evaluation").parts[:3]
             cells.add((model, benchmark, method))
+        elif Path(word).is_relative_to(Path(plan.out, "flops")):
+            model, kind, name = Path(word).relative_to(plan.out, "flops").parts[:3]
+            cells |= set(COSTS.evaluations(plan, (model, kind, Path(name).stem)))
     return cells if words else None
 
 

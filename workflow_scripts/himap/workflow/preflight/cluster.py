@@ -99,6 +99,7 @@ def request(profile: str, given: Mapping[str, str]) -> Finding:
     name = f"a job with {' '.join(words)}" if words else "a job without partition and account"
     try:
         subprocess.run(
+            # SLURM checks account, partition and limits as for a real job, and queues nothing.
             ["sbatch", "--test-only", *words, "--time=5", "--wrap=true"],
             capture_output=True,
             text=True,

@@ -57,6 +57,7 @@ def check_whole(path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        # The head lists where each tensor ends, so a file that is cut short is found without reading it.
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
@@ -122,6 +123,7 @@ def on_hub(part: str, name: str, hub_id: str, revision: str | None, kind: str, l
         api = HfApi()
         info: Any = api.repo_info(hub_id, revision=full(api, hub_id, revision, kind), repo_type=kind)
         if info.gated:
+            # A gated repository shows its listing to everybody; only this asks whether this user may download.
             api.auth_check(hub_id, repo_type=kind)
     except errors.GatedRepoError:
         return Finding(

@@ -8,10 +8,12 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from himap.models.sizes import Dims
 from himap.pruning.checks import stage_problems
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.criteria import names as criterion_names
 from himap.pruning.resolve import FORMS, kind_taken, resolve
+from himap.pruning.stage import Schedule
 from himap.registry import hint
 from himap.workflow.config.checks._raw import Problem, depth_of, items, section
 from himap.workflow.config.checks.models import sizes_of_models
@@ -132,6 +134,23 @@ def check_cycles(methods: Mapping[str, Any]) -> Iterator[Problem]:
             yield f"methods.{name}", f"is defined in a circle: {' -> '.join(chain)}"
 
 
+def cross_problem(schedule: Schedule, dims: Dims, family: str) -> str | None:
+    """Return why a schedule cannot be run where text looks at image tokens by cross-attention, if it cannot."""
+    for stage in schedule.stages if dims.cross else ():
+        criterion = criterion_named(stage.criterion)
+        if criterion.in_sequence or criterion.merges:
+            return (
+                f"{stage.criterion!r} needs image tokens in the sequence, but {family} looks at them by cross-attention; "
+                "leave the model out, or choose a criterion by the attention of the text"
+            )
+        if criterion.needs_attention and stage.layer <= dims.cross[0]:
+            return (
+                f"{stage.criterion!r} at layer {stage.layer} has no cross-attention below it to look at; put the stage above "
+                f"layer {dims.cross[0]}, the first that {family} has"
+            )
+    return None
+
+
 def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> Iterator[Problem]:
     """Yield what is wrong with methods, valid by themselves, on a model and kind of task that they run on."""
     methods, sizes = sound_methods(raw, used), sizes_of_models(raw)
@@ -144,6 +163,8 @@ def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> I
             looking = [stage.criterion for stage in schedule.stages if criterion_named(stage.criterion).needs_tower]
             if schedule.renumbers and schedule.stages and family in ROW_AND_COLUMN:
                 return f"on {model}: {family} counts rows and columns, so `positions: renumber` has no meaning; leave the model out"
+            if problem := cross_problem(schedule, sizes[model], family):
+                return f"on {model}: {problem}"
             if looking and family not in CLASS_TOKEN:
                 return f"on {model}: {looking[0]!r} looks at the class token of the vision tower, which {family} has none of"
         except ValueError as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from himap.models.families import CROSS
 from himap.models.sizes import Dims
 from himap.project import ROOT
 from himap.workflow.config.checks._raw import Problem, section
@@ -30,6 +31,15 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield f"{at}.dims", "is required with `convert`"
         elif isinstance(model["path"], str) and not (ROOT / model["path"] / "config.json").is_file():
             yield f"{at}.path", f"{model['path']!r} holds no config.json; give the folder of a checkpoint"
+        if (
+            model.get("family") in CROSS
+            and model.get("dims") is not None
+            and not section(model, "dims").get("cross_layers")
+        ):
+            yield (
+                f"{at}.dims.cross_layers",
+                f"is required with the family {model['family']}: the layers in which text looks at image tokens (docs/models.md)",
+            )
         yield from check_conversion(model, at)
 
 

@@ -14,8 +14,12 @@ from himap.experiments.questions import registry as open_questions
 from himap.figures import names as figure_names
 from himap.judging.endpoint import address_problem
 from himap.project import ROOT
+from himap.pruning.criteria import get as criterion_named
 from himap.registry import hint
 from himap.workflow.config.checks._raw import Problem, section, unknown_names
+
+# The commands beside the targets; their table is in `command_line`, which reads configs itself and so cannot be imported here.
+COMMANDS = ("estimate", "status", "inspect", "compare", "pack", "check")
 
 
 def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -63,6 +67,11 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         for key in section(entry, "settings"):
             if key not in question.settings:
                 yield f"{at}.settings.{key}", "unknown setting" + hint(key, question.settings)
+        try:
+            for criterion in question.criteria({**question.settings, **section(entry, "settings")}):
+                criterion_named(criterion)
+        except (TypeError, ValueError) as error:
+            yield f"{at}.settings", str(error)
     yield from unknown_names(section(raw, "latency"), "latency", "methods", methods)
     verified = section(raw, "verification").get("benchmark")
     if isinstance(verified, str) and verified not in benchmark_names():
@@ -73,8 +82,9 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
 def taken_names() -> frozenset[str]:
     """Return what cannot be a table's name: the rules, the figures, and what `./reproduce` does itself."""
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    # Snakemake cannot be asked here: it reads the config first.
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
-    return frozenset({*rules, *figure_names(), "open_questions", "estimate", "status"})
+    return frozenset({*rules, *figure_names(), *COMMANDS, "open_questions"})
 
 
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:

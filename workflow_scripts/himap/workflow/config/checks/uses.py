@@ -30,6 +30,7 @@ def runs(raw: Mapping[str, Any]) -> set[Use]:
     shown_with = {(model, kind) for model, kind, _ in asked} | set(product(models, timed))  # Figure 7 has all kinds
     asked |= {(*task, name) for task, name in product(shown_with, texts(latency.get("methods")))}
     shown, builtin = {name for _, _, name in asked}, builtin_methods()
+    # Whoever writes a method wants to know at once that it is wrong, even before a table names it.
     own = {name for name in methods if methods[name] != builtin.get(name)} - shown
     return asked | set(product(models, {task.task for task in tasks.values()}, own))
 

@@ -37,8 +37,8 @@ class Disruption(Section):
         "random",
     ]
     """What is cut: image to instruction, image to image, as many random pairs, or the released code's random rows."""
-    extents: Annotated[Each[Literal["single", "suffix", "window"]], Some] = ["single", "suffix"]
-    """At layer l alone (the paper's words), at l and all above (the released code), or at a window of layers."""
+    extents: Annotated[Each[Literal["single", "suffix", "prefix", "window"]], Some] = ["single", "suffix"]
+    """At layer l alone (the paper's words), at l and all above (the released code), at all below l, or at a window of layers."""
     window: Count = 5
     """Layers of a window."""
     blocks: Annotated[Each[Literal["pre", "post"]], Some] = ["pre"]

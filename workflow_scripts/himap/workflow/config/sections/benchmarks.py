@@ -43,6 +43,10 @@ class Judge(Section):
     """How often each answer is judged; as officially if left out."""
     concurrency: Count = 8
     """Requests under way at a time."""
+    timeout: Annotated[float, Field(gt=0)] = 120
+    """Seconds for one request, from the connection to the last byte."""
+    attempts: Count = 8
+    """How often a request that fails is sent before the job gives up."""
     unreadable: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Share of the verdicts that may be unreadable after all tries: they are left out of the score, with a note; more fail the job."""
     cache: str = ".cache/judge"

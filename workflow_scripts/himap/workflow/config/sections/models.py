@@ -34,6 +34,10 @@ class Dims(Section):
     """Vocabulary size."""
     head_dim: Count | None = None
     """Width of an attention head, if not `width` divided by `heads`."""
+    cross_layers: list[Annotated[int, Field(ge=0)]] = []
+    """Layers, counted among `layers`, in which text looks at image tokens that are no tokens of the sequence (`idefics`, `mllama`)."""
+    picture_width: Count | None = None
+    """Width of those image tokens, if not `width`."""
     image_tokens: Count
     """Image tokens of one image; of a typical one (640 x 480 pixels) where the number depends on the picture."""
     parameters_billion: Annotated[float, Field(gt=0)]

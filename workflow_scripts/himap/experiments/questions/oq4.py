@@ -1,0 +1,104 @@
+"""Does early injection limit counting, reading and localization? Shallow against deep pruning at equal FLOPs, kind by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from himap.costs.formulas import flops, keep_count, ratio
+from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
+from himap.pruning.budget import Budget, meet
+from himap.pruning.stage import Schedule, Stage, layer_at
+
+if TYPE_CHECKING:
+    from himap.experiments.answers import AnswerRow
+    from himap.models.model import Model
+    from himap.models.sizes import Dims
+
+UNPRUNED, SHALLOW, DEEP = "unpruned", "shallow", "deep"
+SAMPLES_AT_ONCE = 8
+EQUAL = 0.01  # by how much the cost of two schedules may differ
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A schedule, the module that prunes in it, and its dose: what the shallow schedule of the same cost keeps."""
+
+    module: str
+    dose: float
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def schedule(self) -> Schedule:
+        """Return it as a schedule with a name of its own."""
+        return Schedule(self.stages, name=f"{self.module} {self.dose:g}")
+
+
+def arms(settings: Settings, dims: Dims) -> list[Arm]:
+    """Return the unpruned model, a shallow schedule for each dose, and the deep one of equal FLOPs where there is one."""
+    listed = [Arm(UNPRUNED, 1.0)]
+    for keep in settings["keep"]:
+        shallow = Stage(layer_at(settings["shallow"], dims.layers), float(keep), settings["criteria"][0])
+        listed.append(Arm(SHALLOW, keep, (shallow,)))
+        deep = Stage(layer_at(settings["deep"], dims.layers), 0.5, settings["criteria"][1])
+        target = flops(dims, [shallow])
+        stages = meet(dims, (deep,), Budget("flops", target))
+        # `meet` moves a stage toward the input where its layer is too deep for the budget: that would not be deep any more
+        if stages[0].layer == deep.layer and abs(flops(dims, stages) / target - 1) <= EQUAL:
+            listed.append(Arm(DEEP, keep, stages))
+    return listed
+
+
+def batches(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
+    """Return the samples a few at a time."""
+    return [list(samples[n : n + SAMPLES_AT_ONCE]) for n in range(0, len(samples), SAMPLES_AT_ONCE)]
+
+
+def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
+    """Yield a row per sample and arm: its score, and how much of the evidence is left."""
+    from himap.experiments.answers import Asking, answer_under_all
+
+    listed = {arm.schedule.name: arm for arm in arms(settings, model.dims)}
+    asking = Asking([arm.schedule for arm in listed.values()], settings["max_new_tokens"], seed=settings["seed"])
+    answers = answer_under_all(model, [asked.question for asked in group], [asking], lambda *_: True)
+    for schedule, rows in answers:
+        arm = listed[schedule.name]
+        for number, (asked, row) in enumerate(zip(group, rows, strict=True)):
+            shuffled = group[(number + 1) % len(group)].evidence  # of another sample: a control that should find chance
+            yield {
+                "sample_id": asked.sample.sample_id, "picture": asked.benchmark.picture_of(asked.sample), "kind": asked.kind,
+                "module": arm.module, "dose": arm.dose, "ratio": ratio(model.dims, arm.stages),
+                "kept": keep_count(arm.stages[0].keep, row["image_tokens"]) if arm.stages else row["image_tokens"],
+                "image_tokens": row["image_tokens"], "score": asked.score(row["prediction"]), "answer": row["prediction"],
+                "recall": recall_of(row, asked.evidence), "recall_shuffled": recall_of(row, shuffled),
+            }  # fmt: skip
+
+
+def recall_of(row: AnswerRow, evidence: Sequence[int]) -> float | None:
+    """Return the share of some image tokens that the last stage left."""
+    from himap.decoder.bitmaps import unpacked
+    from himap.metrics.evidence import recall
+
+    return recall(unpacked([row["kept"][-1]], row["image_tokens"])[0], evidence) if row["kept"] else None
+
+
+def prefills(settings: Settings, layers: int) -> float:
+    """Return the prefills of a sample: a whole one, and for each dose about half a shallow and half a deep one."""
+    return 1 + len(settings["keep"])
+
+
+QUESTION = OpenQuestion(
+    title="Early injection, counting, reading and localization",
+    about="Whether pruning early costs counting, reading and localization more than recognition, at equal FLOPs.",
+    measure=measure,
+    prefills=prefills,
+    groups=batches,
+    criteria=lambda settings: list(settings["criteria"]),
+    settings={
+        "shallow": 1 / 16,  # of the depth: layers 2 and 8 of 32, as the paper's K1 and K2
+        "deep": 1 / 4,
+        "keep": [0.75, 0.5, 0.25, 0.125, 0.0625],
+        "criteria": ["instruction_attention", "image_attention"],
+    },
+)
