@@ -345,6 +345,24 @@ def write_oq2(results: Path) -> None:
     write_text(results / "questions/llava/scienceqa/oq2.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def write_importance(results: Path) -> None:
+    """Write two samples at one layer: attention finds what matters, a random order does not."""
+    rows = [
+        {"sample_id": sample, "kind": "word", "stage": 0, "layer": 2, "layers": 4, "criterion": criterion}
+        | {
+            "agreement": value + number / 50,
+            "influence": value + number / 40,
+            "precision": value,
+            "recall": value,
+            "recall_shuffled": 0.5,
+            "regret": 1 - value,
+        }
+        for number, sample in enumerate("ab")
+        for criterion, value in (("instruction_attention", 0.9), ("random", 0.4 + number / 10))
+    ]
+    write_text(results / "questions/llava/scienceqa/importance.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
 def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFrame:
     """Return a figure's numbers from made-up results, as its CSV gives them."""
     write_saliency(results)
@@ -366,6 +384,7 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
     write_blocking(results)
     write_oq4(results)
     write_oq2(results)
+    write_importance(results)
     made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
     frame = made() if made else figures.get(figure).numbers(settings, str(results))
     frame.to_csv(results / "data.csv", index=False)

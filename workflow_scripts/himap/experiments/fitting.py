@@ -72,7 +72,7 @@ class _Watched(Pruning):
     def __init__(self, model: Model, stages: Sequence[Stage], prompt: Rows):
         super().__init__(model, stages, prompt, [0] * len(prompt.groups))
         self.signal: list[Tensor] = []  # per layer at which the last stage looks: [B]
-        self.scores: list[Tensor] = [torch.zeros(0) for _ in prompt.groups]  # per sample, of the image tokens there
+        self.seen: list[Tensor] = [torch.zeros(0) for _ in prompt.groups]  # per sample, of the image tokens there
 
     def _due(self, stage: Stage, layer: int, view: View, below: LayerAttention | None) -> Tensor:
         if stage is not self.stages[-1] or stage.after is None or stage.mass is not None:
@@ -86,7 +86,7 @@ class _Watched(Pruning):
             return super()._left(stage, rows, view, due)
         scores: Tensor = self.criteria[stage.layer].score(view)
         for b in due.nonzero()[:, 0].tolist():
-            self.scores[b] = scores[b, view.is_image[b]]
+            self.seen[b] = scores[b, view.is_image[b]]
         return rows
 
 
@@ -98,7 +98,7 @@ class _Sample:
         self.total = pruning.image_tokens[b]
         self.before = [Drop(pruning.acted[stage.layer][b], len(pruning.kept[stage.layer][b])) for stage in earlier]
         self.signal = [float(value[b]) for value in pruning.signal]
-        self.scores = pruning.scores[b]
+        self.seen = pruning.seen[b]
         self.layer = pruning.acted.get(self.stage.layer, [self.stage.layer] * (b + 1))[b]
 
     def drop(self, mass: float | None, below: float | None, keep: float | None) -> Drop:
@@ -106,8 +106,8 @@ class _Sample:
         layer = self.layer if below is None else self.layer_below(below)
         if mass is None:
             return Drop(layer, keep_count(self.stage.keep if keep is None else keep, self.total))
-        everything = torch.ones_like(self.scores, dtype=torch.bool)[None]
-        return Drop(layer, max(LEAST, int(holding(self.scores[None], everything, mass))))
+        everything = torch.ones_like(self.seen, dtype=torch.bool)[None]
+        return Drop(layer, max(LEAST, int(holding(self.seen[None], everything, mass))))
 
     def layer_below(self, below: float) -> int:
         """Return the layer at which the signal has sunk below a share of its peak so far."""

@@ -97,6 +97,14 @@ class Pruning(Intervention):
             self.shifts[layer] = before - left.positions[:, -1]
         return left
 
+    def scores(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor:
+        """Return what the stage at this layer makes of the image tokens: scores [B, T]."""
+        stage = self.at[layer]
+        scores: Tensor = self.criteria[stage.layer].score(
+            self._view(stage, layer, rows, below, rows.joined().groups == IMAGE)
+        )
+        return scores
+
     def as_acted(self, b: int) -> tuple[Stage, ...]:
         """Return the stages as they acted on a sample at the first prefill."""
         counts = [len(self.kept[stage.layer][b]) for stage in self.stages]

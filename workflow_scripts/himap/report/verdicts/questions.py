@@ -12,6 +12,7 @@ from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict, 
 from himap.results import Results, records_of, scope
 
 NOT_ASKED = "not asked in this config, or not run yet"
+EQUAL_COST = 0.01  # how far mean FLOPs may differ of policies that are compared at equal cost
 AGAINST = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
 
 
@@ -110,7 +111,9 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
             continue
         wins, losses = ([*sure[sure["value"] * sign > 0]["kind"]] for sign in (1, -1))
         # that no kind differs shows nothing as long as so few samples could not have shown it
-        cells.append((model, task, FAILS if losses else HOLDS if wins else OPEN))
+        costs_of = frame[frame["part"] == "policy"].set_index("name")["x"]
+        equal = abs(costs_of[policy] / costs_of["himap"] - 1) <= EQUAL_COST
+        cells.append((model, task, OPEN if not equal else FAILS if losses else HOLDS if wins else OPEN))
         whole, at = next(records_of(rows[rows["kind"] == "all kinds"])), cost_line(frame, policy)
         lines.append(
             f"{model}, {title(results, task)}: {number(whole.value)} points [{interval(whole.low, whole.high)}] over all kinds, "
@@ -145,10 +148,39 @@ def saves(results: Results, book: Any, share: float) -> Verdict:
     return concluded(results, cells, lines, ran_on)
 
 
+def finds_importance(results: Results, book: Any, stage: int, criterion: str, agreement: float, gain: float) -> Verdict:
+    """Return the verdict on: a criterion's ranking agrees with true importance, and keeps more evidence than a random order."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "importance"):
+        rows = {
+            row["measure"]: row
+            for row in frame[(frame["stage"] == stage) & (frame["criterion"] == criterion)].to_dict("records")
+        }
+        if "agreement" not in rows or "over_random" not in rows:
+            continue
+        sides = {
+            side_of(rows[measure]["low"], rows[measure]["high"], line)
+            for measure, line in (("agreement", agreement), ("over_random", gain))
+        }
+        cells.append((model, task, FAILS if FAILS in sides else OPEN if OPEN in sides else HOLDS))
+        shown = {
+            name: f"{number(row['value'], 2)} [{interval(row['low'], row['high'], 2)}]" for name, row in rows.items()
+        }
+        lines.append(
+            f"{model}, {title(results, task)}, before layer {rows['agreement']['layer']}: rank correlation {shown['agreement']}; evidence "
+            f"kept {shown['recall']}, more than at random by {shown['over_random']}; control, as many tokens anywhere: "
+            f"{shown['recall_shuffled']}"
+        )
+        n = int(rows["agreement"]["n"])
+        ran_on.append(ran(results, model, "questions", {task: (n, n)}))
+    return concluded(results, cells, lines, ran_on)
+
+
 TESTS: dict[str, Callable[..., Verdict]] = {
     "carried": carried,
     "costs": costs,
     "interaction": interaction,
     "better_somewhere": better_somewhere,
     "saves": saves,
+    "finds_importance": finds_importance,
 }

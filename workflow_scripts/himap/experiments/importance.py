@@ -1,0 +1,103 @@
+"""True importance of image tokens, by leaving them out: what becomes of the answer's log-probability.
+
+    before = entering(model, prompt, layer=3)
+    clean = log_probability(model, before.rows, 3, target, everything)  # of the answer's first token
+    fallen = clean - log_probability(model, before.rows, 3, target, everything & ~left_out)
+
+A token that is left out at layer l is there below l and gone from l on, as a stage of pruning drops it. Nothing changes
+below l, so every run begins at l with the clean run's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from himap.decoder.cache import Cache
+from himap.decoder.generation import next_token_logits
+from himap.decoder.loop import Intervention, forward
+from himap.decoder.tokens import IMAGE
+from himap.pruning.intervention import Pruning
+from himap.pruning.stage import Stage
+
+if TYPE_CHECKING:
+    from himap.decoder.attention import LayerAttention
+    from himap.decoder.tokens import Rows
+    from himap.models.model import Model
+
+AT_ONCE = 48  # runs in one batch
+
+
+@dataclass(frozen=True)
+class Entering:
+    """What enters a layer of an unpruned run: the rows, and the attention of the layer below."""
+
+    rows: Rows
+    below: LayerAttention | None
+
+
+class _Look(Intervention):
+    """Keeps what enters one layer."""
+
+    def __init__(self, layer: int):
+        self.layer = layer
+        self.seen: list[Entering] = []
+
+    def wants_attention(self, layer: int) -> bool:
+        return layer == self.layer
+
+    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
+        if layer == self.layer:
+            self.seen.append(Entering(rows, below))
+        return None
+
+
+@torch.no_grad()
+def entering(model: Model, prompt: Rows, layer: int) -> Entering:
+    """Return what enters a layer of a prompt's unpruned run."""
+    look = _Look(layer)
+    forward(model, prompt, Cache(), [look], stop=layer + 1)
+    return look.seen[0]
+
+
+def scores(model: Model, prompt: Rows, at: Entering, layer: int, criterion: str, seed: int, keep: int) -> Tensor:
+    """Return a criterion's scores [N] of a single prompt's image tokens, as a stage at this layer would rank them."""
+    pruning = Pruning(model, [Stage(layer, keep, criterion)], prompt, [seed])
+    return pruning.scores(layer, at.rows, at.below)[0, at.rows.groups[0] == IMAGE].float()
+
+
+@torch.no_grad()
+def log_probability(model: Model, rows: Rows, layer: int, target: int, kept: Tensor) -> Tensor:
+    """Return the log-probability [n] of a next token where only the image tokens `kept` [n, N] go on into a layer."""
+    found = []
+    for part in kept.split(AT_ONCE):
+        stay = (rows.groups != IMAGE).expand(len(part), -1).clone()  # [n, T]
+        stay[:, rows.groups[0] == IMAGE] = part
+        left = forward(model, rows.repeated(len(part)).select(stay), Cache(), start=layer)
+        found.append(next_token_logits(model, left).log_softmax(dim=-1)[:, target])
+    return torch.cat(found)
+
+
+def next_token(model: Model, rows: Rows, layer: int) -> int:
+    """Return the token that the unpruned run says next."""
+    with torch.no_grad():
+        return int(next_token_logits(model, forward(model, rows, Cache(), start=layer))[0].argmax())
+
+
+def left_out(parts: Sequence[Sequence[int]], total: int) -> Tensor:
+    """Return for each part of the image tokens which tokens stay if it is left out [parts, total]."""
+    stay = torch.ones(len(parts), total, dtype=torch.bool)
+    for number, part in enumerate(parts):
+        stay[number, list(part)] = False
+    return stay
+
+
+def best(values: Tensor, count: int) -> Tensor:
+    """Return a mask of the `count` highest values [N]; the earlier wins a tie."""
+    mask = torch.zeros(len(values), dtype=torch.bool)
+    mask[values.argsort(descending=True, stable=True)[:count]] = True
+    return mask

@@ -1,0 +1,122 @@
+"""Is attention importance? Each criterion's ranking against what leaving a token out does to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from himap.decoder.tokens import Rows
+    from himap.models.model import Model
+    from himap.pruning.stage import Stage
+
+CRITERIA = ["instruction_attention", "image_attention", "last_token_attention", "embedding_norm", "gradient", "random"]
+
+
+def one_of_each(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
+    """Return the samples one by one, of those that ask the same about different pictures only the first."""
+    first: dict[str, Asked] = {}
+    for asked in samples:
+        first.setdefault(str(asked.sample.metadata.get("group", asked.sample.sample_id)), asked)
+    return [[asked] for asked in first.values()]
+
+
+def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
+    """Yield a row per layer of HiMAP's stages and criterion: agreement with true importance, and what a ranking by it costs."""
+    from himap.experiments.answers import encode
+    from himap.pruning.resolve import resolve
+
+    (asked,) = group
+    stages = resolve("himap", model.dims, model=model.name, schedules=model.extras.get("schedules")).stages
+    prompt = encode(model, [asked.question])
+    for number, stage in enumerate(stages):
+        for row in at_stage(model, asked, prompt, stage, settings):
+            yield {
+                "sample_id": asked.sample.sample_id, "kind": asked.kind, "stage": number, "layer": stage.layer,
+                "layers": len(model.layers), **row,
+            }  # fmt: skip
+
+
+def at_stage(model: Model, asked: Asked, prompt: Rows, stage: Stage, settings: Settings) -> Iterator[Row]:
+    """Yield a row per criterion at one layer, where the stage keeps its count of all image tokens."""
+    import torch
+
+    from himap.costs.formulas import keep_count
+    from himap.experiments import importance
+    from himap.experiments.sharing import sample_seed
+
+    layer = stage.layer
+    at = importance.entering(model, prompt, layer)
+    total = int((at.rows.image_index >= 0).sum())
+    count, size = keep_count(stage.keep, total), settings["group"]
+    parts = [range(begin, min(begin + size, total)) for begin in range(0, total, size)]
+    target = importance.next_token(model, at.rows, layer)
+
+    def kept_only(masks: Tensor) -> Tensor:
+        return importance.log_probability(model, at.rows, layer, target, masks)
+
+    clean = kept_only(torch.ones(1, total, dtype=torch.bool))[0]
+    fall = (clean - kept_only(importance.left_out(parts, total))).cpu()  # [parts]
+    truth = torch.cat([fall[number].expand(len(part)) for number, part in enumerate(parts)])  # [total]
+    seed = sample_seed(settings["seed"], asked.sample.sample_id)
+    ranked = {
+        name: importance.scores(model, prompt, at, layer, name, seed, count).cpu() for name in settings["criteria"]
+    }
+    chosen = {name: importance.best(scores, count) for name, scores in ranked.items()}
+    truly = importance.best(truth, count)
+    values = kept_only(torch.stack([truly, *chosen.values()])).cpu()
+    shuffled = torch.Generator().manual_seed(seed)
+    elsewhere = torch.randperm(total, generator=shuffled)[: len(asked.evidence)].tolist()
+    for number, (name, scores) in enumerate(ranked.items(), start=1):
+        yield {
+            "criterion": name,
+            "agreement": agreement(scores, fall, parts),
+            "influence": agreement(scores, fall.abs(), parts),  # however the answer's log-probability moves
+            "precision": float((chosen[name] & truly).sum() / count),
+            "recall": share_of(chosen[name], asked.evidence),
+            "recall_shuffled": share_of(chosen[name], elsewhere),  # a control: as many tokens anywhere
+            "loss": float(clean - values[number]),
+            "regret": float(values[0] - values[number]),
+            "count": count,
+            "total": total,
+            "parts": len(parts),
+        }
+
+
+def agreement(scores: Tensor, fall: Tensor, parts: Sequence[range]) -> float | None:
+    """Return the rank correlation of the scores of the parts with the fall that each causes; None where one does not vary."""
+    from himap.metrics.ranks import spearman
+
+    rho = spearman([float(scores[part.start : part.stop].sum()) for part in parts], fall.tolist())
+    return None if rho != rho else rho
+
+
+def share_of(kept: Tensor, tokens: Sequence[int]) -> float | None:
+    """Return the share of some tokens that are kept; None where there are none."""
+    return float(kept[list(tokens)].float().mean()) if tokens else None
+
+
+def prefills(settings: Settings, layers: int) -> float:
+    """Return the prefills of a sample: about two thirds of one for each part that is left out, in two stages, and a third of samples."""
+    return 1 + 0.55 * 2 * 144 / settings["group"] / 3
+
+
+def criteria(settings: Settings) -> list[str]:
+    """Return the criteria that are compared."""
+    return list(settings["criteria"])
+
+
+QUESTION = OpenQuestion(
+    title="Is attention importance?",
+    about="Whether attention finds the tokens that matter: leaving tokens out one by one, against each criterion's ranking.",
+    measure=measure,
+    prefills=prefills,
+    groups=one_of_each,
+    criteria=criteria,
+    limit=36,
+    settings={"criteria": CRITERIA, "group": 1},
+)
