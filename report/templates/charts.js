@@ -1,31 +1,61 @@
-// Values of a chart by pointer and arrow keys: the rows of the table below it hold the places of its points.
+// Values of a chart by pointer and arrow keys: the text below it holds its numbers and the places of its points.
 (() => {
-  const known = new WeakMap(); // what was read from a chart that the reader has pointed at
+  const known = new WeakMap(); // what was read from a chart that the reader has pointed at or whose numbers are open
 
   function read(figure) {
     const svg = figure.querySelector(".plot svg");
-    const table = figure.querySelector("table");
-    const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
-    const spots = [...table.tBodies[0].rows].map((row) => {
-      const cells = [...row.cells].map((cell) => cell.textContent);
+    const text = figure.querySelector(".rows");
+    const [heads, ...rows] = text.textContent.trimEnd().split("\n").map((line) => line.split("\t"));
+    const places = text.dataset.at.split(";").map((place) => place.split(" ").map(parseFloat));
+    const spots = rows.map((cells, number) => {
+      const [x, y = null] = places[number];
       const lines = cells.slice(1).map((text, i) => [heads[i + 1], text]).filter((pair) => pair[1] !== "\u2013");
       const first = figure.dataset.kind === "line" ? `${heads[0]} ${cells[0]}` : cells[0];
       return {
-        x: parseFloat(row.dataset.x),
-        y: row.dataset.y === undefined ? null : parseFloat(row.dataset.y),
+        x,
+        y,
         text: [first, ...lines.map(([name, text]) => `${name}: ${text}`)].join("\n"),
       };
     });
-    return { kind: figure.dataset.kind, svg, cursor: svg.querySelector(".cursor"), halo: svg.querySelector(".halo"), spots, at: -1 };
+    const [cursor, halo] = [svg.querySelector(".cursor"), svg.querySelector(".halo")];
+    return { kind: figure.dataset.kind, svg, cursor, halo, heads, rows, spots, at: -1 };
   }
 
   function chartOf(target) {
-    const plot = target.closest ? target.closest("figure.chart .plot") : null;
-    if (!plot) return null;
-    const figure = plot.closest("figure");
+    const part = target.closest ? target.closest("figure.chart .plot, figure.chart .numbers") : null;
+    if (!part) return null;
+    const figure = part.closest("figure");
     if (!known.has(figure)) known.set(figure, read(figure));
     return known.get(figure);
   }
+
+  // ---- the numbers as a table, made of their text when they are opened
+
+  function element(name, attributes, ...inside) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...inside);
+    return made;
+  }
+
+  function tableOf(chart, title) {
+    const caption = element("caption", { class: "sr" }, title);
+    const named = (at) => (at === 0 ? { class: "name" } : {});
+    const heads = chart.heads.map((text, at) =>
+      element("th", { scope: "col", ...named(at) }, element("button", { type: "button" }, text)));
+    const rows = chart.rows.map((cells) => element("tr", {}, ...cells.map((text, at) =>
+      at === 0 ? element("th", { scope: "row", class: "name" }, text) : element("td", {}, text))));
+    const parts = [caption, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)];
+    return element("table", { class: "data sortable small" }, ...parts);
+  }
+
+  document.addEventListener("toggle", (event) => {
+    const text = event.target.matches("details.numbers[open]") ? event.target.querySelector(".rows") : null;
+    if (!text) return;
+    const title = event.target.closest("figure").querySelector("figcaption").textContent;
+    const frame = { class: "scroll", tabindex: "0", role: "region", "aria-label": `Numbers of: ${title}` };
+    text.replaceWith(element("div", frame, tableOf(chartOf(text), title)));
+  }, true);
 
   function show(chart, index) {
     chart.at = index;

@@ -47,7 +47,9 @@
   let waiting = false;
   function markPlace() {
     waiting = false;
-    const places = entries.map((link) => [link, document.getElementById(link.hash.slice(1))]).filter(([, place]) => place);
+    const linked = entries.map((link) => [link, document.getElementById(link.hash.slice(1))]);
+    // What a closed section holds has no layout yet, and asking for its place would make one of all of it.
+    const places = linked.filter(([, place]) => place && !place.parentElement.closest("details.fold:not([open])"));
     const line = 0.3 * innerHeight;
     let [current, section] = [places[0][0], places[0][0]];
     for (const [link, place] of places) {
@@ -57,7 +59,7 @@
       if (!link.closest("ul ul")) section = link;
     }
     if (current.getAttribute("aria-current") === "location") return;
-    for (const [link] of places) {
+    for (const link of entries) {
       if (link === current) link.setAttribute("aria-current", "location");
       else link.removeAttribute("aria-current");
       link.parentElement.classList.toggle("here", link === section);

@@ -81,7 +81,7 @@ def test_an_altered_manifest_is_made_again_and_nothing_that_was_made_from_it(
 def test_a_large_file_is_read_at_the_start_only_up_to_the_bound_of_the_config(
     tmp_path: Path, small_model: Path
 ) -> None:
-    questions = make_questions(tmp_path / "questions.parquet", 200)
+    questions = make_questions(tmp_path / "questions.parquet", 350)
     bound = {"checksums_up_to_mb": 1}
     world = World(tmp_path / "world", small_model, questions, execution=bound)
     target = "results/benchmarks/pope/samples.parquet"
@@ -101,8 +101,8 @@ def test_a_large_file_is_read_at_the_start_only_up_to_the_bound_of_the_config(
 
 def nothing_run(world: World) -> None:
     """A fresh clone."""
-    shutil.rmtree(world.folder / "results")
-    shutil.rmtree(world.folder / ".snakemake", ignore_errors=True)
+    for folder in ("results", ".snakemake"):
+        shutil.rmtree(world.folder / folder, ignore_errors=True)
 
 
 def page_only(world: World) -> None:

@@ -74,6 +74,31 @@ def test_opens_in_two_seconds(chromium: Any, rendered: Rendered) -> None:
     assert min(taken) < 2
 
 
+WATCH = """(() => {
+  const plain = Element.prototype.getBoundingClientRect;
+  window.measured = { all: 0, closed: [] };
+  Element.prototype.getBoundingClientRect = function () {
+    window.measured.all += 1;
+    if (this.parentElement.closest('details:not([open])') && !this.closest('summary')) window.measured.closed.push(this.outerHTML.slice(0, 99));
+    return plain.call(this);
+  };
+})()"""
+
+
+def test_opening_and_scrolling_measures_nothing_in_a_closed_section(chromium: Any, rendered: Rendered) -> None:
+    """One such measure makes a browser lay out the whole section, half a second in a large run."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.add_init_script(WATCH)
+    page.goto(rendered.page.as_uri())
+    page.mouse.wheel(0, 700)
+    page.wait_for_function("scrollY > 300")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    measured = page.evaluate("measured")
+    page.close()
+    assert measured["all"] > 0
+    assert measured["closed"] == []
+
+
 def column(page: Any, table: str, head: int) -> list[str]:
     """The texts of a table's column."""
     return page.eval_on_selector_all(
@@ -153,9 +178,16 @@ def test_a_chart_is_read_with_the_arrow_keys_and_the_pointer(opened: Visit) -> N
     page.keyboard.press("ArrowRight")
     text = page.locator("#tip").text_content()
     assert text.startswith("layer (from 0) 1\n")
-    row = page.locator("#figure4 figure").first.locator("tbody tr").nth(1)
-    for value in row.locator("td").all_text_contents():
+    figure = page.locator("#figure4 figure").first
+    figure.locator("details.numbers").evaluate("(numbers) => { numbers.open = true; }")
+    figure.locator("tbody").wait_for()
+    for value in figure.locator("tbody tr").nth(1).locator("td").all_text_contents():
         assert value in text
+    figure.locator("thead button").first.click()
+    assert figure.locator("thead th").first.get_attribute("aria-sort") == "descending"
+    figure.locator("details.numbers").evaluate("(numbers) => { numbers.open = false; }")
+    plot.focus()
+    page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     assert not page.locator("#tip").is_visible()
     plot.hover()

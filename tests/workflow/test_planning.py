@@ -94,6 +94,12 @@ def test_the_quick_preset_is_estimated_at_less_than_an_hour() -> None:
     assert sum(stage.seconds for stage in estimator("quick-gpu.yaml").stages()) < 3600
 
 
+def test_the_default_run_shows_at_most_450_lines_without_a_terminal() -> None:
+    """One line per job; the others are at most 27, as tests/faults/test_terminal.py shows."""
+    stages = Estimator(Plan(load(read_config([ROOT / "config.yaml"]))), "a100").stages()
+    assert 100 < sum(sum(stage.rules.values()) for stage in stages) <= 450 - 27
+
+
 def test_a_smaller_image_is_estimated_at_about_the_cost_that_it_matches() -> None:
     model, estimate = "llava-1.5-7b", estimator("paper.yaml")
     smaller, himap = (

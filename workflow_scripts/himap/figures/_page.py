@@ -1,7 +1,7 @@
 """Panels for the report page: scales, ticks and paths, which the template turns into inline SVG.
 
-The table below each chart is what the page's script reads for hovering and the arrow keys: its rows carry the places of
-the points, so that no number is embedded twice and everything can be read without the drawing.
+The numbers below each chart are text that the page's script reads for hovering and the arrow keys, and makes a table of when
+they are opened: no number is embedded twice, and everything can be read without the drawing and without a script.
 """
 
 from __future__ import annotations
