@@ -155,8 +155,11 @@ def gone(process: int) -> bool:
     """Whether a process ends within some seconds."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
-        state = Path(f"/proc/{process}/stat")
-        if not state.exists() or state.read_text().split(") ")[1][0] in "ZX":
+        try:
+            state = Path(f"/proc/{process}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # it may end between any two looks
+            return True
+        if state.split(") ")[1][0] in "ZX":
             return True
         time.sleep(0.02)
     return False
