@@ -99,7 +99,7 @@ def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, un
     below, cache = (under or clean.cache).layers, Cache(new_tokens)
     cache.layers = {index: below[index].prefix(below[index].length, 1) for index in range(layer)}
     for index in range(layer, len(model.layers)):
-        # keys of picture tokens beside the rows are those of the clean run's picture, so another one's are made anew
+        # The cached picture keys are of the clean run's picture. Another picture needs its own, so do not reuse them.
         if not (is_image and isinstance(model.layers[index], CrossLayer)):
             cache.layers[index] = clean.cache.layers[index].prefix(column, 1)
     rows = forward(model, clean.entering[layer].after(column), cache, [change], start=layer)

@@ -115,7 +115,7 @@ class Pruning(Intervention):
         everyone = view.is_image.new_ones(len(view.is_image))
         if stage.after is None:
             return everyone
-        if self.at.get(layer - 1) != stage:  # the first of its layers: a pass begins anew
+        if self.at.get(layer - 1) != stage:  # first layer of this stage: forget the previous pass
             self.peak, self.waiting = torch.zeros_like(everyone, dtype=torch.double), everyone
         if not bool(self.waiting.any()):
             return self.waiting
