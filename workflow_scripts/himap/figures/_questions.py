@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from himap.figures._panels import Curve, points
+from himap.figures._panels import Curve, Dot, points
+from himap.numbers import interval, number
 from himap.results import Paths
 
 if TYPE_CHECKING:
@@ -61,3 +62,10 @@ def curve(frame: pd.DataFrame, label: str, look: int, x: str = "layer") -> Curve
     edges = frame.sort_values(x)[[x, "low", "high"]].dropna()
     spans = [(float(a), float(low), float(high)) for a, low, high in edges.itertuples(index=False)]
     return Curve(label, points(frame, x=x), look, intervals=spans)
+
+
+def measured_dot(label: str, row: dict[Any, Any]) -> Dot:
+    """Return a value with its interval (none if it is not a number) and its n as a dot."""
+    cells = [label, number(row["value"], 2), interval(row["low"], row["high"], 2), str(int(row["n"]))]
+    low, high = (None, None) if row["low"] != row["low"] else (row["low"], row["high"])
+    return Dot(label=label, value=row["value"], low=low, high=high, cells=cells)

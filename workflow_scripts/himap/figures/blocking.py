@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Run, Style
+from himap.figures._base import Figure, Style
 from himap.figures._labels import LAYER
 from himap.figures._panels import Curves
 from himap.figures._questions import asked_on, curve, files_of_question, read_question, shares
@@ -21,16 +22,6 @@ NAME = "blocking"
 SWAPS = {"instruction": "instruction rows of the other picture", "image": "image rows of the other picture"}
 BLOCKS = {"late": "picture arrives at layer l", "early": "picture leaves at layer l"}
 MEASURES = ("follows", "same")
-
-
-def inputs(run: Run) -> list[str]:
-    """Return the rows of each model and benchmark."""
-    return files_of_question(run, NAME)
-
-
-def settings(run: Run) -> dict[str, Any]:
-    """Return where the question is asked."""
-    return asked_on(run, NAME)
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -75,8 +66,8 @@ FIGURE = Figure(
     " instruction's curve rises and the image's falls, the information has moved. Middle, the control: the other picture has the"
     " same answer, so nothing should change. Right: the instruction runs as text alone below layer l and meets the picture there,"
     " or the image tokens leave before layer l; share of answers that stay. Bars are 95 % intervals over samples.",
-    inputs=inputs,
-    settings=settings,
+    inputs=partial(files_of_question, name=NAME),
+    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=3),

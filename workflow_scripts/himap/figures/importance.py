@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Run, Style
-from himap.figures._panels import Dot, Dots
-from himap.figures._questions import asked_on, files_of_question, read_question, shares
-from himap.numbers import interval, number
+from himap.figures._base import Figure, Style
+from himap.figures._panels import Dots
+from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,16 +28,6 @@ CONTROLS = (
     "recall_shuffled",
     "over_random",
 )  # of the recall: as many tokens anywhere; the paired gain over a random order
-
-
-def inputs(run: Run) -> list[str]:
-    """Return the rows of each model and benchmark."""
-    return files_of_question(run, NAME)
-
-
-def settings(run: Run) -> dict[str, Any]:
-    """Return where the question is asked."""
-    return asked_on(run, NAME)
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -85,19 +75,11 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
             shown.append(
                 Dots(
                     title=f"{words}, before layer {layer}", group=f"{model}, {benchmarks.get(str(task)).title}", model=str(model),
-                    x_label=words, dots=[dot(row) for row in part.to_dict("records")],
+                    x_label=words, dots=[measured_dot(str(row["criterion"]).replace("_", " "), row) for row in part.to_dict("records")],
                     head=["criterion", words, "95 % interval", "n"], from_zero=measure in ("recall", "precision"),
                 )
             )  # fmt: skip
     return shown
-
-
-def dot(row: dict[Any, Any]) -> Dot:
-    """Return a criterion's mean as a dot."""
-    low, high = (None, None) if row["low"] != row["low"] else (row["low"], row["high"])
-    label = str(row["criterion"]).replace("_", " ")
-    cells = [label, number(row["value"], 2), interval(row["low"], row["high"], 2), str(int(row["n"]))]
-    return Dot(label=label, value=row["value"], low=low, high=high, cells=cells)
 
 
 FIGURE = Figure(
@@ -109,8 +91,8 @@ FIGURE = Figure(
     " the share of the truly best tokens among them; and the log-probability lost if only they go on instead of the truly best. Importance"
     " is measured one token at a time, so tokens that say the same look unimportant each, and keeping the best ones alone can be worse"
     " than a ranking that spreads. A random order is the control. Bars are 95 % intervals over samples.",
-    inputs=inputs,
-    settings=settings,
+    inputs=partial(files_of_question, name=NAME),
+    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),

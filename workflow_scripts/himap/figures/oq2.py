@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Run, Style
+from himap.figures._base import Figure, Style
 from himap.figures._panels import Curve, Curves, Dot, Dots, Point, Scatter, points
-from himap.figures._questions import asked_on, files_of_question, read_question
+from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question
 from himap.numbers import interval, number, significant
 
 if TYPE_CHECKING:
@@ -32,16 +33,6 @@ PREDICTORS = {
     "by_question_length": "length of the question",
     "by_evidence": "cells that the question is about",
 }
-
-
-def inputs(run: Run) -> list[str]:
-    """Return the rows of each model and benchmark."""
-    return files_of_question(run, NAME)
-
-
-def settings(run: Run) -> dict[str, Any]:
-    """Return where the question is asked."""
-    return asked_on(run, NAME)
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -171,7 +162,7 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
     known = parts["predictor"].dropna(subset=["value"])
     yield Dots(
         title="what predicts the oracle's FLOPs", group=group, model=model, x_label="rank correlation", x_range=(-1.0, 1.0),
-        dots=[predictor_dot(row) for row in known.to_dict("records")],
+        dots=[measured_dot(PREDICTORS[row["name"]], row) for row in known.to_dict("records")],
         head=["predictor", "rank correlation", "95 % interval", "n"],
     )  # fmt: skip
 
@@ -196,14 +187,6 @@ def difference_dot(row: dict[Any, Any]) -> Dot:
     return Dot(label=row["kind"], value=row["value"], low=row["low"], high=row["high"], cells=cells)
 
 
-def predictor_dot(row: dict[Any, Any]) -> Dot:
-    """Return a rank correlation as a dot."""
-    label = PREDICTORS[row["name"]]
-    cells = [label, number(row["value"], 2), interval(row["low"], row["high"], 2), str(int(row["n"]))]
-    low, high = (None, None) if row["low"] != row["low"] else (row["low"], row["high"])
-    return Dot(label=label, value=row["value"], low=low, high=high, cells=cells)
-
-
 FIGURE = Figure(
     title="Layers and counts that each input finds",
     about="Rules by which each input finds its own counts and layers against HiMAP's at equal mean FLOPs, and an oracle.",
@@ -212,8 +195,8 @@ FIGURE = Figure(
     " so that the mean FLOPs are HiMAP's; FLOPs are the mean of what samples really kept, by the paper's formula. The oracle takes"
     " for each sample the cheapest of the schedules that are the same for all and still give the unpruned answer; shuffled, samples swap"
     " these schedules: the control. Bars are 95 % intervals.",
-    inputs=inputs,
-    settings=settings,
+    inputs=partial(files_of_question, name=NAME),
+    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),

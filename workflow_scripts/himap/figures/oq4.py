@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Run, Style
+from himap.figures._base import Figure, Style
 from himap.figures._panels import Curves
 from himap.figures._questions import asked_on, curve, files_of_question, read_question
 
@@ -28,16 +29,6 @@ ABILITIES = {  # which kinds of questions each ability is measured by; MME's sub
 BASE = "recognition"  # what the others are compared with
 LABELS = {"shallow": "pruned early (shallow)", "deep": "pruned later, at equal FLOPs (deep)"}
 COST = "FLOPs, % of unpruned"
-
-
-def inputs(run: Run) -> list[str]:
-    """Return the rows of each model and benchmark."""
-    return files_of_question(run, NAME)
-
-
-def settings(run: Run) -> dict[str, Any]:
-    """Return where the question is asked."""
-    return asked_on(run, NAME)
 
 
 # ---- numbers
@@ -185,8 +176,8 @@ FIGURE = Figure(
     " kind of question: recognition is existence, color, shape and knowledge; counting; reading words and numbers; localization is"
     " position and neighbors. The last panel shows the share of the tokens that a question is about which are kept, and as a control"
     " the same for another sample's. Bars are 95 % intervals over pictures.",
-    inputs=inputs,
-    settings=settings,
+    inputs=partial(files_of_question, name=NAME),
+    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=3),
