@@ -42,3 +42,8 @@ def visit(browser: Any, file: Path, width: int = 1280, scheme: str = "light") ->
     page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.dismiss()))
     page.goto(file.as_uri())
     return seen
+
+
+def settle(page: Any) -> None:
+    """Wait until the layout has followed what was done last."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
