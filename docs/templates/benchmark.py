@@ -9,16 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from himap.benchmarks._base import (
-    SHORT_ANSWER,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    question_then,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import SHORT_ANSWER, question_then
+from himap.benchmarks._sample import Sample, Source, image_bytes
 
 SOURCE = Source(  # where the rows are; columns are checked before any model is loaded
     hub_id="someone/mine",

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from benchmark_runs import download, run_script, write_predictions
 from himap import benchmarks
-from himap.benchmarks._base import image_bytes
+from himap.benchmarks._sample import image_bytes
 from himap.files import sha256
 from hub_fixtures import IMAGE, MAKERS, aokvqa_as_lists, picture
 

@@ -15,7 +15,7 @@ import make_mini_benchmarks
 import pyarrow.parquet as pq
 import pytest
 from himap import benchmarks as adapters
-from himap.benchmarks._base import letters
+from himap.benchmarks._prompts import letters
 from himap.mini import benchmarks
 from himap.mini.benchmarks._draw import SEEDS, seed_of
 from himap.mini.questions.question import CAPTION, LETTER, ONE_WORD, SHORT

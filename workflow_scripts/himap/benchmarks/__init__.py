@@ -9,7 +9,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from himap.benchmarks._base import Benchmark, JudgeProtocol, Limits, Sample, Source
+from himap.benchmarks._base import Benchmark, JudgeProtocol, Limits
+from himap.benchmarks._sample import Sample, Source
 
 if TYPE_CHECKING:
     from himap.benchmarks._scoring import Scores

@@ -4,15 +4,18 @@ Model families are the files of `himap/models/families`. A benchmark words its p
 authors ask in a way of their own; every other family, also one that is added later, is asked as LLaVA is: chat style, the
 question followed by LLaVA's short-answer prompt (`SHORT_ANSWER`, or `OPTION_LETTER` for a choice), LLaVA's limits. For the
 families of CHAT_TEMPLATE that text is one user's turn, after the pictures, in the checkpoint's own chat template.
+`_sample.py` holds what a sample and its source are, `_prompts.py` the forms of asking that several benchmarks share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
+from himap.benchmarks._prompts import PromptMaker, fill_template
+from himap.benchmarks._sample import Sample, Source
 from himap.models import families
 from himap.models.prompts import IMAGE_MODES, STYLES, Prompt
 from himap.registry import unknown
@@ -22,58 +25,9 @@ if TYPE_CHECKING:
 
     from himap.metrics.statistics import Estimate
 
-SHORT_ANSWER = "Answer the question using a single word or phrase."
-OPTION_LETTER = "Answer with the option's letter from the given choices directly."
-ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
 # LLaVA's and InternVL's scripts for ScienceQA, MM-Vet and LLaVA-Bench called CLIP's processor on the picture as it is, which
 # cuts the sides off; all their other scripts padded it to a square first. Qwen stretches every picture.
 CENTER_CROP = {"llava": "crop", "internvl": "crop"}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One question (or one image to describe) of a benchmark; `images` holds the encoded bytes as in the source."""
-
-    sample_id: str
-    question: str = ""
-    options: list[str] = field(default_factory=list)
-    references: list[str] = field(default_factory=list)
-    images: list[bytes] = field(default_factory=list)
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A table of pictures beside the rows: its config in the same repository, and the row's column that holds its `id`."""
-
-    config: str
-    key: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """The published data: hub id, config, split, pinned revision (None: not known), licence, rows, columns with kinds.
-
-    A kind is string, int, bool, image, struct or list<...>; alternatives are joined by |, and a final ? allows null.
-    `columns` have to be there, `unused` ones need not be. `pictures` says where the pictures are if not in the rows.
-    """
-
-    hub_id: str
-    split: str
-    licence: str
-    columns: Mapping[str, str]
-    unused: Mapping[str, str] = field(default_factory=dict)
-    config: str = "default"
-    revision: str | None = None
-    rows: int | None = None
-    pictures: Pictures | None = None
-
-    def picture_table(self) -> Source:
-        """Return where the pictures are that the rows only name."""
-        if self.pictures is None:
-            raise ValueError(f"{self.hub_id}: its pictures are in the rows")
-        columns = {"id": "string", "image": "image"}
-        return replace(self, config=self.pictures.config, columns=columns, unused={}, rows=None, pictures=None)
 
 
 @dataclass(frozen=True)
@@ -101,9 +55,6 @@ class JudgeProtocol:
     again: Callable[[Sample, str], list[dict[str, str]]] | None = None
     tries: int = 1
     hotter: float = 0.0
-
-
-PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]
 
 
 @dataclass(frozen=True)
@@ -247,97 +198,6 @@ def check_family(family: str) -> None:
         raise unknown("model family", family, families.names())
 
 
-def fill_template(template: str, sample: Sample, benchmark: str) -> str:
-    """Return a prompt template from the config with the sample's fields put in."""
-    fields = {
-        "question": sample.question,
-        "options": lettered(sample.options),
-        "letters": ", ".join(letters(sample.options)),
-        "hint": sample.metadata.get("hint") or "",
-        "ocr": ", ".join(sample.metadata.get("ocr_tokens") or []),
-    }
-    try:
-        return template.format(**fields)
-    except (AttributeError, KeyError, IndexError, ValueError) as error:
-        known = ", ".join("{" + name + "}" for name in fields)
-        raise ValueError(
-            f"benchmark {benchmark}: prompt template {template!r} is not usable ({error}); it may hold {known}"
-        ) from error
-
-
-def letters(options: Iterable[str]) -> list[str]:
-    """Return A, B, C, ... one for each option."""
-    return [chr(ord("A") + index) for index, _ in enumerate(options)]
-
-
-def lettered(options: Iterable[str]) -> str:
-    """Return the options one per line, each after its letter: 'A. text'."""
-    options = list(options)
-    return "\n".join(f"{letter}. {option}" for letter, option in zip(letters(options), options, strict=True))
-
-
 def every_family(limits: Limits, **others: Limits) -> dict[str, Limits]:
     """Return the same limits for every family but those named."""
     return {families.DEFAULT: limits, **others}
-
-
-def image_bytes(row: Mapping[str, Any], column: str = "image") -> list[bytes]:
-    """Return the encoded images of a row: none for null, one, or several if the column is a list."""
-    cell = row.get(column)
-    # The hub stores an image as {bytes, path}, other copies as bare bytes, and sets with several images as a list.
-    cells = cell if isinstance(cell, list) else [cell]
-    return [one["bytes"] if isinstance(one, Mapping) else one for one in cells if one is not None]
-
-
-def scalars(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return the named columns of a row that are there and not null, for the sample's metadata."""
-    return {name: row[name] for name in names if row.get(name) is not None}
-
-
-def question_then(suffix: str, separator: str = "\n") -> PromptMaker:
-    """Return a maker of prompts: question, separator, suffix for LLaVA and InternVL; Qwen's raw question-answering prompt for Qwen."""
-
-    def make(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-        if family == "qwen_vl":
-            return qwen_question(sample.question)
-        return Prompt(sample.question + (" " if one_line(family, options) else separator) + suffix)
-
-    return make
-
-
-def one_line(family: str, options: Mapping[str, Any]) -> bool:
-    """Return whether the scripts chosen for InternVL put question and suffix on one line."""
-    return family == "internvl" and options.get("scripts") == "internvl"
-
-
-def qwen_question(question: str) -> Prompt:
-    """Return Qwen-VL's question-answering prompt, which its published scores use: raw text, no chat template."""
-    return Prompt(f"{question} Answer:", style="raw")
-
-
-def qwen_choice(sample: Sample) -> Prompt:
-    """Return Qwen-VL's multiple-choice prompt: nothing is generated, the letter with the lowest loss is the answer."""
-    # Its script writes the line without a hint too. LLaVA's (`ask_for_letter`) leaves it out.
-    hint = sample.metadata.get("hint") or "N/A"
-    text = f"Context: {hint}\nQuestion: {sample.question}\nOptions: {lettered(sample.options)}\nAnswer:"
-    # With the space: "Answer:" and " A" is how its vocabulary writes a letter after a colon; "A" alone is another token.
-    return Prompt(text, style="raw", choices=tuple(f" {letter}" for letter in letters(sample.options)))
-
-
-def ask_for_letter(sample: Sample) -> Prompt:
-    """Return LLaVA's multiple-choice prompt: context if there is one, question, lettered options, 'answer with the letter'."""
-    hint = sample.metadata.get("hint")
-    context = [f"Context: {hint}"] if hint else []
-    return Prompt("\n".join([*context, sample.question, lettered(sample.options), OPTION_LETTER]))
-
-
-def caption_prompt(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """Return the request for a caption; Qwen has a raw one of its own."""
-    if family == "qwen_vl":
-        return Prompt("Describe the image in English:", style="raw")
-    return Prompt(ONE_SENTENCE)
-
-
-def bare_question(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
-    """Return the question as it is, for open-ended answers."""
-    return Prompt(sample.question)

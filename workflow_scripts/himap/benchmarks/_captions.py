@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from himap.benchmarks._base import Sample
+from himap.benchmarks._sample import Sample
 from himap.metrics.cider import cider_scores
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from himap.benchmarks._base import Benchmark, Sample
+from himap.benchmarks._base import Benchmark
+from himap.benchmarks._sample import Sample
 from himap.metrics import statistics
 
 

@@ -6,18 +6,9 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from himap.benchmarks._base import (
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    ask_for_letter,
-    every_family,
-    image_bytes,
-    letters,
-    qwen_choice,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import ask_for_letter, letters, qwen_choice
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.choice import chosen_option, llava_letter
 from himap.metrics.summaries import total
 from himap.models.prompts import Prompt

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from himap.benchmarks._base import SHORT_ANSWER, Benchmark, Limits, Sample, Source, image_bytes, qwen_question
+from himap.benchmarks._base import Benchmark, Limits
+from himap.benchmarks._prompts import SHORT_ANSWER, qwen_question
+from himap.benchmarks._sample import Sample, Source, image_bytes
 from himap.metrics.relaxed import relaxed_match
 from himap.metrics.summaries import by_group, total
 from himap.models.prompts import Prompt

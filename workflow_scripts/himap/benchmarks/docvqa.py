@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from himap.benchmarks._base import (
-    SHORT_ANSWER,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    question_then,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import SHORT_ANSWER, question_then
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.anls import anls
 
 SOURCE = Source(

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from himap.benchmarks._base import (
-    SHORT_ANSWER,
-    Benchmark,
-    Limits,
-    Pictures,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    question_then,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import SHORT_ANSWER, question_then
+from himap.benchmarks._sample import Pictures, Sample, Source, image_bytes, scalars
 from himap.metrics.gqa import gqa_match, gqa_match_lmms, gqa_match_qwen
 from himap.metrics.summaries import by_group, total
 

@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from himap.benchmarks._base import (
-    SHORT_ANSWER,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    ask_for_letter,
-    every_family,
-    image_bytes,
-    question_then,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import SHORT_ANSWER, ask_for_letter, question_then
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.summaries import by_group
 from himap.models.prompts import Prompt
 

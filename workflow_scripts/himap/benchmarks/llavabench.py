@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from himap.benchmarks._base import (
-    CENTER_CROP,
-    Benchmark,
-    JudgeProtocol,
-    Limits,
-    Sample,
-    Source,
-    bare_question,
-    every_family,
-    image_bytes,
-    scalars,
-)
+from himap.benchmarks._base import CENTER_CROP, Benchmark, JudgeProtocol, Limits, every_family
+from himap.benchmarks._prompts import bare_question
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics import judged
 
 CATEGORIES = ("conv", "detail", "complex")

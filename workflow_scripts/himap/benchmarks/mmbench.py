@@ -10,18 +10,9 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from himap.benchmarks._base import (
-    OPTION_LETTER,
-    Benchmark,
-    Limits,
-    PromptMaker,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    lettered,
-    qwen_choice,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import OPTION_LETTER, PromptMaker, lettered, qwen_choice
+from himap.benchmarks._sample import Sample, Source, image_bytes
 from himap.metrics.choice import free_letter, is_right
 from himap.metrics.summaries import by_group, total
 from himap.models.prompts import Prompt

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from himap.benchmarks._base import (
-    SHORT_ANSWER,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    one_line,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import SHORT_ANSWER, one_line
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.yes_no import mme_answer, mme_answer_lmms
 from himap.models.prompts import Prompt
 

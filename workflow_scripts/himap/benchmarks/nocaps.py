@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from himap.benchmarks._base import Benchmark, Limits, Sample, Source, caption_prompt, image_bytes, scalars
+from himap.benchmarks._base import Benchmark, Limits
 from himap.benchmarks._captions import caption_headline, caption_rows
+from himap.benchmarks._prompts import caption_prompt
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 
 SOURCE = Source(
     hub_id="lmms-lab/NoCaps",

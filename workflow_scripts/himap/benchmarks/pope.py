@@ -11,17 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from himap.benchmarks._base import (
-    SHORT_ANSWER,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    question_then,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import SHORT_ANSWER, question_then
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.detection import confusion, f1, rates
 from himap.metrics.yes_no import pope_answer, pope_answer_lmms
 from himap.models.prompts import Prompt

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from himap.benchmarks._base import (
-    CENTER_CROP,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    ask_for_letter,
-    every_family,
-    image_bytes,
-    letters,
-    qwen_choice,
-    scalars,
-)
+from himap.benchmarks._base import CENTER_CROP, Benchmark, Limits, every_family
+from himap.benchmarks._prompts import ask_for_letter, letters, qwen_choice
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.choice import is_right, llava_letter, lmms_letter
 from himap.metrics.summaries import by_group, total
 from himap.models.prompts import Prompt

@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from himap.benchmarks._base import (
-    OPTION_LETTER,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    lettered,
-    letters,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import OPTION_LETTER, lettered, letters
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.choice import first_letter, free_letter, is_right
 from himap.metrics.summaries import by_group, total
 from himap.models.prompts import Prompt

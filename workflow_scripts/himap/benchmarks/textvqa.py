@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from himap.benchmarks._base import (
-    SHORT_ANSWER,
-    Benchmark,
-    Limits,
-    Sample,
-    Source,
-    every_family,
-    image_bytes,
-    one_line,
-    qwen_question,
-    scalars,
-)
+from himap.benchmarks._base import Benchmark, Limits, every_family
+from himap.benchmarks._prompts import SHORT_ANSWER, one_line, qwen_question
+from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.vqa import m4c_normalize, soft_accuracy
 from himap.models.prompts import Prompt
 
