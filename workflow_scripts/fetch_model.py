@@ -24,11 +24,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     source.add_argument("--path", metavar="DIR", help="folder of a checkpoint")
     source.add_argument("--id", metavar="OWNER/NAME", help="hub id")
     parser.add_argument("--revision", help="commit of the hub repository")
+    parser.add_argument(
+        "--text-tower", metavar="PLACE", help="CLIP whose text tower methods use: a folder, or OWNER/NAME@COMMIT"
+    )
     parser.add_argument("--cache-dir", metavar="DIR", help="folder for downloads (default: the hub library's)")
     parser.add_argument("--out", required=True, metavar="FILE", help="manifest to write")
     arguments = parser.parse_args(argv)
     directory = Path(arguments.path) if arguments.path else download(arguments)
+    if arguments.text_tower:
+        weight_files(text_tower(arguments))  # here, so that no job on a machine without network has to look for it
     write_json(arguments.out, manifest(directory, arguments))
+
+
+def text_tower(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the CLIP whose text tower is used."""
+    if Path(arguments.text_tower).is_dir():
+        return Path(arguments.text_tower)
+    hub_id, _, revision = arguments.text_tower.partition("@")
+    return download(argparse.Namespace(id=hub_id, revision=revision, cache_dir=arguments.cache_dir))
 
 
 def download(arguments: argparse.Namespace) -> Path:

@@ -81,7 +81,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("methods/himap/stages/0/keep", 1.5), "methods.himap.stages[0].keep: 1.5: is outside (0, 1]; give a share of the original image tokens, or a whole number as a count"),
     (put("methods/himap/stages/0/keep", True), "methods.himap.stages[0].keep: True: is no number; give a share in (0, 1] or a count of image tokens"),
     (put("methods/himap/stages/1/keep", 0.5), "methods.himap.stages[1].keep: 0.5 is what the stage before keeps, so nothing is dropped; shares are of the original image tokens"),
-    (put("methods/himap/stages/0/layer", 0), "methods.himap.stages[0].criterion: 'instruction_attention' looks at the layer below, and layer 0 has none; allowed there: divprune, dpp, embedding_norm, fastervlm, gradient, pyramiddrop, random, spatial_uniform, visionzip, vispruner"),
+    (put("methods/himap/stages/0/layer", 0), "methods.himap.stages[0].criterion: 'instruction_attention' looks at the layer below, and layer 0 has none; allowed there: cdpruner, divprune, dpp, embedding_norm, fastervlm, gradient, pyramiddrop, random, spatial_uniform, visionzip, vispruner"),
     (put("methods/himap/stages", [{"layer": 3, "keep": 40, "criterion": "random"}, {"layer": 5, "keep": 41, "criterion": "random"}]), "methods.himap.stages[1].keep: 41 is more than the 40 that are left"),
     (put("methods/himap/stages/0/criterion", "imge_attention"), "methods.himap.stages[0].criterion: unknown criterion 'imge_attention' (did you mean 'image_attention'?)"),
     (put("methods/himap/stages/0/keep", 1), "methods.himap.stages[0].keep: 1: a count of one token, or all of them? write 1.0 for all; a tiny share keeps a single token"),

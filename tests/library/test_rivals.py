@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,23 +14,32 @@ from himap.decoder.generation import generate, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION
 from himap.models.images import padded_share
+from himap.models.text_tower import read_text_tower
 from himap.pruning.criteria import dart, divprune, sparsevlm, visionzip, vispruner
 from himap.pruning.intervention import Pruning
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage, stage_problems
 from PIL import Image
-from tiny import SHAPES, _asked, oracle, prompt, tiny_model
+from tiny import SHAPES, _asked, oracle, prompt, question_of, tiny_model
+from tiny_clip import write_clip
 
-ENTRY = ("fastervlm", "vispruner", "visionzip", "divprune", "dpp")  # before the decoder
+ENTRY = ("fastervlm", "vispruner", "visionzip", "divprune", "dpp", "cdpruner")  # before the decoder
 INSIDE = ("dart", "pyramiddrop", "sparsevlm", "instruction_attention_reweighted")
 MERGING = ("visionzip", "sparsevlm")
 TOKENS, KEEP, LAYER = 36, 17, 3
 
 
 @pytest.fixture(scope="module")
-def wide():
+def clip(tmp_path_factory):
+    """A CLIP on disk whose vision tower is as wide as the tiny model's."""
+    return write_clip(tmp_path_factory.mktemp("clip"), width=64)
+
+
+@pytest.fixture(scope="module")
+def wide(clip):
     """A tiny model with enough image tokens for methods that keep 4 of one sort and 8 of another, and wider than it keeps tokens."""
-    return tiny_model("grouped", tokens_per_image=TOKENS, width=64)
+    model = tiny_model("grouped", tokens_per_image=TOKENS, width=64)
+    return replace(model, text_tower=read_text_tower(clip, width=64, device="cpu", dtype=torch.float32))
 
 
 class Entering(Intervention):
@@ -56,17 +66,20 @@ def run(model, rows, name, keep=KEEP):
     return logits, pruning.kept[layer_of(name)], entering.rows[layer_of(name)]
 
 
-def expected(model, shape, name, count):
+def expected(model, shape, name, count, clip):
     """Return the indices that the reference keeps, and the hidden states of its new tokens."""
     rows = prompt(model, shape)
     image, text = ((rows.groups[0] == group).nonzero()[:, 0].tolist() for group in (IMAGE, INSTRUCTION))
     _, weights, entering = oracle(model, rows)
     embedded = rows.hidden[0].double().numpy()
     none = np.zeros((0, model.dims.width))
-    if name in ("fastervlm", "vispruner", "visionzip"):
+    if name in ("fastervlm", "vispruner", "visionzip", "cdpruner"):
         seen = references.seen_by_tower(model, _asked(model, **shape)[1])
         if name == "fastervlm":
             return sorted(references.best(list(seen.attention), count)), none
+        if name == "cdpruner":
+            weights = references.relevance(clip, seen.hidden, question_of(shape))
+            return references.dpp(weights[:, None] * cosines_of(embedded[image]) * weights, count), none
         if name == "vispruner":
             return references.vispruner(seen.attention, seen.hidden, count), none
         kept, merged = references.visionzip(seen, count)
@@ -75,10 +88,7 @@ def expected(model, shape, name, count):
     if name == "divprune":
         return references.divprune(embedded[image], count), none
     if name == "dpp":
-        unit = embedded[image] / np.linalg.norm(embedded[image], axis=1, keepdims=True)
-        likeness = unit @ unit.T
-        np.fill_diagonal(likeness, 1.0)
-        return references.dpp(likeness, count), none
+        return references.dpp(cosines_of(embedded[image]), count), none
     if name == "dart":
         keys = keys_below(model, rows)
         normed = model.norm(entering[LAYER]).double().numpy()
@@ -96,6 +106,14 @@ def expected(model, shape, name, count):
     return references.sparsevlm(scores, entering[LAYER][image].double().numpy(), kept)
 
 
+def cosines_of(states):
+    """Return the cosine of every two vectors, exactly 1 on the diagonal."""
+    unit = states / np.linalg.norm(states, axis=1, keepdims=True)
+    likeness = unit @ unit.T
+    np.fill_diagonal(likeness, 1.0)
+    return likeness
+
+
 def keys_below(model, rows):
     """Return the keys [H, T, d] of the layer below, with rotary positions, by transformers' own layer."""
     from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
@@ -108,9 +126,9 @@ def keys_below(model, rows):
 
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("name", ENTRY + INSIDE)
-def test_a_rival_keeps_and_merges_what_its_reference_does_alone_and_in_a_padded_batch(wide, name, images):
+def test_a_rival_keeps_and_merges_what_its_reference_does_alone_and_in_a_padded_batch(wide, clip, name, images):
     shape = {"system": 5, "images": images, "instruction": 9, "seed": 11}
-    kept, new = expected(wide, shape, name, KEEP * images)
+    kept, new = expected(wide, shape, name, KEEP * images, clip)
     alone = run(wide, prompt(wide, shape), name, KEEP * images)
     other = {"system": 2, "images": 2, "instruction": 14, "seed": 12}  # longer: the first one is padded
     together = run(wide, prompt(wide, shape, other), name, KEEP * images)
@@ -192,8 +210,9 @@ def test_beyond_the_rank_of_the_features_the_dpp_still_chooses_as_many_different
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_stays_finite(dtype):
+def test_half_precision_stays_finite(clip, dtype):
     model = tiny_model("grouped", dtype=dtype, tokens_per_image=TOKENS)
+    model = replace(model, text_tower=read_text_tower(clip, width=64, device="cpu", dtype=dtype))
     rows = prompt(model, *SHAPES)
     for name in ENTRY + INSIDE:
         logits, kept, left = run(model, rows, name)
@@ -280,3 +299,34 @@ def test_a_model_without_a_view_of_its_tower_says_so(wide):
     rows.pictures = Pictures([1], blind.view_tower, lambda: [])
     with pytest.raises(ValueError, match="no view of its vision tower"):
         run(blind, rows, "fastervlm")
+
+
+# ---- the text tower
+
+
+def test_another_question_keeps_other_tokens_and_equal_likeness_falls_back_to_the_unconditioned_choice(wide):
+    from himap.pruning.criteria.cdpruner import relevance
+
+    first, second = (prompt(wide, {"images": 1, "seed": 1}) for _ in range(2))
+    second.pictures.questions = ["how many dogs?"]
+    assert run(wide, first, "cdpruner")[1] != run(wide, second, "cdpruner")[1]
+    assert relevance(torch.full((9,), 0.3)).tolist() == [1.0] * 9
+
+
+def test_a_model_without_a_text_tower_says_what_to_load_or_choose(wide):
+    rows = prompt(replace(wide, text_tower=None), SHAPES[0])
+    with pytest.raises(ValueError, match=r"load it with `text_tower`.*choose `dpp`"):
+        run(wide, rows, "cdpruner")
+
+
+def test_a_clip_of_another_width_or_with_a_tensor_missing_is_refused(clip, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    with pytest.raises(ValueError, match="width 64, the model's has 32"):
+        read_text_tower(clip, width=32, device="cpu", dtype=torch.float32)
+    shutil.copytree(clip, tmp_path / "clip")
+    weights = load_file(clip / "model.safetensors")
+    weights.pop("text_projection.weight")
+    save_file(weights, tmp_path / "clip" / "model.safetensors")
+    with pytest.raises(ValueError, match=r"lacks 1 tensor: text_projection\.weight"):
+        read_text_tower(tmp_path / "clip", width=64, device="cpu", dtype=torch.float32)

@@ -80,6 +80,13 @@ def ask_for_letter(sample: Sample) -> Prompt:
     return Prompt("\n".join([*context, sample.question, lettered(sample.options), OPTION_LETTER]))
 
 
+def without_instruction(text: str) -> str:
+    """Return a prompt's text without the last line that says how short the answer is to be, which is about no picture."""
+    for instruction in (SHORT_ANSWER, OPTION_LETTER):
+        text = text.removesuffix(instruction)
+    return text.strip()
+
+
 def caption_prompt(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
     """Return the request for a caption; Qwen has a raw one of its own."""
     if family == "qwen_vl":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import torch
 from torch import Tensor
 
+from himap.benchmarks._prompts import without_instruction
 from himap.decoder.bitmaps import to_bitmap
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily
@@ -177,7 +178,9 @@ def pictures_of(
         ]
 
     counts = [len(question.images) for question in questions]
-    return Pictures(counts, None if view is None else sight, padding)
+    asked = [without_instruction(question.prompt.text) for question in questions]
+    compare = None if model.text_tower is None else model.text_tower.likeness
+    return Pictures(counts, None if view is None else sight, padding, asked, compare)
 
 
 def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens) -> Tensor:

@@ -13,6 +13,7 @@ from himap.decoder.attention import KINDS
 from himap.files import read_json
 from himap.models.model import Model
 from himap.models.sizes import read_config
+from himap.models.text_tower import TextTower, read_text_tower
 from himap.registry import import_all, unknown
 
 FAMILIES = "himap.models.families"  # the package whose files are the families
@@ -56,9 +57,14 @@ def load(
     device: str = "cpu",
     dtype: str = "float32",
     attention: str = "sdpa",
+    text_tower: str | None = None,
     **options: Any,
 ) -> Model:
-    """Load a checkpoint for inference. Further options go to its family (LLaVA: `template`, `image_mode`)."""
+    """Load a checkpoint for inference. Further options go to its family (LLaVA: `template`, `image_mode`).
+
+    `text_tower` is the CLIP of its vision tower, for methods that compare pictures with the question: a folder, or a hub
+    id with its revision as owner/name@revision.
+    """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if attention not in KINDS:
@@ -79,10 +85,24 @@ def load(
             f"{config.get('architectures')} belongs to no known family; known: {', '.join(families())}"
         )
     model.attention, model.revision = attention, revision
+    if text_tower is not None:
+        model.text_tower = _text_tower_of(model, text_tower, device)
     if (directory / "schedules.json").is_file():
         model.extras["schedules"] = read_json(directory / "schedules.json")
     model.module.requires_grad_(False).eval()
     return model
+
+
+def _text_tower_of(model: Model, place: str, device: str) -> TextTower:
+    """Return the text tower beside a model's vision tower."""
+    if model.view_tower is None:
+        raise ValueError(
+            f"text_tower: {model.name} gives no view of its vision tower, whose states CLIP's text tower is compared with; "
+            "leave the option out, or take a LLaVA"
+        )
+    path_or_id, _, revision = place.partition("@")
+    width = model.module.config.vision_config.hidden_size
+    return read_text_tower(find(path_or_id, revision or None), width=width, device=device, dtype=model.dtype)
 
 
 def check_device(device: str) -> None:

@@ -23,6 +23,7 @@ from himap.decoder.tokens import (
 )
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
+from himap.models.text_tower import TextTower
 from himap.models.tower import Tower
 
 
@@ -54,6 +55,7 @@ class Model:
     view_tower: Callable[[Tensor], Tower] | None = (
         None  # pixels -> what the vision tower makes of them, where it has a class token
     )
+    text_tower: TextTower | None = None  # that of the CLIP whose vision tower it has, where one was given
     pads: Callable[[str | None], bool] = lambda mode: False  # whether pictures asked in a mode are padded to a square
     attention: str = "sdpa"
     preprocess: Callable[..., Any] = (

@@ -37,11 +37,20 @@ class Pictures:
     """The pictures of a batch of prompts. Nothing is computed before a criterion asks for it, and then once."""
 
     def __init__(
-        self, counts: Sequence[int], look: Callable[[], Tower] | None, padding: Callable[[], list[Tensor]]
+        self,
+        counts: Sequence[int],
+        look: Callable[[], Tower] | None,
+        padding: Callable[[], list[Tensor]],
+        questions: Sequence[str] = (),
+        compare: Callable[[Tensor, str], Tensor] | None = None,
     ) -> None:
-        """Take how many pictures each prompt has, how the tower sees all of them, and each prompt's `padding` [tokens]."""
+        """Take how many pictures each prompt has, how the tower sees all of them, and each prompt's `padding` [tokens].
+
+        `questions` are the prompts' words, and `compare` says how much tower states [N, n, C] are like a text.
+        """
         self.counts = list(counts)
         self._look, self._padding = look, padding
+        self.questions, self._compare = list(questions), compare
 
     @cached_property
     def _tower(self) -> Tower:
@@ -57,8 +66,13 @@ class Pictures:
         """Return the pictures of only some of the prompts; what is computed for them is computed for all, once."""
         ends = list(accumulate(self.counts))
         places = [place for b in samples for place in range(ends[b] - self.counts[b], ends[b])]
-        counts = [self.counts[b] for b in samples]
-        return Pictures(counts, lambda: self._tower.of(places), lambda: [self.padding[b] for b in samples])
+        return Pictures(
+            [self.counts[b] for b in samples],
+            lambda: self._tower.of(places),
+            lambda: [self.padding[b] for b in samples],
+            [self.questions[b] for b in samples] if self.questions else (),
+            self._compare,
+        )
 
     def look(self) -> None:
         """Compute how the tower sees the pictures, for those who count or time what comes after."""
@@ -68,6 +82,15 @@ class Pictures:
         """Return how the tower sees the pictures of one prompt."""
         first = sum(self.counts[:sample])
         return self._tower.of(slice(first, first + self.counts[sample]))
+
+    def likeness(self, sample: int) -> Tensor:
+        """Return how much each image token [tokens] of one prompt is like its question. Raise ValueError without a text tower."""
+        if self._compare is None or not self.questions:
+            raise ValueError(
+                "this model has no text tower that could compare its image tokens with the question; load it with "
+                "`text_tower`, the CLIP of its vision tower, or choose `dpp`, which is CDPruner without the question"
+            )
+        return self._compare(self.tower(sample).hidden, self.questions[sample]).flatten()
 
     @cached_property
     def padding(self) -> list[Tensor]:

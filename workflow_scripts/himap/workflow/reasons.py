@@ -38,7 +38,7 @@ PLAIN = (  # what Snakemake says, and how we put it
     (r"Software environment", "the environment in envs/ changed"),
     (r"Forced execution", "asked for on the command line"),
 )
-MODEL_KEYS = ("dtype", "attention", "template", "image_mode")
+MODEL_KEYS = ("dtype", "attention", "template", "image_mode", "text_tower")
 BENCHMARK_KEYS = ("protocol", "max_new_tokens")
 SECTIONS = {  # the section of the config that the rest of a step's settings comes from
     "fetch_model": "models.{model}",

@@ -96,6 +96,7 @@ class Criterion:
     score: Callable[[View], Any]  # scores [B, T]; or for one that merges: the rows that go on
     needs_attention: bool  # of the layer below
     needs_tower: bool
+    needs_text: bool  # of CLIP's text tower, which compares the pictures with the question
     merges: bool
     in_sequence: bool  # asks what image tokens attend to, or compares them with text
     at_input: bool  # makes tokens for the decoder's input, so that its stage is at layer 0
@@ -110,6 +111,7 @@ def criterion(
     *,
     needs_attention: bool,
     needs_tower: bool = False,
+    needs_text: bool = False,
     merges: bool = False,
     in_sequence: bool = False,
     at_input: bool = False,
@@ -121,9 +123,17 @@ def criterion(
     """
 
     def register(function: Callable[[View], Any]) -> Callable[[View], Any]:
-        about = (function.__doc__ or "").strip()
         _KNOWN[function.__name__] = Criterion(
-            function.__name__, function, needs_attention, needs_tower, merges, in_sequence, at_input, amounts, about
+            name=function.__name__,
+            score=function,
+            needs_attention=needs_attention,
+            needs_tower=needs_tower,
+            needs_text=needs_text,
+            merges=merges,
+            in_sequence=in_sequence,
+            at_input=at_input,
+            amounts=amounts,
+            about=(function.__doc__ or "").strip(),
         )
         return function
 

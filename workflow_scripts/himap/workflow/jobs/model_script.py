@@ -24,6 +24,7 @@ MODEL_SETTINGS: dict[str, Any] = {
     "attention": "sdpa",
     "template": None,
     "image_mode": None,
+    "text_tower": None,
     "protocol": {},
     "seed": 0,
 }
@@ -150,7 +151,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cpu":
             print("no GPU is visible to this job: running on the processor", file=sys.stderr, flush=True)
-    options = {key: settings[key] for key in ("template", "image_mode") if settings[key] is not None}
+    options = {key: settings[key] for key in ("template", "image_mode", "text_tower") if settings[key] is not None}
     return load(
         arguments.model, revision=arguments.revision, device=device, dtype=settings["dtype"],
         attention=settings["attention"], **options,

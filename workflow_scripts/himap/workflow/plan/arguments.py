@@ -17,8 +17,9 @@ def model(plan: Plan, name: str) -> list[str]:
 
 def fetch(plan: Plan, name: str) -> list[str]:
     """Return where a model comes from."""
-    folder = plan.checkpoint(name)
-    return ["--path", folder] if folder else ["--id", *pinned(plan, name)]
+    folder, text_tower = plan.checkpoint(name), plan.model(name).text_tower
+    source = ["--path", folder] if folder else ["--id", *pinned(plan, name)]
+    return source + (["--text-tower", text_tower] if text_tower else [])
 
 
 def drawing(plan: Plan, benchmark: str) -> list[str]:

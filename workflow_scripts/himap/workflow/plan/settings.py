@@ -30,7 +30,10 @@ STATED = {
 def fetch(plan: Plan, model: str) -> str:
     """Return what identifies a model: its id and revision, or the contents of its folder."""
     entry = plan.model(model)
-    return conversion_settings(plan, model) if entry.convert else as_json(origin(entry.path, entry.id, entry.revision))
+    if entry.convert:
+        return conversion_settings(plan, model)
+    source = origin(entry.path, entry.id, entry.revision)
+    return as_json(source if entry.text_tower is None else {"source": source, "text_tower": entry.text_tower})
 
 
 def drawing(plan: Plan, benchmark: str) -> str:
@@ -51,7 +54,7 @@ def samples(plan: Plan, benchmark: str) -> str:
 
 def loading(plan: Plan, model: str) -> dict[str, Any]:
     """Return how a model is loaded and addressed."""
-    entry, keys = plan.model(model), ("dtype", "attention", "template", "image_mode")
+    entry, keys = plan.model(model), ("dtype", "attention", "template", "image_mode", "text_tower")
     return {key: getattr(entry, key) for key in keys if getattr(entry, key) is not None}
 
 

@@ -25,6 +25,10 @@ def models(plan: Plan) -> Iterator[Finding]:
             yield folder_of_weights(name, entry.path)
         else:
             yield on_hub(MODELS, name, str(entry.id), entry.revision, "model")
+        if entry.text_tower:
+            label, (place, _, revision) = f"{name}, text tower", entry.text_tower.partition("@")
+            is_folder = (ROOT / entry.text_tower).is_dir()
+            yield folder_of_weights(label, place) if is_folder else on_hub(MODELS, label, place, revision, "model")
         if entry.tower:
             is_folder = (ROOT / entry.tower).is_dir()
             label = f"{name}, vision tower"

@@ -91,7 +91,8 @@ def loaded(plan: Plan, name: str) -> Model:
 
     entry = plan.model(name)
     told = Namespace(model=plan.checkpoint(name) or entry.id, revision=entry.revision, device="auto")
-    return open_model(told, {key: getattr(entry, key) for key in ("dtype", "attention", "template", "image_mode")})
+    keys = ("dtype", "attention", "template", "image_mode", "text_tower")
+    return open_model(told, {key: getattr(entry, key) for key in keys})
 
 
 def said(plan: Plan, model: Model, name: str, task: str, folder: Path) -> str:

@@ -167,6 +167,12 @@ def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> I
                 return f"on {model}: {problem}"
             if looking and family not in CLASS_TOKEN:
                 return f"on {model}: {looking[0]!r} looks at the class token of the vision tower, which {family} has none of"
+            reading = [stage.criterion for stage in schedule.stages if criterion_named(stage.criterion).needs_text]
+            if reading and not section(raw, "models", model).get("text_tower"):
+                return (
+                    f"on {model}: {reading[0]!r} compares pictures with the question by CLIP's text tower; name that CLIP as "
+                    f"`models.{model}.text_tower` (docs/rivals.md), or leave the method out"
+                )
         except ValueError as error:
             return f"on {model} ({kind}): {str(error).removeprefix(f'method {name!r}: ')}"
         return None

@@ -41,6 +41,12 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 f"is required with the family {model['family']}: the layers in which text looks at image tokens (docs/models.md)",
             )
         yield from check_conversion(model, at)
+        text_tower = model.get("text_tower")
+        if isinstance(text_tower, str) and not (ROOT / text_tower).is_dir() and "@" not in text_tower:
+            yield (
+                f"{at}.text_tower",
+                f"{text_tower!r} is no folder, so it is taken from the hub and needs its commit: `{text_tower}@<commit>`",
+            )
 
 
 def check_conversion(model: Mapping[str, Any], at: str) -> Iterator[Problem]:

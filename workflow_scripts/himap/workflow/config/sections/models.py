@@ -82,6 +82,8 @@ class Model(Section):
     """Chat template, if not the family's own (LLaVA: vicuna_v1, llava_v1, user)."""
     image_mode: Literal["pad", "crop"] | None = None
     """How every picture is brought to a square, whatever its benchmark's authors did; by benchmark (`protocol`) if left out."""
+    text_tower: str | None = None
+    """The CLIP of its vision tower, whose text tower the method `cdpruner` needs: a folder, or hub id and commit as `owner/name@commit`."""
     dims: Dims | None = None
     """Sizes of the decoder; needed with `id`."""
     published: Published | None = None
