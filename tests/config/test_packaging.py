@@ -21,6 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IMPORTED_AS = {"yaml": "pyyaml", "PIL": "pillow"}
 PROGRAMS = {  # declared because they are run, not imported
     "snakemake-executor-plugin-slurm", "pytest-xdist", "pytest-timeout", "ruff", "mypy", "types-pyyaml", "pandas-stubs", "snakefmt",
+    "decord",
 }  # fmt: skip
 APART = {
     "llava",
@@ -54,7 +55,7 @@ def test_every_imported_package_is_declared_and_every_declared_one_is_imported_o
     code = imported((ROOT / "workflow_scripts").rglob("*.py"))
     code |= dict.fromkeys(re.findall(r"^from (snakemake)\b", (ROOT / "Snakefile").read_text(), re.MULTILINE), ROOT)
     tests = imported([*(ROOT / "tests").rglob("*.py"), ROOT / "envs/lock.py"])
-    runtime = declared("workflow", "judge")
+    runtime = declared("workflow", "judge", "lmms")
     assert {name: str(path) for name, path in code.items() if name not in runtime} == {}
     assert {name: str(path) for name, path in tests.items() if name not in runtime | declared("dev")} == {}
     assert runtime - set(code) - PROGRAMS == set()

@@ -21,8 +21,9 @@ from himap.benchmarks._prompts import without_instruction
 from himap.decoder.bitmaps import to_bitmap
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily
-from himap.decoder.loop import Intervention, forward
-from himap.decoder.tokens import IMAGE, PADDING, Rows, new_rows
+from himap.decoder.loop import Intervention
+from himap.decoder.tokens import IMAGE, PADDING, Rows
+from himap.experiments.likelihood import log_probabilities
 from himap.experiments.sharing import Prefill, Track, prefills
 from himap.models.images import padded_share
 from himap.models.tower import Pictures, Tower
@@ -341,30 +342,11 @@ def likeliest(
 
     Interventions are on this prompt's rows alone.
     """
-    losses = {choice: _choice_loss(model, prompt, cache, logits, b, choice, interventions) for choice in choices}
+
+    def loss(choice: str) -> float:
+        ids = model.answer_ids(choice.strip())
+        known = log_probabilities(model, prompt, cache, logits, b, ids, interventions)  # [n, vocabulary]
+        return -float(known.gather(1, torch.tensor(ids, device=known.device)[:, None]).mean())
+
+    losses = {choice: loss(choice) for choice in choices}
     return min(losses, key=losses.__getitem__).strip()
-
-
-def _choice_loss(
-    model: Model,
-    prompt: Rows,
-    cache: Cache,
-    logits: Tensor,
-    b: int,
-    choice: str,
-    interventions: Sequence[Intervention],
-) -> float:
-    """Return the mean loss of a choice's tokens: the first from the prompt's logits, the others from a run after the cache."""
-    ids = torch.tensor(model.answer_ids(choice.strip()), device=logits.device)
-    losses = -logits[b].log_softmax(-1)[ids[:1]]  # [1]
-    if len(ids) > 1:
-        # a cache of its own per choice: running one choice must leave the prompt's cache to the next
-        alone = cache.of([b])
-        before = prompt.sample(b)
-        positions = before.positions[:, -1:] + 1 + torch.arange(len(ids) - 1, device=ids.device)[None]
-        embedded = model.embed_tokens(ids[None, :-1]).to(prompt.hidden.dtype)  # 1 sample, n-1 tokens
-        rows = new_rows(embedded, positions, before)
-        hidden = forward(model, rows, alone, interventions).hidden[0]
-        after = model.head(model.norm(hidden)).float().log_softmax(-1)  # [n-1, vocabulary]
-        losses = torch.cat([losses, -after.gather(1, ids[1:, None])[:, 0]])
-    return float(losses.mean())

@@ -105,7 +105,9 @@ def load_named(plan: Plan, arguments: argparse.Namespace) -> tuple[Model, list[S
         model = load(folder if folder.is_dir() else name, **options)
         return model, [schedule_of(model, method) for method in arguments.methods]
     entry = plan.model(name)
-    options |= {key: value for key in ("template", "image_mode", "text_tower") if (value := getattr(entry, key)) is not None}
+    options |= {
+        key: value for key in ("template", "image_mode", "text_tower") if (value := getattr(entry, key)) is not None
+    }
     options |= {"dtype": arguments.dtype or entry.dtype, "attention": entry.attention}
     model = load(plan.checkpoint(name) or str(entry.id), revision=entry.revision, **options)
     methods = {key: method.model_dump(exclude_none=True) for key, method in plan.config.methods.items()}
