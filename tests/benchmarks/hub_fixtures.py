@@ -488,6 +488,73 @@ def seedbench_image() -> Fixture:
     return Fixture("seedbench_image", types, rows, [one[-1] for one in asked], 25.0, scores)
 
 
+def refcoco(name: str = "refcoco") -> Fixture:
+    """Three expressions of one object, a wide and a tall picture, the three forms of a box, a reversed and an unreadable one."""
+    wide, tall = picture(1, (12, 8)), picture(2, (8, 12))
+    objects = [  # the padded square is 12 pixels wide; left, top, width and height of the object
+        (wide, "COCO_train2014_000000581857_0.jpg", [6.0, 2.0, 6.0, 6.0], ["the dog", "right one.", "brown thing"]),
+        (wide, "COCO_train2014_000000581857_3.jpg", [0.0, 0.0, 6.0, 8.0], ["left"]),
+        (tall, "COCO_train2014_000000000009.jpg", [0.0, 0.0, 8.0, 6.0], ["upper half", "top"]),
+    ]
+    answers = [
+        "[0.5, 0.33, 1.0, 0.83]",  # of the square: 6, 1.96, 12, 7.96
+        "(500,250),(999,999)",  # thousandths of the picture, as Qwen-VL writes them
+        "[[500, 250, 1000, 1000]]",  # as InternVL writes them
+        "[0.5, 0.83, 0.0, 0.17]",  # turned around
+        "[0.17, 0.0, 0.83, 0.25]",  # of the square: 0.04, 0, 7.96, 3: exactly not the half
+        "at the top",
+    ]
+    rows = [
+        {"question_id": str(at), "image": image, "question": "Describe the region.", "answer": texts}
+        | {"segmentation": [1.0, 2.0], "bbox": box, "iscrowd": 0, "file_name": file}
+        for at, (image, file, box, texts) in enumerate(objects)
+    ]
+    types = {"question_id": TEXT, "image": IMAGE, "question": TEXT, "answer": TEXTS}
+    types |= {
+        "segmentation": pa.list_(pa.float32()),
+        "bbox": pa.list_(pa.float32()),
+        "iscrowd": pa.int8(),
+        "file_name": TEXT,
+    }
+    scores = {"above_0.7": 50.0, "center": 500 / 6, "fractions_of_picture": 50.0, "unreadable": 1.0}
+    return Fixture(name, types, rows, answers, 50.0, scores)
+
+
+def refcoco_plus() -> Fixture:
+    """The same columns in another set."""
+    return refcoco("refcoco_plus")
+
+
+def refcocog() -> Fixture:
+    """The same columns in a third set."""
+    return refcoco("refcocog")
+
+
+def countbench() -> Fixture:
+    """A word, a number that begins with the right one, a final period, a near miss, a sentence."""
+    asked = [(6, "six"), (10, "1"), (6, "6."), (3, "4"), (9, "There are 9 of them.")]
+    rows = [
+        {
+            "image": picture(at),
+            "text": f"{number} candlesticks",
+            "question": "How many candlesticks are there?",
+            "number": number,
+        }
+        for at, (number, _) in enumerate(asked)
+    ]
+    types = {"image": IMAGE, "text": TEXT, "question": TEXT, "number": pa.int32()}
+    scores = {
+        "of_6": 100.0,
+        "of_10": 0.0,
+        "off_by_one": 60.0,
+        "mean_error": 2.5,
+        "first_number": 60.0,
+        "unreadable": 1.0,
+    }
+    scores |= {"floor_most_common": 40.0}
+    return Fixture("countbench", types, rows, [answer for _, answer in asked], 40.0, scores)
+
+
 def mmbench() -> Fixture:
     """Four rotations, one of them wrong; four options in three rotations, all right; two options and a hint; "None"."""
     four, six = ["cat", "dog", "bus", "tree"], ["1", "2", "3", "none"]
@@ -570,6 +637,10 @@ MAKERS: dict[str, Callable[[], Fixture]] = {
         mmbench,
         mmbench_cn,
         ocrbench,
+        refcoco,
+        refcoco_plus,
+        refcocog,
+        countbench,
         kinds,
     )
 }

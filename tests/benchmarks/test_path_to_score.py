@@ -36,7 +36,7 @@ def test_download_then_score_gives_the_expected_numbers(name: str, tmp_path: Pat
     scored = run_script("score_predictions.py", *asked, "--out", tmp_path / "score.json")
     assert scored.returncode == 0, scored.stderr
     score = json.loads((tmp_path / "score.json").read_text())
-    assert score["n"] == len(fixture.rows)
+    assert score["n"] == len(fixture.answers)
     assert score["interval"][0] <= score["headline"] <= score["interval"][1]
     if fixture.headline is not None:
         assert score["headline"] == pytest.approx(fixture.headline, abs=5e-5)
@@ -50,9 +50,10 @@ def test_download_then_score_gives_the_expected_numbers(name: str, tmp_path: Pat
 def test_samples_keep_what_the_source_says(name: str, prepared):
     fixture = MAKERS[name]()
     samples = list(benchmarks.read_samples(prepared(fixture)))
-    assert [one.images for one in samples] == [image_bytes(row) for row in fixture.rows]
-    assert [one.question for one in samples] == [row.get("question", "") for row in fixture.rows]
-    assert len({one.sample_id for one in samples}) == len(fixture.rows)
+    rows = [part for row in fixture.rows for part in benchmarks.get(name).parts(row)]
+    assert [one.images for one in samples] == [image_bytes(row) for row in rows]
+    assert [one.question for one in samples] == [row.get("question", "") for row in rows]
+    assert len({one.sample_id for one in samples}) == len(rows)
     assert all(one.references for one in samples)
 
 
@@ -116,7 +117,15 @@ def test_flickr30k_takes_only_the_test_rows_of_a_copy_with_all_splits(prepared):
 
 @pytest.mark.parametrize(
     ("name", "pictures"),
-    [("gqa", 2), ("vizwiz_val", 4), ("seedbench_image", 3), ("mmbench", 4), ("mmbench_cn", 4), ("ocrbench", 4)],
+    [
+        ("gqa", 2),
+        ("vizwiz_val", 4),
+        ("seedbench_image", 3),
+        ("mmbench", 4),
+        ("mmbench_cn", 4),
+        ("ocrbench", 4),
+        ("refcoco", 2),
+    ],
 )
 def test_questions_about_one_picture_are_drawn_together(name: str, pictures: int, prepared):
     fixture = MAKERS[name]()
@@ -148,6 +157,18 @@ def test_gqa_is_also_read_from_one_file_that_holds_the_pictures(tmp_path: Path):
     done = download("gqa", path, tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(list(benchmarks.read_samples(tmp_path / "samples.parquet"))) == 6
+
+
+def test_an_object_of_refcoco_is_asked_for_once_by_each_of_its_expressions(prepared):
+    fixture = MAKERS["refcoco"]()
+    samples = list(benchmarks.read_samples(prepared(fixture)))
+    assert [one.sample_id for one in samples] == ["0", "1", "2", "3", "4", "5"]
+    assert [one.question for one in samples] == [text for row in fixture.rows for text in row["answer"]]
+    assert [one.references for one in samples[:4]] == [["6, 2, 12, 8"]] * 3 + [["0, 0, 6, 8"]]
+    assert [(one.metadata["width"], one.metadata["height"]) for one in samples[3:5]] == [(12, 8), (8, 12)]
+    chosen = list(benchmarks.read_samples(prepared(fixture, limit=4)))
+    assert {(one.sample_id, one.question) for one in chosen} < {(one.sample_id, one.question) for one in samples}
+    assert len(chosen) == 4
 
 
 def test_a_limit_of_mmbench_takes_whole_questions(prepared):

@@ -10,6 +10,7 @@ from hub_fixtures import MAKERS
 
 SHORT = "Answer the question using a single word or phrase."
 HINT = "When the provided information is insufficient, respond with 'Unanswerable'."
+REGION = "Please provide the bounding box coordinate of the region this sentence describes: "
 LETTER = "Answer with the option's letter from the given choices directly."
 
 
@@ -17,7 +18,7 @@ def sample_of(name: str, row: int = 0) -> Sample:
     """A sample made of a fixture's row."""
     benchmark = benchmarks.get(name)
     absent = dict.fromkeys(benchmark.source.unused)
-    return benchmark.sample(absent | MAKERS[name]().rows[row], row)
+    return benchmark.sample(benchmark.parts(absent | MAKERS[name]().rows[row])[0], row)
 
 
 def asked(name: str, family: str = "llava", row: int = 0, **protocol: object) -> Prompt:
@@ -51,6 +52,9 @@ def asked(name: str, family: str = "llava", row: int = 0, **protocol: object) ->
         ("mmbench", 9, f"What is it?\nA. 1\nB. 2\nC. 3\n{LETTER}"),
         ("mmbench_cn", 8, "Look here.\nAnd there.\nWhat is it?\nA. no\nB. yes\n请直接回答选项字母。"),
         ("ocrbench", 0, f"What is written?\n{SHORT}"),
+        ("refcoco", 0, f"{REGION}the dog."),
+        ("refcocog", 1, f"{REGION}left."),
+        ("countbench", 0, f"How many candlesticks are there?\n{SHORT}"),
     ],
 )
 def test_llava_is_asked(name: str, row: int, text: str):
@@ -71,6 +75,7 @@ def test_internvl_is_asked_as_llava_since_its_first_version_used_the_same_script
         ("pope", f"Is there a snowboard in the image? {SHORT}"),
         ("docvqa", f"When? {SHORT}"),
         ("gqa", f"Is it overcast? {SHORT}"),
+        ("refcoco", f"{REGION}<ref>the dog</ref>"),
         ("vizwiz_val", f"What is this? {HINT} {SHORT}"),
     ],
 )
@@ -96,6 +101,8 @@ def test_internvl_is_asked_for_charts_in_one_line():
         ("gqa", 0, Prompt("Is it overcast? Answer:", style="raw")),
         ("vizwiz_val", 0, Prompt("What is this? Answer:", style="raw")),
         ("ocrbench", 0, Prompt("What is written? Answer:", style="raw")),
+        ("refcoco_plus", 0, Prompt("<ref>the dog</ref><box>", style="raw")),
+        ("countbench", 0, Prompt("How many candlesticks are there? Answer:", style="raw")),
         (
             "seedbench_image",
             0,
@@ -192,6 +199,8 @@ def test_an_unknown_family_is_named():
         ("mmbench", 1024, 1, 1024),
         ("mmbench_cn", 1024, 1, 1024),
         ("ocrbench", 128, 100, 128),
+        ("refcoco", 32, 28, 32),
+        ("countbench", 16, 10, 16),
     ],
 )
 def test_generation_limits(name: str, llava: int, qwen: int, internvl: int):

@@ -28,6 +28,10 @@ NAMES = [
     "mmbench",
     "mmbench_cn",
     "ocrbench",
+    "refcoco",
+    "refcoco_plus",
+    "refcocog",
+    "countbench",
     "kinds",
 ]
 

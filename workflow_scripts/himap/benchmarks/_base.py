@@ -67,12 +67,12 @@ class Benchmark:
     number of those rows is the benchmark's result, `details` gives the further numbers. Rows of one `group` are only
     scored together (`group_size` at most), and a subset is balanced over the values of `stratum`, with the same `unit`s
     (images) in each where possible. Where an id names several rows (`rows_per_id`) the sample ids add #1, #2; `keep` drops
-    rows that are not of the split. `picture` names the metadata that say which picture a sample is about, since answers
-    about one picture are alike and their results are not independent: empty where its bytes have to say so, None where each
-    sample has a picture of its own. `image_modes` names the families whose authors did not pad this benchmark's pictures,
-    `own_form` those whose authors published no form of asking it, so that the one here is this project's. `contested` is
-    the option whose two values the report compares. `sources` and `keep` follow the protocol options named in
-    `row_options`, which decide what rows there are.
+    rows that are not of the split, `parts` makes a row for each question of one that holds several. `picture` names the
+    metadata that say which picture a sample is about, since answers about one picture are alike and their results are not
+    independent: empty where its bytes have to say so, None where each sample has a picture of its own. `image_modes`
+    names the families whose authors did not pad this benchmark's pictures, `own_form` those whose authors published no form
+    of asking it, so that the one here is this project's. `contested` is the option whose two values the report compares.
+    `sources` and `keep` follow the protocol options named in `row_options`, which decide what rows there are.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Benchmark:
     picture: tuple[str, ...] | None = ()
     rows_per_id: int = 1
     keep: Callable[[dict[str, Any], Mapping[str, Any]], bool] | None = None
+    parts: Callable[[dict[str, Any]], list[dict[str, Any]]] = lambda row: [row]
     image_modes: Mapping[str, str] = field(default_factory=dict)
     own_form: tuple[str, ...] = ()
     contested: str = ""

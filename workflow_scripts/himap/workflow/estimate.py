@@ -59,6 +59,10 @@ DOWNLOADS = {
     "mmbench": 0.1,
     "mmbench_cn": 0.1,
     "ocrbench": 0.07,
+    "refcoco": 2.3,
+    "refcoco_plus": 0.53,
+    "refcocog": 2.1,
+    "countbench": 0.02,
 }
 SAMPLE_MB = 0.3
 

@@ -17,6 +17,9 @@ from himap.benchmarks.samples.source import Found
 from himap.benchmarks.samples.subset import Key, choose, key_of
 from himap.files import replacing, sha256, write_json
 
+Chosen = dict[
+    int, list[tuple[int, int, str]]
+]  # by the position of a row: which of its questions, their index, their id
 ROWS_AT_MOST, BYTES_AT_MOST = 500, 4 << 20  # in one portion
 
 
@@ -36,7 +39,10 @@ def prepare(
     if not listing:
         raise ValueError(f"{found.files[0]}: holds no row of {benchmark.name}, split '{source.split}'")
     places = range(len(listing)) if limit is None else choose([entry.key for entry in listing], limit, seed)
-    chosen = {listing[place].position: (place, listing[place].key.sample_id) for place in places}
+    chosen: Chosen = {}
+    for place in places:
+        entry = listing[place]
+        chosen.setdefault(entry.position, []).append((entry.part, place, entry.key.sample_id))
     with disk_full(out), replacing(out) as temporary:
         rows, images = write_samples(temporary, benchmark.name, read_chosen(benchmark, source, found, chosen))
         facts = {
@@ -55,9 +61,10 @@ def prepare(
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the source: its position there and the key of its sample."""
+    """A question of the source: the position of its row, which of the row's questions it is, and the key of its sample."""
 
     position: int
+    part: int
     key: Key
 
 
@@ -67,25 +74,33 @@ def list_rows(benchmark: Benchmark, source: Source, found: Found, protocol: Mapp
     index = 0
     for position, where, row in rows_of(found, source):
         if benchmark.keep is None or benchmark.keep(row, protocol):
-            sample = named(benchmark, made(benchmark, row, index, where), where, seen)
-            index += 1
-            yield Entry(position, key_of(benchmark, sample))
+            for number, part in enumerate(parts_of(benchmark, row, where)):
+                sample = named(benchmark, made(benchmark, part, index, where), where, seen)
+                index += 1
+                yield Entry(position, number, key_of(benchmark, sample))
 
 
-def read_chosen(
-    benchmark: Benchmark, source: Source, found: Found, chosen: dict[int, tuple[int, str]]
-) -> Iterator[Sample]:
-    """Yield the chosen samples with their images, which are checked; `chosen` gives index and id by position."""
+def read_chosen(benchmark: Benchmark, source: Source, found: Found, chosen: Chosen) -> Iterator[Sample]:
+    """Yield the chosen samples with their images, which are checked."""
     from tqdm import tqdm
 
     checked: set[bytes] = set()
     rows, told = rows_of(found, source, set(chosen)), told_about(found)
     for position, where, row in tqdm(rows, total=len(chosen), desc=benchmark.name, unit="sample", disable=None):
-        index, sample_id = chosen[position]
-        sample = made(benchmark, row, index, where)
-        sample = replace(sample, sample_id=sample_id, metadata=sample.metadata | told[position])
-        check_images(sample, where, checked)
-        yield sample
+        parts = parts_of(benchmark, row, where)
+        for number, index, sample_id in chosen[position]:
+            sample = made(benchmark, parts[number], index, where)
+            sample = replace(sample, sample_id=sample_id, metadata=sample.metadata | told[position])
+            check_images(sample, where, checked)
+            yield sample
+
+
+def parts_of(benchmark: Benchmark, row: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Return a row for each question of a row, with the place of errors."""
+    try:
+        return benchmark.parts(row)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def made(benchmark: Benchmark, row: dict[str, Any], index: int, where: str) -> Sample:

@@ -59,6 +59,7 @@ def fits_one(kind: pa.DataType, expected: str) -> bool:
     checks = {
         "string": lambda one: t.is_string(one) or t.is_large_string(one),
         "int": t.is_integer,
+        "float": t.is_floating,
         "bool": t.is_boolean,
         "struct": t.is_struct,
     }

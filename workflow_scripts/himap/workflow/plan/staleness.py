@@ -19,7 +19,7 @@ SCORES = (
     "rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture", "own_form",
 )  # fmt: skip
 PROMPTS = ("make_prompt", "limits", "short_limits", "image_modes")
-DATA = ("source", "sources", "sample", "stratum", "unit", "keep")
+DATA = ("source", "sources", "sample", "stratum", "unit", "keep", "parts")
 SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
 
 # What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
