@@ -65,6 +65,8 @@ WRONG: list[tuple[Edit, str]] = [
     (put("models/mini/convert", True), "models.mini.dims: is required with `convert`"),
     (put("models/mini/tower", "a/b"), "models.mini.tower: is only allowed together with `convert`"),
     (put("models/mini/tower", "a/b"), "models.mini.tower_revision: is required: 'a/b' is no folder, so it is taken from the hub"),
+    (put("models/mini/text_tower", "a/b"), "models.mini.text_tower: 'a/b' is no folder, so it is taken from the hub and needs its commit: `a/b@<commit>`"),
+    (put("tables/table1", {"methods": ["vanilla", "cdpruner"]}), "methods.cdpruner: on mini: 'cdpruner' compares pictures with the question by CLIP's text tower; name that CLIP as `models.mini.text_tower` (docs/rivals.md), or leave the method out (built in; give `methods.cdpruner` stages of your own, or name it in no table and not in `latency.methods`)"),
     (put("models/mini/original", {"id": "a/b"}), "models.mini.original.revision: is required with `id`"),
     (put("models/mini/original", {}), "models.mini.original: needs either `path` (a local folder) or `id` (a hub id), not both and not neither"),
     (put("models/other", {"path": "models/mini", "family": "qwen_vl", "original": {"path": "x"}}), "models.other.original: is only allowed with the family llava: the original implementation runs no other"),

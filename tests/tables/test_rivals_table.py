@@ -275,6 +275,12 @@ def test_a_method_that_looks_at_a_tower_without_class_token_is_refused_before_an
     assert "divprune" not in str(caught.value)
 
 
+def test_values_of_vizwiz_are_those_of_the_validation_split_alone() -> None:
+    assert [value.value for value in printed("cdpruner", 1 / 9, "vizwiz_val")] == [57.0, 58.0]
+    assert [value.value for value in printed("vanilla", 1.0, "vizwiz_val")] == [54.4, 55.6]
+    assert printed("dart", 1 / 9, "vizwiz_val") == []  # its paper prints test-dev
+
+
 def test_the_preset_solves_every_method_for_192_128_and_64_tokens() -> None:
     plan = Plan(load(yaml.safe_load((ROOT / "presets/rivals.yaml").read_text())))
     assert list(plan.tables()) == ["rivals"]
