@@ -101,7 +101,8 @@ def _text_tower_of(model: Model, place: str, device: str) -> TextTower:
             "leave the option out, or take a LLaVA"
         )
     path_or_id, _, revision = place.partition("@")
-    width = model.module.config.vision_config.hidden_size
+    module: Any = model.module
+    width = module.config.vision_config.hidden_size
     return read_text_tower(find(path_or_id, revision or None), width=width, device=device, dtype=model.dtype)
 
 

@@ -63,7 +63,7 @@ def read_text_tower(directory: Path, *, width: int, device: str, dtype: torch.dt
     kind = read_config(directory).get("model_type")
     if kind != "clip":
         raise ValueError(f"{directory}/config.json: model_type {kind!r} is not CLIP, whose text tower is needed here")
-    config = CLIPConfig.from_pretrained(directory, local_files_only=True)
+    config: Any = CLIPConfig.from_pretrained(directory, local_files_only=True)
     if config.vision_config.hidden_size != width:
         raise ValueError(
             f"{directory}: this CLIP's vision tower has the width {config.vision_config.hidden_size}, the model's has {width}; "

@@ -97,7 +97,7 @@ def loaded(checkpoint: Path, batch_size: int) -> dict[str, Any]:
 
     from himap.tools.lmms_plugin import Himap
 
-    ours = {"pretrained": str(checkpoint), "device": "cpu", "batch_size": batch_size}
+    ours: dict[str, Any] = {"pretrained": str(checkpoint), "device": "cpu", "batch_size": batch_size}
     return {
         "lmms-eval": LlavaHf(str(checkpoint), device="cpu", device_map="cpu", dtype="float32", batch_size=1),
         "unpruned": Himap(method="vanilla", **ours),
@@ -153,7 +153,8 @@ def random_checkpoint(sizes: str, folder: Path) -> Path:
 
     mini = read_json(MINI / "config.json")
     dims = replace(read_dims(sizes), vocab=mini["text_config"]["vocab_size"])
-    random_model(dims).module.save_pretrained(folder)
+    module: Any = random_model(dims).module
+    module.save_pretrained(folder)
     config = read_json(folder / "config.json")
     mark = mini.get("image_token_id", mini.get("image_token_index"))
     write_json(folder / "config.json", {**config, "image_token_id": mark, "image_token_index": mark})
