@@ -192,13 +192,13 @@ def test_the_tower_is_no_part_of_a_counted_prefill(mini):
 
 
 def test_latency_runs_the_tower_once(mini):
-    from himap.experiments.latency import time_example
+    from himap.experiments.latency import Protocol, time_batch
 
     runs = []
     hook = mini.module.model.vision_tower.register_forward_hook(lambda *_: runs.append(1))
     try:
         for name in ("fastervlm", "vanilla"):
-            time_example(mini, questions()[0], resolve(name, mini.dims), 1)
+            time_batch(mini, questions()[:1], resolve(name, mini.dims), Protocol(1, 1))
     finally:
         hook.remove()
     assert len(runs) == 2

@@ -300,7 +300,7 @@ def test_a_wrong_stage_of_one_of_several_methods_is_named_with_its_method(world,
 
 
 def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
-    from himap.experiments.latency import time_methods
+    from himap.experiments.latency import Protocol, time_methods
 
     sample = Question("s", [checkpoint.encoded(1)], Prompt("Describe it."))
     method = {"vanilla": Schedule()}
@@ -308,9 +308,7 @@ def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
     model.end_ids = frozenset(range(model.dims.vocab - 1))  # nearly every token ends the answer
     try:
         counts = [
-            next(time_methods(model, [sample], method, max_new_tokens=9, rounds=1, min_new_tokens=least))[
-                "generated_tokens"
-            ]
+            next(time_methods(model, [sample], method, Protocol(9, 1, min_new_tokens=least)))["generated_tokens"]
             for least in (0, 6)
         ]
     finally:
@@ -342,7 +340,10 @@ def test_latency_rows(world, methods, tmp_path):
     call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=as_json(methods)))
     found = pd.read_csv(tmp_path / "latency.csv")
     assert found["method"].tolist() == list(methods) * 4  # in turns
-    assert (found.filter(like="seconds") > 0).all(axis=None)
+    assert (found.filter(like="seconds").drop(columns="seconds_scoring") > 0).all(axis=None)
+    has_stages = found["method"].map({name: bool(method.stages) for name, method in methods.items()})
+    assert ((found["seconds_scoring"] > 0) == has_stages).all()
+    assert (found["seconds_scoring"] < found["seconds_prefill"]).all()
     parts = found.seconds_vision + found.seconds_prefill + found.seconds_answer
     assert (parts - found.seconds_total).abs().max() < 1e-5
 

@@ -151,6 +151,8 @@ def test_whiskers_of_few_samples_are_as_wide_as_few_samples_make_them(tmp_path: 
         "seconds_total": seconds,
         "ideal_speedup": 1.0,
         "device": "cpu",
+        "batch_size": 1,
+        "kernel": "flash",
     }
     write_text(tmp_path / "latency/llava/scienceqa.csv", pd.DataFrame(timed).to_csv(index=False))
     told = {**settings, "methods": {"vanilla": "Vanilla"}, "order": ["vanilla"]}
@@ -212,6 +214,8 @@ def test_latency_is_the_mean_of_each_samples_median(tmp_path: Path, settings: di
             "seconds_total": seconds,
             "ideal_speedup": ideal,
             "device": "cpu",
+            "batch_size": 1,
+            "kernel": "flash",
         }
         for method, ideal, base in (("vanilla", 1.0, 1.0), ("himap", 4.0, 0.5))
         for sample, extra in (("a", 0.0), ("b", 1.0))
@@ -375,7 +379,15 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
         "schedules": {"llava": {"image_tokens": 16, "stages": stages}},
     }
     rows = [
-        {"sample_id": sample, "method": name, "seconds_total": 1.0 + number, "ideal_speedup": 2.0, "device": "cpu"}
+        {
+            "sample_id": sample,
+            "method": name,
+            "seconds_total": 1.0 + number,
+            "ideal_speedup": 2.0,
+            "device": "cpu",
+            "batch_size": 1,
+            "kernel": "flash",
+        }
         for name in methods
         for number, sample in enumerate("ab")
     ]

@@ -238,9 +238,9 @@ class Estimator:
         return stage
 
     def latency(self) -> Stage:
-        """Estimate examples one at a time, in rounds."""
+        """Estimate time and memory: examples one at a time and in batches, in rounds; warm-up and counting are a few more."""
         part = self.plan.config.latency
-        stage = Stage("latency")
+        stage = Stage("latency", Counter(tabulate_efficiency=int(targets.EFFICIENCY in targets.tables(self.plan))))
         for model in self.plan.config.models:
             for benchmark in self.plan.known(part.benchmarks):
                 kind = self.plan.kind(benchmark)
@@ -252,6 +252,7 @@ class Estimator:
                 stage.rules["measure_latency"] += 1
                 examples = self.samples(benchmark, part.examples)
                 self.spend(stage, model, examples * part.rounds * example + self.loading(model))
+        stage.rules["time_random_weights"] += int(part.random_weights is not None)
         return stage
 
     def flops(self) -> Stage:

@@ -80,6 +80,17 @@ def question(plan: Plan, name: str, model: str, benchmark: str) -> str:
     return code_version(*roots, f"himap.experiments.questions.{name}", without=SCORING, unused=(*DATA, *QUESTION_PLAN))
 
 
+def random_latency() -> str:
+    """Hash the code that times a model of random weights."""
+    return code_version("time_random_weights.py", without=SCORING)
+
+
+def efficiency(plan: Plan) -> str:
+    """Hash the code that makes the table of time and memory, the benchmarks' titles included."""
+    columns = map(benchmark_module, plan.known(plan.config.latency.benchmarks))
+    return code_version("tabulate_efficiency.py", *columns, unused=BEHIND_TITLES)
+
+
 def scores(script: str, benchmark: str) -> str:
     """Hash the code that scores or judges a benchmark's answers."""
     return code_version(script, benchmark_module(benchmark), unused=(*PROMPTS, *DATA))
