@@ -124,11 +124,16 @@ def flops(plan: Plan, model: str, kind: str) -> str:
 
 
 def latency(plan: Plan, model: str, benchmark: str) -> str:
-    """Return how time and memory are measured; batches of 32 only where a GPU computes, which alone gains by them."""
+    """Return how time and memory are measured."""
     entry = plan.config.latency
-    batches = entry.batches if entry.batches is not None else [8, 32] if plan.model(model).gpus else [8]
+    batches = batches_of(entry.batches, plan.model(model).gpus)
     part = {"examples": entry.examples, "rounds": entry.rounds, "batches": batches, "eager": entry.eager}
     return as_json(loading(plan, model) | part | answering(plan, benchmark))
+
+
+def batches_of(asked: list[int] | None, gpus: int) -> list[int]:
+    """Return the further batch sizes; of their own accord 32 only where a GPU computes, which alone gains by it."""
+    return asked if asked is not None else [8, 32] if gpus else [8]
 
 
 def random_latency(plan: Plan) -> str:
