@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         frame = pd.DataFrame(progress(rows, total, f"latency {model.name} {benchmark.name}"))
         frame["device"] = device_name(model.device)
         write_provenance(arguments.out, model, arguments, settings)
-        write_text(arguments.out, frame.to_csv(index=False, float_format="%.6f"))
+        write_text(arguments.out, frame.to_csv(index=False, float_format="%.8g"))
 
 
 if __name__ == "__main__":

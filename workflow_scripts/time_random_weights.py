@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         frame = pd.DataFrame(progress(rows, count_rows(len(questions), schedules, protocol), "latency random weights"))
         frame["device"] = device_name(model.device)
         write_provenance(arguments.out, model, arguments, settings)
-        write_text(arguments.out, frame.to_csv(index=False, float_format="%.6f"))
+        write_text(arguments.out, frame.to_csv(index=False, float_format="%.8g"))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("tables/table1", {"models": ["mimi"]}), "tables.table1.models[0]: unknown model 'mimi' (did you mean 'mini'?)"),
     (put("tables/table1", {"methods": []}), "tables.table1.methods: is empty; name at least one, or leave the key out"),
     (put("tables/table1", {"models": []}), "tables.table1.models: is empty; name at least one, or leave the key out"),
-    *((put(f"tables/{name}", {}), f"tables.{name}: is the name of another target; choose a different one") for name in ("all", "figure3", "make_table", *TOOLS)),
+    *((put(f"tables/{name}", {}), f"tables.{name}: is the name of another target; choose a different one") for name in ("all", "figure3", "make_table", "efficiency", *TOOLS)),
     (put("saliency/definitions", []), "saliency.definitions: is empty; name at least one, or leave the key out"),
     *((put(f"disruption/{key}", []), f"disruption.{key}: is empty; name at least one, or leave the key out") for key in ("flows", "extents", "blocks", "layers")),
     (put("latency/methods", []), "latency.methods: is empty; name at least one, or leave the key out"),

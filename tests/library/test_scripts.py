@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import io
 import json
@@ -425,3 +426,57 @@ def test_samples_without_an_image_or_with_a_broken_one_are_named(model):
         answer_batch(model, [Question("bare", [], Prompt("What?"))], method, max_new_tokens=1)
     with pytest.raises(ValueError, match=r"'torn'.*image cannot be read"):
         answer_batch(model, [Question("torn", [checkpoint.encoded(1)[:50]], Prompt("What?"))], method, max_new_tokens=1)
+
+
+def test_time_and_memory_are_measured_alone_and_in_batches_and_the_eager_kernel_is_a_row_of_its_own(
+    world, methods, tmp_path
+):
+    chosen = {name: methods[name] for name in ("vanilla", "himap")}
+    settings = {"examples": 2, "rounds": 1, "max_new_tokens": 3, "batches": [2, 3], "eager": True}
+    call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=as_json(chosen)))
+    found = pd.read_csv(tmp_path / "latency.csv")
+    arms = found.groupby(["method", "kernel"], sort=False).size()
+    assert arms.to_dict() == {("vanilla", "flash"): 4, ("himap", "flash"): 4, ("vanilla", "eager"): 4}
+    assert found.groupby("batch_size").size().to_dict() == {1: 3 * 2, 2: 3, 3: 3}  # three of two: one comes twice
+    first = found.drop_duplicates(["method", "kernel", "batch_size"]).set_index(["kernel", "method", "batch_size"])
+    vanilla, himap = first.loc["flash"].loc["vanilla"], first.loc["flash"].loc["himap"]
+    assert (himap["cache_mb"] < vanilla["cache_mb"]).all()
+    assert (himap["tokens_per_layer"] < vanilla["tokens_per_layer"]).all()
+    assert (himap["ideal_speedup"] > 1).all()
+    assert vanilla["cache_mb"][2] > 1.9 * vanilla["cache_mb"][1]
+    assert (found["tflops_counted"] > found["tflops_formula"]).all()  # the head, and what scoring takes
+
+
+def test_random_weights_are_timed_without_any_file_and_the_same_seed_gives_the_same_model(tmp_path):
+    from himap.experiments.random_weights import random_questions, random_weights
+    from himap.workflow.config.sections.analyses import RandomWeights
+
+    entry = RandomWeights(
+        layers=10, width=64, heads=2, ffn=64, image_tokens=16, text_tokens=40, batches=[2], eager=True
+    )
+    sizes = json.dumps(dataclasses.asdict(entry.dims))
+    schedules = as_json({name: resolve(name, entry.dims) for name in entry.methods})
+    settings = json.dumps({**entry.model_dump(), "seed": 3})
+    out = tmp_path / "latency.csv"
+    call(
+        "time_random_weights",
+        "--sizes",
+        sizes,
+        "--methods",
+        schedules,
+        "--settings",
+        settings,
+        "--device",
+        "cpu",
+        "--out",
+        out,
+    )
+    found = pd.read_csv(out)
+    assert len(found) == 4 * (3 + 1)  # arms, prompts one at a time and one batch of two
+    assert (found["generated_tokens"] == 4 * found["batch_size"]).all()
+    assert (found["text_tokens"] == 40).all()
+    assert json.loads(Path(f"{out}.provenance.json").read_text())["model"]["source"] == "random weights"
+    ours, again, other = (random_weights(entry.dims, text_tokens=40, seed=seed) for seed in (3, 3, 4))
+    ids = [each.tokenize(random_questions(1)[0].prompt, [16]) for each in (ours, again, other)]
+    assert ids[0] == ids[1] != ids[2]
+    assert torch.equal(ours.head.weight, again.head.weight)
