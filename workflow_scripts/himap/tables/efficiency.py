@@ -73,7 +73,8 @@ def record(own: pd.DataFrame, full: pd.Series, size: int) -> dict[str, Any]:
         "ideal": ideal,
         "speedup": speedup,
         **dict(zip(("speedup_low", "speedup_high"), median_interval(ratios) if ratios else (None, None), strict=True)),
-        "share_of_ideal": None if speedup is None else speedup / ideal,
+        # Nothing is promised where no token goes.
+        "share_of_ideal": speedup / ideal if speedup is not None and ideal > 1 else None,
         "device": facts["device"],
     }
 
@@ -96,6 +97,8 @@ def digits(value: Any, places: int = 3) -> str:
     """Return a number with so many digits that count, never in powers of ten; nothing for a missing one."""
     if is_missing(value):
         return ""
+    if value == 0:
+        return "0"
     decimals = max(0, places - len(str(int(abs(value)))) if abs(value) >= 1 else places)
     return f"{value:.{decimals}f}"
 
