@@ -32,7 +32,7 @@ def test_random_weights_alone_make_the_table_and_figure_8_and_a_second_start_fin
     assert done.returncode == 0, done.stdout[-3000:]
     results = project.folder / "results"
     for file in ("tables/efficiency.md", "tables/efficiency.html", "figures/figure8.svg"):
-        assert "random weights, for time only" in (results / file).read_text(), file
+        assert "random weights (for time only)" in (results / file).read_text(), file
     assert not (results / "models").exists()  # no checkpoint
     assert project.stale("efficiency", "figure8") == set()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from himap.metrics.statistics import Comparison
 
 ANSWERS = 2000  # answers of an evaluation that the report looks at
-RANDOM_WEIGHTS = "random weights, for time only"  # what figure and table call that model
+RANDOM_WEIGHTS = "random weights (for time only)"  # what figure and table call that model
 TABLE_FORMS = ("csv", "tex", "md", "html")
 FIGURE_FORMS = ("svg", "pdf", "png")
 
