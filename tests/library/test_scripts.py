@@ -322,7 +322,7 @@ def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
 def test_evaluation_saliency_and_disruption_cut_scienceqas_pictures_and_pad_others(model):
     """All of them ask by `question` and `encode`; a wide picture's sides are gone only where its authors cut them."""
     from himap.benchmarks import Sample, get
-    from himap.experiments.answers import pixels_of
+    from himap.experiments.pictures import pixels_of
     from himap.workflow.jobs.model_script import question
 
     stream = io.BytesIO()
