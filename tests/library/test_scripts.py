@@ -102,9 +102,7 @@ def test_questions_about_one_picture_are_in_one_shard_and_the_merged_file_has_th
     samples = checkpoint.write_samples(tmp_path / "samples.parquet", 12)
     table, pictures = pq.read_table(samples), [f"{n % 4}.jpg" for n in range(12)]
     place = table.column_names.index("metadata")
-    pq.write_table(
-        table.set_column(place, "metadata", [[json.dumps({"imageId": name}) for name in pictures]]), samples
-    )
+    pq.write_table(table.set_column(place, "metadata", [[json.dumps({"imageId": name}) for name in pictures]]), samples)
     shards = [tmp_path / f"shard-{number}.jsonl" for number in range(3)]
     for number, out in enumerate(shards):
         words = {"benchmark": "gqa", "samples": samples, "method": '{"name": "vanilla", "stages": []}'}
