@@ -24,7 +24,7 @@ def ahead(items: Iterable[T], room: Callable[[], int]) -> Iterator[T]:
     pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
         while True:
-            while len(coming) < max(1, room()):
+            while len(coming) <= room():
                 coming.append(pool.submit(next, source, end))
             item = coming.popleft().result()
             if item is end:
