@@ -1,8 +1,8 @@
 """Measure the memory of an evaluation over few and over many samples: python -m himap.tools.bench_memory [--out FILE].
 
-The evaluation's own script runs in a process of its own over pictures that are made for it, each of other bytes. `alone`:
-each picture has one question. `twice`: each has two, the second after all first ones, so that pictures have to wait. The
-pictures are shown small, since only their number counts here.
+The evaluation's own script runs in a process of its own over pictures that are made for it. Each has other bytes and two
+questions, the second after the first ones of all pictures, so that as many wait as may. They are shown small, since only
+their number counts here.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from himap.project import ROOT
 from himap.tools.bench import describe_machine
 from himap.workflow.jobs.script import run
 
-BENCHMARKS = {"twice": "vqav2", "alone": "flickr30k"}  # the first one's data say which picture a question is about
+BENCHMARK = "vqav2"  # its data say which picture a question is about
 METHOD = {"name": "small", "stages": [], "image_grid": [2, 2]}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure each kind of data in both sizes, print the growth, and write the figures as JSON."""
+    """Measure both sizes, print the growth, and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(ROOT / "models" / "mini"), metavar="DIR")
     parser.add_argument("--samples", type=int, nargs=2, default=[500, 20_000], metavar="N", help="few and many")
@@ -41,27 +41,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.models.loading import load
 
     shown: Any = SimpleNamespace(model=load(arguments.model))
-    figures: dict[str, Any] = {"machine": describe_machine(shown), "settings": vars(arguments)}
-    for kind in BENCHMARKS:
-        few, many = (measure(arguments.model, kind, count, arguments.side) for count in arguments.samples)
-        figures[kind] = {"few": few, "many": many, "growth_mb": many["peak_mb"] - few["peak_mb"]}
-        print(
-            f"{kind}: {few['peak_mb']:.0f} MB over {arguments.samples[0]} samples with {few['pictures_mb']:.0f} MB of pictures, "
-            f"{many['peak_mb']:.0f} MB over {arguments.samples[1]} with {many['pictures_mb']:.0f} MB, "
-            f"{figures[kind]['growth_mb']:.0f} MB more",
-            flush=True,
-        )
+    few, many = (measure(arguments.model, count, arguments.side) for count in arguments.samples)
+    figures = {
+        "machine": describe_machine(shown),
+        "settings": vars(arguments),
+        "few": few,
+        "many": many,
+        "growth_mb": many["peak_mb"] - few["peak_mb"],
+    }
+    print(
+        f"{few['peak_mb']:.0f} MB over {arguments.samples[0]} samples with {few['pictures_mb']:.0f} MB of pictures, "
+        f"{many['peak_mb']:.0f} MB over {arguments.samples[1]} with {many['pictures_mb']:.0f} MB, "
+        f"{figures['growth_mb']:.0f} MB more"
+    )
     if arguments.out:
         write_json(Path(arguments.out), figures)
 
 
-def measure(model: str, kind: str, count: int, side: int) -> dict[str, float]:
+def measure(model: str, count: int, side: int) -> dict[str, float]:
     """Return the peak memory of an evaluation over so many samples, and the bytes of their pictures, in MB."""
     with tempfile.TemporaryDirectory() as folder:
         samples, out = Path(folder, "samples.parquet"), Path(folder, "predictions.jsonl")
-        write_samples(samples, BENCHMARKS[kind], made(kind, count, side))
+        write_samples(samples, BENCHMARK, made(count, side))
         words = {
-            "model": model, "benchmark": BENCHMARKS[kind], "samples": samples, "out": out, "device": "cpu",
+            "model": model, "benchmark": BENCHMARK, "samples": samples, "out": out, "device": "cpu",
             "method": json.dumps(METHOD), "settings": '{"max_new_tokens": 1}', "batch-size": 64,
         }  # fmt: skip
         command = [sys.executable, ROOT / "workflow_scripts" / "evaluate_method.py"]
@@ -86,9 +89,9 @@ def peak_of(command: Sequence[str]) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def made(kind: str, count: int, side: int) -> Iterator[Sample]:
+def made(count: int, side: int) -> Iterator[Sample]:
     """Yield samples with pictures of noise, which no compression makes smaller."""
-    pictures = count if kind == "alone" else -(-count // 2)
+    pictures = -(-count // 2)
     for number in range(count):
         which = number % pictures
         yield Sample(str(number), "What is this?", [], ["noise"] * 10, [noise(which, side)], {"image_id": str(which)})
