@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from himap.comparison.differences import differences
 from himap.comparison.runs import opened
-from himap.metrics.statistics import mcnemar
+from himap.metrics.paired import mcnemar
 from himap.workflow import compare_runs
 from two_runs import CHANGED, RECORD, change
 
