@@ -12,6 +12,8 @@ from himap.metrics.paired import mcnemar
 from himap.workflow import compare_runs
 from two_runs import CHANGED, RECORD, change
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_changed_cell_is_tested_on_the_same_samples_and_all_that_may_explain_it_is_listed(
     first: Path, second: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
