@@ -17,6 +17,8 @@ from himap.models.prompts import Prompt
 from himap.pruning.stage import Schedule, read_stages
 from world import configuration
 
+pytestmark = pytest.mark.slow
+
 COUNT = 19
 
 

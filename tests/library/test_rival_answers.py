@@ -16,6 +16,8 @@ from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mini():

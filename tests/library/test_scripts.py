@@ -26,6 +26,8 @@ from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 COUNT = 7
 
