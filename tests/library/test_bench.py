@@ -12,6 +12,7 @@ from himap.experiments import machine
 from himap.tools import bench
 
 
+@pytest.mark.slow
 def test_without_linux_peak_memory_stays_empty_and_the_times_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ Methods in turns, and the device is waited for at both ends of every interval: t
 waiting, since a GPU's calls return before its work is done.
 
 Questions are timed from their decoded pixels on: vision tower and projector, prefill, answer, one question at a time and in
-batches as an evaluation makes them. Each method is run once untimed on the first batch before anything counts; that run
+batches, padded to the longest. Each method is run once untimed on the first batch before anything counts; that run
 gives its peak memory. All methods use the kernel of attention that torch takes for this device and batch, and it is named;
 the unpruned model may be timed with the eager kernel in addition. Ratios between methods of one run are what can be
 compared.
@@ -31,9 +31,10 @@ from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
 from himap.decoder.tokens import PADDING, Rows
-from himap.experiments.answers import Question, encode, pictures_of, pixels_of, prompt_ids
+from himap.experiments.answers import Question, encode, prompt_ids
 from himap.experiments.counted_flops import prefill_flops, stages_on
 from himap.experiments.machine import peak_memory
+from himap.experiments.pictures import pictures_of, pixels_of
 from himap.experiments.sharing import sample_seed
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.intervention import Pruning
