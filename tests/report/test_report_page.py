@@ -104,6 +104,13 @@ def test_names_from_the_config_and_from_files_are_escaped(rendered: Rendered, tm
     assert html.count("<script>") == 1
 
 
+def test_the_table_of_time_and_memory_is_in_the_section_on_cost_with_its_downloads(rendered: Rendered) -> None:
+    cost = rendered.html.split('<section id="cost"')[1].split("</section>")[0]
+    table = cost.split('id="efficiency"')[1]
+    for text in ("attention kernel", "of the ideal", "mini, ScienceQA", "tables/efficiency.csv"):
+        assert text in table, text
+
+
 def test_without_results_every_part_says_so(rendered: Rendered, tmp_path: Path) -> None:
     html = render(rendered.facts, tmp_path)
     for name in (*rendered.facts["tables"], *rendered.facts["figures"]):
