@@ -152,8 +152,31 @@ def test_the_encoder_cannot_choose_if_every_criterion_loses_there(
 
 
 @pytest.mark.parametrize(
+    ("measure", "sign", "value", "verdict"),
+    [
+        ("change", -1, -30, HOLDS),
+        ("change", -1, 30, FAILS),
+        ("change", -1, -5, OPEN),
+        ("over noise", 1, 40, HOLDS),
+        ("over noise", 1, 5, OPEN),
+    ],
+)
+def test_attention_is_led_astray_if_answers_are_surely_lost(
+    tmp_path: Path, measure: str, sign: int, value: float, verdict: str
+) -> None:
+    rows = [
+        {"measure": measure, "method": method, "value": number, "low": number - 10, "high": number + 10, "n": 30}
+        for method, number in (("himap", value), ("random", 0))
+    ]
+    found = judged(tmp_path, "led_astray", "attack", rows, measure=measure, method="himap", sign=sign)
+    assert found.verdict == verdict
+    assert "random" in found.ours[0]
+
+
+@pytest.mark.parametrize(
     ("test", "arguments"),
     [
+        ("led_astray", {"measure": "change", "method": "himap", "sign": -1}),
         ("better_somewhere", {"policy": "mass"}),
         ("saves", {"share": 0.25}),
         ("finds_importance", {"stage": 0, "criterion": "random", "agreement": 0.5, "gain": 0.2}),

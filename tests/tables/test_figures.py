@@ -419,6 +419,42 @@ def write_oq3(results: Path) -> None:
     write_text(results / "questions/llava/scienceqa/oq3.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def write_attack(results: Path) -> None:
+    """Write four samples: weights cost HiMAP half of them, an attack one of the three that the unpruned model keeps."""
+    rows: list[dict[str, Any]] = [
+        {
+            "part": "weighted",
+            "sample_id": str(n),
+            "kind": "word",
+            "method": method,
+            "weight": weight,
+            "answer": "a",
+            "recall": 1.0,
+        }
+        | {"score": float(not (method == "himap" and weight > 1 and n < 2))}
+        for method in ("himap", "random")
+        for weight in (1, 8)
+        for n in range(4)
+    ]
+    rows += [
+        {
+            "part": "attack",
+            "sample_id": str(n),
+            "kind": "word",
+            "method": method,
+            "picture": picture,
+            "answer": "a",
+            "score": 1.0,
+        }
+        | {"stays": int(picture != "attacked" or n > 0), "clean_same": 1, "recall": 0.5}
+        | {"same": int(picture != "attacked" or n > 1 or method == "random")}
+        for picture in ("clean", "attacked", "noise")
+        for method in ("unpruned", "himap", "random")
+        for n in range(4)
+    ]
+    write_text(results / "questions/llava/scienceqa/attack.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
 def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFrame:
     """Return a figure's numbers from made-up results, as its CSV gives them."""
     write_saliency(results)
@@ -441,6 +477,7 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
     write_oq4(results)
     write_oq2(results)
     write_oq3(results)
+    write_attack(results)
     write_importance(results)
     made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
     frame = made() if made else figures.get(figure).numbers(settings, str(results))
@@ -525,6 +562,15 @@ def test_what_kept_tokens_tell_counts_tokens_dropped_without_a_change_of_the_ans
     assert frame.loc[("content", "himap", "tower"), "value"].to_dict() == {0: 0.5, 1: 0}
     assert frame.loc[("difference", "random", "tower"), "value"].tolist() == [-25]
     assert frame.loc[("effective", "gradient", "tower"), "value"].tolist() == [pytest.approx(4.5 / 16)]
+
+
+def test_an_attack_succeeds_where_only_the_pruned_answer_is_lost(tmp_path: Path, settings: dict[str, Any]) -> None:
+    frame = frame_of("attack", settings, tmp_path)
+    success = frame[frame["measure"] == "success"].set_index(["method", "picture"])["value"]
+    assert success["himap", "attacked"] == 0.25  # of the two answers lost, the unpruned model lost one as well
+    assert success["himap", "noise"] == success["random", "attacked"] == 0
+    changes = frame[frame["measure"] == "change"].set_index("method")["value"]
+    assert changes.to_dict() == {"himap": -50, "random": 0}
 
 
 def test_no_two_curves_differ_by_color_alone() -> None:

@@ -59,10 +59,10 @@ def look_at(model: Model, prompt: Rows, layers: Mapping[str, int]) -> list[Featu
     trace = _Trace(layers)
     forward(model, prompt, Cache(), [trace], stop=max(layers.values()) + 1)
     samples = [_of_images(prompt, trace.seen, b) for b in range(len(prompt.groups))]
-    if model.view_tower is not None and prompt.pictures is not None:
-        for b, features in enumerate(samples):
-            features[TOWER] = prompt.pictures.tower(b).hidden.flatten(0, 1).float()
-    return samples
+    if model.view_tower is None or prompt.pictures is None:
+        return samples
+    towers = [prompt.pictures.tower(b).hidden.flatten(0, 1).float() for b in range(len(samples))]
+    return [{TOWER: tower, **features} for tower, features in zip(towers, samples, strict=True)]
 
 
 def influence(model: Model, prompt: Rows, layers: Mapping[str, int]) -> list[Features]:

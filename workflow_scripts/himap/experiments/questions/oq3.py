@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
 from himap.experiments.questions._dropped import Dropping, left, look_at_all
-from himap.experiments.questions._samples import BATCH, all_together, batches, divided, named
+from himap.experiments.questions._samples import BATCH, all_together, batches, divided, named, one_of_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,8 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     pictures = look_at_all(model, [*validation, *test], layers_of(model, settings), settings["components"])
     for dropping in droppings(listed, answers):
         yield from left(validation, test, dropping, pictures, settings)
-    yield from concentration(model, validation, settings)
+    # nothing is fitted for it, and a backward pass is dear
+    yield from concentration(model, [asked for (asked,) in one_of_each(validation, settings)], settings)
 
 
 # ---- where tokens may go
@@ -200,9 +201,9 @@ def concentration(model: Model, samples: Sequence[Asked], settings: Settings) ->
 
 
 def prefills(settings: Settings, layers: int) -> float:
-    """Return the prefills of a sample: about 0.4 for each arm, one for its features, three for the gradient of validation samples."""
+    """Return the prefills of a sample: about 0.4 for each arm, one for its features, three for the gradient of a few."""
     arms_of_dose = len(settings["criteria"]) + 1
-    return 3 + 0.4 * arms_of_dose + 0.2 * arms_of_dose * len(settings["keep"]) + 3 / settings["validation_every"]
+    return 3 + 0.4 * arms_of_dose + 0.2 * arms_of_dose * len(settings["keep"]) + 1 / settings["validation_every"]
 
 
 def criteria(settings: Settings) -> list[str]:

@@ -232,6 +232,28 @@ def nowhere_better(results: Results, book: Any, where: str) -> Verdict:
     return concluded(results, cells, lines, ran_on)
 
 
+def led_astray(results: Results, book: Any, measure: str, method: str, sign: int) -> Verdict:
+    """Return the verdict on: what leads attention astray moves a method's answers, down (-1) or an attack's success up (1)."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "attack"):
+        rows = {row["method"]: row for row in frame[frame["measure"] == measure].to_dict("records")}
+        if method not in rows:
+            continue
+        row = rows.pop(method)
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        cells.append((model, task, side_of(low, high)))
+        others = (
+            f"{name.replace('_', ' ')} {number(other['value'], sign=True)} [{interval(other['low'], other['high'], sign=True)}]"
+            for name, other in rows.items()
+        )
+        lines.append(
+            f"{model}, {title(results, task)}: {number(row['value'], sign=True)} points "
+            f"[{interval(row['low'], row['high'], sign=True)}]; beside it {'; '.join(others)}"
+        )
+        ran_on.append(ran(results, model, "questions", {task: (int(row["n"]), int(row["n"]))}))
+    return concluded(results, cells, lines, ran_on)
+
+
 TESTS: dict[str, Callable[..., Verdict]] = {
     "carried": carried,
     "costs": costs,
@@ -239,6 +261,7 @@ TESTS: dict[str, Callable[..., Verdict]] = {
     "better_somewhere": better_somewhere,
     "saves": saves,
     "finds_importance": finds_importance,
+    "led_astray": led_astray,
     "repeated": repeated,
     "nowhere_better": nowhere_better,
 }
