@@ -270,6 +270,7 @@ def test_the_project_s_own_folders_are_those_that_it_has() -> None:
     assert {name for name in folders if not name.startswith(".")} - {"results"} == set(config_module.OWN_FOLDERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, -1, float("nan"), 10**30, "\0", [], {}, [[]], {1: 2}])
 def test_whatever_a_section_holds_it_is_a_config_error_at_worst(raw: dict[str, Any], value: Any) -> None:
     names = [(part, key) for part in ("models", "benchmarks", "methods", "grid", "disruption") for key in raw[part]]

@@ -11,6 +11,7 @@ import pytest
 from himap.tools import bench
 
 
+@pytest.mark.slow
 def test_without_linux_peak_memory_stays_empty_and_the_times_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

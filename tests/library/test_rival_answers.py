@@ -16,6 +16,8 @@ from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mini():
@@ -143,7 +145,8 @@ def test_rows_that_leave_a_batch_take_their_pictures_and_positions_along(mini):
 
 def test_choices_are_weighed_at_the_positions_of_what_is_left(mini):
     """The loss of a choice under a method that renumbers is that of the shorter prompt, not of the full one's positions."""
-    from himap.experiments.answers import encode, likeliest
+    from himap.experiments.answers import encode
+    from himap.experiments.concluding import likeliest
 
     (question,) = [question for question in questions() if question.prompt.choices]
     rows = encode(mini, [question])

@@ -26,6 +26,8 @@ from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 COUNT = 7
 
@@ -80,7 +82,8 @@ def test_shards_make_the_whole(world, methods, tmp_path):
         out = tmp_path / f"shard-{shard}.jsonl"
         call("evaluate_method", *asking(world, out, settings, **how, shard=shard, shards=3))
     shards = [tmp_path / f"shard-{shard}.jsonl" for shard in range(3)]
-    call("merge_predictions", "--out", tmp_path / "merged.jsonl", *shards)
+    whole = ("--samples", world / "samples.parquet")
+    call("merge_predictions", *whole, "--out", tmp_path / "merged.jsonl", *shards)
     merged = rows_of(tmp_path / "merged.jsonl")
     assert merged == rows_of(tmp_path / "whole.jsonl")
     assert [row["sample_id"] for row in merged] == [f"s{n}" for n in range(COUNT)]
@@ -88,20 +91,47 @@ def test_shards_make_the_whole(world, methods, tmp_path):
     assert {row["image_tokens"] for row in merged} == {16}
     assert json.loads((tmp_path / "whole.jsonl.provenance.json").read_text())["settings"]["max_new_tokens"] == 4
     with pytest.raises(ValueError, match=r"'s0' is in two shards"):
-        call("merge_predictions", "--out", tmp_path / "twice.jsonl", shards[0], shards[0])
+        call("merge_predictions", *whole, "--out", tmp_path / "twice.jsonl", shards[0], shards[0])
     shards[0].write_text('{"sample_id": "s0", ', encoding="utf-8")
     with pytest.raises(ValueError, match=r"shard-0\.jsonl, line 1"):
-        call("merge_predictions", "--out", tmp_path / "twice.jsonl", *shards)
+        call("merge_predictions", *whole, "--out", tmp_path / "twice.jsonl", *shards)
+
+
+def test_questions_about_one_picture_are_in_one_shard_and_the_merged_file_has_the_order_of_the_samples(world, tmp_path):
+    """POPE asks about a picture far apart: in shards of samples, several jobs would see each picture."""
+    import pyarrow.parquet as pq
+
+    samples = checkpoint.write_samples(tmp_path / "samples.parquet", 12)
+    table, pictures = pq.read_table(samples), [f"{n % 4}.jpg" for n in range(12)]
+    place = table.column_names.index("metadata")
+    pq.write_table(table.set_column(place, "metadata", [[json.dumps({"imageId": name}) for name in pictures]]), samples)
+    shards = [tmp_path / f"shard-{number}.jsonl" for number in range(3)]
+    for number, out in enumerate(shards):
+        words = {"benchmark": "gqa", "samples": samples, "method": '{"name": "vanilla", "stages": []}'}
+        call("evaluate_method", *asking(world, out, {"max_new_tokens": 1}, **words, shard=number, shards=3))
+    ids = [[row["sample_id"] for row in rows_of(out)] for out in shards]
+    assert ids == [["s0", "s3", "s4", "s7", "s8", "s11"], ["s1", "s5", "s9"], ["s2", "s6", "s10"]]
+    call("merge_predictions", "--samples", samples, "--out", tmp_path / "merged.jsonl", *shards)
+    assert [row["sample_id"] for row in rows_of(tmp_path / "merged.jsonl")] == [f"s{n}" for n in range(12)]
+    with pytest.raises(ValueError, match=r"no shard has sample 's1' where it belongs"):
+        call("merge_predictions", "--samples", samples, "--out", tmp_path / "merged.jsonl", shards[0])
 
 
 def test_line_separators_inside_an_answer_survive_merging(tmp_path):
+    import pyarrow.parquet as pq
+
     rows = [
         {"sample_id": "a", "prediction": "one\u2028two\x85three\x0cfour\nfive"},
         {"sample_id": "b", "prediction": ""},
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "shard.jsonl").write_text(text, encoding="utf-8")
-    call("merge_predictions", "--out", tmp_path / "merged.jsonl", tmp_path / "shard.jsonl")
+    samples = tmp_path / "samples.parquet"
+    pq.write_table(
+        pq.read_table(checkpoint.write_samples(samples, 2)).set_column(0, "sample_id", [["a", "b"]]), samples
+    )
+    shard = tmp_path / "shard.jsonl"
+    call("merge_predictions", "--samples", samples, "--out", tmp_path / "merged.jsonl", shard)
     assert rows_of(tmp_path / "merged.jsonl") == rows
 
 
@@ -322,7 +352,7 @@ def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
 def test_evaluation_saliency_and_disruption_cut_scienceqas_pictures_and_pad_others(model):
     """All of them ask by `question` and `encode`; a wide picture's sides are gone only where its authors cut them."""
     from himap.benchmarks import Sample, get
-    from himap.experiments.answers import pixels_of
+    from himap.experiments.pictures import pixels_of
     from himap.workflow.jobs.model_script import question
 
     stream = io.BytesIO()

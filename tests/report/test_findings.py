@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from himap.decoder.bitmaps import to_bitmap
 from himap.files import write_text
-from himap.metrics.statistics import Comparison
+from himap.metrics.paired import Comparison
 from himap.report import archive, gallery, kept_maps
 from himap.report.findings import findings
 from himap.report.tradeoff import tradeoff_panels

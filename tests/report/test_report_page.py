@@ -34,6 +34,8 @@ from himap.workflow.plan.report_settings import DIVERGENCES
 from himap.workflow.plan.settings import evaluation, style
 from report_page import Rendered
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ("verdicts", "tables", "figures", "cost", "gallery", "divergences", "provenance")
 

@@ -29,6 +29,8 @@ from himap.results import Results, scope
 from himap.workflow.plan.report_settings import CLAIMS
 from report_page import Rendered
 
+pytestmark = pytest.mark.slow
+
 
 def found(results: Results, name: str) -> Verdict:
     """The verdict on one claim."""

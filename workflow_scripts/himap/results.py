@@ -20,7 +20,7 @@ from himap.files import read_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from himap.metrics.statistics import Comparison
+    from himap.metrics.paired import Comparison
 
 ANSWERS = 2000  # answers of an evaluation that the report looks at
 TABLE_FORMS = ("csv", "tex", "md", "html")
@@ -224,7 +224,7 @@ class Results:
     @cached_property
     def against_vanilla(self) -> dict[tuple[str, str, str], Comparison]:
         """Return the comparisons with the unpruned model that the tables hold: computing them again takes minutes on a large set."""
-        from himap.metrics.statistics import Comparison
+        from himap.metrics.paired import Comparison
 
         comparisons = {}
         for name in self.facts["tables"]:

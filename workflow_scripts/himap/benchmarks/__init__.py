@@ -13,7 +13,7 @@ from himap.benchmarks._base import Benchmark, JudgeProtocol, Limits, Sample, Sou
 
 if TYPE_CHECKING:
     from himap.benchmarks._scoring import Scores
-    from himap.metrics.statistics import Comparison
+    from himap.metrics.paired import Comparison
 
 __all__ = [
     "Benchmark",

@@ -20,7 +20,8 @@ from himap.costs.formulas import ideal_speedup
 from himap.decoder.cache import STEP, Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import forward
-from himap.experiments.answers import Question, pictures_of, pixels_of, prompt_ids
+from himap.experiments.answers import Question, prompt_ids
+from himap.experiments.pictures import pictures_of, pixels_of
 from himap.experiments.sharing import sample_seed
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.intervention import Pruning

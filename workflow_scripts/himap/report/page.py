@@ -32,7 +32,7 @@ SECTIONS = {  # in the order of the page, as the contents list calls them
     "divergences": "Paper and code", "provenance": "Provenance",
 }  # fmt: skip
 STYLES = ("style.css", "parts.css", "print.css")
-SCRIPTS = ("tables.js", "charts.js", "places.js", "files.js")
+SCRIPTS = ("later.js", "tables.js", "charts.js", "places.js", "files.js")
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:

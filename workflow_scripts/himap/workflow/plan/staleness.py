@@ -20,7 +20,7 @@ SCORES = (
 )  # fmt: skip
 PROMPTS = ("make_prompt", "limits", "short_limits", "image_modes")
 DATA = ("source", "sources", "sample", "stratum", "unit", "keep")
-SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
+SCORING = ("himap.benchmarks._scoring", "himap.metrics.paired", "himap.metrics.statistics")
 
 # What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
 FIGURE_PLAN = ("about", "inputs", "settings", "needs_results", "style", "rank")
