@@ -66,7 +66,8 @@ def gains(frame: pd.DataFrame, keys: list[str]) -> Iterator[dict[str, Any]]:
 
 def change(first: pd.Series, second: pd.Series, measure: str) -> dict[str, Any]:
     """Return a paired difference of right and wrong with its interval."""
-    from himap.metrics.statistics import mean_of, paired
+    from himap.metrics.paired import paired
+    from himap.metrics.statistics import mean_of
 
     found = paired(mean_of(first, binary=True), mean_of(second, binary=True))
     return {

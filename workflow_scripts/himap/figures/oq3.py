@@ -74,7 +74,8 @@ def named(where: str, criterion: Any) -> str:
 
 def differences(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the paired difference to HiMAP, in points, of whatever costs as much as HiMAP."""
-    from himap.metrics.statistics import mean_of, paired
+    from himap.metrics.paired import paired
+    from himap.metrics.statistics import mean_of
 
     equal = frame[frame["dose"] == AS_HIMAP]
     base = mean_of(equal[equal["where"] == STAGES].sort_values("sample_id")["score"], binary=True)

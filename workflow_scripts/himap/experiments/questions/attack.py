@@ -80,8 +80,9 @@ def under_attack(model: Model, asked: Asked, settings: Settings) -> Iterator[Row
     """Yield how each criterion answers, and what it keeps, about the picture as it is, attacked, and with noise of the same size."""
     import torch
 
-    from himap.experiments.answers import look, pixels_of, prompt_ids
+    from himap.experiments.answers import prompt_ids
     from himap.experiments.attacks import attack, noise, scores_and_logits
+    from himap.experiments.pictures import look, pixels_of
     from himap.experiments.questions._schedules import reference
     from himap.experiments.sharing import sample_seed
 
@@ -131,7 +132,7 @@ def answered(
     import torch
 
     from himap.decoder.generation import generate
-    from himap.experiments.answers import pictures_of
+    from himap.experiments.pictures import pictures_of
     from himap.pruning.intervention import Pruning
 
     with torch.no_grad():
