@@ -162,3 +162,4 @@ def test_one_command_answers_the_open_questions_and_the_page_shows_them(project:
         "in the embedded world it",
     ):
         assert words in part
+    assert "not published" not in part  # the paper asks none of these
