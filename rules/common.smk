@@ -22,7 +22,7 @@ from himap.workflow.plan import arguments, originals, passes, settings, stalenes
 from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.history import History
 from himap.workflow.plan.plan import Plan
-from himap.workflow.plan.resources import conversion_job, light_job, model_job, pass_job, timing_cores
+from himap.workflow.plan.resources import conversion_job, light_job, model_job, pass_job, random_job, timing_cores
 from himap.yaml_files import ConfigError, read_config
 
 try:

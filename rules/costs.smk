@@ -1,4 +1,4 @@
-# What each method costs: FLOPs by formula and as counted, latency (Figure 8), and the grid over both stages.
+# What each method costs: FLOPs by formula and as counted, time and memory (Figure 8, efficiency), and the grid over both stages.
 
 
 for each in passes.passes(plan, passes.COSTS):
@@ -58,6 +58,57 @@ rule measure_latency:
     shell:
         "python workflow_scripts/preloaded.py measure_latency.py {params.model:q} --benchmark {wildcards.benchmark} --samples {input.samples:q}"
         " --methods {params.methods:q} --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule time_random_weights:
+    output:
+        "<results>/random-weights/latency.csv",
+    log:
+        "<results>/logs/random-weights/latency.log",
+    benchmark:
+        "<results>/timings/random-weights/latency.tsv"
+    conda:
+        "../envs/himap.yaml"
+    threads: lambda wildcards: timing_cores(plan, None, workflow.cores)
+    resources:
+        **random_job(plan),
+    params:
+        code=lambda wildcards: staleness.random_latency(),
+        settings=lambda wildcards: settings.random_latency(plan),
+        methods=lambda wildcards: arguments.random_methods(plan),
+        sizes=lambda wildcards: arguments.random_sizes(plan),
+    shell:
+        "python workflow_scripts/preloaded.py time_random_weights.py --sizes {params.sizes:q} --methods {params.methods:q}"
+        " --settings {params.settings:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule tabulate_efficiency:
+    input:
+        targets.timings(plan),
+    output:
+        "<results>/tables/efficiency.csv",
+        "<results>/tables/efficiency.tex",
+        "<results>/tables/efficiency.md",
+        report(
+            "<results>/tables/efficiency.html",
+            caption="../report/captions/efficiency.rst",
+            category="Tables",
+            labels={"table": "efficiency"},
+        ),
+    log:
+        "<results>/logs/tables/efficiency.log",
+    conda:
+        "../envs/himap.yaml"
+    resources:
+        **light_job(memory_mb=4000, minutes=30),
+    params:
+        code=lambda wildcards: staleness.efficiency(plan),
+        settings=lambda wildcards: settings.efficiency(plan),
+        results=lambda wildcards: plan.out,
+        path=lambda wildcards: f"{plan.out}/tables/efficiency",
+    shell:
+        "python workflow_scripts/preloaded.py tabulate_efficiency.py --settings {params.settings:q} --results {params.results:q}"
+        " --out {params.path:q} > {log:q} 2>&1"
 
 
 rule explore_grid:

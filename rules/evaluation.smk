@@ -39,7 +39,8 @@ for each in passes.passes(plan):
 
 rule merge_predictions:
     input:
-        lambda wildcards: plan.shards(wildcards.model, wildcards.benchmark, wildcards.method),
+        shards=lambda wildcards: plan.shards(wildcards.model, wildcards.benchmark, wildcards.method),
+        samples="<results>/benchmarks/{benchmark}/samples.parquet",
     output:
         "<results>/evaluation/{model}/{benchmark}/{method}/predictions.jsonl",
     log:
@@ -53,7 +54,7 @@ rule merge_predictions:
     params:
         code=code_version("merge_predictions.py"),
     shell:
-        "python workflow_scripts/preloaded.py merge_predictions.py --out {output:q} {input:q} > {log:q} 2>&1"
+        "python workflow_scripts/preloaded.py merge_predictions.py --samples {input.samples:q} --out {output:q} {input.shards:q} > {log:q} 2>&1"
 
 
 rule judge_answers:

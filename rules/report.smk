@@ -7,7 +7,7 @@ from himap.workflow.plan.report_settings import page_inputs, report_facts
 
 rule report:
     input:
-        [file for name in plan.tables() for file in plan.paths.table(name)],
+        [file for name in targets.tables(plan) for file in plan.paths.table(name)],
         [file for name in targets.figures(plan) for file in plan.paths.figure(name)],
         page=ancient(page_inputs()),
     output:

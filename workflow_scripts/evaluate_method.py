@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from himap.files import write_jsonl
@@ -81,12 +81,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for method in methods:
             method.journal = Journal(method.arguments.out, key_of(method))
             stack.callback(method.journal.close)
-        ids = [sample.sample_id for sample in samples_of(arguments, ["sample_id"])]
+        mine = shard_of(arguments, benchmark)
+        ids = [sample.sample_id for sample in samples_of(arguments, mine, ["sample_id"])]
         # No model is loaded if all answers are there: a job killed after its last answer only writes its files.
         for alike in by_model(method for method in methods if method.is_unfinished(ids)):
-            answer(alike, benchmark, arguments, ids)
+            answer(alike, benchmark, arguments, mine, ids)
         for method in methods:
-            write_jsonl(method.arguments.out, [method.journal.done[name] for name in ids])
+            write_jsonl(method.arguments.out, (method.journal.done[name] for name in ids))
 
 
 def key_of(method: Method) -> str:
@@ -98,20 +99,35 @@ def key_of(method: Method) -> str:
     return job_key(method.arguments, *code, ignore=("device", "batch_size"))
 
 
-def samples_of(arguments: argparse.Namespace, columns: Sequence[str] | None = None) -> Iterator[Sample]:
+def shard_of(arguments: argparse.Namespace, benchmark: Benchmark) -> bytes:
+    """Return for each sample of the file whether it is in this job's shard; samples about one picture are in one shard."""
+    from himap.benchmarks import read_samples
+
+    first = next(read_samples(arguments.samples, ["metadata"]), None)
+    picture_is_known = first is not None and benchmark.picture is not None and benchmark.knows_picture(first)
+    columns = ["metadata"] if picture_is_known and arguments.shards > 1 else ["sample_id"]
+    samples = read_samples(arguments.samples, columns)
+    # Every n-th picture and not blocks: sets are sorted by kind, and shards should take about the same time.
+    numbers: dict[str, int] = {}
+    pictures = (benchmark.picture_of(sample) if "metadata" in columns else sample.sample_id for sample in samples)
+    return bytes(numbers.setdefault(name, len(numbers)) % arguments.shards == arguments.shard for name in pictures)
+
+
+def samples_of(arguments: argparse.Namespace, mine: bytes, columns: Sequence[str] | None = None) -> Iterator[Sample]:
     """Yield the shard's samples, or some of their fields, a few in memory at a time."""
     from himap.benchmarks import read_samples
 
-    # Every n-th sample and not blocks: sets are sorted by kind, and shards should take about the same time.
-    return islice(read_samples(arguments.samples, columns), arguments.shard, None, arguments.shards)
+    return compress(read_samples(arguments.samples, columns), mine)
 
 
-def waiting(arguments: argparse.Namespace, benchmark: Benchmark, wanted: Collection[str]) -> Iterator[Sample]:
+def waiting(
+    arguments: argparse.Namespace, benchmark: Benchmark, mine: bytes, wanted: Collection[str]
+) -> Iterator[Sample]:
     """Yield the samples that wait for an answer, those about one picture together where the data say which it is."""
     from himap.benchmarks.samples.files import by_picture
 
     def chosen(columns: Sequence[str] | None = None) -> Iterator[Sample]:
-        return (sample for sample in samples_of(arguments, columns) if sample.sample_id in wanted)
+        return (sample for sample in samples_of(arguments, mine, columns) if sample.sample_id in wanted)
 
     first = next(chosen(["metadata"]), None)
     if first is None or benchmark.picture is None or not benchmark.knows_picture(first):
@@ -127,7 +143,9 @@ def by_model(methods: Iterable[Method]) -> list[list[Method]]:
     return list(groups.values())
 
 
-def answer(methods: Sequence[Method], benchmark: Benchmark, arguments: argparse.Namespace, ids: Sequence[str]) -> None:
+def answer(
+    methods: Sequence[Method], benchmark: Benchmark, arguments: argparse.Namespace, mine: bytes, ids: Sequence[str]
+) -> None:
     """Answer what is missing under methods of one model; the journals keep each answer at once, as a job may be killed at any time."""
     from himap.experiments.batches import answer_each
 
@@ -139,7 +157,7 @@ def answer(methods: Sequence[Method], benchmark: Benchmark, arguments: argparse.
     wanted = {name for name in ids if any(method.lacks(name) for method in methods)}
     rows = answer_each(
         model,
-        waiting(arguments, benchmark, wanted),
+        waiting(arguments, benchmark, mine, wanted),
         askings(methods, model, benchmark),
         batch_size=arguments.batch_size,
         is_done=lambda schedule, sample_id: not by_name[schedule.name].lacks(sample_id),

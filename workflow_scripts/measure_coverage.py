@@ -120,7 +120,8 @@ SIMULATIONS: dict[str, Draw] = {
 def measure(draw: Draw, pictures: int, sets: int, seed: int) -> float:
     """Return the share of simulated sets whose interval contains the truth."""
     import numpy as np
-    from himap.metrics.statistics import interval, paired_interval
+    from himap.metrics.paired import paired_interval
+    from himap.metrics.statistics import interval
 
     generator, hits = np.random.default_rng([seed, pictures]), 0
     for _ in range(sets):

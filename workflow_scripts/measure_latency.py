@@ -1,9 +1,10 @@
-"""Measure the seconds per example of several methods, which take turns."""
+"""Measure time and memory of several methods, which take turns, one question at a time and in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 from himap.files import write_text
 from himap.workflow.jobs.model_script import model_arguments, open_model, parse_schedules, question, read_settings
@@ -12,11 +13,11 @@ from himap.workflow.jobs.provenance import write_provenance
 from himap.workflow.jobs.script import run
 from himap.workflow.jobs.sole_writer import sole_writer
 
-SETTINGS = {"examples": 100, "rounds": 3, "max_new_tokens": None}
+SETTINGS: dict[str, Any] = {"examples": 100, "rounds": 3, "max_new_tokens": None, "batches": [], "eager": False}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Time all methods on the same questions, and write one row per round, question and method."""
+    """Time all methods on the same questions, and write one row per batch size, round, batch and method."""
     parser = model_arguments(__doc__, SETTINGS)
     parser.add_argument("--methods", required=True, metavar="JSON", help="resolved methods by name")
     arguments = parser.parse_args(argv)
@@ -26,24 +27,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     with sole_writer(arguments.out):
         import pandas as pd
         from himap.benchmarks import get, read_samples
-        from himap.experiments.latency import time_methods
+        from himap.experiments.latency import Protocol, count_rows, time_methods
+        from himap.experiments.machine import device_name
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
-        protocol = settings["protocol"]
+        asked = settings["protocol"]
         samples = list(islice(read_samples(arguments.samples), settings["examples"]))
-        questions = [question(sample, benchmark, model.family, protocol) for sample in samples]
+        questions = [question(sample, benchmark, model.family, asked) for sample in samples]
         if not questions:
             raise ValueError(f"{arguments.samples}: no samples to time; set `examples` to at least 1")
-        limit = settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol)
-        rows = time_methods(
-            model, questions, schedules, max_new_tokens=limit, rounds=settings["rounds"], seed=settings["seed"],
-            min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),
-        )  # fmt: skip
-        total = settings["rounds"] * len(questions) * len(schedules)
+        protocol = Protocol(
+            max_new_tokens=settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **asked),
+            min_new_tokens=benchmark.min_new_tokens(model.family, **asked),
+            **{key: settings[key] for key in ("rounds", "seed", "batches", "eager")},
+        )
+        rows = time_methods(model, questions, schedules, protocol)
+        total = count_rows(len(questions), schedules, protocol)
         frame = pd.DataFrame(progress(rows, total, f"latency {model.name} {benchmark.name}"))
-        frame["device"] = str(model.device)
+        frame["device"] = device_name(model.device)
         write_provenance(arguments.out, model, arguments, settings)
-        write_text(arguments.out, frame.to_csv(index=False, float_format="%.6f"))
+        write_text(arguments.out, frame.to_csv(index=False, float_format="%.8g"))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from himap.files import write_jsonl
 from himap.workflow.jobs.journal import forget
@@ -14,37 +14,58 @@ from himap.workflow.jobs.script import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read all shards, check that no sample is in two of them, write the merged file."""
+    """Read all shards, check that each sample is in one of them, write the merged file."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", required=True, metavar="FILE", help="samples.parquet, whose order the rows get")
     parser.add_argument("--out", required=True, metavar="FILE")
-    parser.add_argument("shards", nargs="+", metavar="SHARD", help="in their order, 0 first")
+    parser.add_argument("shards", nargs="+", metavar="SHARD")
     arguments = parser.parse_args(argv)
-    parts = [read(Path(shard)) for shard in arguments.shards]
-    # Samples were dealt to the shards in turns, so taking one row from each in turns restores their order.
-    rows = [row for turn in zip_longest(*parts) for row in turn if row is not None]
-    seen: set[str] = set()
-    for row in rows:
-        if row["sample_id"] in seen:
-            raise ValueError(f"{arguments.out}: sample {row['sample_id']!r} is in two shards; make the shards again")
-        seen.add(row["sample_id"])
-    write_jsonl(arguments.out, rows)
+    from himap.benchmarks.samples.files import read_samples
+
+    ids = (sample.sample_id for sample in read_samples(arguments.samples, ["sample_id"]))
+    write_jsonl(arguments.out, merged(ids, [read(Path(shard)) for shard in arguments.shards], arguments.out))
     for shard in arguments.shards:
         forget(shard)
 
 
-def read(path: Path) -> list[dict]:
-    """Return the rows of a shard. Raise ValueError with the line that is not JSON."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line:
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}, line {number}: not valid JSON ({error}); delete the file and make it again"
-            ) from error
-    return rows
+def merged(ids: Iterable[str], shards: Sequence[Iterator[dict[str, Any]]], out: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all shards in the order of the samples, one row of each in memory at a time.
+
+    Raise ValueError for a sample that no shard has or several have.
+    """
+    heads: dict[str, tuple[dict[str, Any], Iterator[dict[str, Any]]]] = {}
+
+    def advance(shard: Iterator[dict[str, Any]]) -> None:
+        if (row := next(shard, None)) is not None:
+            if row["sample_id"] in heads:
+                raise ValueError(f"{out}: sample {row['sample_id']!r} is in two shards; make the shards again")
+            heads[row["sample_id"]] = (row, shard)
+
+    for shard in shards:
+        advance(shard)
+    for name in ids:
+        if name not in heads:
+            raise ValueError(f"{out}: no shard has sample {name!r} where it belongs; make the shards again")
+        row, shard = heads.pop(name)
+        yield row
+        advance(shard)
+    if heads:
+        raise ValueError(
+            f"{out}: sample {next(iter(heads))!r} is in two shards or is no sample of the file; make the shards again"
+        )
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a shard. Raise ValueError with the line that is not JSON."""
+    # Only at line feeds: an answer may hold other characters that end a line.
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number}: not valid JSON ({error}); delete the file and make it again"
+                ) from error
 
 
 if __name__ == "__main__":

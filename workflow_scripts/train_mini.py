@@ -35,9 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     import torch
     from himap.mini import training
+    from himap.mini.recipe import QUICK, Recipe
 
     torch.set_num_threads(args.threads)
-    recipe = training.QUICK if args.quick else training.Recipe()
+    recipe = QUICK if args.quick else Recipe()
     recipe = replace(recipe, seed=args.seed, start=args.start, rate=args.rate)
     if args.minutes is not None:
         recipe = replace(recipe, minutes=args.minutes)

@@ -95,7 +95,7 @@ def ask_ours(arguments: argparse.Namespace) -> None:
 
     from himap.benchmarks import get, read_samples
     from himap.decoder.generation import generate
-    from himap.experiments.answers import open_image
+    from himap.experiments.pictures import open_image
     from himap.models.families import llava
     from himap.models.loading import load
 

@@ -17,7 +17,7 @@
   }
 
   function goToHash() {
-    const place = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const place = location.hash.length > 1 && later.named(decodeURIComponent(location.hash.slice(1)));
     if (place) go(place);
   }
   window.addEventListener("hashchange", goToHash);
@@ -79,6 +79,7 @@
   const all = document.getElementById("open-all");
   all.addEventListener("click", () => {
     const open = all.getAttribute("aria-pressed") !== "true";
+    later.all();
     for (const one of document.querySelectorAll("details.fold")) one.open = open;
     all.setAttribute("aria-pressed", String(open));
     all.textContent = open ? "Close all" : "Open all";
@@ -125,6 +126,7 @@
 
   function search() {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (!index) later.all(document.getElementById("tables"));
     index = index || indexed();
     found = words.length ? index.filter((entry) => words.every((word) => entry.words.includes(word))).slice(0, MOST) : [];
     chosen = 0;
@@ -195,6 +197,7 @@
 
   let opened = [];
   window.addEventListener("beforeprint", () => {
+    later.all();
     const folded = document.querySelectorAll("details.fold:not([open]), details.rest:not([open]), #provenance details:not([open])");
     opened = [...folded]; // not the numbers of charts, nor the further methods: they would fill a hundred pages
     for (const one of opened) one.open = true;

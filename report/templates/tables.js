@@ -100,8 +100,9 @@ function hideTip() {
 
   // ---- tables: the columns out of sight, moved into sight by as many as fit
 
-  function watchColumns(frame) {
-    const [scroll, button] = [frame.querySelector(".scroll"), frame.querySelector(".more-columns")];
+  function watchColumns(scroll) {
+    const frame = scroll.closest(".window");
+    const button = frame.querySelector(".more-columns");
     function update() {
       const heads = [...scroll.querySelectorAll("thead th")].slice(1);
       const edge = scroll.getBoundingClientRect().right + 1;
@@ -121,7 +122,9 @@ function hideTip() {
     new ResizeObserver(update).observe(scroll); // also tells when a closed section opens
   }
 
-  document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".window").forEach(watchColumns));
+  const watchAll = (elements) => elements.forEach((one) => one.querySelectorAll(".scroll.grid").forEach(watchColumns));
+  document.addEventListener("DOMContentLoaded", () => watchAll([document]));
+  document.addEventListener("read", (event) => watchAll(event.detail)); // what stood closed, see later.js
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from himap.workflow.plan import code_file
+from himap.workflow.plan.code_file import read_code
 from himap.workflow.plan.code_hash import code_version as cached_version
-from himap.workflow.plan.code_hash import fingerprint, module_files, tree_of, used_part
+from himap.workflow.plan.code_hash import module_files
 
-CACHED = (cached_version, fingerprint, module_files, tree_of, used_part)
+CACHED = (cached_version, module_files, read_code)
 FILES = {
     "script.py": "import json\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import lib.typed\n\n\ndef main():\n    from lib.deep import one\n    return one()\n",
     "lib/__init__.py": "",
@@ -92,3 +94,33 @@ def test_code_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "lib/sibling.py").write_text("VALUE =\n")
     with pytest.raises(ValueError, match=r"sibling\.py: not valid Python"):
         version(folder, "script.py")
+
+
+def test_what_an_earlier_process_read_is_taken_and_a_damaged_note_of_it_is_not(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path_factory.mktemp("state") / "code-files.json"
+    parse, parsed, ends = code_file.parsed, [], []
+    monkeypatch.setattr(code_file, "KEPT", kept)
+    monkeypatch.setattr(code_file.atexit, "register", ends.append)
+    monkeypatch.setattr(code_file, "parsed", lambda text, path: (parsed.append(path.name), parse(text, path))[1])
+
+    def in_a_new_process() -> tuple[str, list[str]]:
+        for function in (code_file.kept_codes, code_file.remember):
+            function.cache_clear()
+        parsed.clear()
+        found = version(folder, "script.py")
+        while ends:
+            ends.pop()()
+        return found, sorted(parsed)
+
+    first, read = in_a_new_process()
+    assert read == ["__init__.py", "deep.py", "script.py", "sibling.py"]
+    assert in_a_new_process() == (first, [])
+    (folder / "lib/sibling.py").write_text("VALUE = 2\n")
+    changed, read = in_a_new_process()
+    assert changed != first
+    assert read == ["sibling.py"]
+    for damaged in ("", "[]", '{"reader": 1}', kept.read_text()[:-9], kept.read_text().replace('"files"', '"x"')):
+        kept.write_text(damaged)
+        assert in_a_new_process() == (changed, ["__init__.py", "deep.py", "script.py", "sibling.py"])

@@ -55,6 +55,7 @@ def reproduce(project: Path, words: str, here: Path | None = None) -> subprocess
     )
 
 
+@pytest.mark.slow
 def test_targets_after_a_config_that_is_named_from_another_folder_are_planned(project: Path) -> None:
     done = reproduce(project, "--configfile my.yaml -n --quiet rules table9", project.parent / "beside")
     assert done.returncode == 0, done.stdout[-3000:]
@@ -63,6 +64,7 @@ def test_targets_after_a_config_that_is_named_from_another_folder_are_planned(pr
     assert "extract_saliency" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_estimate_of_a_config_named_from_another_folder(project: Path) -> None:
     done = reproduce(project, "--configfile my.yaml estimate", project.parent / "beside")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -104,7 +104,7 @@ WRONG: list[tuple[Edit, str]] = [
     (put("tables/table1", {"models": ["mimi"]}), "tables.table1.models[0]: unknown model 'mimi' (did you mean 'mini'?)"),
     (put("tables/table1", {"methods": []}), "tables.table1.methods: is empty; name at least one, or leave the key out"),
     (put("tables/table1", {"models": []}), "tables.table1.models: is empty; name at least one, or leave the key out"),
-    *((put(f"tables/{name}", {}), f"tables.{name}: is the name of another target; choose a different one") for name in ("all", "figure3", "make_table", *TOOLS)),
+    *((put(f"tables/{name}", {}), f"tables.{name}: is the name of another target; choose a different one") for name in ("all", "figure3", "make_table", "efficiency", *TOOLS)),
     (put("saliency/definitions", []), "saliency.definitions: is empty; name at least one, or leave the key out"),
     *((put(f"disruption/{key}", []), f"disruption.{key}: is empty; name at least one, or leave the key out") for key in ("flows", "extents", "blocks", "layers")),
     (put("latency/methods", []), "latency.methods: is empty; name at least one, or leave the key out"),
@@ -272,6 +272,7 @@ def test_the_project_s_own_folders_are_those_that_it_has() -> None:
     assert {name for name in folders if not name.startswith(".")} - {"results"} == set(config_module.OWN_FOLDERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, -1, float("nan"), 10**30, "\0", [], {}, [[]], {1: 2}])
 def test_whatever_a_section_holds_it_is_a_config_error_at_worst(raw: dict[str, Any], value: Any) -> None:
     names = [(part, key) for part in ("models", "benchmarks", "methods", "grid", "disruption") for key in raw[part]]

@@ -17,6 +17,8 @@ from himap.models.prompts import Prompt
 from himap.pruning.stage import Schedule, read_stages
 from world import configuration
 
+pytestmark = pytest.mark.slow
+
 COUNT = 19
 
 
@@ -50,7 +52,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def hold(room: int) -> list[int]:
         tried: list[int] = []
-        batch = evaluation.answer_under_all
+        batch = evaluation.answer_in_parts
 
         def limited(model: Any, questions: list[Question], *options: Any) -> Any:
             tried.append(len(questions))
@@ -58,7 +60,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return batch(model, questions, *options)
 
-        monkeypatch.setattr(evaluation, "answer_under_all", limited)
+        monkeypatch.setattr(evaluation, "answer_in_parts", limited)
         monkeypatch.setattr(batches, "_has_room", lambda model: True)
         monkeypatch.setattr(batches, "CPU_BATCH", 2)
         return tried

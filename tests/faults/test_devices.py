@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LISTING = """#!/bin/sh
 echo "GPU 0: NVIDIA A100 80GB (UUID: GPU-aaaa-0)"
 echo "GPU 1: NVIDIA A100 80GB (UUID: GPU-bbbb-1)"

@@ -150,8 +150,10 @@ def test_a_broken_file_between_two_jobs_of_one_run_is_named(copy_of_finished: Wo
         "twice": "".join([*lines, lines[0]]),
     }
     shard.write_text(text[damage])
+    samples = world.folder / "results/benchmarks/pope/samples.parquet"
+    words = ["workflow_scripts/merge_predictions.py", "--samples", samples, "--out", "again.jsonl", str(shard)]
     merged = subprocess.run(
-        [shutil.which("python") or "python", "workflow_scripts/merge_predictions.py", "--out", "again.jsonl", str(shard)],
+        [shutil.which("python") or "python", *words],
         cwd=world.folder, env=world.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert merged.returncode == 1

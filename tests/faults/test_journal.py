@@ -162,6 +162,7 @@ def test_a_job_is_replaced_by_a_later_run_alone(
         assert [path.name for path in tmp_path.iterdir()] == ["latest"]
 
 
+@pytest.mark.slow
 def test_snakemake_itself_stops_in_a_job_of_a_replaced_run_before_it_touches_an_output(tmp_path: Path) -> None:
     (tmp_path / "latest").write_text("8")
     root = Path(__file__).parents[2]

@@ -26,6 +26,8 @@ from himap.workflow.snakemake_log import Failure, failures, latest_log, reason
 from himap.workflow.status import Standing, remaining, report, standing, summary
 from world import World, configuration
 
+pytestmark = pytest.mark.slow
+
 ENDED = """Select jobs to execute...
 Error in rule evaluate_method:
     message: SLURM-job '4_2' failed, SLURM status is: 'OUT_OF_MEMORY'. For further error details see the cluster/cloud log
@@ -391,7 +393,6 @@ def test_what_the_entry_cannot_do_is_one_line(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished: World) -> None:
     world = copy_of_finished
     told = world.run("status")

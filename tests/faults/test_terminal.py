@@ -20,6 +20,8 @@ from himap.workflow.reasons import Planned, explain
 from himap.workflow.snakemake_log import failures, reason
 from world import ROOT, World
 
+pytestmark = pytest.mark.slow
+
 COMMAND = "python workflow_scripts/preloaded.py make_table.py --settings '{\"a\": 1}' > x.log 2>&1"
 
 
@@ -179,7 +181,6 @@ def test_ctrl_c_stops_the_run_and_says_what_is_kept_and_how_to_go_on(make_world:
         Path(place).write_text(terminal.shown)
 
 
-@pytest.mark.slow
 def test_a_run_that_is_asked_to_end_has_the_status_of_its_signal(make_world: Callable[..., World]) -> None:
     world = make_world()
     process = world.start(
@@ -302,7 +303,6 @@ def test_a_target_is_listed_with_the_files_that_are_there(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.slow
 def test_the_start_after_a_killed_run_finds_the_folder_unlocked(copy_of_finished: World) -> None:
     world = copy_of_finished
     locks = world.folder / ".snakemake" / "locks"

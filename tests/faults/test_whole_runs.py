@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from world import World, kill_group, make_questions, wait_for
 
+pytestmark = pytest.mark.slow
+
 SCORE = "results/evaluation/mini/pope/himap/score.json"
 
 
@@ -34,7 +36,6 @@ def fill_with_zeros(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", [score_higher, fill_with_zeros])
 def test_a_result_that_is_altered_after_a_kill_does_not_reach_the_table(
     copy_of_finished: World, finished: World, damage: Callable[[Path], None]
@@ -77,7 +78,6 @@ def test_an_altered_manifest_is_made_again_and_nothing_that_was_made_from_it(
     assert "Nothing to be done" in world.run("table1", "-n").stdout
 
 
-@pytest.mark.slow
 def test_a_large_file_is_read_at_the_start_only_up_to_the_bound_of_the_config(
     tmp_path: Path, small_model: Path
 ) -> None:
@@ -132,7 +132,6 @@ def open_journal(world: World) -> None:
     shard.rename(f"{shard}.journal")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "done", "waiting"),
     [
@@ -155,7 +154,6 @@ def test_status_looks_at_files(
     assert [int(word) for word in line.split()[1:5]] == [done, 0, 0, waiting]
 
 
-@pytest.mark.slow
 def test_after_a_page_alone_a_run_makes_all_that_it_makes_in_a_fresh_clone(copy_of_finished: World) -> None:
     world = copy_of_finished
     nothing_run(world)
@@ -171,7 +169,6 @@ def steps(told: str) -> dict[str, int]:
     return {step: int(count) for count, step in re.findall(r"^ +(\d+)  ([a-z]+(?: [a-z]+)*)", told, re.MULTILINE)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["results/tables", "results/evaluation/mini/pope/himap", "results/figures"])
 def test_whatever_is_deleted_is_to_be_made_again_although_a_page_is_there(copy_of_finished: World, gone: str) -> None:
     world = copy_of_finished

@@ -8,14 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from himap.experiments import machine
 from himap.tools import bench
 
 
+@pytest.mark.slow
 def test_without_linux_peak_memory_stays_empty_and_the_times_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "sys", SimpleNamespace(platform="darwin", stderr=sys.stderr))
-    monkeypatch.setattr(bench, "resident", lambda _: pytest.fail("/proc was read"))
+    for module in (bench, machine):
+        monkeypatch.setattr(module, "sys", SimpleNamespace(platform="darwin", stderr=sys.stderr))
+    monkeypatch.setattr(machine, "resident", lambda _: pytest.fail("/proc was read"))
     words = ["--dims", "4,32,4,48", "--rounds", "1", "--naive-points", "1", "--parts", "sweep,saliency"]
     bench.main([*words, "--out", str(tmp_path / "figures.json")])
     monkeypatch.undo()

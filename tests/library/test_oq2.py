@@ -10,7 +10,7 @@ from himap.costs.formulas import flops
 from himap.decoder.cache import Cache
 from himap.decoder.loop import forward
 from himap.experiments.fitting import fitted, layer_ranges, signals
-from himap.experiments.questions.oq2 import divided
+from himap.experiments.questions._samples import divided
 from himap.figures.oq2 import numbers_of
 from himap.metrics.ranks import spearman, spearman_interval
 from himap.pruning.intervention import Pruning

@@ -191,6 +191,7 @@ def test_a_broken_file_is_named(world):
             call(folder, RUNS[:1], name)
 
 
+@pytest.mark.slow
 def test_from_the_command_line(world):
     folder = world[0]
     (folder / "runs.json").write_text(json.dumps([{"name": "a", "new_tokens": -1}]), encoding="utf-8")

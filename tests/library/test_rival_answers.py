@@ -16,6 +16,8 @@ from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mini():
@@ -143,7 +145,8 @@ def test_rows_that_leave_a_batch_take_their_pictures_and_positions_along(mini):
 
 def test_choices_are_weighed_at_the_positions_of_what_is_left(mini):
     """The loss of a choice under a method that renumbers is that of the shorter prompt, not of the full one's positions."""
-    from himap.experiments.answers import encode, likeliest
+    from himap.experiments.answers import encode
+    from himap.experiments.concluding import likeliest
 
     (question,) = [question for question in questions() if question.prompt.choices]
     rows = encode(mini, [question])
@@ -192,13 +195,13 @@ def test_the_tower_is_no_part_of_a_counted_prefill(mini):
 
 
 def test_latency_runs_the_tower_once(mini):
-    from himap.experiments.latency import time_example
+    from himap.experiments.latency import Protocol, time_batch
 
     runs = []
     hook = mini.module.model.vision_tower.register_forward_hook(lambda *_: runs.append(1))
     try:
         for name in ("fastervlm", "vanilla"):
-            time_example(mini, questions()[0], resolve(name, mini.dims), 1)
+            time_batch(mini, questions()[:1], resolve(name, mini.dims), Protocol(1, 1))
     finally:
         hook.remove()
     assert len(runs) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import io
 import json
@@ -25,6 +26,8 @@ from himap.models.loading import load
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule, Stage
+
+pytestmark = pytest.mark.slow
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 COUNT = 7
@@ -80,7 +83,8 @@ def test_shards_make_the_whole(world, methods, tmp_path):
         out = tmp_path / f"shard-{shard}.jsonl"
         call("evaluate_method", *asking(world, out, settings, **how, shard=shard, shards=3))
     shards = [tmp_path / f"shard-{shard}.jsonl" for shard in range(3)]
-    call("merge_predictions", "--out", tmp_path / "merged.jsonl", *shards)
+    whole = ("--samples", world / "samples.parquet")
+    call("merge_predictions", *whole, "--out", tmp_path / "merged.jsonl", *shards)
     merged = rows_of(tmp_path / "merged.jsonl")
     assert merged == rows_of(tmp_path / "whole.jsonl")
     assert [row["sample_id"] for row in merged] == [f"s{n}" for n in range(COUNT)]
@@ -88,20 +92,47 @@ def test_shards_make_the_whole(world, methods, tmp_path):
     assert {row["image_tokens"] for row in merged} == {16}
     assert json.loads((tmp_path / "whole.jsonl.provenance.json").read_text())["settings"]["max_new_tokens"] == 4
     with pytest.raises(ValueError, match=r"'s0' is in two shards"):
-        call("merge_predictions", "--out", tmp_path / "twice.jsonl", shards[0], shards[0])
+        call("merge_predictions", *whole, "--out", tmp_path / "twice.jsonl", shards[0], shards[0])
     shards[0].write_text('{"sample_id": "s0", ', encoding="utf-8")
     with pytest.raises(ValueError, match=r"shard-0\.jsonl, line 1"):
-        call("merge_predictions", "--out", tmp_path / "twice.jsonl", *shards)
+        call("merge_predictions", *whole, "--out", tmp_path / "twice.jsonl", *shards)
+
+
+def test_questions_about_one_picture_are_in_one_shard_and_the_merged_file_has_the_order_of_the_samples(world, tmp_path):
+    """POPE asks about a picture far apart: in shards of samples, several jobs would see each picture."""
+    import pyarrow.parquet as pq
+
+    samples = checkpoint.write_samples(tmp_path / "samples.parquet", 12)
+    table, pictures = pq.read_table(samples), [f"{n % 4}.jpg" for n in range(12)]
+    place = table.column_names.index("metadata")
+    pq.write_table(table.set_column(place, "metadata", [[json.dumps({"imageId": name}) for name in pictures]]), samples)
+    shards = [tmp_path / f"shard-{number}.jsonl" for number in range(3)]
+    for number, out in enumerate(shards):
+        words = {"benchmark": "gqa", "samples": samples, "method": '{"name": "vanilla", "stages": []}'}
+        call("evaluate_method", *asking(world, out, {"max_new_tokens": 1}, **words, shard=number, shards=3))
+    ids = [[row["sample_id"] for row in rows_of(out)] for out in shards]
+    assert ids == [["s0", "s3", "s4", "s7", "s8", "s11"], ["s1", "s5", "s9"], ["s2", "s6", "s10"]]
+    call("merge_predictions", "--samples", samples, "--out", tmp_path / "merged.jsonl", *shards)
+    assert [row["sample_id"] for row in rows_of(tmp_path / "merged.jsonl")] == [f"s{n}" for n in range(12)]
+    with pytest.raises(ValueError, match=r"no shard has sample 's1' where it belongs"):
+        call("merge_predictions", "--samples", samples, "--out", tmp_path / "merged.jsonl", shards[0])
 
 
 def test_line_separators_inside_an_answer_survive_merging(tmp_path):
+    import pyarrow.parquet as pq
+
     rows = [
         {"sample_id": "a", "prediction": "one\u2028two\x85three\x0cfour\nfive"},
         {"sample_id": "b", "prediction": ""},
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "shard.jsonl").write_text(text, encoding="utf-8")
-    call("merge_predictions", "--out", tmp_path / "merged.jsonl", tmp_path / "shard.jsonl")
+    samples = tmp_path / "samples.parquet"
+    pq.write_table(
+        pq.read_table(checkpoint.write_samples(samples, 2)).set_column(0, "sample_id", [["a", "b"]]), samples
+    )
+    shard = tmp_path / "shard.jsonl"
+    call("merge_predictions", "--samples", samples, "--out", tmp_path / "merged.jsonl", shard)
     assert rows_of(tmp_path / "merged.jsonl") == rows
 
 
@@ -300,7 +331,7 @@ def test_a_wrong_stage_of_one_of_several_methods_is_named_with_its_method(world,
 
 
 def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
-    from himap.experiments.latency import time_methods
+    from himap.experiments.latency import Protocol, time_methods
 
     sample = Question("s", [checkpoint.encoded(1)], Prompt("Describe it."))
     method = {"vanilla": Schedule()}
@@ -308,9 +339,7 @@ def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
     model.end_ids = frozenset(range(model.dims.vocab - 1))  # nearly every token ends the answer
     try:
         counts = [
-            next(time_methods(model, [sample], method, max_new_tokens=9, rounds=1, min_new_tokens=least))[
-                "generated_tokens"
-            ]
+            next(time_methods(model, [sample], method, Protocol(9, 1, min_new_tokens=least)))["generated_tokens"]
             for least in (0, 6)
         ]
     finally:
@@ -322,7 +351,7 @@ def test_latency_generates_at_least_what_the_benchmark_asks_for(model):
 def test_evaluation_saliency_and_disruption_cut_scienceqas_pictures_and_pad_others(model):
     """All of them ask by `question` and `encode`; a wide picture's sides are gone only where its authors cut them."""
     from himap.benchmarks import Sample, get
-    from himap.experiments.answers import pixels_of
+    from himap.experiments.pictures import pixels_of
     from himap.workflow.jobs.model_script import question
 
     stream = io.BytesIO()
@@ -342,7 +371,10 @@ def test_latency_rows(world, methods, tmp_path):
     call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=as_json(methods)))
     found = pd.read_csv(tmp_path / "latency.csv")
     assert found["method"].tolist() == list(methods) * 4  # in turns
-    assert (found.filter(like="seconds") > 0).all(axis=None)
+    assert (found.filter(like="seconds").drop(columns="seconds_scoring") > 0).all(axis=None)
+    has_stages = found["method"].map({name: bool(method.stages) for name, method in methods.items()})
+    assert ((found["seconds_scoring"] > 0) == has_stages).all()
+    assert (found["seconds_scoring"] < found["seconds_prefill"]).all()
     parts = found.seconds_vision + found.seconds_prefill + found.seconds_answer
     assert (parts - found.seconds_total).abs().max() < 1e-5
 
@@ -424,3 +456,57 @@ def test_samples_without_an_image_or_with_a_broken_one_are_named(model):
         answer_batch(model, [Question("bare", [], Prompt("What?"))], method, max_new_tokens=1)
     with pytest.raises(ValueError, match=r"'torn'.*image cannot be read"):
         answer_batch(model, [Question("torn", [checkpoint.encoded(1)[:50]], Prompt("What?"))], method, max_new_tokens=1)
+
+
+def test_time_and_memory_are_measured_alone_and_in_batches_and_the_eager_kernel_is_a_row_of_its_own(
+    world, methods, tmp_path
+):
+    chosen = {name: methods[name] for name in ("vanilla", "himap")}
+    settings = {"examples": 2, "rounds": 1, "max_new_tokens": 3, "batches": [2, 3], "eager": True}
+    call("measure_latency", *asking(world, tmp_path / "latency.csv", settings, methods=as_json(chosen)))
+    found = pd.read_csv(tmp_path / "latency.csv")
+    arms = found.groupby(["method", "kernel"], sort=False).size()
+    assert arms.to_dict() == {("vanilla", "flash"): 4, ("himap", "flash"): 4, ("vanilla", "eager"): 4}
+    assert found.groupby("batch_size").size().to_dict() == {1: 3 * 2, 2: 3, 3: 3}  # three of two: one comes twice
+    first = found.drop_duplicates(["method", "kernel", "batch_size"]).set_index(["kernel", "method", "batch_size"])
+    vanilla, himap = first.loc["flash"].loc["vanilla"], first.loc["flash"].loc["himap"]
+    assert (himap["cache_mb"] < vanilla["cache_mb"]).all()
+    assert (himap["tokens_per_layer"] < vanilla["tokens_per_layer"]).all()
+    assert (himap["ideal_speedup"] > 1).all()
+    assert vanilla["cache_mb"][2] > 1.9 * vanilla["cache_mb"][1]
+    assert (found["tflops_counted"] > found["tflops_formula"]).all()  # the head, and what scoring takes
+
+
+def test_random_weights_are_timed_without_any_file_and_the_same_seed_gives_the_same_model(tmp_path):
+    from himap.experiments.random_weights import random_questions, random_weights
+    from himap.workflow.config.sections.analyses import RandomWeights
+
+    entry = RandomWeights(
+        layers=10, width=64, heads=2, ffn=64, image_tokens=16, text_tokens=40, batches=[2], eager=True
+    )
+    sizes = json.dumps(dataclasses.asdict(entry.dims))
+    schedules = as_json({name: resolve(name, entry.dims) for name in entry.methods})
+    settings = json.dumps({**entry.model_dump(), "seed": 3})
+    out = tmp_path / "latency.csv"
+    call(
+        "time_random_weights",
+        "--sizes",
+        sizes,
+        "--methods",
+        schedules,
+        "--settings",
+        settings,
+        "--device",
+        "cpu",
+        "--out",
+        out,
+    )
+    found = pd.read_csv(out)
+    assert len(found) == 4 * (3 + 1)  # arms, prompts one at a time and one batch of two
+    assert (found["generated_tokens"] == 4 * found["batch_size"]).all()
+    assert (found["text_tokens"] == 40).all()
+    assert json.loads(Path(f"{out}.provenance.json").read_text())["model"]["source"] == "random weights"
+    ours, again, other = (random_weights(entry.dims, text_tokens=40, seed=seed) for seed in (3, 3, 4))
+    ids = [each.tokenize(random_questions(1)[0].prompt, [16]) for each in (ours, again, other)]
+    assert ids[0] == ids[1] != ids[2]
+    assert torch.equal(ours.head.weight, again.head.weight)

@@ -7,8 +7,10 @@ from pathlib import Path
 import measure_coverage
 import numpy as np
 import pytest
+from himap.metrics import paired as pairs
 from himap.metrics import statistics
-from himap.metrics.statistics import Estimate, interval, mcnemar, mean_of, paired
+from himap.metrics.paired import mcnemar, paired
+from himap.metrics.statistics import Estimate, interval, mean_of
 from scipy.stats import binomtest
 
 
@@ -115,9 +117,9 @@ def test_a_stratum_keeps_its_size():
 
 
 def test_swaps_are_drawn_in_pieces_so_that_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(statistics, "CELLS_AT_ONCE", 3000)
-    assert list(statistics.pieces(100, 300)) == [10] * 10
-    assert [len(part) for part in statistics.swaps(300, 100, 0)] == [10] * 10
+    monkeypatch.setattr(pairs, "CELLS_AT_ONCE", 3000)
+    assert list(pairs.pieces(100, 300)) == [10] * 10
+    assert [len(part) for part in pairs.swaps(300, 100, 0)] == [10] * 10
 
 
 def test_the_same_samples_always_give_the_same_interval_and_p_value():

@@ -12,9 +12,10 @@ import pytest
 import torch
 import train_mini
 from himap.mini import batches, checkpoint, network, optimizer, tokenizer, training
+from himap.mini.recipe import QUICK
 from safetensors.torch import load_file
 
-RECIPE = replace(training.QUICK, corpus_pictures=120)
+RECIPE = replace(QUICK, corpus_pictures=120)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,6 @@ def test_the_checkpoint_loads_in_transformers_and_in_the_library(trained: Path) 
 
 def test_the_run_leaves_its_log_and_scores(trained: Path) -> None:
     scores = json.loads((trained / "training.json").read_text())
-    assert scores["steps"] == training.QUICK.steps
+    assert scores["steps"] == QUICK.steps
     assert {"all", "blind", "groups", "recipe"} <= set(scores)
     assert sum(file.stat().st_size for file in trained.iterdir()) < 12e6

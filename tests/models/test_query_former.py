@@ -18,6 +18,8 @@ from himap.models.prompts import Prompt
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import Stage
 
+pytestmark = pytest.mark.slow
+
 TEXT = "What is the water made of?"
 QUESTION = Question("q", [encoded(picture(0))], Prompt(TEXT))
 

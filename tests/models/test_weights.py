@@ -69,6 +69,7 @@ def run_script(name: str, *words: str | Path, **environment: str) -> subprocess.
     )
 
 
+@pytest.mark.slow
 def test_a_user_who_evaluates_a_model_without_one_tensor_is_told_so_and_gets_no_answers(
     mini: Path, tmp_path: Path
 ) -> None:
@@ -314,6 +315,7 @@ def test_a_decoder_that_is_loaded_gives_the_logits_of_transformers(
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [

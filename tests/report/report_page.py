@@ -31,6 +31,9 @@ class Visit:
     dialogs: list[str]
 
 
+ALL_READ = "!document.querySelector('noscript.later')"
+
+
 def visit(browser: Any, file: Path, width: int = 1280, scheme: str = "light") -> Visit:
     """Open a local file and keep every request, script error and dialog."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -41,6 +44,7 @@ def visit(browser: Any, file: Path, width: int = 1280, scheme: str = "light") ->
     page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
     page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.dismiss()))
     page.goto(file.as_uri())
+    page.wait_for_function(ALL_READ)  # closed parts become elements at leisure
     return seen
 
 

@@ -20,6 +20,7 @@ from himap.costs import formulas
 from himap.decoder.bitmaps import to_bitmap
 from himap.files import write_json, write_jsonl, write_parquet, write_text
 from himap.pruning.stage import Schedule
+from himap.tables import efficiency
 from himap.tables.forms import forms
 from himap.tables.records import records
 from himap.workflow.config.load import load
@@ -62,6 +63,9 @@ def build(folder: Path) -> Plan:
         settings = json.loads(told.table(plan, name))
         for ending, text in forms(records(settings, plan.out), settings).items():
             write_text(f"{plan.out}/tables/{name}.{ending}", text)
+    frame = efficiency.records(json.loads(told.efficiency(plan)), plan.out)
+    for ending, text in efficiency.forms(frame, told.EFFICIENCY_TITLE).items():
+        write_text(f"{plan.out}/tables/efficiency.{ending}", text)
     for name in drawn(plan):
         frame = figures.get(name).numbers(json.loads(told.figure(plan, name)), plan.out)
         write_text(f"{plan.out}/figures/data/{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
@@ -263,11 +267,16 @@ def write_latency(plan: Plan, task: str, random: np.random.Generator) -> None:
     ideal = {"vanilla": 1.0, "fastv": 1.5, "himap": 2.1}
     rows = [
         {
-            "sample_id": str(sample), "method": method, "round": number, "seconds_total": seconds[method] * random.normal(1, 0.05),
-            "ideal_speedup": ideal[method], "device": "cpu",
+            "sample_id": str(sample), "method": method, "round": number, "batch_size": size,
+            "seconds_total": seconds[method] * random.normal(1, 0.05) * size, "seconds_vision": 0.002 * size,
+            "seconds_prefill": 0.6 * seconds[method] * size, "seconds_scoring": 0.0 if method == "vanilla" else 0.001,
+            "seconds_answer": 0.4 * seconds[method], "steps": 2, "image_tokens": 144.0, "text_tokens": 20.0,
+            "tokens_per_layer": 144 / ideal[method], "ideal_speedup": ideal[method], "cache_mb": 2.5 * size,
+            "kernel": "flash", "peak_mb": 30.0 * size, "tflops_formula": 0.001, "tflops_counted": 0.0011, "device": "cpu",
         }
+        for size, samples in ((1, range(8)), (8, range(1)))
         for number in range(3)
-        for sample in range(8)
+        for sample in samples
         for method in plan.config.latency.methods
     ]  # fmt: skip
     write_text(f"{plan.out}/latency/mini/{task}.csv", pd.DataFrame(rows).to_csv(index=False))

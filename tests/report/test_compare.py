@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from himap.comparison.differences import differences
 from himap.comparison.runs import opened
-from himap.metrics.statistics import mcnemar
+from himap.metrics.paired import mcnemar
 from himap.workflow import compare_runs
 from two_runs import CHANGED, RECORD, change
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_changed_cell_is_tested_on_the_same_samples_and_all_that_may_explain_it_is_listed(

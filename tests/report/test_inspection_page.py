@@ -13,6 +13,8 @@ from himap.mini.scenes import generator, make_scene, png
 from himap.workflow import inspect_prompt
 from report_page import visit
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "How many circles are there?\nAnswer the question using a single word or phrase."
 
 
@@ -48,7 +50,6 @@ def test_the_page_shows_every_layer_and_method_and_the_command_prints_the_answer
 
 
 @pytest.mark.browser
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_slider_walks_through_the_layers_without_a_request_or_sideways_scrolling(
     chromium: Any, written: tuple[Path, str], width: int

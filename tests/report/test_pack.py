@@ -13,6 +13,8 @@ import yaml
 from himap.comparison.archive import CONTENTS, pack, unpack
 from himap.workflow import compare_runs, pack_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def archive(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -34,6 +34,8 @@ from himap.workflow.plan.report_settings import DIVERGENCES
 from himap.workflow.plan.settings import evaluation, style
 from report_page import Rendered
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ("verdicts", "tables", "figures", "cost", "gallery", "divergences", "provenance")
 
@@ -100,6 +102,13 @@ def test_names_from_the_config_and_from_files_are_escaped(rendered: Rendered, tm
     html = render(facts, tmp_path / "run")
     assert small_run.SCRIPT not in html
     assert html.count("<script>") == 1
+
+
+def test_the_table_of_time_and_memory_is_in_the_section_on_cost_with_its_downloads(rendered: Rendered) -> None:
+    cost = rendered.html.split('<section id="cost"')[1].split("</section>")[0]
+    table = cost.split('id="efficiency"')[1]
+    for text in ("attention kernel", "of the ideal", "mini, ScienceQA", "tables/efficiency.csv"):
+        assert text in table, text
 
 
 def test_without_results_every_part_says_so(rendered: Rendered, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from himap.results import Results, scope
 from himap.workflow.plan.report_settings import CLAIMS
 from report_page import Rendered
 
+pytestmark = pytest.mark.slow
+
 
 def found(results: Results, name: str) -> Verdict:
     """The verdict on one claim."""
@@ -340,7 +342,14 @@ def timed(results: Results, seconds: dict[str, float], noise: float) -> Results:
     """Latency of some methods on eight samples."""
     random = np.random.default_rng(0)
     rows = [
-        {"sample_id": i, "method": method, "seconds_total": value + noise * random.normal(), "device": "cpu"}
+        {
+            "sample_id": i,
+            "method": method,
+            "batch_size": 1,
+            "kernel": "flash",
+            "seconds_total": value + noise * random.normal(),
+            "device": "cpu",
+        }
         for i in range(8)
         for method, value in seconds.items()
     ]

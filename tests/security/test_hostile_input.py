@@ -140,7 +140,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_before_it_does(side: int
 
 
 def test_a_picture_bomb_in_the_samples_is_named_by_the_evaluation_too() -> None:
-    from himap.experiments.answers import open_image
+    from himap.experiments.pictures import open_image
 
     for side in (12_000, 40_000):  # Pillow itself refuses the second alone
         with pytest.raises(ValueError, match=r"sample 7.*make the sample file again"):

@@ -12,6 +12,8 @@ import pytest
 import torch
 from test_hostile_input import Trap
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 LLAVA = """
 import pathlib, torch
@@ -63,7 +65,6 @@ def test_every_tensor_comes_out_under_its_name_and_no_pickle_is_left(published: 
         assert (after / "config.json").read_bytes() == (before / "config.json").read_bytes()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", ["chat", "clip"])
 def test_a_trap_in_the_checkpoint_or_its_tower_is_not_run(published: Path, tmp_path: Path, part: str) -> None:
     spoil(published / part, tmp_path / "mark")

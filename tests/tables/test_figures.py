@@ -151,6 +151,8 @@ def test_whiskers_of_few_samples_are_as_wide_as_few_samples_make_them(tmp_path: 
         "seconds_total": seconds,
         "ideal_speedup": 1.0,
         "device": "cpu",
+        "batch_size": 1,
+        "kernel": "flash",
     }
     write_text(tmp_path / "latency/llava/scienceqa.csv", pd.DataFrame(timed).to_csv(index=False))
     told = {**settings, "methods": {"vanilla": "Vanilla"}, "order": ["vanilla"]}
@@ -212,6 +214,8 @@ def test_latency_is_the_mean_of_each_samples_median(tmp_path: Path, settings: di
             "seconds_total": seconds,
             "ideal_speedup": ideal,
             "device": "cpu",
+            "batch_size": 1,
+            "kernel": "flash",
         }
         for method, ideal, base in (("vanilla", 1.0, 1.0), ("himap", 4.0, 0.5))
         for sample, extra in (("a", 0.0), ("b", 1.0))
@@ -363,6 +367,98 @@ def write_importance(results: Path) -> None:
     write_text(results / "questions/llava/scienceqa/importance.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def write_oq3(results: Path) -> None:
+    """Write four samples: the tower's output loses an answer of HiMAP's; kept tokens tell half of the features, nothing of the content."""
+    arms = (
+        ("unpruned", "", 1.0, 1.0, 0), ("stages", "himap", 0.0, 0.5, 0), ("tower", "random", 0.0, 0.5, 1), ("tower", "random", 0.25, 0.3, 2),
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {
+            "part": "arm",
+            "sample_id": str(n),
+            "kind": "word",
+            "where": where,
+            "criterion": criterion,
+            "dose": dose,
+            "cost": cost,
+        }
+        | {"score": float(n >= lost), "same": int(n >= lost), "answer": "a"}
+        for where, criterion, dose, cost, lost in arms
+        for n in range(4)
+    ]
+    rows += [
+        {
+            "part": "left",
+            "sample_id": str(n),
+            "where": where,
+            "criterion": criterion,
+            "control": control,
+            "same": int(n > 0),
+        }
+        | {
+            "error": (1 + control) * (0.5 + (n - 2) / 10) if n else 9.0,
+            "spread": 1.0,
+            "cells": 4,
+            "told": 2 - 2 * control,
+            "own": 4,
+        }
+        for n in range(4)
+        for where in ("tower", "input")
+        for criterion in ("stage 0", "stage 1", "random")
+        for control in (0, 1)
+    ]
+    rows += [
+        {
+            "part": "gradient",
+            "sample_id": str(n),
+            "where": where,
+            "tokens": 16,
+            "effective": 4.0 + n,
+            "top": 0.5,
+            "agreement": 0.9,
+        }
+        for n in range(2)
+        for where in ("tower", "input")
+    ]
+    write_text(results / "questions/llava/scienceqa/oq3.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
+def write_attack(results: Path) -> None:
+    """Write four samples: weights cost HiMAP half of them, an attack one of the three that the unpruned model keeps."""
+    rows: list[dict[str, Any]] = [
+        {
+            "part": "weighted",
+            "sample_id": str(n),
+            "kind": "word",
+            "method": method,
+            "weight": weight,
+            "answer": "a",
+            "recall": 1.0,
+        }
+        | {"score": float(not (method == "himap" and weight > 1 and n < 2))}
+        for method in ("himap", "random")
+        for weight in (1, 8)
+        for n in range(4)
+    ]
+    rows += [
+        {
+            "part": "attack",
+            "sample_id": str(n),
+            "kind": "word",
+            "method": method,
+            "picture": picture,
+            "answer": "a",
+            "score": 1.0,
+        }
+        | {"stays": int(picture != "attacked" or n > 0), "clean_same": 1, "recall": 0.5}
+        | {"same": int(picture != "attacked" or n > 1 or method == "random")}
+        for picture in ("clean", "attacked", "noise")
+        for method in ("unpruned", "himap", "random")
+        for n in range(4)
+    ]
+    write_text(results / "questions/llava/scienceqa/attack.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
 def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFrame:
     """Return a figure's numbers from made-up results, as its CSV gives them."""
     write_saliency(results)
@@ -375,7 +471,15 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
         "schedules": {"llava": {"image_tokens": 16, "stages": stages}},
     }
     rows = [
-        {"sample_id": sample, "method": name, "seconds_total": 1.0 + number, "ideal_speedup": 2.0, "device": "cpu"}
+        {
+            "sample_id": sample,
+            "method": name,
+            "seconds_total": 1.0 + number,
+            "ideal_speedup": 2.0,
+            "device": "cpu",
+            "batch_size": 1,
+            "kernel": "flash",
+        }
         for name in methods
         for number, sample in enumerate("ab")
     ]
@@ -384,6 +488,8 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
     write_blocking(results)
     write_oq4(results)
     write_oq2(results)
+    write_oq3(results)
+    write_attack(results)
     write_importance(results)
     made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
     frame = made() if made else figures.get(figure).numbers(settings, str(results))
@@ -453,6 +559,30 @@ def test_what_early_pruning_costs_beyond_recognition_is_a_difference_of_two_diff
     }  # fmt: skip
     control = frame[(frame["measure"] == "recall_shuffled") & (frame["dose"] == 0.5)]
     assert control["value"].tolist() == [0.5, 0.5]
+
+
+def test_what_kept_tokens_tell_counts_tokens_dropped_without_a_change_of_the_answer_alone(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    frame = frame_of("oq3", settings, tmp_path).set_index(["part", "name", "where", "control"]).sort_index()
+    told = frame.loc[("features", "himap", "tower")]
+    assert told["value"].to_dict() == {
+        0: pytest.approx(0.5),
+        1: pytest.approx(0),
+    }  # the first sample's errors of 9 are left out
+    assert set(told["n"]) == {3}
+    assert frame.loc[("content", "himap", "tower"), "value"].to_dict() == {0: 0.5, 1: 0}
+    assert frame.loc[("difference", "random", "tower"), "value"].tolist() == [-25]
+    assert frame.loc[("effective", "gradient", "tower"), "value"].tolist() == [pytest.approx(4.5 / 16)]
+
+
+def test_an_attack_succeeds_where_only_the_pruned_answer_is_lost(tmp_path: Path, settings: dict[str, Any]) -> None:
+    frame = frame_of("attack", settings, tmp_path)
+    success = frame[frame["measure"] == "success"].set_index(["method", "picture"])["value"]
+    assert success["himap", "attacked"] == 0.25  # of the two answers lost, the unpruned model lost one as well
+    assert success["himap", "noise"] == success["random", "attacked"] == 0
+    changes = frame[frame["measure"] == "change"].set_index("method")["value"]
+    assert changes.to_dict() == {"himap": -50, "random": 0}
 
 
 def test_no_two_curves_differ_by_color_alone() -> None:

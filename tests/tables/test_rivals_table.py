@@ -28,6 +28,8 @@ from himap.workflow.plan.plan import Plan
 from himap.yaml_files import ConfigError
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 GRID, SAMPLES = (4, 4), 10
 # which of the ten questions each method answers right, how many answers are the unpruned ones, and which tokens it keeps

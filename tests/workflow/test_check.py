@@ -17,6 +17,8 @@ import yaml
 from himap.workflow import check_before
 from loopback_judge import Judge, completion
 
+pytestmark = pytest.mark.slow
+
 SHA = "b" * 40
 DIMS = {"layers": 20, "width": 32, "heads": 4, "kv_heads": 4, "ffn": 48, "vocab": 97, "image_tokens": 16}
 CONFIG = {
@@ -189,7 +191,6 @@ def test_without_slurm_a_key_a_gpu_or_a_network_each_is_named_and_nothing_is_rai
         check_before.main(["--configfile", config, "--profile", "profiles/slrum"])
 
 
-@pytest.mark.slow
 def test_try_sends_two_samples_through_each_model_and_says_what_it_answered_or_why_not(
     tmp_path: Path, judge: Judge, capsys: pytest.CaptureFixture[str]
 ) -> None:

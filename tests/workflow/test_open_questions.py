@@ -23,6 +23,8 @@ from himap.workflow.plan.plan import Plan
 from himap.yaml_files import ConfigError
 from small_project import ROOT, Project, small_config
 
+pytestmark = pytest.mark.slow
+
 
 def with_questions(config: dict[str, Any]) -> None:
     """Ask two of the questions of a few samples, and no other."""
@@ -137,7 +139,6 @@ def test_a_set_of_the_embedded_world_alone_cannot_come_from_the_hub() -> None:
         load(config)
 
 
-@pytest.mark.slow
 def test_one_command_answers_the_open_questions_and_the_page_shows_them(project: Project) -> None:
     project.configure(with_questions)
     project.configure(lambda config: [config["questions"][name].update(limit=12) for name in ("blocking", "oq4")])
@@ -161,3 +162,4 @@ def test_one_command_answers_the_open_questions_and_the_page_shows_them(project:
         "in the embedded world it",
     ):
         assert words in part
+    assert "not published" not in part  # the paper asks none of these

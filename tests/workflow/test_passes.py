@@ -15,6 +15,8 @@ from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
 from small_project import Project
 
+pytestmark = pytest.mark.slow
+
 TABLE = "results/tables/table1.csv"
 
 
@@ -34,7 +36,6 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     return {name for name in after if before.get(name) != after[name]}
 
 
-@pytest.mark.slow
 def test_a_new_and_a_changed_method_answer_alone_and_the_dry_run_names_both(project: Project) -> None:
     def change(config: dict[str, Any]) -> None:
         config["methods"]["himap"]["stages"][1]["keep"] = 0.25
@@ -55,7 +56,6 @@ def test_a_new_and_a_changed_method_answer_alone_and_the_dry_run_names_both(proj
     assert "Nothing to be done" in project.call("-n", "table1").stdout
 
 
-@pytest.mark.slow
 def test_deleted_answers_of_one_method_are_made_again_alone_and_equal(project: Project) -> None:
     before, scores = answers(project), times_of_scores(project)
     (project.folder / "results/evaluation/mini/vqav2/himap/predictions.jsonl").unlink()
@@ -71,7 +71,6 @@ def test_deleted_answers_of_one_method_are_made_again_alone_and_equal(project: P
     assert journal["settings"]["method"]["name"] == "himap"
 
 
-@pytest.mark.slow
 def test_tables_made_by_one_method_at_a_time_are_those_of_one_pass(finished: Project, tmp_path: Path) -> None:
     from small_project import copy_project
 

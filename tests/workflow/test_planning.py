@@ -20,6 +20,8 @@ from himap.workflow.snakemake_log import shared_name
 from himap.yaml_files import read_config
 from small_project import copy_project
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,17 +54,14 @@ def plan_of_the_paper() -> dict[str, int]:
     return job_counts(said.stdout)
 
 
-@pytest.mark.slow
 def test_the_paper_takes_less_than_six_hundred_jobs(plan_of_the_paper: dict[str, int]) -> None:
     assert 400 < plan_of_the_paper["total"] < 600
 
 
-@pytest.mark.slow
 def test_the_paper_takes_at_most_120_evaluation_jobs(plan_of_the_paper: dict[str, int]) -> None:
     assert plan_of_the_paper["evaluate_method"] == 48  # a pass for each model and benchmark, four for VQAv2's shards
 
 
-@pytest.mark.slow
 def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) -> None:
     said = subprocess.run(
         ["./reproduce", "estimate", "--configfile", "presets/paper.yaml"],
@@ -77,7 +76,6 @@ def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) ->
     assert float(whole[2]) > 1
 
 
-@pytest.mark.slow
 def test_each_preset_is_valid_and_its_jobs_can_be_planned() -> None:
     for preset in sorted((ROOT / "presets").glob("*.yaml")):
         said = snakemake("-n", "--quiet", "rules", "--configfile", str(preset))
@@ -166,7 +164,6 @@ def test_rows_of_a_local_file_of_the_embedded_world_and_of_the_hub_are_counted(t
     assert sum(stage.disk_gb for stage in local) < 1
 
 
-@pytest.mark.slow
 def test_the_default_run_is_estimated_in_minutes_of_this_machine(tmp_path: Path) -> None:
     said = copy_project(tmp_path / "project").call("estimate").stdout
     assert re.search(

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from himap.workflow.snakemake_process import preloaded
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SCRIPT = """
 import os, sys, time

@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable
+from typing import TypeVar
 
+Entry = TypeVar("Entry")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 SHORT = 20  # longer lists of known names are left out of messages: nobody reads them
 
 
@@ -21,6 +25,22 @@ def import_all(package_name: str) -> list[str]:
     for name in names:
         importlib.import_module(f"{package_name}.{name}")
     return names
+
+
+def declared(package: str, constant: str, kind: type[Entry]) -> dict[str, Entry]:
+    """Return what each file of a package declares under a constant, by the file's name. Raise ValueError for a file that does not."""
+    entries = {}
+    for name in import_all(package):
+        entry = getattr(importlib.import_module(f"{package}.{name}"), constant, None)
+        place = f"workflow_scripts/{package.replace('.', '/')}/{name}.py"
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{place}: rename it; the name may have small letters, digits and _ alone")
+        if not isinstance(entry, kind):
+            raise ValueError(
+                f"{place}: should end with {constant} = {kind.__name__}(...), as CONTRIBUTING.md describes"
+            )
+        entries[name] = entry
+    return entries
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:

@@ -20,9 +20,10 @@ from himap.files import read_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from himap.metrics.statistics import Comparison
+    from himap.metrics.paired import Comparison
 
 ANSWERS = 2000  # answers of an evaluation that the report looks at
+RANDOM_WEIGHTS = "random weights (for time only)"  # what figure and table call that model
 TABLE_FORMS = ("csv", "tex", "md", "html")
 FIGURE_FORMS = ("svg", "pdf", "png")
 
@@ -88,6 +89,11 @@ class Paths:
     def latency(self, model: str, benchmark: str) -> str:
         """Return seconds per example (Figure 8)."""
         return f"{self.folder}/latency/{model}/{benchmark}.csv"
+
+    @property
+    def random_latency(self) -> str:
+        """Return the timings of a model of random weights."""
+        return f"{self.folder}/random-weights/latency.csv"
 
     def question(self, model: str, benchmark: str, name: str) -> str:
         """Return the rows of an open question."""
@@ -155,6 +161,22 @@ def read_costs(paths: Paths, model: str, kind: str, methods: Iterable[str]) -> p
     return pd.concat([pd.read_csv(paths.flops(model, kind, method)) for method in methods], ignore_index=True)
 
 
+def timing_files(settings: dict[str, Any], results: str | Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield model, benchmark and file of the timings that are there; random weights stand for a model, their size for a benchmark."""
+    paths = Paths(results)
+    files = [
+        (model, task, paths.latency(model, task)) for model in settings["models"] for task in settings["benchmarks"]
+    ]
+    if text := settings.get("random_weights"):
+        files.append((RANDOM_WEIGHTS, text, paths.random_latency))
+    yield from ((model, task, Path(file)) for model, task, file in files if Path(file).is_file())
+
+
+def one_at_a_time(timings: pd.DataFrame) -> pd.DataFrame:
+    """Return the timings of single questions with the best kernel, without those of batches and of the eager kernel."""
+    return timings[(timings["batch_size"] == 1) & (timings["kernel"] != "eager")]
+
+
 class Results:
     """The results folder of one run, with the facts that the plan states about it."""
 
@@ -201,8 +223,14 @@ class Results:
         return self.csv(self.paths.flops(model, kind, method))
 
     def latency(self, model: str, task: str) -> pd.DataFrame | None:
-        """Return the timings of a model on a benchmark."""
-        return self.csv(self.paths.latency(model, task))
+        """Return the timings of a model on a benchmark, one question at a time."""
+        timed = self.csv(self.paths.latency(model, task))
+        return None if timed is None else one_at_a_time(timed)
+
+    def random_latency(self) -> pd.DataFrame | None:
+        """Return the timings of a model of random weights, one prompt at a time."""
+        timed = self.csv(self.paths.random_latency)
+        return None if timed is None else one_at_a_time(timed)
 
     def predictions(self, model: str, task: str, method: str) -> list[dict[str, Any]] | None:
         """Return the first answers of an evaluation."""
@@ -224,7 +252,7 @@ class Results:
     @cached_property
     def against_vanilla(self) -> dict[tuple[str, str, str], Comparison]:
         """Return the comparisons with the unpruned model that the tables hold: computing them again takes minutes on a large set."""
-        from himap.metrics.statistics import Comparison
+        from himap.metrics.paired import Comparison
 
         comparisons = {}
         for name in self.facts["tables"]:

@@ -14,7 +14,7 @@ from himap.benchmarks._sample import Sample, Source
 
 if TYPE_CHECKING:
     from himap.benchmarks._scoring import Scores
-    from himap.metrics.statistics import Comparison
+    from himap.metrics.paired import Comparison
 
 __all__ = [
     "Benchmark",

@@ -12,7 +12,8 @@ import pandas as pd
 
 from himap.benchmarks._base import Benchmark
 from himap.benchmarks._sample import Sample
-from himap.metrics import statistics
+from himap.metrics.paired import Comparison, paired
+from himap.metrics.statistics import interval
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dro
         benchmark=benchmark.name,
         metric=benchmark.metric,
         headline=headline,
-        interval=statistics.interval(estimate),
+        interval=interval(estimate),
         n=int(frame["score"].count()),  # not the answers on which a judge gave no readable verdict
         pictures=estimate.pictures,
         scores=benchmark.details(frame),
@@ -166,7 +167,7 @@ def judged_scores(
     return summed_up(benchmark, frame, missing, 0)
 
 
-def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> statistics.Comparison:
+def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
     """Return second minus first in the benchmark's own result, on the same samples whatever their order in the two tables.
 
     Answers without a readable verdict in one of the two are left out of both.
@@ -180,4 +181,4 @@ def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> 
     # By id, not by place: shards and restarts may write the same answers in another order.
     before, after = (frame.set_index("sample_id").sort_index().reset_index() for frame in (first, second))
     scored = before["score"].notna() & after["score"].notna()
-    return statistics.paired(benchmark.headline(before[scored]), benchmark.headline(after[scored]))
+    return paired(benchmark.headline(before[scored]), benchmark.headline(after[scored]))

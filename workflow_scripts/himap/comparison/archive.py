@@ -25,7 +25,7 @@ PACKED = (  # what a run is compared and read by; samples and their pictures hav
     "report.html",  "tables/*", "figures/*", "figures/data/*.csv",
     "evaluation/*/*/*/predictions.jsonl", "evaluation/*/*/*/judgements.jsonl", "evaluation/*/*/*/score.json",
     "evaluation/*/*/*/per_sample.parquet", "**/*.provenance.json", "models/*/manifest.json", "benchmarks/*/manifest.json",
-    "flops/**/*.csv", "latency/**/*.csv", "grid/*/*/scores.csv", "timings/**/*.tsv",
+    "flops/**/*.csv", "latency/**/*.csv", "random-weights/*.csv", "grid/*/*/scores.csv", "timings/**/*.tsv",
 )  # fmt: skip
 MOST_FILES, MOST_BYTES, MOST_CONTENTS = 200_000, 8 << 30, 64 << 20
 PIECE = 1 << 20

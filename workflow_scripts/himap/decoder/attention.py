@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +67,21 @@ def attend(
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
             return F.scaled_dot_product_attention(queries, keys, values, is_causal=causal, scale=scale)
     return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen, is_causal=causal, scale=scale)
+
+
+def attend_unpadded(
+    queries: Tensor, keys: Tensor, values: Tensor, padding: Tensor, *, scale: float, kind: str
+) -> Tensor:
+    """Attention output of a plain prefill whose samples begin with `padding` [B] columns, zero there: [B, H, T, d]."""
+    # Without a mask: a masked kernel computes every pair, and a batch would take longer than its samples one by one.
+    attended = queries.new_zeros(*queries.shape[:3], values.shape[3])
+    begin = 0
+    for start, alike in groupby(padding.tolist()):
+        end = begin + len(list(alike))
+        part = (slice(begin, end), slice(None), slice(start, None))
+        attended[part] = attend(queries[part], keys[part], values[part], scale=scale, mask=None, causal=True, kind=kind)
+        begin = end
+    return attended
 
 
 def attend_with_zeros(

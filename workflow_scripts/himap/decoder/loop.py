@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from himap.decoder.attention import LayerAttention, attend, attend_with_zeros, visible
+from himap.decoder.attention import LayerAttention, attend, attend_unpadded, attend_with_zeros, visible
 from himap.decoder.cache import Cache, LayerCache
 from himap.decoder.cross import CrossAttention, CrossLayer, look
 from himap.decoder.tokens import PADDING, Rows
@@ -183,6 +183,10 @@ def _attend(
     is_plain = rows.run is None and (window is None or int(rows.positions.max()) < window)
     if cut is None and is_plain and rows.dense and entry.dense and (new == 1 or new == entry.length):
         return attend(queries, keys, values, scale=scale, mask=None, causal=new > 1, kind=model.attention)
+    # On a GPU one launch with a mask is cheaper than a launch per sample.
+    if cut is None and is_plain and new == entry.length > 1 and queries.device.type == "cpu":
+        padding = (rows.groups == PADDING).sum(dim=1)
+        return attend_unpadded(queries, keys, values, padding, scale=scale, kind=model.attention)
     mask = visible(rows, positions, groups, window)
     if cut is None:
         return attend(queries, keys, values, scale=scale, mask=mask, causal=False, kind=model.attention)

@@ -7,34 +7,29 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from operator import index
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import torch
-from torch import Tensor
 
-from himap.benchmarks._prompts import without_instruction
 from himap.decoder.bitmaps import to_bitmap
-from himap.decoder.cache import STEP, Cache
-from himap.decoder.generation import continue_greedily
-from himap.decoder.loop import Intervention
+from himap.decoder.cache import STEP
 from himap.decoder.tokens import IMAGE, PADDING, Rows
-from himap.experiments.likelihood import log_probabilities
+from himap.experiments import beginnings
+from himap.experiments.concluding import conclude
+from himap.experiments.pictures import Seen, look, picture_key, pixels_of
 from himap.experiments.sharing import Prefill, Track, prefills
-from himap.models.images import padded_share
-from himap.models.tower import Pictures, Tower
 from himap.pruning.stage import Schedule
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from himap.decoder.layout import Layout, PictureTokens
+    from himap.decoder.layout import Layout
     from himap.models.model import Model
     from himap.models.prompts import Prompt
+
+PADDED = 9 / 8  # columns of a batch per token, beyond which its prompts run in smaller groups
 
 
 @dataclass(frozen=True)
@@ -72,14 +67,6 @@ class Asking:
             raise ValueError(f"max_new_tokens: {self.max_new_tokens} is no length of an answer; at least 1")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The pictures of some questions: each question's as the decoder takes them, and what criteria may ask about all of them."""
-
-    tokens: list[list[PictureTokens]]
-    pictures: Pictures
-
-
 class AnswerRow(TypedDict):
     """A line of an evaluation's result file."""
 
@@ -91,22 +78,6 @@ class AnswerRow(TypedDict):
     layouts: list[list[list[float]]]  # per picture: where its image tokens lie (`himap.decoder.layout`)
     kept: list[str]  # per stage: a bitmap of the image tokens that stayed
     layers: NotRequired[list[int]]  # per stage: where it acted, if the question found that itself
-
-
-def open_image(data: bytes, where: str) -> Image:
-    """Decode an image's bytes; raise ValueError that names a broken or oversized one."""
-    from PIL import Image, UnidentifiedImageError
-
-    from himap.benchmarks.samples.images import MAX_PIXELS
-
-    try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise OSError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS} that are accepted")
-        image.load()  # decodes here, where an error can still name the sample
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{where}: the image cannot be read ({error}); make the sample file again") from error
-    return image
 
 
 def prompt_ids(model: Model, question: Question, layouts: Sequence[Layout]) -> list[int]:
@@ -122,75 +93,6 @@ def prompt_ids(model: Model, question: Question, layouts: Sequence[Layout]) -> l
             "the tokenizer takes a part of its text for an image: correct or remove the sample"
         )
     return ids
-
-
-def pixels_of(model: Model, question: Question, grid: Sequence[int] | None = None) -> Any:
-    """Return the pixels of a question's pictures: [images, 3, H, W], or those of each picture where pictures differ."""
-    if not question.images:
-        raise ValueError(f"{question.where} has no image")
-    pictures = [open_image(data, question.where) for data in question.images]
-    pixels = model.preprocess(pictures, grid=grid, mode=question.image_mode)
-    return pixels if model.add_question is None else model.add_question(pixels, question.prompt)
-
-
-@torch.no_grad()
-def look(model: Model, questions: Sequence[Question], grid: Sequence[int] | None = None) -> Seen:
-    """Return the pictures of some questions as the model sees them; the vision tower runs once, on each picture once."""
-    each: list[Any] = []
-    known: dict[Any, range] = {}  # the places of pictures among the distinct ones
-    count, order = 0, []
-    for question in questions:
-        asked = question.prompt if model.add_question else None  # some towers read the question too
-        key = (tuple(question.images), question.image_mode, asked)
-        if key not in known:
-            each.append(pixels_of(model, question, grid))
-            known[key] = range(count, count + len(question.images))
-            count += len(question.images)
-        order.append(known[key])
-    pixels = torch.cat(each) if isinstance(each[0], Tensor) else list(chain(*each))
-    seen = model.see(pixels)
-    tokens = [[seen[place] for place in places] for places in order]
-    return Seen(tokens, pictures_of(model, questions, pixels, tokens, places=list(chain(*order))))
-
-
-def pictures_of(
-    model: Model,
-    questions: Sequence[Question],
-    pixels: Any,
-    tokens: Sequence[Sequence[PictureTokens]],
-    tower: Tower | None = None,
-    places: Sequence[int] | None = None,
-) -> Pictures:
-    """Return what criteria may ask about the pictures of some questions; nothing is computed yet but a `tower` that is given.
-
-    `places` are those of the questions' pictures in `pixels`, where questions share pictures.
-    """
-    view = model.view_tower
-
-    def sight() -> Tower:
-        assert view is not None
-        whole = tower or view(pixels)
-        return whole if places is None else whole.of(list(places))
-
-    def padding() -> list[Tensor]:
-        return [
-            torch.cat([_padding(model, question, *picture) for picture in zip(question.images, seen, strict=True)])
-            for question, seen in zip(questions, tokens, strict=True)
-        ]
-
-    counts = [len(question.images) for question in questions]
-    asked = [without_instruction(question.prompt.text) for question in questions]
-    compare = None if model.text_tower is None else model.text_tower.likeness
-    return Pictures(counts, None if view is None else sight, padding, asked, compare)
-
-
-def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens) -> Tensor:
-    """Return the share of padding in each image token [n] of one picture."""
-    if not model.pads(question.image_mode):
-        return torch.zeros(index(seen.layout))
-    (square,) = seen.layout.parts
-    share = padded_share(open_image(data, question.where).size, (square.rows, square.columns))
-    return torch.from_numpy(share).float().flatten()
 
 
 @torch.no_grad()
@@ -212,40 +114,105 @@ def answer_batch(model: Model, questions: Sequence[Question], schedule: Schedule
     return next(rows for _, rows in answer_under_all(model, questions, [asking], lambda *_: True))
 
 
+@dataclass(frozen=True)
+class Task:
+    """Schedules that answer the same questions of a batch, with pictures of one size."""
+
+    asking: Asking
+    questions: list[Question]
+    schedules: list[Schedule]
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Return the size of the pictures."""
+        return self.schedules[0].image_grid
+
+
+def tasks_of(
+    items: Sequence[Any], askings: Sequence[Asking], wanted: Callable[[Schedule, str], bool]
+) -> Iterator[Task]:
+    """Yield what is to be answered about some items; a stopped job may have left only some of them."""
+    for asking in askings:
+        questions = [asking.question(item) for item in items]
+        groups: dict[Any, list[Schedule]] = {}
+        for schedule in asking.schedules:
+            places = tuple(n for n, question in enumerate(questions) if wanted(schedule, question.sample_id))
+            if places:
+                groups.setdefault((places, schedule.image_grid), []).append(schedule)
+        # schedules that answer the same questions one after another, whatever the size of their pictures
+        order = list(dict.fromkeys(places for places, _ in groups))
+        for (places, _), schedules in sorted(groups.items(), key=lambda group: order.index(group[0][0])):
+            yield Task(asking, [questions[place] for place in places], schedules)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An item whose pictures are decoded, by `picture_key`."""
+
+    item: Any
+    pixels: Mapping[Any, Any]
+
+
+def readied(
+    model: Model, items: Iterable[Any], askings: Sequence[Asking], wanted: Callable[[Schedule, str], bool]
+) -> Iterator[Ready]:
+    """Yield the items with the pixels that their questions need; samples about one picture that follow each other share them."""
+    last: dict[Any, Any] = {}
+    for item in items:
+        pixels: dict[Any, Any] = {}
+        for task in tasks_of([item], askings, wanted):
+            key = picture_key(model, task.questions[0], task.grid)
+            if key not in pixels:
+                pixels[key] = last[key] if key in last else pixels_of(model, task.questions[0], task.grid)
+        last = pixels
+        yield Ready(item, pixels)
+
+
 def answer_under_all(
     model: Model, items: Sequence[Any], askings: Sequence[Asking], wanted: Callable[[Schedule, str], bool]
 ) -> Iterator[tuple[Schedule, list[AnswerRow]]]:
-    """Yield the rows of a batch under every schedule of every asking, where they are wanted (schedule, sample id).
+    """Yield the rows of a batch under every schedule of every asking, where they are wanted (schedule, sample id)."""
+    rows: dict[Schedule, list[AnswerRow]] = {}
+    for schedule, part in answer_in_parts(model, items, askings, wanted):
+        rows.setdefault(schedule, []).extend(part)
+    yield from rows.items()
 
-    Pictures are decoded and seen once per size, and layers are shared by schedules that agree up to them.
+
+def answer_in_parts(
+    model: Model,
+    items: Sequence[Any],
+    askings: Sequence[Asking],
+    wanted: Callable[[Schedule, str], bool],
+    ready: Mapping[Any, Any] = MappingProxyType({}),
+) -> Iterator[tuple[Schedule, list[AnswerRow]]]:
+    """Yield rows of a batch as soon as they are there, those under one schedule in the order of the items.
+
+    Pictures are seen once per size, and decoded once unless their pixels are `ready`. Layers are shared by schedules that
+    agree up to them.
     """
     seen: dict[Any, Seen] = {}
-    for asking in askings:
-        questions = [asking.question(item) for item in items]
-        for places, schedules in _alike(questions, asking.schedules, wanted).items():
-            asked = [questions[place] for place in places]
-            for grid in dict.fromkeys(schedule.image_grid for schedule in schedules):
-                read = [question.prompt if model.add_question else None for question in asked]
-                view = (
-                    grid,
-                    tuple(zip((q.sample_id for q in asked), (q.image_mode for q in asked), read, strict=True)),
-                )
-                if view not in seen:
-                    seen[view] = look(model, asked, grid)
-                prompt = encode(model, asked, grid, seen[view])
-                sized = [schedule for schedule in schedules if schedule.image_grid == grid]
-                yield from _answer_prompt(model, asked, prompt, sized, asking)
+    for task in tasks_of(items, askings, wanted):
+        view = tuple((question.sample_id, picture_key(model, question, task.grid)) for question in task.questions)
+        if view not in seen:
+            seen[view] = look(model, task.questions, task.grid, ready)
+        prompt = encode(model, task.questions, task.grid, seen[view])
+        for places in _of_like_length(prompt):
+            part = prompt if len(places) == len(task.questions) else prompt.of(places)
+            questions = [task.questions[place] for place in places]
+            yield from _answer_prompt(model, questions, part, task.schedules, task.asking)
 
 
-def _alike(
-    questions: Sequence[Question], schedules: Sequence[Schedule], wanted: Callable[[Schedule, str], bool]
-) -> dict[tuple[int, ...], list[Schedule]]:
-    """Return the schedules by the questions that they are to answer, since a stopped job may have left some of a batch."""
-    groups: dict[tuple[int, ...], list[Schedule]] = {}
-    for schedule in schedules:
-        places = tuple(n for n, question in enumerate(questions) if wanted(schedule, question.sample_id))
-        if places:
-            groups.setdefault(places, []).append(schedule)
+def _of_like_length(prompt: Rows) -> list[list[int]]:
+    """Return the samples of a batch in those parts that are faster on their own: on a processor, padding takes time."""
+    groups: list[list[int]] = [[]]
+    lengths = (prompt.groups != PADDING).sum(dim=1).tolist()
+    if prompt.groups.device.type != "cpu" or beginnings.find(prompt) is not None:
+        return [list(range(len(lengths)))]
+    for place, length in enumerate(lengths):
+        together = [*(lengths[other] for other in groups[-1]), length]
+        if max(together) * len(together) > PADDED * sum(together):
+            groups.append([])
+        groups[-1].append(place)
     return groups
 
 
@@ -302,51 +269,3 @@ def finish_batch(
         for b, row in enumerate(rows):
             row["layers"] = [stage.layer for stage in pruning.as_acted(b)]
     return rows
-
-
-def conclude(
-    model: Model,
-    questions: Sequence[Question],
-    prompt: Rows,
-    prefill: Prefill,
-    *,
-    max_new_tokens: int,
-    min_new_tokens: int = 0,
-    rerank: bool = False,
-) -> list[tuple[str, list[int]]]:
-    """Return text and ids of a prefilled batch's answers: the likeliest choice where prompts have choices, else greedy tokens."""
-    choices = [question.prompt.choices for question in questions]
-    cache, logits = prefill.cache, prefill.logits
-    if any(choices):
-        texts = [
-            likeliest(model, prompt, cache, logits, choices[b], b, [prefill.pruning.of([b])])
-            for b in range(len(questions))
-        ]
-        return [(text, model.answer_ids(text)) for text in texts]
-    done = continue_greedily(
-        model, prompt, cache, logits, max_new_tokens, [prefill.pruning], rerank=rerank, min_new_tokens=min_new_tokens
-    )
-    return [(model.detokenize(ids), ids) for ids in done.ids]
-
-
-def likeliest(
-    model: Model,
-    prompt: Rows,
-    cache: Cache,
-    logits: Tensor,
-    choices: Sequence[str],
-    b: int,
-    interventions: Sequence[Intervention] = (),
-) -> str:
-    """Return the choice with the lowest mean token loss after prompt `b` of a batch: a sum would favor short ones.
-
-    Interventions are on this prompt's rows alone.
-    """
-
-    def loss(choice: str) -> float:
-        ids = model.answer_ids(choice.strip())
-        known = log_probabilities(model, prompt, cache, logits, b, ids, interventions)  # [n, vocabulary]
-        return -float(known.gather(1, torch.tensor(ids, device=known.device)[:, None]).mean())
-
-    losses = {choice: loss(choice) for choice in choices}
-    return min(losses, key=losses.__getitem__).strip()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from himap.experiments import answers
-from himap.experiments.answers import AnswerRow, Asking, Question
+from himap.experiments.ahead import ahead, has_core_for_it
+from himap.experiments.answers import AnswerRow, Asking, Question, Ready
 from himap.pruning.stage import Schedule
 
 if TYPE_CHECKING:
@@ -56,19 +57,23 @@ def answer_each(
     if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size: {batch_size!r} is neither 'auto' nor a number of at least 1")
     size, ceiling = _first_size(model, batch_size), None if batch_size == "auto" else int(batch_size)
-    waiting: list[Any] = []
+    waiting: list[Ready] = []
     answered: set[tuple[str, str]] = set()  # of those that wait, so that after a lack of memory nothing is repeated
 
     def is_wanted(schedule: Schedule, sample_id: str) -> bool:
         return (schedule.name, sample_id) not in answered and not is_done(schedule, sample_id)
 
-    source = iter(items)
+    source = answers.readied(model, items, askings, is_wanted)
+    if has_core_for_it(model):
+        source = ahead(source, lambda: size)
     while True:
         waiting += islice(source, size - len(waiting)) if len(waiting) < size else []
         if not waiting:
             return
         try:
-            for schedule, rows in answers.answer_under_all(model, waiting[:size], askings, is_wanted):
+            batch = [each.item for each in waiting[:size]]
+            pixels = {key: made for each in waiting[:size] for key, made in each.pixels.items()}
+            for schedule, rows in answers.answer_in_parts(model, batch, askings, is_wanted, pixels):
                 for row in rows:
                     answered.add((schedule.name, row["sample_id"]))
                     yield schedule, row

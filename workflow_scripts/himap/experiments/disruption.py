@@ -31,7 +31,7 @@ from himap.decoder.cache import Cache
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, PADDING, Rows
-from himap.experiments.answers import likeliest
+from himap.experiments.concluding import likeliest
 from himap.registry import unknown
 
 if TYPE_CHECKING:

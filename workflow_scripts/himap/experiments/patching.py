@@ -26,7 +26,7 @@ from himap.decoder.cross import CrossLayer
 from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
-from himap.experiments.answers import likeliest
+from himap.experiments.concluding import likeliest
 from himap.experiments.disruption import Undisturbed, first_that_sees, run_undisturbed
 
 if TYPE_CHECKING:

@@ -10,34 +10,23 @@ imported inside functions only.
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from himap.figures._base import Figure
-from himap.registry import import_all, unknown
+from himap.registry import declared, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Figure", "get", "names", "registry"]
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @cache
 def registry() -> Mapping[str, Figure]:
     """Return every figure by its file's name, in the order of the page. Raise ValueError for a file without one."""
-    figures = {}
-    for name in import_all(__name__):
-        figure = getattr(import_module(f"{__name__}.{name}"), "FIGURE", None)
-        place = f"workflow_scripts/himap/figures/{name}.py"
-        if not NAME.fullmatch(name):
-            raise ValueError(f"{place}: rename it; a figure's name has small letters, digits and _ alone")
-        if not isinstance(figure, Figure):
-            raise ValueError(f"{place}: should end with FIGURE = Figure(...), as docs/templates/figure.py does")
-        figures[name] = figure
-    return dict(sorted(figures.items(), key=lambda item: (item[1].rank, item[0])))
+    found = declared(__name__, "FIGURE", Figure)
+    return dict(sorted(found.items(), key=lambda item: (item[1].rank, item[0])))
 
 
 def names() -> list[str]:

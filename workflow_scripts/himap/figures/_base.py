@@ -69,6 +69,10 @@ class Run(Protocol):
     def title(self, method: str) -> str:
         """Return a method's title."""
 
+    @property
+    def random_weights_text(self) -> str | None:
+        """Return what the model of random weights is that is timed, None where there is none."""
+
 
 def no_settings(_: Run) -> dict[str, Any]:
     """Return nothing: the numbers need only what every figure is told."""

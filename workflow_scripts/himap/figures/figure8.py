@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Run, Style, files_of, found_files
+from himap.figures._base import Figure, Run, Style, files_of
 from himap.figures._panels import Dot, Dots, number_or_none
 from himap.numbers import number, significant
 from himap.paper.published import figure_values
+from himap.results import RANDOM_WEIGHTS, Paths, one_at_a_time, timing_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
 
 
 def inputs(run: Run) -> list[str]:
-    """Return the latency of each model and benchmark."""
-    return files_of(run, "latency", "{model}/{benchmark}.csv")
+    """Return the latency of each model and benchmark, and that of random weights where it is measured."""
+    files = files_of(run, "latency", "{model}/{benchmark}.csv")
+    return files + ([Paths(run.out).random_latency] if run.config.latency.random_weights else [])
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """Return the benchmarks and the methods in order, with their titles."""
+    """Return the benchmarks and the methods in order, with their titles, and what the model of random weights is."""
     part = run.config.latency
-    titles = {name: run.title(name) for name in part.methods}
-    return {"benchmarks": run.known(part.benchmarks), "order": part.methods, "methods": titles}
+    order = list(dict.fromkeys([*part.methods, *(part.random_weights.methods if part.random_weights else [])]))
+    titles = {name: run.title(name) for name in order}
+    random = {"random_weights": run.random_weights_text} if part.random_weights else {}
+    return {"benchmarks": run.known(part.benchmarks), "order": order, "methods": titles, **random}
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -35,13 +39,13 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     from himap.metrics.statistics import mean_interval
 
     rows = []
-    for model, task, path in found_files(results, settings, "latency", "{}.csv"):
-        frame = pd.read_csv(path)
+    for model, task, path in timing_files(settings, results):
+        frame = one_at_a_time(pd.read_csv(path))
         per_sample = frame.groupby(["method", "sample_id"], as_index=False)[["seconds_total", "ideal_speedup"]].median()
         means = per_sample.groupby("method")[["seconds_total", "ideal_speedup"]].mean()
         # The ideal is measured from the unpruned time of the same run, since only ratios within a run compare.
         full = means.loc["vanilla", "seconds_total"] if "vanilla" in means.index else float("nan")
-        published = figure_values("figure8", settings["models"][model]["published"] or "", task) or {}
+        published = figure_values("figure8", settings["models"].get(model, {}).get("published") or "", task) or {}
         for method in (name for name in settings["order"] if name in means.index):
             row = means.loc[method]
             low, high = mean_interval(per_sample.loc[per_sample["method"] == method, "seconds_total"].to_numpy())
@@ -70,11 +74,12 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
         group = f"{model} on {', '.join(sorted(set(here['device'].astype(str))))}"
         for task, part in here.groupby("benchmark", sort=False):
             full = part.set_index("method")["seconds"].get("vanilla")
+            title = str(task) if model == RANDOM_WEIGHTS else benchmarks.get(str(task)).title
             shown.append(
                 Dots(
-                    title=f"{benchmarks.get(str(task)).title}, n = {int(part['n'].max())}",
+                    title=f"{title}, n = {int(part['n'].max())}",
                     group=group,
-                    model=str(model),
+                    model="" if model == RANDOM_WEIGHTS else str(model),
                     x_label="seconds per example",
                     dots=[dot(row, look, full) for look, row in enumerate(part.to_dict("records"))],
                     head=["method", "seconds", "95 % interval", "less time", "ideal", "paper"],
@@ -103,7 +108,9 @@ FIGURE = Figure(
     about="Latency per example.",
     caption="Seconds per example from decoded image to answer, methods in turns, each sample's median over the rounds and then"
     " the mean over n samples; a whisker is its 95 % interval. A bar marks the ideal: what the unpruned time would be if it"
-    " went with the tokens. Times depend on the device; ratios between methods of one run are what can be compared.",
+    " went with the tokens. Times depend on the device; ratios between methods of one run are what can be compared."
+    " Random weights are timed alone, at a size where tokens are the cost: the embedded model is too small to show what fewer"
+    " of them save.",
     inputs=inputs,
     settings=settings,
     numbers=numbers,

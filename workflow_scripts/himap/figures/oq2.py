@@ -99,7 +99,8 @@ def policy_row(name: str, costs: pd.Series, scores: pd.Series) -> dict[str, Any]
 
 def differences(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[dict[str, Any]]:
     """Yield a policy's paired difference to HiMAP in points, over all samples and for each kind of question."""
-    from himap.metrics.statistics import mean_of, paired
+    from himap.metrics.paired import paired
+    from himap.metrics.statistics import mean_of
 
     groups = [(ALL, scores)] + [(str(kind), part) for kind, part in scores.groupby(kinds, sort=False) if kind]
     for kind, part in groups:

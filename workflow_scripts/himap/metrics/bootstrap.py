@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from himap.metrics.statistics import DRAWS, LEVEL, SEED
+from himap.metrics.paired import DRAWS, SEED
+from himap.metrics.statistics import LEVEL
 
 Array = NDArray[Any]
 

@@ -1,34 +1,28 @@
-"""Intervals and paired tests, written once for every metric that is a function of sums over samples.
+"""Intervals of results, written once for every metric that is a function of sums over samples; paired.py compares two.
 
 The random unit is a picture (a cluster), not a question. So every interval is computed from what each picture contributes
 to the result: how far the result moves when the picture is replaced by the mean of the others (the jackknife). That is
-exact for means and needs no random draws. Three kinds of interval follow:
+exact for means and needs no random draws. Two kinds of interval follow:
 
 * a result between 0 and `top` (a share, a mean of soft scores): Wilson's score interval, with the number of samples that
   would give the contributions' variance, and Student's t because pictures may be few. It has a width even at 0 and 100 %.
 * a result without bounds: plus and minus Student's t times the standard error.
-* a paired difference: the same after one picture won and one lost are added (Bonett and Price, 2012), so that the
-  interval of methods that never differ is not empty: it is about 3 over the number of pictures wide.
 
 `measure_coverage.py` measures how often these intervals contain the truth; docs/statistics.md has its table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb, hypot, inf, sqrt
+from math import hypot, inf, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-DRAWS = 2000
-SEED = 0
 LEVEL = 0.95
-ENUMERATED = 12  # up to this many pictures that differ, all swaps are tried: at most 4096
-CELLS_AT_ONCE = 8_000_000  # how many cells of random swaps are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -80,22 +74,6 @@ class Contributions:
         return float((self.deviations**2).sum()) / len(self.deviations) ** 2
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Second minus first result on the same samples, its 95 % interval, and the p value of a test for no difference.
-
-    `least` is the smallest p value that the test can give with the number of pictures that differ here.
-    """
-
-    difference: float
-    interval: tuple[float, float]
-    p_value: float
-    test: str
-    n: int
-    pictures: int
-    least: float = 0.0
-
-
 def mean_of(
     scores: Any, scale: float = 100.0, clusters: Any = None, binary: bool = False, top: float | None = None
 ) -> Estimate:
@@ -122,69 +100,6 @@ def interval(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
     if variance == 0:  # nothing varied; but what n pictures never show may still be true of 3 in n (the rule of three)
         return spread_around(result, abs(result) * unseen(estimate.pictures, level))
     return spread_around(result, quantile * sqrt(variance))
-
-
-def paired(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED, level: float = LEVEL) -> Comparison:
-    """Return second minus first on the same samples in the same order, compared picture by picture."""
-    if first.values.shape != second.values.shape:
-        raise ValueError(
-            f"cannot compare results of {len(first.values)} and {len(second.values)} samples pairwise; "
-            "score both on the same"
-        )
-    difference = second.point() - first.point()
-    changed = int(changed_clusters(first, second).sum())
-    if both_binary(first, second):
-        p_value, test = mcnemar(first.values[:, 0], second.values[:, 0]), "McNemar exact"
-        least = least_p(changed)
-    else:
-        p_value, test = swap_test(first, second, draws, seed), "paired permutation"
-        least = least_p(changed, draws)
-    edges = paired_interval(first, second, level)
-    return Comparison(difference, edges, p_value, test, len(first.values), first.pictures, least)
-
-
-def paired_interval(first: Estimate, second: Estimate, level: float = LEVEL) -> tuple[float, float]:
-    """Return the interval of second minus first, after pictures that one of the two wins outright are added.
-
-    The fewer pictures differ, the less their variance says about pictures that were not seen. So up to one picture won
-    and one lost are added: two if no picture differs, none if all do. Their size is the root mean square of the pictures
-    that differ, or the largest possible difference if none does.
-    """
-    parts = contributions(
-        first, [first.values, second.values], lambda sums: second.statistic(sums[1]) - first.statistic(sums[0])
-    )
-    difference = second.point() - first.point()
-    if not np.isfinite(difference):
-        return float("nan"), float("nan")
-    single = (parts.deviations + difference)[changed_clusters(first, second)]
-    most = first.top if first.top is not None else max(abs(first.point()), abs(second.point()))
-    size = sqrt(float((single**2).mean())) if (single != 0).any() else most
-    m = len(parts.deviations)
-    added = 2 * (1 - len(single) / m)
-    whole = m + added  # pictures, with those that were added
-    squares = float((parts.deviations**2).sum()) + added * size**2
-    variance = squares / whole + added * m * difference**2 / whole**2
-    if both_binary(first, second):
-        quantile = students_t(level, None)
-    elif parts.freedom:
-        quantile, variance = students_t(level, parts.freedom), variance * whole / (whole - 1)
-    else:  # one picture
-        return -most, most
-    return spread_around(difference * m / whole, quantile * sqrt(variance / whole))
-
-
-def both_binary(first: Estimate, second: Estimate) -> bool:
-    """Return whether two results are of independent right and wrong answers."""
-    return first.binary and second.binary and not first.shared
-
-
-def changed_clusters(first: Estimate, second: Estimate) -> Array:
-    """Return which clusters differ between two results."""
-    changed: Array = (cluster_sums(first, first.values) != cluster_sums(first, second.values)).any(axis=1)
-    return changed
-
-
-# ---- parts of intervals
 
 
 def contributions(estimate: Estimate, matrices: Sequence[Array], statistic: Callable[[Any], Array]) -> Contributions:
@@ -288,66 +203,6 @@ def difference_of_intervals(
     below = hypot(second[0] - second[1], first[2] - first[0])
     above = hypot(second[2] - second[0], first[0] - first[1])
     return difference, difference - below, difference + above
-
-
-# ---- tests
-
-
-def mcnemar(first: Array, second: Array) -> float:
-    """Return the p value of McNemar's exact two-sided test: do both methods win equally many of the samples that differ?"""
-    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    return sign_test(int((first & ~second).sum()), int((second & ~first).sum()))
-
-
-def sign_test(losses: int, wins: int) -> float:
-    """Return the p value of the two-sided binomial test with probability one half."""
-    n, smaller = losses + wins, min(losses, wins)
-    tail = sum(comb(n, k) for k in range(smaller + 1))
-    return min(1.0, float(2 * tail / 2**n)) if n else 1.0
-
-
-def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED) -> float:
-    """Return the p value of a permutation test: how often methods swapped picture by picture differ at least as much.
-
-    All swaps are tried if few pictures differ, else random ones.
-    """
-    a, b = cluster_sums(first, first.values), cluster_sums(first, second.values)  # [m, k]
-    start, gap = a.sum(0), (b - a)[(a != b).any(axis=1)]  # swapping a picture that is the same changes nothing
-    end = b.sum(0)
-    observed = abs(second.point() - first.point())
-    tolerance = 1e-9 * max(1.0, observed)  # equal differences must count as equal whatever the order of summing
-    extreme = count = 0
-    for swapped in swaps(len(gap), draws, seed):
-        moved = swapped @ gap
-        extreme += int(
-            (np.abs(first.statistic(end - moved) - first.statistic(start + moved)) >= observed - tolerance).sum()
-        )
-        count += len(swapped)
-    drawn = int(len(gap) > ENUMERATED)  # the observed assignment is itself one of those that could be drawn
-    return (extreme + drawn) / (count + drawn)
-
-
-def swaps(m: int, draws: int, seed: int) -> Iterator[Array]:
-    """Yield blocks of 0 and 1 [draws, m] that say which of m pictures are swapped: every way once if m is small, else random."""
-    if m <= ENUMERATED:
-        yield ((np.arange(2**m)[:, None] >> np.arange(m)) & 1).astype(np.float64)
-        return
-    generator = np.random.default_rng(seed)
-    for size in pieces(draws, m):
-        yield generator.integers(0, 2, size=(size, m)).astype(np.float64)
-
-
-def least_p(changed: int, draws: int | None = None) -> float:
-    """Return the smallest p value of a two-sided test in which `changed` pictures differ, with `draws` if swaps are drawn."""
-    exact = min(1.0, 2.0 ** (1 - min(changed, 60)))
-    return exact if draws is None or changed <= ENUMERATED else max(exact, 1 / (draws + 1))
-
-
-def pieces(draws: int, width: int) -> Iterator[int]:
-    """Yield the sizes of the blocks in which swaps are drawn, so that memory stays bounded."""
-    step = max(1, CELLS_AT_ONCE // max(1, width))
-    for start in range(0, draws, step):
-        yield min(step, draws - start)
 
 
 def cluster_sums(estimate: Estimate, values: Array) -> Array:

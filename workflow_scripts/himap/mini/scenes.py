@@ -138,6 +138,10 @@ class Scene:
         inside = 0 <= row < SIDE and column >= 0 and column + width <= SIDE
         return inside and not self.glyphs[row, column : column + width].any()
 
+    def content(self) -> list[list[int]]:
+        """Return glyph and color of each cell, row by row; a glyph of 0 is an empty cell."""
+        return np.stack([self.glyphs.ravel(), self.colors.ravel()], axis=1).tolist()
+
     def content_hash(self) -> str:
         """Return a digest of what the picture shows, the same however it is painted."""
         return hashlib.sha256(self.glyphs.astype("u1").tobytes() + self.colors.astype("u1").tobytes()).hexdigest()

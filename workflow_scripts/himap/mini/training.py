@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,88 +22,12 @@ from torch.nn import functional as F
 
 from himap import files
 from himap.mini import checkpoint
-from himap.mini.batches import COLOR_CLASSES, GLYPH_CLASSES, Batch, BatchMaker, cell_words, color_words, place_words
-from himap.mini.glyphs import COLOR_NAMES
+from himap.mini.batches import Batch, BatchMaker
+from himap.mini.helper_losses import Heads, Words
 from himap.mini.network import Network
 from himap.mini.optimizer import Optimizer
-from himap.mini.scenes import SIDE
+from himap.mini.recipe import FREE, Recipe
 from himap.mini.tokenizer import load_or_train
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Hold everything that decides how training goes; a resumed run must have the same, but for FREE."""
-
-    seed: int = 0
-    start: str = ""  # a finished checkpoint whose weights and vocabulary the decoder's training begins with
-    tower_steps: int = 700
-    steps: int = 6000
-    minutes: float = 0.0  # if set, the decoder trains this long instead of `steps` steps
-    pictures: int = 16  # per step
-    easy_steps: int = 600
-    choice_from: int = 600
-    choice_steps: int = 600
-    hard_from: int = 2500
-    muon_rate: float = 0.01
-    adam_rate: float = 0.002
-    tower_rate: float = 0.001
-    rate: float = 1.0  # times the decoder's two rates
-    flat: float = 0.6  # share of the training after which the rate falls
-    alignment: float = 0.3  # weight of the helper losses; 0 trains on answers alone
-    helpers_until: float = (
-        0.75  # share of the training after which answers alone count, so that no helper loss shapes the end
-    )
-    corpus_pictures: int = 3000
-    held_out_batches: int = 6
-    report_every: int = 250
-    save_every: int = 500
-
-
-FREE = (  # may change when a run is resumed
-    "flat",
-    "choice_from",
-    "choice_steps",
-    "hard_from",
-    "steps",
-    "minutes",
-    "report_every",
-    "save_every",
-    "held_out_batches",
-)
-QUICK = Recipe(  # only to see that everything works
-    tower_steps=3,
-    steps=4,
-    pictures=2,
-    easy_steps=2,
-    corpus_pictures=300,
-    held_out_batches=1,
-    report_every=2,
-    save_every=2,
-)
-
-
-class Heads(torch.nn.Module):
-    """Read glyph, color, row and column off a patch, each by a linear layer: the helper loss of the tower."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.glyph = torch.nn.Linear(width, GLYPH_CLASSES)
-        self.color = torch.nn.Linear(width, COLOR_CLASSES)
-        self.row = torch.nn.Linear(width, SIDE)
-        self.column = torch.nn.Linear(width, SIDE)
-
-    def losses(self, features: Tensor, glyphs: Tensor, colors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the summed cross-entropies, and the share of non-empty patches whose glyph and color are both right."""
-        rows = torch.arange(SIDE * SIDE, device=features.device).div(SIDE, rounding_mode="floor").expand_as(glyphs)
-        columns = (torch.arange(SIDE * SIDE, device=features.device) % SIDE).expand_as(glyphs)
-        glyph, color = self.glyph(features), self.color(features)
-        loss = F.cross_entropy(glyph.flatten(0, 1), glyphs.flatten()) + F.cross_entropy(
-            color.flatten(0, 1), colors.flatten()
-        )
-        for head, target in ((self.row, rows), (self.column, columns)):
-            loss = loss + 0.3 * F.cross_entropy(head(features).flatten(0, 1), target.flatten())
-        right = (glyph.argmax(-1) == glyphs) & (color.argmax(-1) == colors)
-        return loss, right[glyphs > 0].float().mean()
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -161,11 +85,7 @@ class Trainer:
         self.batches = BatchMaker(self.tokenizer, "train", recipe.seed, recipe.pictures, phases)
         dtype = activation_dtype(self.device)
         self.network = Network(self.model, self.batches.prefix_ids, compiled, dtype)
-        self.allowed = {name: torch.from_numpy(mask).to(self.device) for name, mask in self.batches.allowed().items()}
-        self.glyph_words = torch.from_numpy(cell_words(self.tokenizer)).to(self.device)
-        places = torch.from_numpy(place_words(self.tokenizer)).to(self.device)
-        self.place_words = {"rows": places[0], "columns": places[1]}
-        self.color_words = torch.from_numpy(color_words(self.tokenizer)).to(self.device)
+        self.words = Words(self.batches, self.tokenizer, self.device)
         # The last norm of the tower is never used (the features are taken before it), so it is not trained either.
         named = dict(self.model.named_parameters())
         tower = {k: v for k, v in named.items() if "vision_tower" in k and "post_layernorm" not in k}
@@ -287,46 +207,17 @@ class Trainer:
         return self.step / self.recipe.steps
 
     def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return answer loss, alignment loss, and which answer tokens are predicted right (in row-major order).
-
-        Alignment: an image token, through final norm and head, names its color, its glyph, its row and its column. In the
-        decoder the steps of an answer get a place each: after half of the layers an object that a question names says in
-        which row and column it stands, and other words say what is true of them (a shape its color or number, a bar its
-        value, a name what the context says of it); after two thirds the question mark says the answer; and two layers
-        before the end the last token of an option names the option's letter and says whether the option is right.
-        """
+        """Return answer loss, alignment loss, and which answer tokens are predicted right (in row-major order)."""
         with torch.no_grad():
             features = self.network.features(data["pixels"])
         image = self.network.project(features.detach())
         states = self.network.decode(image, data["ids"], data["positions"], data["turn"])
-        layers = len(states)
         chosen = data["labels"] >= 0
         logits = self.network.logits(states[-1][chosen])
         weights = data["weights"][chosen]
         labels = data["labels"][chosen]
         answer = (F.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
-        cells = (data["glyphs"] > 0) & (data["colors"] < len(COLOR_NAMES))
-        generator = torch.Generator().manual_seed(self.step)  # not the global one: a resumed run draws the same
-        cells &= (torch.rand(cells.shape, generator=generator) < 0.6).to(self.device)
-        words = self.network.logits(image[cells])
-        align = F.cross_entropy(words, self.color_words[data["colors"][cells]])
-        align = align + F.cross_entropy(words, self.glyph_words[data["glyphs"][cells]], ignore_index=-100)
-        cell = cells.nonzero()[:, 1]
-        for name, place in (("rows", cell // SIDE), ("columns", cell % SIDE)):
-            align = align + 0.3 * F.cross_entropy(words + self.allowed[name], self.place_words[name][place])
-        half, late, last = states[layers // 2 - 1], states[2 * layers // 3 - 1], states[-3]
-        for state, name, weight in (
-            (half, "clues", 1.0),
-            (half, "rows", 0.5),
-            (half, "columns", 0.5),
-            (late, "finds", 1.0),
-            (last, "letters", 0.2),
-            (last, "verdicts", 1.0),
-        ):
-            here = data[name] >= 0
-            if here.any():
-                words = self.network.logits(state[here]) + self.allowed[name]
-                align = align + weight * F.cross_entropy(words, data[name][here])
+        align = self.words.loss(self.network, data, image, states, self.step)
         return answer, align, logits.detach().argmax(-1) == labels
 
     def train_decoder(self) -> None:

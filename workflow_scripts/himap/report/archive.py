@@ -63,7 +63,7 @@ def archive(results: Results, page: int = 0) -> Archive:
 
 def candidates(results: Results) -> list[str]:
     """Return the files that are there, relative to the results: what is read as numbers first, then the drawings."""
-    tables, figures = results.facts["tables"], results.facts["figures"]
+    tables, figures = [*results.facts["tables"], "efficiency"], results.facts["figures"]
     names = [f"tables/{name}.{form}" for name in tables for form in TABLE_FORMS]
     names += [f"figures/data/{name}.csv" for name in figures]
     names += [f"figures/{name}.{form}" for form in FIGURE_FORMS for name in figures]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from himap import benchmarks, numbers
-from himap.metrics.statistics import Comparison, mean_of_intervals
+from himap.metrics.paired import Comparison
+from himap.metrics.statistics import mean_of_intervals
 from himap.report.verdicts.cost import per_sample_seconds, saving
 from himap.report.verdicts.verdict import holm, title
 from himap.results import Results, methods_of

@@ -21,7 +21,7 @@ from himap.report.divergences import divergences
 from himap.report.figure_parts import figure_parts
 from himap.report.findings import findings
 from himap.report.provenance import provenance, what_ran
-from himap.report.table_parts import table_parts
+from himap.report.table_parts import efficiency_part, table_parts
 from himap.report.tradeoff import SHOWN, tradeoff_panels
 from himap.report.verdicts.claims import summary, verdict_groups
 from himap.results import Results, scope
@@ -32,7 +32,7 @@ SECTIONS = {  # in the order of the page, as the contents list calls them
     "divergences": "Paper and code", "provenance": "Provenance",
 }  # fmt: skip
 STYLES = ("style.css", "parts.css", "print.css")
-SCRIPTS = ("tables.js", "charts.js", "places.js", "files.js")
+SCRIPTS = ("later.js", "tables.js", "charts.js", "places.js", "files.js")
 
 
 def render(facts: dict[str, Any], folder: str | Path) -> str:
@@ -72,6 +72,7 @@ def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
         tables=tables,
         figures=figures,
         costs=costs,
+        efficiency=efficiency_part(results),
         answers=answers,
         beyond=beyond,
         gallery=gallery.gallery(results),
@@ -80,7 +81,7 @@ def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
         most=kept_maps.MOST,
         divergences=divergences(results, maps),
         provenance=made_from,
-        contents=contents(groups, tables, answers, figures, costs),
+        contents=contents(facts, groups, tables, answers, figures, costs),
         archive_name=NAME,
         rendered=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         style=Markup(style_sheet() + text_of(STYLES)),  # our own text
@@ -102,16 +103,17 @@ def text_of(names: Iterable[str]) -> str:
 
 
 def contents(
-    groups: list[dict[str, Any]], tables: list[dict[str, Any]], answers: list[dict[str, Any]],
+    facts: dict[str, Any], groups: list[dict[str, Any]], tables: list[dict[str, Any]], answers: list[dict[str, Any]],
     figures: list[dict[str, Any]], costs: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return the sections of the page in their order, with the parts that the contents list names."""
+    timed = [("efficiency", facts["efficiency"])] if facts["efficiency"] else []
     named = {
         "tables": [(table["name"], table["title"]) for table in tables],
         "verdicts": [(f"verdicts-{number}", group["title"]) for number, group in enumerate(groups, 1)],
         "beyond": [(figure["name"], figure["title"]) for figure in answers],
         "figures": [(figure["name"], figure["title"]) for figure in figures],
-        "cost": [(figure["name"], figure["title"]) for figure in costs],
+        "cost": [*((figure["name"], figure["title"]) for figure in costs), *timed],
     }
     return [
         {"id": name, "title": title, "parts": [{"id": place, "title": words} for place, words in named.get(name, [])]}

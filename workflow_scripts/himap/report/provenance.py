@@ -15,7 +15,7 @@ from himap.results import Results
 
 STAGES = {
     "models": "fetching models", "benchmarks": "preparing benchmarks", "saliency": "saliency", "disruption": "disruption",
-    "evaluation": "evaluation", "flops": "counting FLOPs", "latency": "latency", "grid": "grid",
+    "evaluation": "evaluation", "flops": "counting FLOPs", "latency": "latency", "random-weights": "random weights", "grid": "grid",
     "questions": "open questions", "train-mini": "training the mini model",
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import pandas as pd
 from himap import benchmarks, numbers
 from himap.figures._labels import metric_label
 from himap.results import Results, scope
-from himap.tables import rivals
+from himap.tables import efficiency, rivals
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text
 
@@ -32,6 +32,18 @@ def table_part(results: Results, name: str) -> dict[str, Any]:
         part["blocks"] = [block(results, name, str(model), rows) for model, rows in frame.groupby("model", sort=False)]
         part["notes"] = [line for line in notes({"name": name}, frame) if not line.startswith(GIVEN_ONCE)]
         part["notes"] += unpublished(frame)
+    return part
+
+
+def efficiency_part(results: Results) -> dict[str, Any] | None:
+    """Return the table of time and memory: a block per model and benchmark, its notes; None if the run measures none."""
+    if results.facts["efficiency"] is None:
+        return None
+    frame = results.table("efficiency")
+    part: dict[str, Any] = {"title": results.facts["efficiency"], "columns": [], "blocks": [], "notes": []}
+    if frame is not None and len(frame):
+        part["columns"], part["notes"] = list(efficiency.COLUMNS), efficiency.notes(frame)
+        part["blocks"] = [{"title": title, "rows": rows} for title, rows in efficiency.groups(frame)]
     return part
 
 

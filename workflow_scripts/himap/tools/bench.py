@@ -8,9 +8,6 @@ released code. The ideal speed-up is the number of tokens in the prompt divided 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
-import gc
 import platform
 import statistics
 import sys
@@ -26,8 +23,6 @@ from himap.pruning.stage import Stage
 from himap.workflow.jobs.script import run
 
 if TYPE_CHECKING:
-    import torch
-
     from himap.decoder.tokens import Rows
 
 DIMS = {
@@ -36,7 +31,6 @@ DIMS = {
     "13b": decoder("LLaVA-13B"),
 }
 PARTS = ("prefill", "answer", "sweep", "saliency")
-SYSTEM_TOKENS = 35
 SWEEP_FLOWS = ("img2txt", "img2img", "random")
 TARGET = 7  # token whose loss saliency explains; any does for timing
 
@@ -86,20 +80,17 @@ class Bench:
     """One random model and one prompt, and the measurements on them."""
 
     def __init__(self, sizes: Dims, arguments: argparse.Namespace):
-        import torch
-
-        from himap.models.families.llava import random_model
+        from himap.experiments.random_weights import random_questions, random_weights
         from himap.models.loading import DTYPES
 
         self.rounds, self.new_tokens, self.points = arguments.rounds, arguments.new_tokens, arguments.naive_points
         self.sizes = sizes
-        self.model = random_model(sizes, dtype=DTYPES[arguments.dtype], device=arguments.device)
-        self.model.end_ids = frozenset()  # so that every answer has the full length
-        side, n_text = 14 * sizes.grid[0], arguments.text_tokens
-        generator = torch.Generator().manual_seed(0)
-        self.pixels = torch.randn(1, 3, side, side, generator=generator).to(arguments.device, self.model.dtype)
-        text = torch.randint(3, sizes.vocab - 1, (n_text,), generator=generator).tolist()
-        self.ids = [*text[:SYSTEM_TOKENS], self.model.image_token_id, *text[SYSTEM_TOKENS:]]
+        self.model = random_weights(
+            sizes, text_tokens=arguments.text_tokens, dtype=DTYPES[arguments.dtype], device=arguments.device
+        )
+        (question,) = random_questions(1)
+        self.pixels = self.model.preprocess(question.images)
+        self.ids = self.model.tokenize(question.prompt, [sizes.tokens_per_image])
         self.prompt = self.embed()
         # Layer 8 as in the paper, or as deep as a smaller model allows.
         deep = max(3, min(8, sizes.layers * 2 // 3))
@@ -108,7 +99,7 @@ class Bench:
             "fastv": [Stage(2, 0.5, "last_token_attention")],
             "himap": [Stage(2, 0.5, "instruction_attention"), Stage(deep, 0.125, "image_attention")],
         }
-        self.n_image, self.n_text = sizes.tokens_per_image, n_text
+        self.n_image, self.n_text = sizes.tokens_per_image, arguments.text_tokens
 
     def embed(self) -> Rows:
         """Run vision tower, projector and embedding, and return the prompt."""
@@ -229,6 +220,7 @@ class Bench:
     def in_turns(self, arms: dict[str, Callable[[], Any]]) -> dict[str, Any]:
         """Return the median seconds of each arm over the rounds, and its peak memory beyond the loaded model."""
         from himap.experiments.latency import now
+        from himap.experiments.machine import peak_memory
 
         device = self.model.device
         peaks = {name: peak_memory(call, device) for name, call in arms.items()}  # also a warm-up
@@ -253,44 +245,6 @@ class Bench:
 def share(part: float | None, whole: float | None) -> float | None:
     """Return the quotient of two readings, None if either is missing."""
     return part / whole if part is not None and whole else None
-
-
-def peak_memory(call: Callable[[], Any], device: torch.device) -> float | None:
-    """Return the megabytes that a call takes at its peak beyond those in use before it, None where they cannot be read."""
-    import torch
-
-    # Tensors of the last arm that wait for the collector would count as memory of this one.
-    gc.collect()
-    if device.type == "cuda":
-        # Work that is still queued would count as memory of this call.
-        torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        call()
-        torch.cuda.synchronize(device)
-        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
-    if sys.platform != "linux":
-        call()
-        return None
-    give_back_free_memory()
-    Path("/proc/self/clear_refs").write_text("5")  # resets the kernel's peak of resident memory, VmHWM
-    before = resident("VmRSS")
-    call()
-    return max(0.0, (resident("VmHWM") - before) / 1e6)
-
-
-def give_back_free_memory() -> None:
-    """Give freed heap back to the system. Otherwise an arm would reuse it, and its peak would look smaller than it is."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def resident(field: str) -> int:
-    """Return the bytes of resident memory of this process, now (VmRSS) or at its peak (VmHWM)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}; memory is measured on Linux only")
 
 
 def describe_machine(bench: Bench) -> dict[str, Any]:

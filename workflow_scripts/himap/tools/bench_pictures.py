@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from himap.files import write_json
-from himap.tools.bench import SYSTEM_TOKENS, Bench, describe_machine, read_dims
+from himap.tools.bench import Bench, describe_machine, read_dims
 from himap.workflow.jobs.script import run
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def answer(bench: Bench, method: str, questions: int, *, together: bool) -> list
 def ask(bench: Bench, questions: int, looks: int) -> Rows:
     """Return a batch of questions about the picture, which the tower sees so many times."""
     import torch
+
+    from himap.experiments.random_weights import SYSTEM_TOKENS
 
     (features,) = bench.model.encode_images(bench.pixels.repeat(looks, 1, 1, 1))[:1]
     generator = torch.Generator().manual_seed(1)

@@ -243,7 +243,7 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
     from himap.costs.formulas import flops
     from himap.experiments.answers import Question, encode
     from himap.experiments.counted_flops import prefill_flops
-    from himap.experiments.latency import time_example
+    from himap.experiments.latency import Protocol, time_batch
     from himap.models.loading import load
     from himap.models.prompts import Prompt
     from himap.pruning.resolve import resolve
@@ -260,7 +260,7 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
                         {"layer": 0.25, "keep": 0.125, "criterion": "image_attention"}]}  # fmt: skip
     schedules = {"vanilla": Schedule(), "himap": resolve("himap", model.dims, methods={"himap": depth})}
     for name, schedule in schedules.items():
-        timing: dict[str, Any] = dict(time_example(model, asked, schedule, 8, min_new_tokens=8))
+        timing: dict[str, Any] = dict(time_batch(model, [asked], schedule, Protocol(8, 1, min_new_tokens=8)))
         result[name] = {key: round(value, 3) for key, value in timing.items()}
     result["peak_memory_gb"] = round(_peak(model) / 1e9, 2)
     prompt = encode(model, [asked])

@@ -3,7 +3,8 @@
 Jobs are counted by rule, samples at their source (`sample_counts`). The cost of an answer is its prefill under the method's
 schedule (operations over the whole prompt, at the share of a GPU's peak rate that such passes reach) and its decoding
 (weights read once per token and batch). In a pass, layers
-that several methods share and the vision tower count once. Loading a model counts once per job. Disk is that of checkpoints
+that several methods share and the vision tower count once, and so does what questions of a batch about one picture begin
+with, as far as no stage has pruned. Loading a model counts once per job. Disk is that of checkpoints
 and data as downloaded and as prepared; results take little beside them. A model without a GPU is measured here for a second
 (`speed`), and its times follow from that. These are estimates to plan with, within a factor of about two.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -20,10 +21,13 @@ from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import cost_at, image_tokens_per_layer
 from himap.experiments.grid import Grid
 from himap.experiments.questions import registry as open_questions
+from himap.models.sizes import Dims
 from himap.pruning.stage import Schedule, as_costly_as_possible
+from himap.results import RANDOM_WEIGHTS
 from himap.workflow.plan import targets
 from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
+from himap.workflow.plan.settings import batches_of
 from himap.workflow.plan.settings import evaluation as evaluation_settings
 from himap.workflow.sample_counts import sample_count
 from himap.workflow.speed import Speed, parameters
@@ -65,6 +69,21 @@ DOWNLOADS = {
     "countbench": 0.02,
 }
 SAMPLE_MB = 0.3
+# Questions about one picture in the published splits, where they are several; 1 elsewhere.
+QUESTIONS = {
+    "pope": 18.0,
+    "mme": 2.0,
+    "vqav2": 5.3,
+    "textvqa": 1.6,
+    "docvqa": 4.2,
+    "chartqa": 1.7,
+    "gqa": 31.6,
+}
+SYSTEM_TOKENS = 35  # before the picture
+WARM_UPS = (
+    2  # untimed runs of each method and batch size: a warm-up, and the count of operations, which takes about as long
+)
+EAGER = 1.5  # times of a prefill with the eager kernel
 
 
 @dataclass
@@ -82,6 +101,11 @@ class Stage:
     def jobs(self) -> int:
         """Return how many jobs it has."""
         return self.rules.total()
+
+
+def timed_runs(examples: int, rounds: int, batches: Sequence[int]) -> dict[int, int]:
+    """Return how many questions a method answers in batches of each size, untimed ones included."""
+    return {size: size * (max(1, examples // size) * rounds + WARM_UPS) for size in dict.fromkeys((1, *batches))}
 
 
 class Estimator:
@@ -123,6 +147,10 @@ class Estimator:
         if model in self.speeds:
             return self.speeds[model].loading
         return LOADING * parameters(self.plan, model) / 7e9
+
+    def dims(self, model: str) -> Dims:
+        """Return the sizes of a model, or of random weights."""
+        return self.plan.random_weights.dims if model == RANDOM_WEIGHTS else self.plan.dims(model)
 
     def stages(self) -> list[Stage]:
         """Return all stages."""
@@ -176,7 +204,8 @@ class Estimator:
             for name in each.methods:  # those that do the same are one
                 asked = evaluation_settings(self.plan, each.model, each.place, name)
                 methods.setdefault(asked, set()).add(replace(self.plan.method(each.model, each.place, name), name=""))
-            answer = sum(self.answer(each.model, kind, schedules) for schedules in methods.values())
+            seen = self.pictures(each.place)
+            answer = sum(self.answer(each.model, kind, schedules, seen) for schedules in methods.values())
             share = self.plan.benchmark(each.place).shards
             precisions = {json.loads(asked)["dtype"] for asked in methods}
             stage.rules["evaluate_method"] += 1
@@ -185,27 +214,48 @@ class Estimator:
         stage.rules["merge_predictions"] = len([cell for cell in self.plan.evaluations() if self.plan.shards(*cell)])
         return stage
 
-    def answer(self, model: str, kind: str, schedules: Collection[Schedule]) -> float:
+    def pictures(self, benchmark: str, limit: int | None = None) -> float:
+        """Return how many pictures a batch has for each of its questions, which come sorted by picture.
+
+        Of samples drawn at random, fewer are about the same picture; the embedded world draws whole pictures.
+        """
+        asked = QUESTIONS.get(benchmark, 1.0)
+        if self.plan.source(benchmark) == "hub":
+            rows = benchmark_named(benchmark).source_of(self.plan.benchmark(benchmark).protocol).rows
+            asked = 1 + (asked - 1) * (min(1.0, self.samples(benchmark, limit) / rows) if rows else 1.0)
+        return (1 + (BATCH - 1) / asked) / BATCH
+
+    def answer(self, model: str, kind: str, schedules: Collection[Schedule], pictures: float = 1.0) -> float:
         """Return the seconds of a question under several schedules that share what they agree on."""
-        seconds = self.shared_prefill(model, kind, schedules) + len(schedules) * self.decoding(model, NEW_TOKENS[kind])
+        seconds = self.shared_prefill(model, kind, schedules, pictures=pictures) + len(schedules) * self.decoding(
+            model, NEW_TOKENS[kind]
+        )
         again = [schedule for schedule in schedules if schedule.rerank]
         return seconds + sum(
             NEW_TOKENS[kind] * self.shared_prefill(model, kind, [schedule], vision=0) for schedule in again
         )
 
-    def shared_prefill(self, model: str, kind: str, schedules: Collection[Schedule], vision: float = VISION) -> float:
-        """Return the seconds of a prefill under several schedules: a layer counts once for all that agree up to it."""
-        dims = self.plan.dims(model)
+    def shared_prefill(
+        self, model: str, kind: str, schedules: Collection[Schedule], vision: float = VISION, pictures: float = 1.0
+    ) -> float:
+        """Return the seconds of a prefill under several schedules: a layer counts once for all that agree up to it.
+
+        With fewer `pictures` than questions, what comes up to the picture runs once for each in the layers before any stage.
+        """
+        dims = self.dims(model)
         layers: dict[tuple[object, ...], float] = {}
         for schedule in schedules:
             seen = prod(schedule.image_grid) if schedule.image_grid else dims.tokens_per_image
             for layer, tokens in enumerate(image_tokens_per_layer(dims, as_costly_as_possible(schedule.stages), seen)):
                 before = tuple(stage for stage in schedule.stages if stage.layer <= layer)
-                layers[schedule.image_grid, before, layer] = cost_at(dims, layer, tokens, TEXT_TOKENS[kind], "prompt")
+                cost = cost_at(dims, layer, tokens, TEXT_TOKENS[kind], "prompt")
+                if not before and not dims.cross:
+                    cost -= (1 - pictures) * cost_at(dims, layer, tokens, SYSTEM_TOKENS, "prompt")
+                layers[schedule.image_grid, before, layer] = cost
         if model in self.speeds:
             return sum(layers.values()) / self.speeds[model].rate
         towers = len({schedule.image_grid for schedule in schedules})
-        return (sum(layers.values()) + towers * vision) / self.rate
+        return (sum(layers.values()) + towers * vision * pictures) / self.rate
 
     def scoring(self) -> Stage:
         """Count the scores; they need no GPU."""
@@ -242,21 +292,37 @@ class Estimator:
         return stage
 
     def latency(self) -> Stage:
-        """Estimate examples one at a time, in rounds."""
-        part = self.plan.config.latency
-        stage = Stage("latency")
+        """Estimate time and memory: the methods in rounds, a question at a time and in batches, and the same on random weights."""
+        part, random = self.plan.config.latency, self.plan.config.latency.random_weights
+        stage = Stage("latency", Counter(tabulate_efficiency=int(targets.EFFICIENCY in targets.tables(self.plan))))
         for model in self.plan.config.models:
+            batches = batches_of(part.batches, self.plan.model(model).gpus)
             for benchmark in self.plan.known(part.benchmarks):
-                kind = self.plan.kind(benchmark)
-                example = sum(
-                    2 * self.prefill(model, kind, self.plan.method(model, benchmark, name))
-                    + self.decoding(model, NEW_TOKENS[kind], batch=1)
-                    for name in part.methods
-                )
+                schedules = [self.plan.method(model, benchmark, name) for name in part.methods]
+                examples, kind = self.samples(benchmark, part.examples), self.plan.kind(benchmark)
+                runs = timed_runs(examples, part.rounds, batches)
+                seconds = self.timed(model, kind, schedules, runs, NEW_TOKENS[kind], eager=part.eager)
                 stage.rules["measure_latency"] += 1
-                examples = self.samples(benchmark, part.examples)
-                self.spend(stage, model, examples * part.rounds * example + self.loading(model))
+                self.spend(stage, model, seconds + self.loading(model))
+        if random:
+            runs = timed_runs(random.examples, random.rounds, random.batches)
+            schedules = list(self.plan.random_schedules().values())
+            seconds = self.timed(RANDOM_WEIGHTS, "qa", schedules, runs, random.new_tokens, eager=random.eager)
+            stage.rules["time_random_weights"] += 1
+            self.spend(stage, RANDOM_WEIGHTS, seconds + self.loading(RANDOM_WEIGHTS))
         return stage
+
+    def timed(
+        self, model: str, kind: str, schedules: Sequence[Schedule], runs: Mapping[int, int], tokens: int, *, eager: bool
+    ) -> float:
+        """Return the seconds in which methods answer so many questions in batches of each size."""
+        prefills = [self.prefill(model, kind, schedule) for schedule in schedules]
+        plain = [EAGER * self.prefill(model, kind) for schedule in schedules if eager and not schedule.stages]
+        return sum(
+            number * (seconds + self.decoding(model, tokens, batch=size))
+            for size, number in runs.items()
+            for seconds in [*prefills, *plain]
+        )
 
     def flops(self) -> Stage:
         """Estimate a few counted prefills per method, and as many of the unpruned model in each pass."""
@@ -274,7 +340,8 @@ class Estimator:
         for model in self.plan.config.models:
             grid = Grid(part.k1, part.r1, part.k2, part.r2)
             for benchmark in self.plan.known(part.benchmarks):
-                example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)))
+                seen = self.pictures(benchmark, part.limit)
+                example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)), seen)
                 stage.rules += Counter(explore_grid=1, score_grid=1)
                 self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.loading(model))
         return stage

@@ -51,6 +51,8 @@ SECTIONS = {  # the section of the config that the rest of a step's settings com
     "ask_question": "questions.{question}",
     "count_flops": "flops",
     "measure_latency": "latency",
+    "time_random_weights": "latency.random_weights",
+    "tabulate_efficiency": "latency",
     "judge_answers": "judge",
     "make_table": "tables.{table}",
     "draw_figure": "figures.{figure}",

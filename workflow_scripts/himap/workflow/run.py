@@ -37,7 +37,6 @@ from himap.workflow.command_line import (
     option,
     versions,
 )
-from himap.workflow.exclusive_run import run_alone
 from himap.workflow.snakemake_process import environment
 
 LOOKING = {  # options with which Snakemake runs no job
@@ -81,7 +80,11 @@ def snakemake(words: Sequence[str], looking: bool, verbose: bool) -> int:
     quiet = any(word.partition("=")[0] in ("--logger", "--quiet", "-q") for word in words)
     if not verbose and not quiet and (dry or not looking):
         command += ["--logger", "himap"]
-    return subprocess.call(command, env=environment()) if looking or dry else run_alone(command, words)
+    if looking or dry:
+        return subprocess.call(command, env=environment())
+    from himap.workflow.exclusive_run import run_alone  # reads half of the house, which looking does not need
+
+    return run_alone(command, words)
 
 
 def defaults(words: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ STATE = ROOT / ".snakemake"
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the config as the workflow does, add up, print."""
     from himap.workflow.config.load import load
-    from himap.workflow.estimate import GPUS, Estimator
+    from himap.workflow.estimate import BATCH, GPUS, NEW_TOKENS, REACHED, Estimator
     from himap.workflow.jobs.gpus import without_gpu
     from himap.workflow.plan.plan import Plan
     from himap.workflow.speed import speeds_here
@@ -33,9 +33,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = Plan(load(read_config(arguments.configfile), ", ".join(arguments.configfile)))
     speeds = speeds_here(plan)
     stages = Estimator(plan, arguments.gpu, speeds).stages()
+    tokens = ", ".join(str(NEW_TOKENS[kind]) for kind in ("qa", "caption", "open"))
     print(table(stages, arguments.gpu))
     print(
-        "\nFrom formulas, within a factor of about two. Jobs are what a first run does, its named targets not counted."
+        "\nFrom formulas, within a factor of about two. Jobs are what a first run does, its named targets not counted.\n"
+        f"Assumed: {100 * REACHED:.0f} % of the GPU's peak rate in a prefill, batches of {BATCH}, answers of {tokens} tokens\n"
+        "(questions, captions, open answers), and questions about one picture as many as in the published data, which share it."
     )
     if speeds:
         print(minutes_here(stages, list(speeds)))
@@ -63,7 +66,7 @@ def minutes_here(stages: list[Stage], models: list[str]) -> str:
     whole = sum(stage.here + stage.jobs * start for stage in stages) / cores / 60
     return (
         f"Here, on {cores} cores: about {max(whole, 1):.0f} minutes in all while nothing else runs, by a trial just now "
-        f"({', '.join(models)} on this processor, and {start:.1f} s for the start of each job)."
+        f"({', '.join(name.partition(',')[0] for name in models)} on this processor, and {start:.1f} s for the start of each job)."
     )
 
 

@@ -15,8 +15,12 @@ from himap.benchmarks import get as benchmark_named
 from himap.costs.formulas import flops
 from himap.project import ROOT
 from himap.pruning.stage import Schedule
+from himap.results import RANDOM_WEIGHTS
 from himap.workflow.plan.plan import Plan
 
+OF_A_PRODUCT = 0.7  # share of a matrix product's rate that a prefill reaches, vision tower included
+ALONE = 20  # how much slower than a prefill's rows a row alone is, which reads all weights
+SECONDS_A_WEIGHT = 3e-8  # to draw a weight and put it in its place
 TRIED = 1e9  # parameters up to which a model is measured on this machine
 
 
@@ -31,10 +35,10 @@ class Speed:
 
 def parameters(plan: Plan, model: str) -> float:
     """Return how many parameters a model has, from its sizes."""
-    dims = plan.model(model).dims
+    dims = None if model == RANDOM_WEIGHTS else plan.model(model).dims
     if dims is not None:
         return dims.parameters_billion * 1e9
-    sizes = plan.dims(model)
+    sizes = plan.random_weights.dims if model == RANDOM_WEIGHTS else plan.dims(model)
     return sizes.layers * (4 * sizes.width**2 + 3 * sizes.width * sizes.ffn) + 2 * sizes.vocab * sizes.width
 
 
@@ -48,7 +52,26 @@ def speeds_here(plan: Plan) -> dict[str, Speed]:
             with suppress(ValueError, OSError):  # a checkpoint that does not load has no speed; its jobs will say why
                 measured[folder] = measured.get(folder) or try_out(folder, plan.config.execution.threads)
                 speeds[name] = measured[folder]
+    if (entry_of_random := plan.config.latency.random_weights) and entry_of_random.gpus == 0:
+        speeds[RANDOM_WEIGHTS] = speed_of_random_weights(plan)
     return speeds
+
+
+def speed_of_random_weights(plan: Plan) -> Speed:
+    """Return what the model of random weights reaches here, judged by one product of matrices of its sizes."""
+    import torch
+
+    entry = plan.random_weights
+    rows, weights = torch.ones(entry.image_tokens + entry.text_tokens, entry.width), torch.ones(entry.width, entry.ffn)
+    torch.set_num_threads(plan.config.execution.threads)
+    seconds = []
+    for _ in range(5):
+        begin = time.process_time()
+        rows @ weights
+        seconds.append(time.process_time() - begin)
+    rate = OF_A_PRODUCT * 2 * rows.numel() * entry.ffn / min(seconds)
+    token = 2 * parameters(plan, RANDOM_WEIGHTS) / rate * ALONE
+    return Speed(rate, token, loading=parameters(plan, RANDOM_WEIGHTS) * SECONDS_A_WEIGHT)
 
 
 def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 FIELDS = ("sample_id", "question", "options", "references", "images", "metadata")
 ROWS_AT_ONCE = 64
 GROUP_BYTES = 4 << 30  # that a row group may unpack to
-WAITING_BYTES = 1 << 28  # of pictures whose other samples are still to come
+WAITING_BYTES = (
+    80 << 20
+)  # of pictures whose other samples are still to come: all 500 of POPE's fit, and memory stays flat
 BATCH_BYTES = 1 << 30  # that the rows read at once may
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -7,34 +7,22 @@ the workflow is read, so whatever computes lies in modules of `himap/experiments
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from himap.experiments.questions._base import Asked, OpenQuestion
-from himap.registry import import_all, unknown
+from himap.registry import declared, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Asked", "OpenQuestion", "get", "names", "registry"]
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @cache
 def registry() -> Mapping[str, OpenQuestion]:
     """Return every open question by its file's name. Raise ValueError for a file without one."""
-    questions = {}
-    for name in import_all(__name__):
-        question = getattr(import_module(f"{__name__}.{name}"), "QUESTION", None)
-        place = f"workflow_scripts/himap/experiments/questions/{name}.py"
-        if not NAME.fullmatch(name):
-            raise ValueError(f"{place}: rename it; a question's name has small letters, digits and _ alone")
-        if not isinstance(question, OpenQuestion):
-            raise ValueError(f"{place}: should end with QUESTION = OpenQuestion(...)")
-        questions[name] = question
-    return questions
+    return declared(__name__, "QUESTION", OpenQuestion)
 
 
 def names() -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
+from himap.experiments.questions._samples import one_of_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,21 +18,13 @@ if TYPE_CHECKING:
 CRITERIA = ["instruction_attention", "image_attention", "last_token_attention", "embedding_norm", "gradient", "random"]
 
 
-def one_of_each(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
-    """Return the samples one by one, of those that ask the same about different pictures only the first."""
-    first: dict[str, Asked] = {}
-    for asked in samples:
-        first.setdefault(str(asked.sample.metadata.get("group", asked.sample.sample_id)), asked)
-    return [[asked] for asked in first.values()]
-
-
 def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
     """Yield a row per layer of HiMAP's stages and criterion: agreement with true importance, and what a ranking by it costs."""
     from himap.experiments.answers import encode
-    from himap.pruning.resolve import resolve
+    from himap.experiments.questions._schedules import reference
 
     (asked,) = group
-    stages = resolve("himap", model.dims, model=model.name, schedules=model.extras.get("schedules")).stages
+    stages = reference(model).stages
     prompt = encode(model, [asked.question])
     for number, stage in enumerate(stages):
         for row in at_stage(model, asked, prompt, stage, settings):

@@ -6,39 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
+from himap.experiments.questions._samples import BATCH, all_together, batches, divided, named
+from himap.experiments.questions._schedules import REFERENCE, UNPRUNED, reference
 
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
     from himap.experiments.answers import AnswerRow
     from himap.models.model import Model
     from himap.pruning.stage import Schedule
-
-VALIDATION, TEST = "validation", "test"
-REFERENCE, UNPRUNED, ORACLE = "himap", "unpruned", "oracle"
-BATCH = 16  # prompts that are prefilled together while thresholds are fitted
-
-
-def all_together(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
-    """Return one group: a threshold is fitted on some samples and used on the others."""
-    return [list(samples)] if samples else []
-
-
-def divided(samples: Sequence[Asked], every: int) -> tuple[list[Asked], list[Asked]]:
-    """Return validation and test samples: of each kind every so many-th question, with all that ask the same."""
-    questions: dict[str, list[str]] = {}
-    for asked in samples:
-        known = questions.setdefault(asked.kind, [])
-        known += [] if group_of(asked) in known else [group_of(asked)]
-    chosen = {(kind, group) for kind, groups in questions.items() for group in groups[::every]}
-    parts: tuple[list[Asked], list[Asked]] = ([], [])
-    for asked in samples:
-        parts[(asked.kind, group_of(asked)) not in chosen].append(asked)
-    return parts
-
-
-def group_of(asked: Asked) -> str:
-    """Return what samples share that ask the same about different pictures."""
-    return str(asked.sample.metadata.get("group", asked.sample.sample_id))
 
 
 def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
@@ -50,10 +25,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     if not validation or not test:
         return
     goal = reference(model)
-    prompts = [
-        encode(model, [asked.question for asked in validation[begin : begin + BATCH]])
-        for begin in range(0, len(validation), BATCH)
-    ]
+    prompts = [encode(model, [asked.question for asked in some]) for some in batches(validation, BATCH)]
     schedules = [*fixed(model, goal, settings["budgets"]), *adaptive(model, prompts, goal, settings["policies"])]
     by_name = {asked.sample.sample_id: asked for asked in test}
     asking = Asking(
@@ -69,13 +41,6 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
         for policy, row in rows.items():
             same = int(row["answer"] == rows[UNPRUNED]["answer"])
             yield {**row, "policy": policy, "same": same, **predictors[name]}
-
-
-def reference(model: Model) -> Schedule:
-    """Return HiMAP's schedule of this model for questions."""
-    from himap.pruning.resolve import resolve
-
-    return resolve(REFERENCE, model.dims, model=model.name, schedules=model.extras.get("schedules"))
 
 
 def fixed(model: Model, goal: Schedule, budgets: Sequence[float]) -> list[Schedule]:
@@ -113,9 +78,7 @@ def row_of(model: Model, asked: Asked, schedule: Schedule, answer: AnswerRow) ->
     layers = answer.get("layers", [stage.layer for stage in schedule.stages])
     acted = as_acted(schedule.stages, counts, layers)
     return {
-        "sample_id": asked.sample.sample_id,
-        "group": group_of(asked),
-        "kind": asked.kind,
+        **named(asked),
         "cost": ratio(model.dims, acted, n_image=answer["image_tokens"]),
         "score": asked.score(answer["prediction"]),
         "answer": answer["prediction"],
@@ -132,8 +95,7 @@ def predicted_by(model: Model, samples: Sequence[Asked], goal: Schedule) -> dict
 
     at = {signal: stage.layer for signal, stage in zip(DEPTH_SIGNALS, goal.stages, strict=False)}
     found: dict[str, Row] = {}
-    for begin in range(0, len(samples), BATCH):
-        some = samples[begin : begin + BATCH]
+    for some in batches(samples, BATCH):
         rows = encode(model, [asked.question for asked in some])
         values = signals(model, rows, at)
         lengths = (rows.groups == INSTRUCTION).sum(dim=1).tolist()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from himap.costs.formulas import flops, keep_count, ratio
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
-from himap.pruning.budget import Budget, meet
+from himap.experiments.questions._samples import batches
+from himap.experiments.questions._schedules import UNPRUNED, of_equal_cost
 from himap.pruning.stage import Schedule, Stage, layer_at
 
 if TYPE_CHECKING:
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from himap.models.model import Model
     from himap.models.sizes import Dims
 
-UNPRUNED, SHALLOW, DEEP = "unpruned", "shallow", "deep"
+SHALLOW, DEEP = "shallow", "deep"
 SAMPLES_AT_ONCE = 8
-EQUAL = 0.01  # by how much the cost of two schedules may differ
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,9 @@ def arms(settings: Settings, dims: Dims) -> list[Arm]:
         shallow = Stage(layer_at(settings["shallow"], dims.layers), float(keep), settings["criteria"][0])
         listed.append(Arm(SHALLOW, keep, (shallow,)))
         deep = Stage(layer_at(settings["deep"], dims.layers), 0.5, settings["criteria"][1])
-        target = flops(dims, [shallow])
-        stages = meet(dims, (deep,), Budget("flops", target))
-        # `meet` moves a stage toward the input where its layer is too deep for the budget: that would not be deep any more
-        if stages[0].layer == deep.layer and abs(flops(dims, stages) / target - 1) <= EQUAL:
-            listed.append(Arm(DEEP, keep, stages))
+        stages = of_equal_cost(dims, (deep,), flops(dims, [shallow]))
+        listed += [Arm(DEEP, keep, stages)] if stages else []
     return listed
-
-
-def batches(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
-    """Return the samples a few at a time."""
-    return [list(samples[n : n + SAMPLES_AT_ONCE]) for n in range(0, len(samples), SAMPLES_AT_ONCE)]
 
 
 def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
@@ -93,7 +85,7 @@ QUESTION = OpenQuestion(
     about="Whether pruning early costs counting, reading and localization more than recognition, at equal FLOPs.",
     measure=measure,
     prefills=prefills,
-    groups=batches,
+    groups=lambda samples, settings: batches(samples, SAMPLES_AT_ONCE),
     criteria=lambda settings: list(settings["criteria"]),
     settings={
         "shallow": 1 / 16,  # of the depth: layers 2 and 8 of 32, as the paper's K1 and K2

@@ -145,7 +145,7 @@ def row_of(scene: Scene, question: Question, group: int, options: list[str]) -> 
         "options": options,
         "answer": answer,
         "image": picture(scene, f"{group}.png"),
-        "about": about,
+        "about": {**about, "content": scene.content()},
     }
 
 

@@ -118,7 +118,6 @@ def random_model(sizes: Dims, *, seed: int = 0, dtype: torch.dtype = torch.float
     return model
 
 
-@torch.no_grad()
 def _encode(module: Any, pixels: Tensor) -> Tensor:
     """Return decoder inputs [N, n, D] of pixels [N, 3, H, W]; for an untrained size, positions are interpolated."""
     config = module.config
@@ -138,7 +137,6 @@ def _has_class_token(config: Any) -> bool:
     return tower and config.vision_feature_select_strategy == "default" and isinstance(config.vision_feature_layer, int)
 
 
-@torch.no_grad()
 def _view_tower(module: Any, pixels: Tensor) -> Tower:
     """Return what the tower makes of pixels [N, 3, H, W], read off its feature layer in an ordinary run."""
     tower, number = module.model.vision_tower, module.config.vision_feature_layer

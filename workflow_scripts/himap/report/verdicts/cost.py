@@ -27,7 +27,7 @@ from himap.report.verdicts.verdict import (
     title_of,
     together,
 )
-from himap.results import Results
+from himap.results import RANDOM_WEIGHTS, Results
 
 
 def formula(
@@ -78,9 +78,13 @@ def per_sample_seconds(results: Results, model: str) -> dict[str, pd.DataFrame]:
     for task in results.facts["benchmarks"]:
         frame = results.latency(model, task)
         if frame is not None:
-            # The median over rounds drops the round in which another process disturbed the machine.
-            found[task] = frame.groupby(["sample_id", "method"])["seconds_total"].median().unstack("method")
+            found[task] = medians(frame)
     return found
+
+
+def medians(timings: pd.DataFrame) -> pd.DataFrame:
+    """Return each sample's median time under each method: it drops the round in which another process disturbed the machine."""
+    return timings.groupby(["sample_id", "method"])["seconds_total"].median().unstack("method")
 
 
 def saving(faster: pd.Series, slower: pd.Series) -> tuple[float, float, float]:
@@ -138,4 +142,9 @@ def latency_cut(results: Results, book: Any, quoted: str, tolerance: float) -> V
                 mean, low, high = saving(frame["himap"], frame["vanilla"])
                 cut = f"{number(mean, 0)} % [{interval(low, high, 0)}]"
                 verdict.ours.append(f"{model}, {title(results, task)}: {cut}")
+    if (timings := results.random_latency()) is not None:
+        timed = medians(timings)
+        if {"himap", "vanilla"} <= set(timed.columns):
+            mean, low, high = saving(timed["himap"], timed["vanilla"])
+            verdict.ours.append(f"{RANDOM_WEIGHTS}: {number(mean, 0)} % [{interval(low, high, 0)}]")
     return verdict

@@ -13,6 +13,8 @@ from himap.results import Results, records_of, scope
 
 NOT_ASKED = "not asked in this config, or not run yet"
 EQUAL_COST = 0.01  # how far mean FLOPs may differ of policies that are compared at equal cost
+UNEQUAL = "its mean FLOPs on the reported samples differ from HiMAP's by more than 1 %"
+ALIKE = "the control, the oracle's schedules shuffled among the samples, cannot be told from the oracle"
 AGAINST = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
 
 
@@ -24,12 +26,17 @@ def cells_of(results: Results, figure: str) -> list[tuple[str, str, pd.DataFrame
     return [(str(model), str(task), part) for (model, task), part in frame.groupby(["model", "benchmark"], sort=False)]
 
 
-def concluded(results: Results, cells: list[tuple[str, str, str]], lines: list[str], ran_on: list[str]) -> Verdict:
-    """Return the verdict of (model, benchmark, verdict): that of the paper's models where there are any, else of all."""
+def concluded(
+    results: Results, cells: list[tuple[str, str, str]], lines: list[str], ran_on: list[str], why: str = TOO_FEW
+) -> Verdict:
+    """Return the verdict of (model, benchmark, verdict): that of the paper's models where there are any, else of all.
+
+    `why` says what keeps it from being decided, where that is not the number of samples.
+    """
     scopes = [scope(results.facts, model, [task]) for model, task, _ in cells]
     basis = "paper" if "paper" in scopes else scopes[0] if scopes else "paper"
     counted = [verdict for (_, _, verdict), of in zip(cells, scopes, strict=True) if of == basis]
-    return Verdict(together(counted), basis, ours=lines, ran_on=ran_on, why=TOO_FEW if cells else NOT_ASKED)
+    return Verdict(together(counted), basis, ours=lines, ran_on=ran_on, why=why if cells else NOT_ASKED)
 
 
 def blocked(results: Results, edit: str, depth: float, judge: Callable[[Any], str], words: str) -> Verdict:
@@ -102,7 +109,7 @@ def recall_lines(frame: pd.DataFrame) -> list[str]:
 
 def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
     """Return the verdict on: at equal mean FLOPs a policy is better than HiMAP on a kind of question, and worse on none."""
-    cells, lines, ran_on = [], [], []
+    cells, lines, ran_on, why = [], [], [], TOO_FEW
     for model, task, frame in cells_of(results, "oq2"):
         rows = frame[(frame["part"] == "difference") & (frame["name"] == policy)]
         by_kind = rows[rows["kind"] != "all kinds"].assign(holm=lambda part: holm(part["p"].tolist()))
@@ -113,6 +120,7 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
         # that no kind differs shows nothing as long as so few samples could not have shown it
         costs_of = frame[frame["part"] == "policy"].set_index("name")["x"]
         equal = abs(costs_of[policy] / costs_of["himap"] - 1) <= EQUAL_COST
+        why = why if equal else UNEQUAL
         cells.append((model, task, OPEN if not equal else FAILS if losses else HOLDS if wins else OPEN))
         whole, at = next(records_of(rows[rows["kind"] == "all kinds"])), cost_line(frame, policy)
         lines.append(
@@ -120,7 +128,7 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
             f"{at}; better on {', '.join(wins) or 'no kind'}, worse on {', '.join(losses) or 'none'} (Holm)"
         )
         ran_on.append(ran(results, model, "questions", {task: (int(whole.n), int(whole.n))}))
-    return concluded(results, cells, lines, ran_on)
+    return concluded(results, cells, lines, ran_on, why)
 
 
 def cost_line(frame: pd.DataFrame, policy: str) -> str:
@@ -131,13 +139,14 @@ def cost_line(frame: pd.DataFrame, policy: str) -> str:
 
 def saves(results: Results, book: Any, share: float) -> Verdict:
     """Return the verdict on: an oracle saves at least such a share of HiMAP's FLOPs, and the schedules matter sample by sample."""
-    cells, lines, ran_on = [], [], []
+    cells, lines, ran_on, why = [], [], [], TOO_FEW
     for model, task, frame in cells_of(results, "oq2"):
         rows = {row["name"]: row for row in frame[frame["part"] == "policy"].to_dict("records")}
         oracle, control, fixed = (rows[name] for name in ("oracle", "oracle's schedules, shuffled", "himap"))
         n = int(oracle["n"])
         saved = 1 - oracle["x"] / fixed["x"]
         told_apart = control["high"] < oracle["value"]
+        why = why if told_apart else ALIKE
         cells.append((model, task, OPEN if not told_apart else HOLDS if saved >= share else FAILS))
         lines.append(
             f"{model}, {title(results, task)}: the oracle spends {number(oracle['x'])} % of the unpruned FLOPs at the unpruned accuracy of "
@@ -145,7 +154,7 @@ def saves(results: Results, book: Any, share: float) -> Verdict:
             f"schedules shuffled: {number(control['value'])} % [{interval(control['low'], control['high'])}]"
         )
         ran_on.append(ran(results, model, "questions", {task: (n, n)}))
-    return concluded(results, cells, lines, ran_on)
+    return concluded(results, cells, lines, ran_on, why)
 
 
 def finds_importance(results: Results, book: Any, stage: int, criterion: str, agreement: float, gain: float) -> Verdict:
@@ -176,6 +185,75 @@ def finds_importance(results: Results, book: Any, stage: int, criterion: str, ag
     return concluded(results, cells, lines, ran_on)
 
 
+def repeated(results: Results, book: Any, part: str, above: float) -> Verdict:
+    """Return the verdict on: kept tokens tell at least such a share of what the tokens say that HiMAP drops without loss."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "oq3"):
+        # where the model has no view of its tower, the decoder's input is the encoder's output
+        where = next((place for place in ("tower", "input") if place in set(frame["where"])), "")
+        rows = frame[(frame["part"] == part) & (frame["name"] == "himap") & (frame["where"] == where)]
+        rows_by = {int(row["control"]): row for row in rows.to_dict("records")}
+        if set(rows_by) != {0, 1}:
+            continue
+        row, control = rows_by[0], rows_by[1]
+        cells.append((model, task, side_of(row["low"], row["high"], above)))
+        shares = [
+            f"{number(100 * value['value'], 0)} % [{interval(100 * value['low'], 100 * value['high'], 0)}]"
+            for value in (row, control)
+        ]
+        lines.append(
+            f"{model}, {title(results, task)}: the encoder's share {shares[0]}, the decoder's {number(100 - 100 * row['value'], 0)} %; "
+            f"control, told by the kept tokens of another picture: {shares[1]}"
+        )
+        ran_on.append(ran(results, model, "questions", {task: (int(row["n"]), int(row["n"]))}))
+    return concluded(results, cells, lines, ran_on)
+
+
+def nowhere_better(results: Results, book: Any, where: str) -> Verdict:
+    """Return the verdict on: whatever the criterion, dropping there loses more than HiMAP at equal FLOPs."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "oq3"):
+        rows = frame[(frame["part"] == "difference") & (frame["where"] == where)]
+        if rows.empty:
+            continue
+        rows = rows.assign(holm=holm(rows["p"].tolist()))
+        sure = rows[rows["holm"] < 0.05]
+        better, worse = sure[sure["low"] > 0], sure[sure["high"] < 0]
+        cells.append((model, task, FAILS if len(better) else HOLDS if len(worse) == len(rows) else OPEN))
+        each = (
+            f"{row.name_} {number(row.value, sign=True)} points [{interval(row.low, row.high, sign=True)}]"
+            for row in records_of(rows.rename(columns={"name": "name_"}))
+        )
+        lines.append(
+            f"{model}, {title(results, task)}, against HiMAP at equal FLOPs: {'; '.join(each)}".replace("_", " ")
+        )
+        n = int(rows["n"].max())
+        ran_on.append(ran(results, model, "questions", {task: (n, n)}))
+    return concluded(results, cells, lines, ran_on)
+
+
+def led_astray(results: Results, book: Any, measure: str, method: str, sign: int) -> Verdict:
+    """Return the verdict on: what leads attention astray moves a method's answers, down (-1) or an attack's success up (1)."""
+    cells, lines, ran_on = [], [], []
+    for model, task, frame in cells_of(results, "attack"):
+        rows = {row["method"]: row for row in frame[frame["measure"] == measure].to_dict("records")}
+        if method not in rows:
+            continue
+        row = rows.pop(method)
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        cells.append((model, task, side_of(low, high)))
+        others = (
+            f"{name.replace('_', ' ')} {number(other['value'], sign=True)} [{interval(other['low'], other['high'], sign=True)}]"
+            for name, other in rows.items()
+        )
+        lines.append(
+            f"{model}, {title(results, task)}: {number(row['value'], sign=True)} points "
+            f"[{interval(row['low'], row['high'], sign=True)}]; beside it {'; '.join(others)}"
+        )
+        ran_on.append(ran(results, model, "questions", {task: (int(row["n"]), int(row["n"]))}))
+    return concluded(results, cells, lines, ran_on)
+
+
 TESTS: dict[str, Callable[..., Verdict]] = {
     "carried": carried,
     "costs": costs,
@@ -183,4 +261,7 @@ TESTS: dict[str, Callable[..., Verdict]] = {
     "better_somewhere": better_somewhere,
     "saves": saves,
     "finds_importance": finds_importance,
+    "led_astray": led_astray,
+    "repeated": repeated,
+    "nowhere_better": nowhere_better,
 }

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from himap.files import write_text
+from himap.files import replacing
+
+
+class Finished(Mapping[str, dict[str, Any]]):
+    """The rows of a journal by sample id, read from its file when they are asked for: only their places are in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.places: dict[str, int] = {}
+
+    def __getitem__(self, sample_id: str) -> dict[str, Any]:
+        with self.path.open("rb") as file:
+            return _row_at(file, self.places[sample_id])
+
+    def __contains__(self, sample_id: object) -> bool:
+        return sample_id in self.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 class Journal:
@@ -21,27 +42,38 @@ class Journal:
     def __init__(self, output: str | Path, key: str):
         self.path = Path(f"{output}.journal")
         self.key = key
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.done = self._read()
+        self.done = Finished(self.path)
         self._rewrite()
-        self.file = self.path.open("a", encoding="utf-8")
+        self.file = self.path.open("ab")
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        if not self.path.is_file():
-            return {}
-        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        if not lines or _parsed(lines[0]) != {"key": self.key}:
-            return {}
-        rows = (_parsed(line) for line in lines[1:])
-        return {row["row"]["sample_id"]: row["row"] for row in rows if _whole(row)}
+    def _good_lines(self) -> dict[str, int]:
+        """Return where the lines that count begin, by sample id."""
+        places: dict[str, int] = {}
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                if _parsed(file.readline()) == {"key": self.key}:
+                    place = file.tell()
+                    for line in file:
+                        row = _parsed(line)
+                        if _whole(row):
+                            places[row["row"]["sample_id"]] = place
+                        place += len(line)
+        return places
 
     def _rewrite(self) -> None:
         """Write the header and the good lines only, so that a new line is never appended to a torn one."""
-        write_text(self.path, "".join([json.dumps({"key": self.key}) + "\n", *map(_line, self.done.values())]))
+        places = self._good_lines()
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            file.write(json.dumps({"key": self.key}).encode() + b"\n")
+            if places:
+                with self.path.open("rb") as old:
+                    for sample_id, place in places.items():
+                        self.done.places[sample_id] = file.tell()
+                        file.write(_line(_row_at(old, place)))
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append one finished row and flush it to the system."""
-        self.done[row["sample_id"]] = dict(row)
+        self.done.places[row["sample_id"]] = self.file.tell()
         self.file.write(_line(row))
         self.file.flush()
 
@@ -60,9 +92,15 @@ def forget(output: str | Path) -> None:
     Path(f"{output}.journal").unlink(missing_ok=True)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _row_at(file: BinaryIO, place: int) -> dict[str, Any]:
+    file.seek(place)
+    row: dict[str, Any] = json.loads(file.readline())["row"]
+    return row
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
     body = json.dumps(row, ensure_ascii=False)
-    return json.dumps({"row": row, "check": _check(body)}, ensure_ascii=False) + "\n"
+    return (json.dumps({"row": row, "check": _check(body)}, ensure_ascii=False) + "\n").encode()
 
 
 def _check(body: str) -> str:
@@ -71,10 +109,10 @@ def _check(body: str) -> str:
     return f"{zlib.crc32(body.encode()):08x}"
 
 
-def _parsed(line: str) -> Any:
+def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or no UTF-8
         return None
 
 

@@ -138,12 +138,22 @@ def read_settings(text: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Model:
     """Load the model that the arguments name, onto a GPU of its own if there is one."""
+    from himap.models.loading import load
+
+    device = choose_device(arguments.device)
+    options = {key: settings[key] for key in ("template", "image_mode", "text_tower") if settings[key] is not None}
+    return load(
+        arguments.model, revision=arguments.revision, device=device, dtype=settings["dtype"],
+        attention=settings["attention"], **options,
+    )  # fmt: skip
+
+
+def choose_device(device: str) -> str:
+    """Return the device that `--device` means; a GPU that is not named is claimed for this job alone."""
     import torch
 
-    from himap.models.loading import load
     from himap.workflow.jobs.gpus import claim
 
-    device = arguments.device
     # "cuda:1" is a choice of the user's and needs no lock of ours.
     if device in ("auto", "cuda"):
         claim()
@@ -151,11 +161,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cpu":
             print("no GPU is visible to this job: running on the processor", file=sys.stderr, flush=True)
-    options = {key: settings[key] for key in ("template", "image_mode", "text_tower") if settings[key] is not None}
-    return load(
-        arguments.model, revision=arguments.revision, device=device, dtype=settings["dtype"],
-        attention=settings["attention"], **options,
-    )  # fmt: skip
+    return device
 
 
 def question(sample: Sample, benchmark: Any, family: str, protocol: Mapping[str, Any]) -> Question:

@@ -52,7 +52,11 @@ def write_provenance(out: str | Path, model: Model, arguments: argparse.Namespac
         provenance_file(out),
         {
             "script": Path(sys.argv[0]).name,
-            "model": {"name": model.name, "source": str(arguments.model), "revision": model.revision},
+            "model": {
+                "name": model.name,
+                "source": getattr(arguments, "model", "random weights"),
+                "revision": model.revision,
+            },
             "samples": getattr(arguments, "samples", None),
             "settings": dict(settings),
             "gpus_visible": torch.cuda.device_count(),

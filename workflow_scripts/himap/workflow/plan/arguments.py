@@ -65,6 +65,16 @@ def timed_methods(plan: Plan, model: str, benchmark: str) -> str:
     return as_json({method: plan.method(model, benchmark, method).to_json() for method in plan.config.latency.methods})
 
 
+def random_methods(plan: Plan) -> str:
+    """Return the methods that are timed on random weights, resolved."""
+    return as_json({name: schedule.to_json() for name, schedule in plan.random_schedules().items()})
+
+
+def random_sizes(plan: Plan) -> str:
+    """Return the sizes of the model of random weights."""
+    return as_json(dataclasses.asdict(plan.random_weights.dims))
+
+
 def sizes(plan: Plan, model: str) -> str:
     """Return a decoder's sizes, for FLOPs by formula."""
     return as_json(dataclasses.asdict(plan.dims(model)))

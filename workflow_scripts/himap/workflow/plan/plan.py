@@ -18,6 +18,7 @@ from himap.pruning.stage import Schedule
 from himap.results import Paths
 from himap.workflow.config.model_sizes import dims_of
 from himap.workflow.config.schema import Benchmark, Config, Model, Question, Table
+from himap.workflow.config.sections.analyses import RandomWeights
 from himap.workflow.plan.history import History
 
 Cell = tuple[str, str, str]  # model, benchmark, method
@@ -158,6 +159,30 @@ class Plan:
     def title(self, method: str) -> str:
         """Return a method's name in tables."""
         return self.config.methods[method].title or method
+
+    # ---- the model of random weights, which is timed alone
+
+    @property
+    def random_weights(self) -> RandomWeights:
+        """Return its entry. Raise ValueError if the config has none."""
+        if self.config.latency.random_weights is None:
+            raise ValueError(
+                "latency.random_weights: is not there, so nothing of it can be timed; add it, {} is enough"
+            )
+        return self.config.latency.random_weights
+
+    @property
+    def random_weights_text(self) -> str | None:
+        """Return what it is in words, None where there is none."""
+        entry = self.config.latency.random_weights
+        if entry is None:
+            return None
+        return f"{entry.layers} layers of width {entry.width}, {entry.image_tokens} image and {entry.text_tokens} text tokens"
+
+    def random_schedules(self) -> dict[str, Schedule]:
+        """Return the methods that are timed on it, as they are built in: the config's stages are for other depths."""
+        entry = self.random_weights
+        return {name: resolve(name, entry.dims, kind="qa") for name in entry.methods}
 
     # ---- what tables and figures show
 

@@ -13,7 +13,8 @@ from himap import benchmarks
 from himap.paper.published import FILE as PUBLISHED
 from himap.project import ROOT
 from himap.workflow.plan.content_hash import digest
-from himap.workflow.plan.targets import figures
+from himap.workflow.plan.settings import EFFICIENCY_TITLE
+from himap.workflow.plan.targets import EFFICIENCY, figures, tables
 
 if TYPE_CHECKING:
     from himap.workflow.config.schema import Config
@@ -37,6 +38,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
     return {
         "tables": {name: table.title for name, table in plan.tables().items()},
         "figures": figures(plan),
+        "efficiency": EFFICIENCY_TITLE if EFFICIENCY in tables(plan) else None,
         "models": {name: model_facts(plan, name) for name in config.models},
         "benchmarks": {
             name: {

@@ -56,6 +56,21 @@ def running_time(plan: Plan, minutes: int | None = None) -> Callable[..., int]:
     return lambda wildcards, attempt: first * attempt
 
 
-def timing_cores(plan: Plan, model: str, available: int | None) -> int:
-    """Return the cores of a job that measures time: all if the processor computes, so that no other job disturbs it."""
-    return available or 1 if plan.model(model).gpus == 0 else plan.config.execution.threads
+def random_job(plan: Plan) -> Bundle:
+    """Return the request of the job that times random weights: its weights twice over, as they are made, and room to compute."""
+    entry = plan.config.latency.random_weights
+    parameters = entry.dims.layers * (4 * entry.width**2 + 3 * entry.width * entry.ffn) if entry else 0
+    return {
+        "gpu": entry.gpus if entry else 0,
+        "mem_mb": lambda wildcards, attempt: (4000 + parameters * 8 // 10**6) * attempt,
+        "runtime": running_time(plan),
+    }
+
+
+def timing_cores(plan: Plan, model: str | None, available: int | None) -> int:
+    """Return the cores of a job that measures time: all if the processor computes, so that no other job disturbs it.
+
+    Without a model it is the one of random weights.
+    """
+    entry = plan.config.latency.random_weights if model is None else plan.model(model)
+    return plan.config.execution.threads if entry and entry.gpus else available or 1

@@ -18,6 +18,7 @@ from himap.workflow.plan.content_hash import as_json, digest, origin
 from himap.workflow.plan.originals import conversion_settings
 from himap.workflow.plan.plan import Plan
 
+EFFICIENCY_TITLE = "Efficiency: time, memory and operations"
 STATED = {
     "qa": "table1",
     "caption": "table2",
@@ -126,9 +127,23 @@ def flops(plan: Plan, model: str, kind: str) -> str:
 
 
 def latency(plan: Plan, model: str, benchmark: str) -> str:
-    """Return how latency is measured."""
-    part = {"examples": plan.config.latency.examples, "rounds": plan.config.latency.rounds}
+    """Return how time and memory are measured."""
+    entry = plan.config.latency
+    batches = batches_of(entry.batches, plan.model(model).gpus)
+    part = {"examples": entry.examples, "rounds": entry.rounds, "batches": batches, "eager": entry.eager}
     return as_json(loading(plan, model) | part | answering(plan, benchmark))
+
+
+def batches_of(asked: list[int] | None, gpus: int) -> list[int]:
+    """Return the further batch sizes; of their own accord 32 only where a GPU computes, which alone gains by it."""
+    return asked if asked is not None else [8, 32] if gpus else [8]
+
+
+def random_latency(plan: Plan) -> str:
+    """Return how time and memory of a model of random weights are measured; its sizes and methods are told apart from it."""
+    entry = plan.random_weights
+    keys = {"text_tokens", "new_tokens", "examples", "rounds", "batches", "eager", "dtype"}
+    return as_json(entry.model_dump(include=keys) | {"seed": plan.config.seed})
 
 
 # ---- tables and figures
@@ -209,6 +224,13 @@ def table(plan: Plan, name: str) -> str:
             "published": digest([published()["tables"].get(name), published()["protocols"]]),
         }
         | ({"latex_rows": entry.latex_rows} if entry.latex_rows else {})
+    )
+
+
+def efficiency(plan: Plan) -> str:
+    """Return what the table of time and memory shows, in which order: what Figure 8 does."""
+    return as_json(
+        {"title": EFFICIENCY_TITLE, "models": list(plan.config.models), **figure_named("figure8").settings(plan)}
     )
 
 

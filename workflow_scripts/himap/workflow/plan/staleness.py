@@ -20,7 +20,7 @@ SCORES = (
 )  # fmt: skip
 PROMPTS = ("make_prompt", "limits", "short_limits", "image_modes")
 DATA = ("source", "sources", "sample", "stratum", "unit", "keep", "parts")
-SCORING = ("himap.benchmarks._scoring", "himap.metrics.statistics")
+SCORING = ("himap.benchmarks._scoring", "himap.metrics.paired", "himap.metrics.statistics")
 
 # What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
 FIGURE_PLAN = ("about", "inputs", "settings", "needs_results", "style", "rank")
@@ -78,6 +78,17 @@ def question(plan: Plan, name: str, model: str, benchmark: str) -> str:
     modules = {criterion_named(criterion).score.__module__ for criterion in criteria}
     roots = ("ask_question.py", family_module(plan, model), benchmark_module(benchmark), *sorted(modules))
     return code_version(*roots, f"himap.experiments.questions.{name}", without=SCORING, unused=(*DATA, *QUESTION_PLAN))
+
+
+def random_latency() -> str:
+    """Hash the code that times a model of random weights."""
+    return code_version("time_random_weights.py", without=SCORING)
+
+
+def efficiency(plan: Plan) -> str:
+    """Hash the code that makes the table of time and memory, the benchmarks' titles included."""
+    columns = map(benchmark_module, plan.known(plan.config.latency.benchmarks))
+    return code_version("tabulate_efficiency.py", *columns, unused=BEHIND_TITLES)
 
 
 def scores(script: str, benchmark: str) -> str:

@@ -12,6 +12,7 @@ from himap.figures import registry as known_figures
 from himap.workflow.plan.passes import COSTS, jobs_of
 from himap.workflow.plan.plan import Cell, Plan
 
+EFFICIENCY = "efficiency"  # the table of time and memory, which shows no scores
 OTHER_TARGETS = ("report", "all", "train_mini", "verify_original")  # besides tables, figures and groups of them
 
 Job = tuple[str, ...]  # the files that one job writes
@@ -33,6 +34,16 @@ def table_inputs(plan: Plan, table: str) -> list[str]:
         *(file for cell in cells for file in plan.cell_files(*cell)),
         *dict.fromkeys(map(plan.costs, cells)),
     ]
+
+
+def timings(plan: Plan) -> list[str]:
+    """Return the files of measured time and memory, which the table `efficiency` and Figure 8 show."""
+    return figure_named("figure8").inputs(plan)
+
+
+def tables(plan: Plan) -> list[str]:
+    """Return the tables that have something to show under this config."""
+    return [*plan.tables(), *([EFFICIENCY] if timings(plan) else [])]
 
 
 def figure_inputs(plan: Plan, figure: str) -> list[str]:
@@ -57,7 +68,7 @@ def figures(plan: Plan) -> list[str]:
 @cache
 def jobs(plan: Plan) -> dict[str, list[Job]]:
     """Return the jobs that each table and each figure needs, from models and benchmarks on."""
-    listed = {name: table_jobs(plan, name) for name in plan.tables()}
+    listed = {name: table_jobs(plan, name) for name in tables(plan)}
     listed |= {name: figure_jobs(plan, name) for name in figures(plan)}
     return {name: list(dict.fromkeys(members)) for name, members in listed.items()}
 
@@ -72,6 +83,8 @@ def products(plan: Plan, names: Iterable[str]) -> list[str]:
 
 def table_jobs(plan: Plan, table: str) -> list[Job]:
     """Return the jobs behind a table, itself included."""
+    if table == EFFICIENCY:
+        return [*(job for file in timings(plan) for job in result_jobs(plan, file)), tuple(plan.paths.table(table))]
     cells = plan.table_cells(table)
     listed = [job for cell in cells for job in evaluation_jobs(plan, cell)]
     for model in plan.table_models(table):
@@ -84,8 +97,7 @@ def table_jobs(plan: Plan, table: str) -> list[Job]:
 
 def figure_jobs(plan: Plan, figure: str) -> list[Job]:
     """Return the jobs behind a figure, itself included."""
-    tables = figure_tables(plan, figure)
-    listed = [job for table in tables for job in table_jobs(plan, table)]
+    listed = [job for table in figure_tables(plan, figure) for job in table_jobs(plan, table)]
     for file in figure_inputs(plan, figure):
         # The jobs behind tables are listed already, with the evaluations that they stand on.
         if Path(file).parent != Path(plan.out, "tables"):
@@ -95,6 +107,8 @@ def figure_jobs(plan: Plan, figure: str) -> list[Job]:
 
 def result_jobs(plan: Plan, file: str) -> list[Job]:
     """Return the jobs behind one result that a figure reads, told by its place."""
+    if file == plan.paths.random_latency:  # it needs neither a checkpoint nor samples
+        return [(file,)]
     step, model, place, *rest = Path(file).relative_to(plan.out).parts
     if step == "evaluation":
         return evaluation_jobs(plan, (model, place, rest[0]))
@@ -146,8 +160,10 @@ def requested(plan: Plan, words: Iterable[str]) -> set[Cell] | None:
 
 def cells_of(plan: Plan, name: str) -> list[Cell]:
     """Return the evaluations that a table or a figure is made from."""
-    tables = [name] if name in plan.config.tables else figure_tables(plan, name)
-    cells = [cell for table in tables for cell in plan.table_cells(table)]
+    if name == EFFICIENCY:
+        return []
+    shown = [name] if name in plan.config.tables else figure_tables(plan, name)
+    cells = [cell for table in shown for cell in plan.table_cells(table)]
     files = [] if name in plan.config.tables else figure_inputs(plan, name)
     places = [Path(file).relative_to(plan.out).parts for file in files]
     return cells + [(place[1], place[2], place[3]) for place in places if place[0] == "evaluation"]
@@ -164,12 +180,12 @@ def all_flops(plan: Plan) -> list[str]:
 def members(plan: Plan) -> dict[str, list[str]]:
     """Return the tables and figures that each target stands for."""
     drawn = figures(plan)
-    single = {name: [name] for name in [*plan.tables(), *drawn] if name != "ablations"}
+    single = {name: [name] for name in [*tables(plan), *drawn] if name != "ablations"}
     ablations = [name for name in drawn if name == "ablations"]
     return {
         **single,
         "ablations": ablations,
-        "tables": list(plan.tables()),
+        "tables": tables(plan),
         "figures": drawn,
         "open_questions": [name for name in open_questions() if name in drawn],
     }
@@ -177,7 +193,7 @@ def members(plan: Plan) -> dict[str, list[str]]:
 
 def targets(plan: Plan) -> dict[str, list[str]]:
     """Return what can be asked for by name, and the files to look at afterwards."""
-    files = {name: plan.paths.table(name) for name in plan.tables()}
+    files = {name: plan.paths.table(name) for name in tables(plan)}
     files |= {name: plan.paths.figure(name) for name in figures(plan)}
     named = {target: [file for name in names for file in files[name]] for target, names in members(plan).items()}
     if named["ablations"]:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from himap.workflow.config.checks._raw import Problem, section
-from himap.workflow.config.checks.analyses import check_disruption, check_grid
+from himap.workflow.config.checks.analyses import check_disruption, check_grid, check_random_weights
 from himap.workflow.config.checks.budgets import check_budgets
 from himap.workflow.config.checks.methods import check_methods, check_resolved
 from himap.workflow.config.checks.models import check_models
@@ -35,6 +35,7 @@ def cross_checks(filled: Mapping[str, Any], given: Mapping[str, Any]) -> Iterato
         check_budgets(raw),
         check_disruption(raw),
         check_grid(raw),
+        check_random_weights(raw),
         check_judge(raw),
         check_scripts(given, ""),
     )

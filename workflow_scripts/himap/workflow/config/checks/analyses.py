@@ -8,9 +8,11 @@ from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
-from himap.pruning.resolve import two_stages
-from himap.workflow.config.checks._raw import Problem, depth_of, items, section
+from himap.pruning.resolve import load_all as builtin_methods
+from himap.pruning.resolve import resolve, two_stages
+from himap.workflow.config.checks._raw import Problem, depth_of, items, section, texts, unknown_names
 from himap.workflow.config.schema import Grid
+from himap.workflow.config.sections.analyses import RandomWeights
 
 
 def used_benchmarks(raw: Mapping[str, Any], part: str) -> list[tuple[int, str]]:
@@ -65,3 +67,16 @@ def check_grid(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 depth = depth_of(raw, model)
                 if isinstance(layer, int) and depth is not None and layer >= depth - 1:
                     yield f"grid.{key}[{index}]", f"{layer} is not below the last layer of {model}, which has {depth}"
+
+
+def check_random_weights(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the problems of timing random weights: methods that are not built in, or that do not fit the model's layers."""
+    at, entry = "latency.random_weights", section(raw, "latency", "random_weights")
+    yield from unknown_names(entry, at, "methods", builtin_methods())
+    with suppress(ValueError):  # sizes of the wrong type are reported elsewhere
+        dims = RandomWeights.model_validate({**entry, "methods": ["vanilla"]}).dims
+        for name in (name for name in texts(entry.get("methods")) if name in builtin_methods()):
+            try:
+                resolve(name, dims, kind="qa").check(dims)
+            except ValueError as error:
+                yield f"{at}.methods", f"{name}, as it is built in: {error}"

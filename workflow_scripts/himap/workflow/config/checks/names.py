@@ -84,7 +84,7 @@ def taken_names() -> frozenset[str]:
     files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
     # Snakemake cannot be asked here: it reads the config first.
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text("utf-8"), re.MULTILINE)]
-    return frozenset({*rules, *figure_names(), *COMMANDS, "open_questions"})
+    return frozenset({*rules, *figure_names(), *COMMANDS, "open_questions", "efficiency"})
 
 
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Annotated, Any, Literal
 
+from pydantic import Field, model_validator
+
+from himap.models.sizes import Dims
 from himap.workflow.config.sections._section import Count, Each, Index, Section, Share, Some
+
+VOCABULARY = 32064  # of a model of random weights: LLaVA-1.5's
 
 
 class Saliency(Section):
@@ -53,8 +59,56 @@ class Disruption(Section):
     """How many first and last layers Figure 5 averages."""
 
 
+class RandomWeights(Section):
+    """A LLaVA of random weights, made from the seed and timed alone: its size shows what fewer tokens save, its answers mean nothing."""
+
+    layers: Annotated[int, Field(ge=10, le=200, strict=True)] = 16
+    """Decoder layers; the paper's stages are at layers 2 and 8."""
+    width: Count = 768
+    """Of the hidden states; a multiple of `heads`."""
+    heads: Count = 12
+    """Attention heads."""
+    ffn: Count = 2048
+    """Inner width of the feed-forward part."""
+    image_tokens: Count = 576
+    """Tokens of a picture, a square number."""
+    text_tokens: Annotated[int, Field(ge=40, strict=True)] = 95
+    """System and instruction tokens of a prompt."""
+    new_tokens: Count = 4
+    """Length of an answer."""
+    methods: Annotated[Each[str], Some] = ["vanilla", "fastv", "himap"]
+    """Methods timed in turns, as they are built in: stages of the paper, not of the config."""
+    examples: Count = 3
+    """Prompts timed."""
+    rounds: Count = 1
+    """Rounds; each prompt's median counts."""
+    batches: Each[Count] = []
+    """Further batch sizes, beside one prompt at a time."""
+    eager: bool = False
+    """Time the unpruned model with the eager kernel of attention too."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format."""
+    gpus: Annotated[int, Field(ge=0, le=1, strict=True)] = 0
+    """0 for the processor, 1 for a GPU."""
+
+    @property
+    def dims(self) -> Dims:
+        """Return the decoder's sizes."""
+        head = self.width // self.heads
+        return Dims(self.layers, self.width, self.heads, self.heads, head, self.ffn, VOCABULARY, self.image_tokens)
+
+    @model_validator(mode="after")
+    def check_sizes(self) -> RandomWeights:
+        """Raise ValueError for sizes that make no decoder."""
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width: {self.width} is no even multiple of `heads` ({self.heads}); take one that is")
+        if isqrt(self.image_tokens) ** 2 != self.image_tokens:
+            raise ValueError(f"image_tokens: {self.image_tokens} tokens form no square; take a square number, as 576")
+        return self
+
+
 class Latency(Section):
-    """Figure 8: seconds per example."""
+    """Figure 8 and the table `efficiency`: time and memory of a question alone and in batches."""
 
     benchmarks: Each[str] = ["scienceqa", "aokvqa", "nocaps", "flickr30k"]
     """On which benchmarks."""
@@ -64,6 +118,12 @@ class Latency(Section):
     """Samples timed."""
     rounds: Count = 3
     """Rounds; each sample's median counts."""
+    batches: Each[Count] | None = None
+    """Further batch sizes for the table `efficiency`, beside one question at a time; left out: 8, and on a GPU 32 too."""
+    eager: bool = True
+    """Time the unpruned model with the eager kernel of attention too, as a further row of that table."""
+    random_weights: RandomWeights | None = None
+    """A larger model of random weights, timed in addition; left out: none. `{}` takes 16 layers of width 768."""
 
 
 class Flops(Section):

@@ -1,0 +1,186 @@
+"""Can attention be led astray? Scores that are weighted while the content stays, and pixels that draw attention to empty cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
+from himap.experiments.questions._samples import BATCH, batches, named, one_of_each
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from himap.models.model import Model
+    from himap.pruning.stage import Stage
+
+CLEAN, ATTACKED, NOISE = "clean", "attacked", "noise"
+CONTROLS = ["embedding_norm", "random"]  # criteria that look at no attention: no weight on it changes them
+
+
+def with_evidence(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
+    """Return samples that are about some of the image tokens and not all, a few at a time."""
+    return batches([asked for asked in samples if asked.evidence], BATCH)
+
+
+def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
+    """Yield a row per sample, method and weight; and of one sample per question a row per picture and criterion under attack."""
+    yield from weighted(model, group, settings)
+    for (asked,) in one_of_each(group, settings):
+        yield from under_attack(model, asked, settings)
+
+
+# ---- weighted scores
+
+
+def weighted(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
+    """Yield the answers of each method where attention to tokens without evidence counts so many times; controls at both ends."""
+    from himap.decoder.generation import generate
+    from himap.experiments.answers import encode
+    from himap.experiments.attacks import Weighted
+    from himap.experiments.sharing import sample_seed
+
+    prompt = encode(model, [asked.question for asked in group])
+    seeds = [sample_seed(settings["seed"], asked.sample.sample_id) for asked in group]
+    weights = settings["weights"]
+    for method, stages in methods(model).items():
+        for weight in weights if method not in CONTROLS else [weights[0], weights[-1]]:
+            pruning = Weighted(model, stages, prompt, seeds, [asked.evidence for asked in group], weight)
+            answers = generate(model, prompt, settings["new_tokens"], [pruning]).ids
+            for b, asked in enumerate(group):
+                text = model.detokenize(answers[b])
+                kept = pruning.kept[stages[-1].layer][b]
+                yield {
+                    "part": "weighted", **named(asked), "method": method, "weight": weight, "score": asked.score(text), "answer": text,
+                    "recall": share_of(kept, asked.evidence),
+                }  # fmt: skip
+
+
+def methods(model: Model) -> dict[str, tuple[Stage, ...]]:
+    """Return HiMAP's and FastV's stages, and HiMAP's with criteria that look at no attention."""
+    from himap.experiments.questions._schedules import reference
+    from himap.pruning.resolve import resolve
+
+    himap = reference(model).stages
+    fastv = resolve("fastv", model.dims, model=model.name, schedules=model.extras.get("schedules")).stages
+    controls = {name: tuple(replace(stage, criterion=name) for stage in himap) for name in CONTROLS}
+    return {"himap": himap, "fastv": fastv, **controls}
+
+
+def share_of(kept: Sequence[int], evidence: Sequence[int]) -> float:
+    """Return the share of the evidence among kept tokens."""
+    return len(set(kept) & set(evidence)) / len(evidence)
+
+
+# ---- attack
+
+
+def under_attack(model: Model, asked: Asked, settings: Settings) -> Iterator[Row]:
+    """Yield how each criterion answers, and what it keeps, about the picture as it is, attacked, and with noise of the same size."""
+    import torch
+
+    from himap.experiments.answers import prompt_ids
+    from himap.experiments.attacks import attack, noise, scores_and_logits
+    from himap.experiments.pictures import look, pixels_of
+    from himap.experiments.questions._schedules import reference
+    from himap.experiments.sharing import sample_seed
+
+    first = reference(model).stages[0]
+    pixels = pixels_of(model, asked.question)
+    (tokens,) = look(model, [asked.question]).tokens
+    count = len(tokens[0].features)
+    if len(tokens) > 1 or round(count**0.5) ** 2 != count:  # pictures of several parts: cells are no squares of pixels
+        return
+    ids = prompt_ids(model, asked.question, [tokens[0].layout])
+    free, seed = free_cells(asked, count), sample_seed(settings["seed"], asked.sample.sample_id)
+    pixels, limits = pixels.to(model.device, model.dtype), {"size": settings["size"]}
+    with torch.no_grad():
+        target = int(scores_and_logits(model, ids, pixels, first)[1].argmax())
+    pictures = {
+        CLEAN: pixels,
+        ATTACKED: attack(model, ids, pixels, first, asked.evidence, free, target, steps=settings["steps"], **limits),
+        NOISE: noise(pixels, free, seed=seed, **limits),
+    }
+    answers: dict[str, list[Row]] = {
+        name: [*answered(model, asked, ids, picture, first, seed, settings)] for name, picture in pictures.items()
+    }
+    whole = {row["method"]: row["answer"] for row in answers[CLEAN]}
+    for name, rows in answers.items():
+        unpruned = next(row["answer"] for row in rows if row["method"] == "unpruned")
+        for row in rows:
+            yield {
+                "part": "attack", **named(asked), "picture": name, **row, "stays": int(unpruned == whole["unpruned"]),
+                "same": int(row["answer"] == whole["unpruned"]), "clean_same": int(whole[row["method"]] == whole["unpruned"]),
+            }  # fmt: skip
+
+
+def free_cells(asked: Asked, count: int) -> Tensor:
+    """Return the image tokens [count] of cells that show nothing, where that is known, else of those without evidence."""
+    import torch
+
+    content = asked.sample.metadata.get("content")
+    free = torch.tensor(content)[:, 0] == 0 if content else torch.ones(count, dtype=torch.bool)
+    free[asked.evidence] = False
+    return free
+
+
+def answered(
+    model: Model, asked: Asked, ids: list[int], pixels: Tensor, first: Stage, seed: int, settings: Settings
+) -> Iterator[Row]:
+    """Yield the unpruned answer about some pixels, and each criterion's that keeps as many tokens as HiMAP's first stage."""
+    import torch
+
+    from himap.decoder.generation import generate
+    from himap.experiments.pictures import pictures_of
+    from himap.pruning.intervention import Pruning
+
+    with torch.no_grad():
+        seen = model.see(pixels)
+        prompt = replace(model.embed([ids], [seen]), pictures=pictures_of(model, [asked.question], pixels, [seen]))
+        for name, stages in {"unpruned": (), **defenses(model, first, settings)}.items():
+            pruning = Pruning(model, stages, prompt, [seed])
+            text = model.detokenize(generate(model, prompt, settings["new_tokens"], [pruning]).ids[0])
+            kept: Any = pruning.kept[stages[0].layer][0] if stages else range(len(seen[0].features))
+            yield {"method": name, "answer": text, "score": asked.score(text), "recall": share_of(kept, asked.evidence)}
+
+
+def defenses(model: Model, first: Stage, settings: Settings) -> dict[str, tuple[Stage, ...]]:
+    """Return HiMAP's first stage, and others in its place: criteria of the tower and of the tokens' features before the decoder."""
+    from himap.pruning.criteria import get
+
+    known = {name: get(name) for name in settings["defenses"]}
+    usable = {name: criterion for name, criterion in known.items() if model.view_tower or not criterion.needs_tower}
+    places = {name: first.layer if criterion.needs_attention else 0 for name, criterion in usable.items()}
+    return {
+        "himap": (first,),
+        **{name: (replace(first, layer=layer, criterion=name),) for name, layer in places.items()},
+    }
+
+
+def prefills(settings: Settings, layers: int) -> float:
+    """Return the prefills of a sample: half a one for each weight and method, and of a third of samples three for each step."""
+    return (2 * len(settings["weights"]) + 4) * 0.5 + (3 * settings["steps"] + 2 * (1 + len(settings["defenses"]))) / 3
+
+
+def criteria(settings: Settings) -> list[str]:
+    """Return all criteria that rank tokens here."""
+    return ["instruction_attention", "image_attention", "last_token_attention", *CONTROLS, *settings["defenses"]]
+
+
+QUESTION = OpenQuestion(
+    title="Can attention be led astray?",
+    about="Whether weighted scores, or pixels changed in empty cells, make attention drop what a question is about.",
+    measure=measure,
+    prefills=prefills,
+    groups=with_evidence,
+    criteria=criteria,
+    limit=36,
+    settings={
+        "weights": [1, 4, 64],
+        "new_tokens": 4,
+        "steps": 6,
+        "size": 0.25,
+        "defenses": ["image_attention_debiased", "fastervlm", "divprune", "random"],
+    },
+)
