@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himap.benchmarks._base import Benchmark, Sample
+from himap.benchmarks.samples.spool import Parked, Spool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 FIELDS = ("sample_id", "question", "options", "references", "images", "metadata")
 ROWS_AT_ONCE = 64
 GROUP_BYTES = 4 << 30  # that a row group may unpack to
-WAITING_BYTES = (
-    80 << 20
-)  # of pictures whose other samples are still to come: all 500 of POPE's fit, and memory stays flat
+WAITING_BYTES = 1 << 28  # on disk, of pictures whose other samples are still to come
 BATCH_BYTES = 1 << 30  # that the rows read at once may
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -146,27 +145,33 @@ def by_picture(
 ) -> Iterator[Sample]:
     """Yield samples so that those about one picture follow each other; `remaining` counts the samples of each picture.
 
-    Samples wait until all of their picture's are there, with its bytes kept once. If the pictures that wait take more than
-    WAITING_BYTES, the one that waits longest goes on with the samples that it has, so that memory stays bounded.
+    Samples wait until all of their picture's are there, its bytes on disk and once. If the pictures that wait take more than
+    WAITING_BYTES, the one that waits longest goes on with the samples that it has, so that the disk does not fill.
     """
-    waiting: dict[str, list[Sample]] = {}
+    waiting: dict[str, list[Sample]] = {}  # without their pictures
+    parked: dict[str, Parked] = {}
+    spool = Spool()
     size = 0
 
     def leave(picture: str) -> list[Sample]:
         nonlocal size
-        group = waiting.pop(picture)
-        size -= sum(map(len, group[0].images))
-        return group
+        images = spool.images(parked[picture])
+        spool.release(parked[picture])
+        size -= sum(parked.pop(picture).lengths)
+        return [sample if sample.images else replace(sample, images=images) for sample in waiting.pop(picture)]
 
     for sample in samples:
         picture = picture_of(sample)
-        group = waiting.setdefault(picture, [])
-        if group and group[0].images == sample.images:
-            sample = replace(sample, images=group[0].images)
-        elif not group:
-            size += sum(map(len, sample.images))
-        group.append(sample)
         remaining[picture] -= 1
+        if picture not in waiting and not remaining[picture]:
+            yield sample
+            continue
+        if picture not in waiting:
+            waiting[picture], parked[picture] = [], spool.park(sample.images)
+            size += sum(map(len, sample.images))
+        # the name of a picture may be wrong: then the sample keeps its own
+        is_alike = spool.images(parked[picture]) == sample.images
+        waiting[picture].append(replace(sample, images=[]) if is_alike else sample)
         if not remaining[picture]:
             yield from leave(picture)
         while size > WAITING_BYTES:
