@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,7 +154,7 @@ def test_a_broken_file_between_two_jobs_of_one_run_is_named(copy_of_finished: Wo
     samples = world.folder / "results/benchmarks/pope/samples.parquet"
     words = ["workflow_scripts/merge_predictions.py", "--samples", samples, "--out", "again.jsonl", str(shard)]
     merged = subprocess.run(
-        [shutil.which("python") or "python", *words],
+        [sys.executable, *words],
         cwd=world.folder, env=world.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert merged.returncode == 1
