@@ -52,7 +52,6 @@ def shrunk(family: str, config: dict[str, Any]) -> dict[str, Any]:
     made = json.loads(json.dumps(config))
     text = made.get("text_config", made)
     text |= SMALL_TEXT | {"num_hidden_layers": 8, "vocab_size": 600}
-    text.pop("sliding_window", None)
     if "head_dim" in text:
         text["head_dim"] = 16
     if "mrope_section" in text.get("rope_parameters", {}):
