@@ -283,3 +283,14 @@ def test_methods_at_a_cost_begin_above_the_first_layer_that_looks_at_pictures(mo
     dims = models["mllama"].dims
     base = {"himap": {"stages": [{"layer": 2, "keep": 0.5, "criterion": "instruction_attention"}]}}
     assert resolve("uniform", dims, methods=base).stages[0].layer == dims.cross[0] + 1
+
+
+@beside
+def test_a_decoder_that_the_loop_would_compute_differently_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = {"idefics": idefics, "mllama": mllama}[name]
+    FAMILIES[name].write(tmp_path)
+    monkeypatch.setattr(family, "GATES", family.GATES[::-1])  # as if a release had swapped their meaning
+    with pytest.raises(ValueError, match="computes something different"):
+        load(tmp_path)

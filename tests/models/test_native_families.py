@@ -354,15 +354,63 @@ def test_all_rows_of_another_picture_make_its_run_and_a_picture_that_leaves_at_o
 
 
 @each
-def test_a_late_picture_and_an_early_one_are_what_cuts_of_all_layers_below_or_above_give(
+def test_a_late_picture_and_an_early_one_are_those_of_the_native_class(
+    name: str, folders: dict[str, Path], pairs: dict[str, Any]
+) -> None:
+    """Late: only the instruction's rows, marks around pictures not among them, come from a run that never saw the picture."""
+    model, native = pairs[name]
+    prompt, inputs = encode(model, [question("one")]), native_inputs(name, folders, "one")
+    clean, text = run_undisturbed(model, prompt, 2), text_alone(model, prompt, 2)
+    for layer in (1, len(model.layers) // 2):
+        numbers = range(len(model.layers))
+        unseen = {number: dropped_pairs(model, number, prompt, []) for number in numbers}
+        with hidden_pairs(native, model, unseen):
+            states = entering(native, layer, inputs)
+        with replaced_rows(native, layer, prompt.groups[0] == INSTRUCTION, states):
+            late = last_logits(native, inputs)
+        with hidden_pairs(native, model, {number: unseen[number] for number in numbers[layer:]}):
+            early = last_logits(native, inputs)
+        assert torch.allclose(arrive_late(model, clean, text, layer, 2).logits, late, atol=1e-4)
+        assert torch.allclose(leave_early(model, clean, layer, 2).logits, early, atol=1e-4)
+        assert not torch.allclose(late, early, atol=1e-3)
+
+
+def entering(native: Any, layer: int, inputs: dict[str, Any]) -> torch.Tensor:
+    """The states [T, D] that enter a layer of transformers' class."""
+    seen: list[torch.Tensor] = []
+    handle = native_layers(native)[layer].register_forward_pre_hook(
+        lambda _, arguments, kwargs: seen.append(arguments[0] if arguments else kwargs["hidden_states"]),
+        with_kwargs=True,
+    )
+    last_logits(native, inputs)
+    handle.remove()
+    return seen[0][0]
+
+
+@contextmanager
+def replaced_rows(native: Any, layer: int, rows: torch.Tensor, states: torch.Tensor) -> Iterator[None]:
+    """Let other states [T, D] enter a layer of transformers' class at some rows [T]."""
+
+    def change(module: Any, arguments: Any, kwargs: dict[str, Any]) -> Any:
+        hidden = (arguments[0] if arguments else kwargs["hidden_states"]).clone()
+        hidden[0, rows] = states[rows]
+        if arguments:
+            return (hidden, *arguments[1:]), kwargs
+        return arguments, {**kwargs, "hidden_states": hidden}
+
+    handle = native_layers(native)[layer].register_forward_pre_hook(change, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("name", ["llava_next", "llava_next-mistral"])
+def test_without_marks_around_pictures_late_and_early_are_what_cuts_of_all_layers_below_or_above_give(
     name: str, pairs: dict[str, Any]
 ) -> None:
     model, _ = pairs[name]
     prompt = encode(model, [question("one")])
-    if bool((prompt.groups == FRAME).any()):
-        pytest.skip(
-            "marks around its pictures see them and are seen, whatever the instruction's own rows are cut off from"
-        )
     clean, text = run_undisturbed(model, prompt, 2), text_alone(model, prompt, 2)
     for layer in (1, len(model.layers) // 2):
         cuts = {outcome.extent: outcome for outcome in sweep(model, clean, [layer], ["img2txt"], ["prefix", "suffix"])}

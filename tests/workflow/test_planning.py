@@ -189,6 +189,21 @@ def test_the_estimate_of_the_disk_holds_what_is_downloaded() -> None:
         assert stage.disk_gb > stage.download_gb > 0
 
 
+@pytest.mark.parametrize(
+    ("preset", "sizes"),
+    [
+        ("laptop.yaml", {"smolvlm2-256m": 0.5, "smolvlm2-500m": 1.0}),
+        ("modern.yaml", {"qwen2.5-vl-7b": 16.6, "internvl3-8b": 15.8, "qwen3-vl-8b": 17.6, "llava-next-7b": 14.2}),
+        ("architectures.yaml", {"idefics-9b-instruct": 17.8, "instructblip-vicuna-7b": 15.8}),
+    ],
+)
+def test_the_estimate_names_the_size_of_each_model_that_is_downloaded(preset: str, sizes: dict[str, float]) -> None:
+    downloads = estimator(preset).model_downloads()
+    assert downloads.keys() == sizes.keys()
+    assert downloads == pytest.approx(sizes, abs=0.06)
+    assert sum(downloads.values()) == pytest.approx(estimator(preset).models().download_gb)
+
+
 def test_snakemakes_linter_is_content() -> None:
     said = snakemake("--lint")
     assert said.returncode == 0, said.stdout

@@ -171,14 +171,18 @@ class Estimator:
     def models(self) -> Stage:
         """Estimate downloads of checkpoints."""
         stage = Stage("models", Counter(fetch_model=len(self.plan.config.models)))
+        stage.download_gb = sum(self.model_downloads().values())
         for name, entry in self.plan.config.models.items():
-            if entry.id is not None:
-                stage.download_gb += 2 * parameters(self.plan, name) / 1e9
             if entry.convert:
                 stage.rules["convert_checkpoint"] += 1
                 stage.disk_gb += 2 * parameters(self.plan, name) / 1e9
         stage.disk_gb += stage.download_gb
         return stage
+
+    def model_downloads(self) -> dict[str, float]:
+        """Return the gigabytes that each model from the hub has, two bytes for each parameter."""
+        models = self.plan.config.models.items()
+        return {name: 2 * parameters(self.plan, name) / 1e9 for name, entry in models if entry.id is not None}
 
     def benchmarks(self) -> Stage:
         """Estimate downloads of data. Published files are fetched whole and kept, even for a subset."""

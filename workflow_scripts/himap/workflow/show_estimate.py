@@ -32,9 +32,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     plan = Plan(load(read_config(arguments.configfile), ", ".join(arguments.configfile)))
     speeds = speeds_here(plan)
-    stages = Estimator(plan, arguments.gpu, speeds).stages()
+    estimator = Estimator(plan, arguments.gpu, speeds)
+    stages = estimator.stages()
     tokens = ", ".join(str(NEW_TOKENS[kind]) for kind in ("qa", "caption", "open"))
     print(table(stages, arguments.gpu))
+    if downloads := estimator.model_downloads():
+        print(
+            f"Models to download, in 16 bits: {', '.join(f'{name} {size:.1f} GB' for name, size in downloads.items())}."
+        )
     print(
         "\nFrom formulas, within a factor of about two. Jobs are what a first run does, its named targets not counted.\n"
         f"Assumed: {100 * REACHED:.0f} % of the GPU's peak rate in a prefill, batches of {BATCH}, answers of {tokens} tokens\n"

@@ -7,7 +7,8 @@ layers, and last by running a few tokens through both the loop and transformers'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,9 +132,37 @@ def check_decoder(model: Model, directory: Path, decoder: Any = None, norms: fro
     rows = batch_rows([hidden], [[SYSTEM] * TRIED_TOKENS])
     if model.axes > 1:  # on which text advances together
         rows = replace(rows, rotary=rows.positions[..., None].expand(-1, -1, model.axes))
-    rows = forward(model, rows, Cache(), stop=TRIED_LAYERS)
-    expected = _first_layers(decoder, hidden[None])
-    difference = (model.norm(rows.hidden) - expected).float().norm() / expected.float().norm()
+    rows = forward(model, rows, Cache(), stop=min(TRIED_LAYERS, len(model.layers)))
+    with _only_first(decoder, TRIED_LAYERS):
+        expected = decoder.eval()(inputs_embeds=hidden[None], use_cache=False).last_hidden_state
+    _compare_outputs(model, directory, rows.hidden, expected, decoder)
+
+
+@torch.no_grad()
+def check_cross_decoder(
+    model: Model, directory: Path, decoder: Any, native: Callable[[Tensor, Tensor], Any], *, theirs: int, ours: int
+) -> None:
+    """Raise ValueError unless both agree on a few tokens that look at a picture, through the first layers.
+
+    `native` calls transformers' class on hidden states [1, T, D] and picture tokens [1, M, D']. What it counts as its first
+    `theirs` layers are `ours` of the loop, which counts those of cross-attention too.
+    """
+    from himap.decoder.cache import Cache
+    from himap.decoder.layout import Layout, PictureTokens
+    from himap.decoder.loop import forward
+
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(TRIED_TOKENS, model.dims.picture_width, generator=generator).to(model.device, model.dtype)
+    ids = [model.image_token_id, *range(TRIED_TOKENS - 1)]  # all tokens look at the picture, from its mark on
+    rows = model.embed([ids], [[PictureTokens(seen, Layout.placeless(TRIED_TOKENS))]])
+    with _only_first(decoder, theirs):
+        expected = native(rows.hidden, seen[None]).last_hidden_state
+    _compare_outputs(model, directory, forward(model, rows, Cache(), stop=ours).hidden, expected, decoder)
+
+
+def _compare_outputs(model: Model, directory: Path, ours: Tensor, expected: Tensor, decoder: Any) -> None:
+    """Raise ValueError if the loop's output before the last norm [1, T, D] is not that of transformers' class."""
+    difference = (model.norm(ours) - expected).float().norm() / expected.float().norm()
     if not float(difference) <= TOLERANCE[model.dtype]:  # written this way, NaN is refused too
         refuse(
             directory,
@@ -142,12 +171,13 @@ def check_decoder(model: Model, directory: Path, decoder: Any = None, norms: fro
         )
 
 
-def _first_layers(decoder: Any, hidden: Tensor) -> Tensor:
-    """Return the output of transformers' own decoder after its first layers and the final norm."""
+@contextmanager
+def _only_first(decoder: Any, count: int) -> Iterator[None]:
+    """Leave transformers' own decoder only its first layers for a while."""
     layers = decoder.layers
-    decoder.layers = layers[:TRIED_LAYERS]
+    decoder.layers = layers[:count]
     try:
-        return decoder.eval()(inputs_embeds=hidden, use_cache=False).last_hidden_state
+        yield
     finally:
         decoder.layers = layers
 

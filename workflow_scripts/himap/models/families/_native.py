@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,9 @@ from himap.models.checkpoints import Faults, is_finite, weight_files
 from himap.models.families._decoder_check import text_config
 from himap.models.model import Model
 from himap.models.sizes import Dims, decoder_dims
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Check = Callable[[Any, Path], None]
 
@@ -167,6 +170,16 @@ def load_tokenizer(model: Model, directory: Path) -> Any:
 def has_processor(directory: Path) -> bool:
     """Return whether a tokenizer lies beside the weights; without one, a model takes ids and pixels."""
     return (directory / "tokenizer_config.json").is_file()
+
+
+def opaque(image: Image) -> Image:
+    """Return a picture in RGB with white where it is transparent, as transformers' processors have it."""
+    from PIL import Image as pictures
+
+    if "A" not in image.getbands() and image.info.get("transparency") is None:
+        return image.convert("RGB")
+    white = pictures.new("RGBA", image.size, "white")
+    return pictures.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
 def share_of(grid: Sequence[int] | None, dims: Dims) -> float:

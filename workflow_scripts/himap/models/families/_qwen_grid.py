@@ -73,5 +73,5 @@ def _pixels(image: Image, processor: Any, share: float) -> dict[str, Any]:
         least, most = processor.size["shortest_edge"], processor.size["longest_edge"]  # of pixels, whatever their names
         height, width = smart_resize(image.height, image.width, cell, least, most)
         settings["size"] = {"shortest_edge": cell * cell, "longest_edge": max(cell * cell, int(share * height * width))}
-    made = processor([image.convert("RGB")], return_tensors="pt", **settings)
+    made = processor([_native.opaque(image)], return_tensors="pt", **settings)
     return {"pixel_values": made["pixel_values"], "image_grid_thw": made["image_grid_thw"]}

@@ -71,7 +71,7 @@ def _attach_processor(model: Model, directory: Path) -> None:
     def preprocess(
         images: Sequence[Image], grid: Sequence[int] | None = None, mode: str | None = None
     ) -> list[dict[str, Any]]:
-        made = [processor([image.convert("RGB")], return_tensors="pt", do_pan_and_scan=False) for image in images]
+        made = [processor([_native.opaque(image)], return_tensors="pt", do_pan_and_scan=False) for image in images]
         # The tower has one input size, so fewer tokens are an average over their grid.
         share = _native.share_of(grid, model.dims)
         return [{"pixel_values": one["pixel_values"], "share": share} for one in made]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from himap.decoder.cross import CrossLayer
 from himap.decoder.layout import Layout, PictureTokens
 from himap.decoder.tokens import FOREVER
 from himap.models.chat import Chat
 from himap.models.families import _native
-from himap.models.families._decoder_check import check_config
+from himap.models.families._decoder_check import TRIED_LAYERS, check_config, check_cross_decoder
 from himap.models.model import Model
 from himap.models.sizes import checkpoint_dims, typical_tokens
 
@@ -51,9 +53,23 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
         rotary=core.layers[0].self_attn.rotary_emb, spans=spans,
         image_token_id=module.config.vocab_size + 1,  # after Llama's vocabulary: the mark around pictures, that of a picture
     )  # fmt: skip
+    _check_layers(model, directory, core)
     if _native.has_processor(directory):
         _attach_processor(model, directory)
     return model
+
+
+def _check_layers(model: Model, directory: Path, core: Any) -> None:
+    """Raise ValueError unless the loop computes what transformers' class does in the first layers, gated ones included."""
+
+    def native(hidden: Tensor, seen: Tensor) -> Any:
+        mask = torch.ones(1, hidden.shape[1], 1, device=hidden.device)
+        return core.eval()(
+            inputs_embeds=hidden, perceiver_embeddings=seen[:, None], image_attention_mask=mask, use_cache=False
+        )
+
+    gated = math.ceil(TRIED_LAYERS / core.cross_layer_interval)
+    check_cross_decoder(model, directory, core, native, theirs=TRIED_LAYERS, ours=TRIED_LAYERS + gated)
 
 
 def _check(config: Any, directory: Path) -> None:
@@ -106,6 +122,6 @@ def _attach_processor(model: Model, directory: Path) -> None:
             raise ValueError(
                 "every picture has the same number of tokens in Idefics; the method `downsample` cannot be used with it"
             )
-        return [{"pixel_values": processor([image.convert("RGB")], return_tensors="pt")} for image in images]
+        return [{"pixel_values": processor([_native.opaque(image)], return_tensors="pt")} for image in images]
 
     model.preprocess = preprocess

@@ -86,7 +86,7 @@ def _attach_processor(model: Model, directory: Path, longest: int) -> None:
             raise ValueError(
                 "every picture has the same number of queries in InstructBLIP; the method `downsample` cannot be used with it"
             )
-        return [dict(processor([image.convert("RGB")], return_tensors="pt")) for image in images]
+        return [dict(processor([_native.opaque(image)], return_tensors="pt")) for image in images]
 
     def add_question(pixels: list[dict[str, Any]], prompt: Prompt) -> list[dict[str, Any]]:
         read = reader(prompt.text, split_special_tokens=True, truncation=True, max_length=longest, return_tensors="pt")

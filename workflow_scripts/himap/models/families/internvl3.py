@@ -78,7 +78,7 @@ def _pixels(image: Image, processor: Any, share: float) -> dict[str, Any]:
     if share < 1:
         wanted = share * _tiles(*grid(most))
         most = min(range(1, most + 1), key=lambda number: abs(_tiles(*grid(number)) - wanted))
-    made = processor([image.convert("RGB")], return_tensors="pt", crop_to_patches=True, max_patches=most)
+    made = processor([_native.opaque(image)], return_tensors="pt", crop_to_patches=True, max_patches=most)
     rows, columns = grid(most)
     tiled = rows * columns > 1  # a single tile has no thumbnail
     return {"pixel_values": made["pixel_values"], "rows": rows * tiled, "columns": columns * tiled}

@@ -67,7 +67,7 @@ def _attach_processor(model: Model, directory: Path) -> None:
     def preprocess(
         images: Sequence[Image], grid: Sequence[int] | None = None, mode: str | None = None
     ) -> list[dict[str, Any]]:
-        made = [processor([image.convert("RGB")], return_tensors="pt") for image in images]
+        made = [processor([_native.opaque(image)], return_tensors="pt") for image in images]
         # The tiles' sizes are fixed, so fewer tokens are an average over their grid.
         share = _native.share_of(grid, model.dims)
         return [{**{key: one[key] for key in ("pixel_values", "image_sizes")}, "share": share} for one in made]

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from himap.decoder.cross import CrossLayer
 from himap.decoder.layout import Box, Layout, Part, PictureTokens
 from himap.decoder.tokens import FOREVER
 from himap.models.chat import Chat
 from himap.models.families import _native
-from himap.models.families._decoder_check import check_config
+from himap.models.families._decoder_check import check_config, check_cross_decoder
 from himap.models.model import Model
 from himap.models.sizes import checkpoint_dims, typical_tokens
 
@@ -49,9 +50,24 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
         varies=True, encode_picture=encode_picture, layers=_layers(decoder), dims=checkpoint_dims(module.config.to_dict()),
         spans=spans,
     )  # fmt: skip
+    _check_layers(model, directory, decoder)
     if _native.has_processor(directory):
         _attach_processor(model, directory)
     return model
+
+
+def _check_layers(model: Model, directory: Path, decoder: Any) -> None:
+    """Raise ValueError unless the loop computes what transformers' class does up to the first layer of cross-attention."""
+
+    def native(hidden: Tensor, seen: Tensor) -> Any:
+        # Without a mask, its attention to the picture would be causal.
+        mask = hidden.new_zeros(1, 1, hidden.shape[1], seen.shape[1])
+        return decoder.eval()(
+            inputs_embeds=hidden, cross_attention_states=seen, cross_attention_mask=mask, use_cache=False
+        )
+
+    count = model.dims.cross[0] + 1
+    check_cross_decoder(model, directory, decoder, native, theirs=count, ours=count)
 
 
 def _layers(decoder: Any) -> list[Any]:
@@ -94,7 +110,7 @@ def _attach_processor(model: Model, directory: Path) -> None:
             )
         return [
             {
-                **processor([[image.convert("RGB")]], return_tensors="pt"),
+                **processor([[_native.opaque(image)]], return_tensors="pt"),
                 "boxes": _boxes(image, processor.size["height"], processor.max_image_tiles),
             }
             for image in images

@@ -87,7 +87,7 @@ def _pixels(image: Image, processor: Any, share: float, side: int) -> dict[str, 
     settings = {}
     if share < 1:
         settings["size"] = {"longest_edge": _longest_edge(image, processor, share)}
-    made = processor([[image.convert("RGB")]], return_tensors="pt", return_row_col_info=True, **settings)
+    made = processor([[_native.opaque(image)]], return_tensors="pt", return_row_col_info=True, **settings)
     return {"pixel_values": made["pixel_values"], "rows": int(made["rows"][0][0]), "columns": int(made["cols"][0][0])}
 
 
