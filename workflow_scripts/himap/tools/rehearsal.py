@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from himap.tools.bench import peak_memory
-
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
     from himap.experiments.answers import Question
@@ -63,6 +61,8 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
 
 def timed(call: Callable[[], Any], device: Any) -> tuple[dict[str, float | None], Any]:
     """Return the seconds of a call, those of the processor, the memory that it takes at its peak, and its result."""
+    from himap.experiments.machine import peak_memory
+
     results = []
 
     def watched() -> None:
