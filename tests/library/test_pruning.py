@@ -19,8 +19,9 @@ from himap.pruning.resolve import load_all, resolve
 from himap.pruning.stage import Schedule, Stage, read_stages
 from tiny import SHAPES, STAGES, oracle, prompt, tiny_model
 
-CRITERIA = [name for name in criteria.names() if not criteria.get(name).merges]  # what merges is in test_rivals.py
-METHODS = sorted(load_all())
+# What merges, and what reads the question with a text tower, is in test_rivals.py.
+CRITERIA = [name for name in criteria.names() if not criteria.get(name).merges and not criteria.get(name).needs_text]
+METHODS = sorted(set(load_all()) - {"cdpruner"})
 
 
 @pytest.fixture(scope="module")

@@ -206,7 +206,9 @@ def test_a_batch_is_its_samples_one_by_one_under_every_criterion(name: str, pair
         schedule = Schedule(stages, positions="renumber" if merges else "keep")
         beside = model.dims.cross and (merges or criteria.get(criterion).in_sequence)
         if needs_tower or (merges and model.axes > 1) or beside:
-            with pytest.raises(ValueError, match=r"no view of its vision tower|rows and columns|by cross-attention"):
+            with pytest.raises(
+                ValueError, match=r"no view of its vision tower|no text tower|rows and columns|by cross-attention"
+            ):
                 answer_batch(model, asked, schedule, max_new_tokens=2)
             continue
         if criterion == "image_attention_rows" and model.family == "instructblip":
