@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from himap.workflow.assumptions import BATCH
 from himap.workflow.config.load import load
-from himap.workflow.estimate import BATCH, Estimator
+from himap.workflow.estimate import Estimator
 from himap.workflow.plan import settings
 from himap.workflow.plan.plan import Plan
 from himap.yaml_files import ConfigError, read_config

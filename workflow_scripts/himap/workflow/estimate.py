@@ -24,6 +24,21 @@ from himap.experiments.questions import registry as open_questions
 from himap.models.sizes import Dims
 from himap.pruning.stage import Schedule, as_costly_as_possible
 from himap.results import RANDOM_WEIGHTS
+from himap.workflow.assumptions import (
+    BATCH,
+    DOWNLOADS,
+    EAGER,
+    GPUS,
+    LOADING,
+    NEW_TOKENS,
+    QUESTIONS,
+    REACHED,
+    SAMPLE_MB,
+    SYSTEM_TOKENS,
+    TEXT_TOKENS,
+    VISION,
+    WARM_UPS,
+)
 from himap.workflow.plan import targets
 from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
@@ -31,59 +46,6 @@ from himap.workflow.plan.settings import batches_of
 from himap.workflow.plan.settings import evaluation as evaluation_settings
 from himap.workflow.sample_counts import sample_count
 from himap.workflow.speed import Speed, parameters
-
-# Peak dense rate in bfloat16 (float16 on V100) and memory bandwidth, by the makers' data sheets.
-GPUS = {
-    "v100": (125e12, 0.9e12),
-    "a100": (312e12, 2.0e12),
-    "h100": (989e12, 3.35e12),
-    "h200": (989e12, 4.8e12),
-    "l40s": (362e12, 0.86e12),
-    "rtx4090": (165e12, 1.0e12),
-    "a6000": (155e12, 0.77e12),
-}
-REACHED = 0.4  # share of the peak rate that a prefill reaches
-LOADING = 25.0  # seconds to load a model of 7 billion parameters that the system still holds in its file cache
-VISION = 0.4e12  # operations of the vision tower and projector on one image
-BATCH = 8
-TEXT_TOKENS = {"qa": 110, "caption": 60, "open": 70}  # system and instruction tokens of a prompt, typically
-NEW_TOKENS = {"qa": 4, "caption": 20, "open": 180}  # length of an answer, typically
-# Size of the published data in GB where it is known, and of one sample in MB for the rest.
-DOWNLOADS = {
-    "vqav2": 44.8,
-    "textvqa": 8.1,
-    "mme": 0.86,
-    "mmvet": 0.067,
-    "chartqa": 0.073,
-    "llavabench": 0.01,
-    "flickr30k": 4.4,
-    "gqa": 0.07,
-    "vizwiz_val": 2.1,
-    "seedbench_image": 27.0,  # with the frames of its videos; estimated
-    "mmbench": 0.1,
-    "mmbench_cn": 0.1,
-    "ocrbench": 0.07,
-    "refcoco": 2.3,
-    "refcoco_plus": 0.53,
-    "refcocog": 2.1,
-    "countbench": 0.02,
-}
-SAMPLE_MB = 0.3
-# Questions about one picture in the published splits, where they are several; 1 elsewhere.
-QUESTIONS = {
-    "pope": 18.0,
-    "mme": 2.0,
-    "vqav2": 5.3,
-    "textvqa": 1.6,
-    "docvqa": 4.2,
-    "chartqa": 1.7,
-    "gqa": 31.6,
-}
-SYSTEM_TOKENS = 35  # before the picture
-WARM_UPS = (
-    2  # untimed runs of each method and batch size: a warm-up, and the count of operations, which takes about as long
-)
-EAGER = 1.5  # times of a prefill with the eager kernel
 
 
 @dataclass

@@ -19,8 +19,9 @@ STATE = ROOT / ".snakemake"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the config as the workflow does, add up, print."""
+    from himap.workflow.assumptions import BATCH, GPUS, NEW_TOKENS, REACHED
     from himap.workflow.config.load import load
-    from himap.workflow.estimate import BATCH, GPUS, NEW_TOKENS, REACHED, Estimator
+    from himap.workflow.estimate import Estimator
     from himap.workflow.jobs.gpus import without_gpu
     from himap.workflow.plan.plan import Plan
     from himap.workflow.speed import speeds_here
