@@ -95,11 +95,12 @@ def prefill(model: Model, prompt: Rows, schedule: Schedule) -> dict[str, float |
     # The formula counts decoder layers alone; the counted run ends with the head, at one position, and scores tokens.
     head = 2 * model.dims.width * model.dims.vocab
     unscored = prefill_flops(model, prompt, [replace(stage, criterion="random") for stage in schedule.stages])
+    scored = prefill_flops(model, prompt, schedule.stages) if schedule.stages else unscored
     return {
         **{key: statistics.median(float(one[key] or 0) for one in runs) for key in runs[0]},
         "tflops_counted": unscored / 1e12,
         "tflops_formula": (formula + head) / 1e12,
-        "tflops_scoring": (prefill_flops(model, prompt, schedule.stages) - unscored) / 1e12,
+        "tflops_scoring": (scored - unscored) / 1e12,
     }
 
 
