@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from base64 import b64decode
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_the_time_saved_is_measured_and_says_when_it_is_none(
         row["seconds_total"] -= 0.005 * (row["method"] == "himap")
     write_text(Paths(tmp_path).latency("mini", "pope"), pd.DataFrame(rows).to_csv(index=False))
     assert headlines(MadeUp(tmp_path, SCORES))[2] == headline
+
+
+def test_what_a_larger_model_of_random_weights_saves_stands_beside_it(tmp_path: Path) -> None:
+    rows = [
+        {
+            "sample_id": sample,
+            "method": method,
+            "batch_size": 1,
+            "kernel": "flash",
+            "seconds_total": seconds + 0.01 * sample,
+        }
+        for method, seconds in (("vanilla", 2.0), ("himap", 1.0))
+        for sample in range(3)
+    ]
+    write_text(Paths(tmp_path).random_latency, pd.DataFrame(rows).to_csv(index=False))
+    (sentence,) = findings(MadeUp(tmp_path, SCORES))[2].more
+    assert re.fullmatch(r"Where tokens are the cost, .* it saves 50 % \(\d+ to \d+ %\)\.", sentence)
 
 
 def test_accuracy_over_cost_counts_only_benchmarks_that_all_methods_have(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from himap import benchmarks, numbers
 from himap.metrics.paired import Comparison
 from himap.metrics.statistics import mean_of_intervals
-from himap.report.verdicts.cost import per_sample_seconds, saving
+from himap.report.verdicts.cost import per_sample_seconds, saving, saving_of_random_weights
 from himap.report.verdicts.verdict import holm, title
 from himap.results import Results, methods_of
 
@@ -203,6 +203,12 @@ def time_saved(results: Results) -> Finding:
         each = [f"{place(results, model, task)} {numbers.number(value[0], 0)} %" for model, task, value in savings]
         more.append(
             f"It saves {numbers.interval(low, high, 0)} % (95 % interval) as measured: {numbers.listed(each, NAMED)}."
+        )
+    if (saved := saving_of_random_weights(results)) is not None:
+        mean, low, high = saved
+        more.append(
+            f"Where tokens are the cost, in a larger model of random weights, it saves {numbers.number(mean, 0)} % "
+            f"({numbers.interval(low, high, 0)} %)."
         )
     shares = [
         float(frame.set_index("convention")["ratio"]["paper"])

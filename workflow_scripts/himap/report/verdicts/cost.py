@@ -142,9 +142,15 @@ def latency_cut(results: Results, book: Any, quoted: str, tolerance: float) -> V
                 mean, low, high = saving(frame["himap"], frame["vanilla"])
                 cut = f"{number(mean, 0)} % [{interval(low, high, 0)}]"
                 verdict.ours.append(f"{model}, {title(results, task)}: {cut}")
-    if (timings := results.random_latency()) is not None:
-        timed = medians(timings)
-        if {"himap", "vanilla"} <= set(timed.columns):
-            mean, low, high = saving(timed["himap"], timed["vanilla"])
-            verdict.ours.append(f"{RANDOM_WEIGHTS}: {number(mean, 0)} % [{interval(low, high, 0)}]")
+    if (saved := saving_of_random_weights(results)) is not None:
+        mean, low, high = saved
+        verdict.ours.append(f"{RANDOM_WEIGHTS}: {number(mean, 0)} % [{interval(low, high, 0)}]")
     return verdict
+
+
+def saving_of_random_weights(results: Results) -> tuple[float, float, float] | None:
+    """Return the time that HiMAP saves on a model of random weights, None if it was not timed."""
+    if (timings := results.random_latency()) is None:
+        return None
+    timed = medians(timings)
+    return saving(timed["himap"], timed["vanilla"]) if {"himap", "vanilla"} <= set(timed.columns) else None
