@@ -144,7 +144,7 @@ CUT = """() => {
 
 def test_no_number_of_a_table_is_cut_and_more_columns_are_announced(fresh: Visit) -> None:
     page = fresh.page
-    page.evaluate("document.querySelectorAll('#tables details.fold').forEach((one) => { one.open = true })")
+    page.evaluate("document.querySelectorAll('details.fold:has(.window)').forEach((one) => { one.open = true })")
     page.evaluate("document.getElementById('with-paper').click()")
     assert page.evaluate(CUT) == []
     hidden = page.eval_on_selector_all(
