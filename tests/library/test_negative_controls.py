@@ -22,7 +22,7 @@ KINDS = {"color", "shape", "position"}  # whose evidence is a few cells
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Model]:
-    """The embedded model, and one like it whose weights are drawn anew."""
+    """Return the embedded model and a copy with new random weights."""
     folder = Path(__file__).resolve().parents[2] / "models" / "mini"
     made = {name: load(folder) for name in ("trained", "redrawn")}
     redraw_weights(made["redrawn"], 0)

@@ -119,7 +119,7 @@ def questions(count: int) -> list[dict[str, Any]]:
 
 
 def requests(documents: Sequence[dict[str, Any]], new_tokens: int) -> list[Any]:
-    """Return what a task of lmms-eval makes of documents; anew for each pass, since its classes change them."""
+    """Return new requests of an lmms-eval task. Each pass needs its own, because lmms-eval changes them."""
     from lmms_eval.api.instance import Instance
 
     return [
