@@ -13,10 +13,10 @@ const later = (() => {
   const unread = (within) => within.querySelectorAll("noscript.later");
 
   // Opening a section also shows the parts in it that are open from the start, and tells so of itself alone.
-  document.addEventListener("toggle", (event) => {
-    if (!event.target.open) return;
-    for (const part of unread(event.target)) if (!part.closest("details:not([open])")) read(part);
-  }, true);
+  function shown(within = document) {
+    for (const part of unread(within)) if (!part.closest("details:not([open])")) read(part);
+  }
+  document.addEventListener("toggle", (event) => event.target.open && shown(event.target), true);
 
   function readAtLeisure() {
     const next = document.querySelector("noscript.later");
@@ -27,6 +27,7 @@ const later = (() => {
   addEventListener("load", () => requestIdleCallback(readAtLeisure));
 
   return {
+    shown,
     all: (within = document) => unread(within).forEach(read),
     // The element of this name, wherever it is.
     named(name) {

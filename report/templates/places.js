@@ -13,6 +13,7 @@
 
   function go(place) {
     unfold(place);
+    later.shown(); // now: what opens above the place would push it away after the page has moved there
     place.scrollIntoView({ block: "start" });
   }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from report_page import ALL_READ, Rendered
+from report_page import ALL_READ, Rendered, settle
 
 pytestmark = pytest.mark.browser
 UNREAD = "document.querySelectorAll('noscript.later').length"
@@ -42,6 +42,13 @@ def test_a_link_and_the_search_find_what_is_not_read_yet(busy: Any) -> None:
     busy.keyboard.press("/")
     busy.keyboard.type("nocaps himap")
     assert "Table 8" in "".join(busy.locator("#hits li").all_text_contents())
+
+
+def test_a_link_ends_at_its_place_though_what_is_above_it_opens_too(busy: Any) -> None:
+    busy.evaluate("location.hash = '#figure5'")
+    busy.wait_for_selector("#figures figure.chart")
+    settle(busy)
+    assert abs(busy.evaluate("document.getElementById('figure5').getBoundingClientRect().top")) < 100
 
 
 @pytest.mark.parametrize("way", ["print", "open all"])
