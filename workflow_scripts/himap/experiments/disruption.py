@@ -14,7 +14,9 @@ is cut may be seen only from that layer on), `window` (that layer and the next o
 In a model whose text looks at image tokens by cross-attention, cuts take pairs of rows and image tokens in those layers;
 between image tokens nothing flows there, and img2img cuts nothing.
 
-A sweep runs each cut from the layer and the row on that it can change; all before that is shared with the clean run.
+A cut may spare some image tokens, such as those that the question is about: a control that takes nearly as many pairs.
+
+Each cut runs from the layer and the row on that it can change; all before that is shared with the clean run.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Cut:
     flow: str
     first: int
     last: int
+    spared: tuple[int, ...] = ()  # image tokens, counted over all pictures of the prompt, that stay to be seen
 
 
 def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -> Cut:
@@ -79,6 +82,7 @@ class Disruption(Intervention):
         self.after_softmax = block == "post"
         self.in_sequence = prompt.memory is None
         self.chances = [_share_of_rows(_looking(prompt, b)) for b in range(len(prompt.groups))]
+        self.spared = [_spared_keys(prompt, b, cut) for b, cut in enumerate(cuts)]
         # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
         self.drawn = [_draw(prompt, b, cut, seed) for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))]
 
@@ -90,7 +94,16 @@ class Disruption(Intervention):
         for b, cut in enumerate(self.cuts):
             if cut.first <= layer <= cut.last:
                 pairs[b] = self._pairs(b, cut.flow, rows, key_positions[b], key_groups[b])
+                if cut.spared:
+                    pairs[b] &= ~torch.isin(self._keys(key_positions[b]), self.spared[b])
         return pairs
+
+    def _keys(self, key_positions: Tensor) -> Tensor:
+        """Return by what keys [Tk] are known: their position, or beside the sequence, where they have none, their column.
+
+        A sweep drops no picture token, so columns count them.
+        """
+        return key_positions if self.in_sequence else torch.arange(len(key_positions), device=key_positions.device)
 
     def _pairs(self, b: int, flow: str, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
         """Return the pairs [Tq, Tk] that one sample's flow blocks among these rows and keys."""
@@ -108,9 +121,7 @@ class Disruption(Intervention):
         else:
             later = torch.zeros_like(in_prompt)[:, None]
         queries = rows.positions[b].clamp(0, drawn.shape[0] - 1)
-        # Picture tokens beside the sequence have no positions of their own; a sweep drops none, so columns count them.
-        keys = key_positions if self.in_sequence else torch.arange(len(key_positions), device=key_positions.device)
-        keys = keys.clamp(0, drawn.shape[1] - 1)
+        keys = self._keys(key_positions).clamp(0, drawn.shape[1] - 1)
         real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]  # [Tq, Tk]
         return ((drawn[queries][:, keys] & in_prompt[:, None]) | (later & ~in_prompt[:, None])) & real
 
@@ -122,6 +133,13 @@ class Disruption(Intervention):
         return torch.tensor(
             [_drawn_later(self.seeds[b], p, chance) for p in positions.tolist()], device=positions.device
         )
+
+
+def _spared_keys(prompt: Rows, b: int, cut: Cut) -> Tensor:
+    """Return by what keys the image tokens are known that a cut spares."""
+    index = (prompt if prompt.memory is None else prompt.memory).image_index[b]
+    is_spared = torch.isin(index, torch.tensor(cut.spared, dtype=index.dtype, device=index.device))
+    return prompt.positions[b][is_spared] if prompt.memory is None else is_spared.nonzero()[:, 0]
 
 
 def _looking(prompt: Rows, b: int) -> Tensor:
@@ -210,6 +228,7 @@ class Undisturbed:
 
     prompt: Rows  # of one sample
     entering: dict[int, Rows]  # by layer: the rows as they enter it
+    leaving: Rows  # the last layer
     cache: Cache
     logits: Tensor  # [1, vocabulary]
     ids: list[int]
@@ -222,7 +241,8 @@ def run_undisturbed(model: Model, prompt: Rows, new_tokens: int, choices: Sequen
     if prompt.positions.shape[0] != 1 or not prompt.dense:
         raise ValueError("a sweep takes one prompt at a time; its variants are the batch")
     recorder, cache = _Recorder(), Cache()
-    logits = next_token_logits(model, forward(model, prompt, cache, [recorder]))
+    leaving = forward(model, prompt, cache, [recorder])
+    logits = next_token_logits(model, leaving)
     length = prompt.positions.shape[1]
     # the answer extends copies: the prompt's own cache is shared by all disturbed runs
     answering = Cache(new_tokens, {index: layer.prefix(length, 1) for index, layer in cache.layers.items()})
@@ -230,7 +250,7 @@ def run_undisturbed(model: Model, prompt: Rows, new_tokens: int, choices: Sequen
         ids = model.answer_ids(likeliest(model, prompt, answering, logits, choices, 0))
     else:
         ids = continue_greedily(model, prompt, answering, logits, new_tokens).ids[0]
-    return Undisturbed(prompt, recorder.entering, cache, logits, ids, choices)
+    return Undisturbed(prompt, recorder.entering, leaving, cache, logits, ids, choices)
 
 
 @dataclass(frozen=True)
@@ -257,22 +277,31 @@ def sweep(
     new_tokens: int = 2,
     seed: int = 0,
 ) -> Iterator[Outcome]:
-    """Yield the outcomes of one prompt with a cut at every layer, for every flow and extent.
-
-    A cut that begins at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a
-    run starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
-    The runs of a layer that start at the same place are one batch.
-    """
+    """Yield the outcomes of one prompt with a cut at every layer, for every flow and extent."""
     for layer in layers:
         named = [(flow, extent) for flow in flows for extent in extents]
         cuts = [make_cut(flow, layer, extent, len(model.layers), window) for flow, extent in named]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number, cut in enumerate(cuts):
-            groups.setdefault((cut.first, _first_column(clean.prompt, cut)), []).append(number)
-        for (first, column), members in groups.items():
-            answers = _resume(model, clean, first, column, [cuts[n] for n in members], block, new_tokens, seed)
-            for number, (logits, ids) in zip(members, answers, strict=True):
-                yield Outcome(layer, *named[number], logits, ids)
+        for number, logits, ids in run_cuts(model, clean, cuts, block=block, new_tokens=new_tokens, seed=seed):
+            yield Outcome(layer, *named[number], logits, ids)
+
+
+@torch.no_grad()
+def run_cuts(
+    model: Model, clean: Undisturbed, cuts: Sequence[Cut], *, block: str = "pre", new_tokens: int = 2, seed: int = 0
+) -> Iterator[tuple[int, Tensor, list[int]]]:
+    """Yield the number of each cut with the logits [vocabulary] of the first generated token, and the answer.
+
+    A cut that begins at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a
+    run starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
+    Cuts that start at the same place are one batch.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number, cut in enumerate(cuts):
+        groups.setdefault((cut.first, _first_column(clean.prompt, cut)), []).append(number)
+    for (first, column), members in groups.items():
+        answers = _resume(model, clean, first, column, [cuts[n] for n in members], block, new_tokens, seed)
+        for number, (logits, ids) in zip(members, answers, strict=True):
+            yield number, logits, ids
 
 
 def _first_column(prompt: Rows, cut: Cut) -> int:

@@ -23,6 +23,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.benchmarks.samples.files import read_jsonl
 from himap.decoder.bitmaps import unpacked
+from himap.decoder.layout import layout_of
 from himap.metrics.evidence import recall
 from himap.paper.rivals import Printed, is_disputed, printed, published
 from himap.results import Paths
@@ -71,16 +72,17 @@ def measures(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[s
     if kept:
         padding = _padding(paths.samples(task), tuple(facts["grids"][model])) if task in facts["padded"][model] else {}
         found |= places(kept, tuple(facts["grids"][model]), padding)
-        found |= of_evidence(kept, _evidence(paths.samples(task)))
+        found |= of_evidence(kept, _evidence(paths.samples(task)), tuple(facts["grids"][model]))
     return found
 
 
-def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]]) -> dict[str, Any]:
+def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]], grid: tuple[int, int]) -> dict[str, Any]:
     """Return the mean share of the evidence that each stage leaves, and the last one's; nothing where none is known."""
     shares = []
     for answer in answers:
         masks = unpacked(answer["kept"], answer["image_tokens"])
-        stages = [recall(mask, evidence.get(answer["sample_id"], [])) for mask in masks]
+        layout = layout_of(answer, grid)
+        stages = [recall(mask, evidence.get(answer["sample_id"], []), layout) for mask in masks]
         if None not in stages:
             shares.append(stages)
     if not shares or len({len(stages) for stages in shares}) > 1:
@@ -181,7 +183,7 @@ def _padding(path: str, grid: tuple[int, int]) -> dict[str, np.ndarray]:
 
 @cache
 def _evidence(path: str) -> dict[str, list[int]]:
-    """Return per sample the image tokens that its question is about, as far as the data say."""
+    """Return per sample the cells that its question is about, as far as the data say."""
     return {
         sample.sample_id: sample.metadata.get("evidence", []) for sample in benchmarks.read_samples(path, ["metadata"])
     }

@@ -43,17 +43,18 @@ def weighted(model: Model, group: Sequence[Asked], settings: Settings) -> Iterat
 
     prompt = encode(model, [asked.question for asked in group])
     seeds = [sample_seed(settings["seed"], asked.sample.sample_id) for asked in group]
+    about = [asked.tokens_about(layouts) for asked, layouts in zip(group, prompt.layouts, strict=True)]
     weights = settings["weights"]
     for method, stages in methods(model).items():
         for weight in weights if method not in CONTROLS else [weights[0], weights[-1]]:
-            pruning = Weighted(model, stages, prompt, seeds, [asked.evidence for asked in group], weight)
+            pruning = Weighted(model, stages, prompt, seeds, about, weight)
             answers = generate(model, prompt, settings["new_tokens"], [pruning]).ids
             for b, asked in enumerate(group):
                 text = model.detokenize(answers[b])
                 kept = pruning.kept[stages[-1].layer][b]
                 yield {
                     "part": "weighted", **named(asked), "method": method, "weight": weight, "score": asked.score(text), "answer": text,
-                    "recall": share_of(kept, asked.evidence),
+                    "recall": share_of(kept, about[b]),
                 }  # fmt: skip
 
 
@@ -68,9 +69,9 @@ def methods(model: Model) -> dict[str, tuple[Stage, ...]]:
     return {"himap": himap, "fastv": fastv, **controls}
 
 
-def share_of(kept: Sequence[int], evidence: Sequence[int]) -> float:
-    """Return the share of the evidence among kept tokens."""
-    return len(set(kept) & set(evidence)) / len(evidence)
+def share_of(kept: Sequence[int], evidence: Sequence[int]) -> float | None:
+    """Return the share of the evidence among kept tokens; None where there is none."""
+    return len(set(kept) & set(evidence)) / len(evidence) if evidence else None
 
 
 # ---- attack

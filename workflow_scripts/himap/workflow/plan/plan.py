@@ -52,6 +52,10 @@ class Plan:
         """Return a model's entry."""
         return self.config.models[name]
 
+    def models_for(self, question: str = "") -> list[str]:
+        """Return the models of an open question, as far as it names none; without a question those of tables and analyses."""
+        return [name for name, entry in self.config.models.items() if entry.only is None or question in entry.only]
+
     def dims(self, model: str) -> Dims:
         """Return a model's sizes, from its entry or its config.json."""
         if model not in self._dims:
@@ -138,7 +142,7 @@ class Plan:
     def question_cells(self, name: str) -> list[tuple[str, str]]:
         """Return the models and benchmarks on which an open question is asked."""
         entry = self.question(name)
-        models = list(self.config.models) if entry.models is None else entry.models
+        models = self.models_for(name) if entry.models is None else entry.models
         return [(model, benchmark) for model in models for benchmark in self.known(entry.benchmarks)]
 
     # ---- methods
@@ -198,7 +202,7 @@ class Plan:
     def table_models(self, table: str) -> list[str]:
         """Return a table's models."""
         chosen = self.config.tables[table].models
-        return list(self.config.models) if chosen is None else chosen
+        return self.models_for() if chosen is None else chosen
 
     def table_kinds(self, table: str) -> list[str]:
         """Return the kinds of benchmark that a table shows."""

@@ -1,0 +1,167 @@
+"""Open question 1: when the picture reaches the text, over relative depth, one column per model whatever its architecture."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from himap import benchmarks
+from himap.figures._base import Figure, Style
+from himap.figures._panels import Curve, Curves
+from himap.figures._questions import asked_on, curve, files_of_question, read_question, shares
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from himap.figures._panels import Panel
+
+NAME = "oq1"
+DEPTH = "layer, as a share of the depth"
+KEYS = ("part", "flow", "extent", "layer")
+MEASURES = {"same": "cut", "overlap": "cut", "share": "saliency"}  # columns of the rows, and the part that has them
+EXTENTS = {"suffix": "from layer l on", "prefix": "in all layers below l", "single": "at layer l alone"}
+FLOWS = {"s_vt": "picture to instruction (S_vt)", "s_vv": "among image tokens (S_vv)"}
+CONTROLS = {"spared": "all but what is asked about", "random": "as many random pairs"}
+
+
+# ---- numbers
+
+
+def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
+    """Return what is left of the answers under every cut, the saliency over the depth, and the halves compared."""
+    import pandas as pd
+
+    frame = read_question(settings, results, NAME)
+    parts = []
+    for (model, task), here in frame.groupby(["model", "benchmark"], sort=False):
+        tables = [
+            shares(here[here["part"] == part], KEYS, name).assign(measure=name) for name, part in MEASURES.items()
+        ]
+        found = with_whole_cuts(pd.concat(tables, ignore_index=True), int(here["layers"].iloc[0]))
+        parts += [
+            part.assign(model=str(model), benchmark=str(task), **dict(here[["layers", "beside"]].iloc[0]))
+            for part in (found, halves(here))
+        ]
+    made = pd.concat(parts, ignore_index=True)
+    return made.assign(depth=made["layer"] / made["layers"])
+
+
+def with_whole_cuts(frame: pd.DataFrame, layers: int) -> pd.DataFrame:
+    """Return the rows with those of a cut in all layers a second time: from the first one on is below the last one's end."""
+    import pandas as pd
+
+    whole = frame[(frame["extent"] == "suffix") & (frame["layer"] == 0)]
+    return pd.concat([frame, whole.assign(extent="prefix", layer=layers)], ignore_index=True)
+
+
+def halves(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return by how many points more answers stay when the second half of the layers is cut than when the first one is."""
+    import pandas as pd
+
+    from himap.metrics.paired import paired
+    from himap.metrics.statistics import mean_of
+
+    cuts = frame[(frame["flow"] == "img2txt") & (frame["layer"] == middle(frame))]
+    table = cuts.pivot_table(index="sample_id", columns="extent", values="same", sort=False).dropna(
+        subset=["prefix", "suffix"]
+    )
+    if table.empty:
+        return pd.DataFrame()
+    first, second = (mean_of(table[extent].to_numpy(), binary=True) for extent in ("prefix", "suffix"))
+    found = paired(first, second)
+    low, high = found.interval
+    return pd.DataFrame(
+        [{
+            "measure": "second half less first", "flow": "img2txt", "layer": middle(frame), "value": found.difference,
+            "low": low, "high": high, "p": found.p_value, "n": found.n,
+        }]
+    )  # fmt: skip
+
+
+def middle(frame: pd.DataFrame) -> int:
+    """Return the first layer of the second half."""
+    return (int(frame["layers"].iloc[0]) + 1) // 2
+
+
+# ---- panels
+
+
+def panels(frame: pd.DataFrame) -> list[Panel]:
+    """Return three rows of panels, of what cuts leave, their controls and the saliency, with a column per model."""
+    cells = [
+        (f"{model}, {benchmarks.get(str(task)).title}", str(model), here)
+        for (model, task), here in frame.groupby(["model", "benchmark"], sort=False)
+    ]
+    rows = (cut_panel, control_panel, saliency_panel)
+    return [panel for row in rows for title, model, here in cells for panel in row(title, model, here)]
+
+
+def cut_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
+    """Yield how many answers stay when the picture is cut off from the instruction."""
+    part = frame[(frame["measure"] == "same") & (frame["flow"] == "img2txt")]
+    curves = [
+        curve(part[part["extent"] == extent], f"cut {words}", look, x="depth")
+        for look, (extent, words) in enumerate(EXTENTS.items())
+    ]
+    yield of_answers(f"{title}, {architecture(part)}, n = {int(part['n'].max())}", "Answers that stay", model, curves)
+
+
+def control_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
+    """Yield the same for cuts that leave what the question is about, and for as many pairs at random where there are others."""
+    part = frame[frame["measure"] == "same"]
+    curves = [
+        curve(part[(part["flow"] == flow) & (part["extent"] == extent)], f"{words}, {EXTENTS[extent]}", 3 + 2 * row + look, x="depth")
+        for row, (flow, words) in enumerate(CONTROLS.items())
+        for look, extent in enumerate(("suffix", "prefix"))
+    ]  # fmt: skip
+    if any(curve.points for curve in curves):
+        yield of_answers(title, "Controls: answers that stay", model, curves)
+
+
+def of_answers(title: str, group: str, model: str, curves: Sequence[Curve]) -> Curves:
+    """Return a panel of shares of answers over the depth."""
+    return Curves(
+        title=title, group=group, model=model, x_label=DEPTH, y_label="answers that stay", y_range=(0.0, 1.04), digits=2,
+        curves=curves,
+    )  # fmt: skip
+
+
+def saliency_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
+    """Yield over which layers the flows from the picture are spread."""
+    part = frame[frame["measure"] == "share"]
+    curves = [
+        curve(part[part["flow"] == flow], words, 7 + look, x="depth")
+        for look, (flow, words) in enumerate(FLOWS.items())
+    ]
+    absent = "" if "s_vv" in set(part["flow"]) else ": no S_vv in the decoder"
+    yield Curves(
+        title=title + absent, group="Saliency of each layer", model=model, x_label=DEPTH, y_label="share of all layers' sum",
+        curves=curves, digits=3,
+    )  # fmt: skip
+
+
+def architecture(frame: pd.DataFrame) -> str:
+    """Return in a word where a model has its image tokens."""
+    return "cross-attention" if frame["beside"].iloc[0] else "in the sequence"
+
+
+FIGURE = Figure(
+    title="Phased processing across architectures",
+    about="When the picture reaches the text, over relative depth, in models with image tokens in the sequence and beside it.",
+    caption="One column per model. First row: attention from the picture to the instruction is cut in a layer and all above it (where"
+    " the curve is high, injection is complete), in all layers below it (where it is high, injection has not begun), or in one layer;"
+    " share of first answer tokens that stay, of questions that the model answers right. Cuts in all layers show what is answered"
+    " without the picture. Second row, controls: the same cuts except for the image tokens that the question is about, and as many"
+    " pairs at random; where text looks at the picture by cross-attention no other rows see it, so the latter is missing. Third row:"
+    " |sum over heads of A * dL/dA|, each flow in shares of its sum over all layers. Such models have no flow among image tokens in"
+    " the decoder, and only the layers of cross-attention have points. Bars are 95 % intervals over questions.",
+    inputs=partial(files_of_question, name=NAME),
+    settings=partial(asked_on, name=NAME),
+    numbers=numbers,
+    panels=panels,
+    style=Style(columns=4, width=12.0),
+    section="beyond",
+    rank=13,
+)
