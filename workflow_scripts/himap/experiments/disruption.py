@@ -4,7 +4,8 @@
     for outcome in sweep(model, clean, range(32), ["img2txt", "random"], ["single", "suffix"]): ...
 
 Flows: `img2txt` (instruction tokens see no image token), `img2img` (image tokens see no image token, themselves
-included), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
+included), `img2alltxt` (no token of text does: the marks around a picture too, which could hand it on, and where they see
+it, the words before it), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
 `random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
 instruction tokens, which cuts about half as many pairs). A generated token is a row of its own: img2txt takes all image
 tokens from it, so `random` does too, `random_unmatched` as often as from any other row. Extents: `single` (that layer),
@@ -39,7 +40,7 @@ from himap.registry import unknown
 if TYPE_CHECKING:
     from himap.models.model import Model
 
-FLOWS = ("img2txt", "img2img", "random", "random_img2img", "random_unmatched")
+FLOWS = ("img2txt", "img2img", "img2alltxt", "random", "random_img2img", "random_unmatched")
 EXTENTS = ("single", "suffix", "prefix", "window")
 BLOCKS = ("pre", "post")  # before the softmax, so that the rest renormalizes, or after it (A = 0)
 
@@ -109,9 +110,8 @@ class Disruption(Intervention):
         """Return the pairs [Tq, Tk] that one sample's flow blocks among these rows and keys."""
         if not bool((key_groups == IMAGE).any()):  # as in a layer that looks at no picture
             return torch.zeros(rows.groups.shape[1], len(key_groups), dtype=torch.bool, device=key_groups.device)
-        if flow in ("img2txt", "img2img"):
-            receiver = INSTRUCTION if flow == "img2txt" else IMAGE
-            return (rows.groups[b] == receiver)[:, None] & (key_groups == IMAGE)[None, :]
+        if not flow.startswith("random"):
+            return receivers(flow, rows.groups[b])[:, None] & (key_groups == IMAGE)[None, :]
         drawn = self.drawn[b]
         assert drawn is not None
         # pairs are drawn by position, since the rows of a resumed run or a decoding step are only some of the prompt's
@@ -133,6 +133,13 @@ class Disruption(Intervention):
         return torch.tensor(
             [_drawn_later(self.seeds[b], p, chance) for p in positions.tolist()], device=positions.device
         )
+
+
+def receivers(flow: str, groups: Tensor) -> Tensor:
+    """Return which rows a flow cuts off from the image tokens, by the rows' groups."""
+    if flow == "img2alltxt":
+        return (groups != IMAGE) & (groups != PADDING)
+    return groups == (INSTRUCTION if flow == "img2txt" else IMAGE)
 
 
 def _spared_keys(prompt: Rows, b: int, cut: Cut) -> Tensor:
@@ -308,7 +315,13 @@ def _first_column(prompt: Rows, cut: Cut) -> int:
     """Return the first token whose state a cut can change: the first that is cut off from an image token."""
     if cut.flow == "img2txt":
         return int((prompt.groups[0] == INSTRUCTION).nonzero()[0])
-    return first_that_sees(prompt, 0)
+    first = first_that_sees(prompt, 0)
+    if cut.flow == "img2alltxt":
+        # beside the sequence, words before the picture may see it too (`CrossLayer.blind_see_all`)
+        return (
+            0 if prompt.memory is not None else int(receivers(cut.flow, prompt.groups[0])[first:].nonzero()[0]) + first
+        )
+    return first
 
 
 def _resume(

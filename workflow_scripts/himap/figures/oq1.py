@@ -63,7 +63,7 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
     from himap.metrics.paired import paired
     from himap.metrics.statistics import mean_of
 
-    cuts = frame[(frame["flow"] == "img2txt") & (frame["layer"] == middle(frame))]
+    cuts = frame[(frame["flow"] == "img2alltxt") & (frame["layer"] == middle(frame))]
     table = cuts.pivot_table(index="sample_id", columns="extent", values="same", sort=False).dropna(
         subset=["prefix", "suffix"]
     )
@@ -74,7 +74,7 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
     low, high = found.interval
     return pd.DataFrame(
         [{
-            "measure": "second half less first", "flow": "img2txt", "layer": middle(frame), "value": found.difference,
+            "measure": "second half less first", "flow": "img2alltxt", "layer": middle(frame), "value": found.difference,
             "low": low, "high": high, "p": found.p_value, "n": found.n,
         }]
     )  # fmt: skip
@@ -100,7 +100,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 def cut_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
     """Yield how many answers stay when the picture is cut off from the instruction."""
-    part = frame[(frame["measure"] == "same") & (frame["flow"] == "img2txt")]
+    part = frame[(frame["measure"] == "same") & (frame["flow"] == "img2alltxt")]
     curves = [
         curve(part[part["extent"] == extent], f"cut {words}", look, x="depth")
         for look, (extent, words) in enumerate(EXTENTS.items())
@@ -150,7 +150,7 @@ def architecture(frame: pd.DataFrame) -> str:
 FIGURE = Figure(
     title="Phased processing across architectures",
     about="When the picture reaches the text, over relative depth, in models with image tokens in the sequence and beside it.",
-    caption="One column per model. First row: attention from the picture to the instruction is cut in a layer and all above it (where"
+    caption="One column per model. First row: text is cut off from the picture in a layer and all above it (where"
     " the curve is high, injection is complete), in all layers below it (where it is high, injection has not begun), or in one layer;"
     " share of first answer tokens that stay, of questions that the model answers right. Cuts in all layers show what is answered"
     " without the picture. Second row, controls: the same cuts except for the image tokens that the question is about, and as many"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from himap.experiments.disruption import Cut, Undisturbed
     from himap.models.model import Model
 
-FLOW, RANDOM, SPARED = "img2txt", "random", "spared"
+FLOW, RANDOM, SPARED = "img2alltxt", "random", "spared"
 SINGLE, SUFFIX, PREFIX = "single", "suffix", "prefix"
 
 

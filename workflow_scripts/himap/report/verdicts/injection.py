@@ -28,10 +28,10 @@ def injection_shallow(results: Results, book: Any, beside: bool, keeps: float) -
         if compared.empty:
             continue
         gap = next(records_of(compared))
-        cells.append((model, task, side(shares["img2txt", "suffix"], gap, keeps)))
+        cells.append((model, task, side(shares["img2alltxt", "suffix"], gap, keeps)))
         lines.append(
-            f"{model}, {title(results, task)}: {words(shares['img2txt', 'suffix'])} of answers stay without the second half, "
-            f"{words(shares['img2txt', 'prefix'])} without the first; {number(gap.value, 0, sign=True)} points "
+            f"{model}, {title(results, task)}: {words(shares['img2alltxt', 'suffix'])} of answers stay without the second half, "
+            f"{words(shares['img2alltxt', 'prefix'])} without the first; {number(gap.value, 0, sign=True)} points "
             f"[{interval(gap.low, gap.high, 0, sign=True)}], p = {number(gap.p, 3)}"
         )
         lines += control_lines(shares)
