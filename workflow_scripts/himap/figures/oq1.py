@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
 from himap.figures._base import Figure, Style
-from himap.figures._panels import Curve, Curves
-from himap.figures._questions import asked_on, curve, files_of_question, read_question, shares
+from himap.figures._panels import Curves, Dots
+from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import pandas as pd
 
@@ -23,7 +23,7 @@ KEYS = ("part", "flow", "extent", "layer")
 MEASURES = {"same": "cut", "overlap": "cut", "share": "saliency"}  # columns of the rows, and the part that has them
 EXTENTS = {"suffix": "from layer l on", "prefix": "in all layers below l", "single": "at layer l alone"}
 FLOWS = {"s_vt": "picture to instruction (S_vt)", "s_vv": "among image tokens (S_vv)"}
-CONTROLS = {"spared": "all but what is asked about", "random": "as many random pairs"}
+CUTS = {"img2alltxt": "picture", "spared": "all but evidence", "random": "random pairs"}
 
 
 # ---- numbers
@@ -33,7 +33,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     """Return what is left of the answers under every cut, the saliency over the depth, and the halves compared."""
     import pandas as pd
 
-    frame = read_question(settings, results, NAME)
+    frame = read_question(settings, results, NAME).fillna({"extent": ""})
     parts = []
     for (model, task), here in frame.groupby(["model", "benchmark"], sort=False):
         tables = [
@@ -99,32 +99,33 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 
 def cut_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
-    """Yield how many answers stay when the picture is cut off from the instruction."""
+    """Yield how many answers stay when text is cut off from the picture, over the depth."""
     part = frame[(frame["measure"] == "same") & (frame["flow"] == "img2alltxt")]
     curves = [
         curve(part[part["extent"] == extent], f"cut {words}", look, x="depth")
         for look, (extent, words) in enumerate(EXTENTS.items())
     ]
-    yield of_answers(f"{title}, {architecture(part)}, n = {int(part['n'].max())}", "Answers that stay", model, curves)
+    yield Curves(
+        title=f"{title}, {architecture(part)}, n = {int(part['n'].max())}", group="Text cut off from the picture",
+        model=model, x_label=DEPTH, y_label="answers that stay", y_range=(0.0, 1.04), digits=2, curves=curves,
+    )  # fmt: skip
 
 
 def control_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
-    """Yield the same for cuts that leave what the question is about, and for as many pairs at random where there are others."""
+    """Yield what is left by cuts of half of the layers and of all, and by their controls as far as there are any."""
     part = frame[frame["measure"] == "same"]
-    curves = [
-        curve(part[(part["flow"] == flow) & (part["extent"] == extent)], f"{words}, {EXTENTS[extent]}", 3 + 2 * row + look, x="depth")
-        for row, (flow, words) in enumerate(CONTROLS.items())
-        for look, extent in enumerate(("suffix", "prefix"))
+    middle, layers = (int(part["layers"].iloc[0]) + 1) // 2, int(part["layers"].iloc[0])
+    dots = [
+        measured_dot(f"{place}: {words}", row)
+        for place, extent, layer in (
+            ("2nd half", "suffix", middle), ("1st half", "prefix", middle), ("all", "prefix", layers),
+        )
+        for flow, words in CUTS.items()
+        for row in part[(part["flow"] == flow) & (part["extent"] == extent) & (part["layer"] == layer)].to_dict("records")
     ]  # fmt: skip
-    if any(curve.points for curve in curves):
-        yield of_answers(title, "Controls: answers that stay", model, curves)
-
-
-def of_answers(title: str, group: str, model: str, curves: Sequence[Curve]) -> Curves:
-    """Return a panel of shares of answers over the depth."""
-    return Curves(
-        title=title, group=group, model=model, x_label=DEPTH, y_label="answers that stay", y_range=(0.0, 1.04), digits=2,
-        curves=curves,
+    yield Dots(
+        title=title, group="Controls: half of the layers cut, or all", model=model, x_label="answers that stay",
+        x_range=(0.0, 1.04), dots=dots, head=["cut", "share", "95 % interval", "n"],
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def saliency_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Pane
     ]
     absent = "" if "s_vv" in set(part["flow"]) else ": no S_vv in the decoder"
     yield Curves(
-        title=title + absent, group="Saliency of each layer", model=model, x_label=DEPTH, y_label="share of all layers' sum",
+        title=title + absent, group="Saliency", model=model, x_label=DEPTH, y_label="share of the flow",
         curves=curves, digits=3,
     )  # fmt: skip
 
@@ -150,13 +151,14 @@ def architecture(frame: pd.DataFrame) -> str:
 FIGURE = Figure(
     title="Phased processing across architectures",
     about="When the picture reaches the text, over relative depth, in models with image tokens in the sequence and beside it.",
-    caption="One column per model. First row: text is cut off from the picture in a layer and all above it (where"
-    " the curve is high, injection is complete), in all layers below it (where it is high, injection has not begun), or in one layer;"
-    " share of first answer tokens that stay, of questions that the model answers right. Cuts in all layers show what is answered"
-    " without the picture. Second row, controls: the same cuts except for the image tokens that the question is about, and as many"
-    " pairs at random; where text looks at the picture by cross-attention no other rows see it, so the latter is missing. Third row:"
-    " |sum over heads of A * dL/dA|, each flow in shares of its sum over all layers. Such models have no flow among image tokens in"
-    " the decoder, and only the layers of cross-attention have points. Bars are 95 % intervals over questions.",
+    caption="One column per model. First row: text is cut off from the picture in a layer and all above it (where the curve is high,"
+    " injection is complete), in all layers below it (where it is high, injection has not begun), or in one layer; share of first"
+    " answer tokens that stay, of questions that the model answers right. A cut in all layers shows what is answered without the picture."
+    " Second row: the same at half of the depth, beside two controls: all image tokens but those that the question is about (its"
+    " evidence), and as many pairs at random. Where text looks at the picture by cross-attention, no other rows see it, so there are no"
+    " random pairs. Third row: |sum over heads of A * dL/dA| of each flow, in shares of its sum over all layers. With cross-attention"
+    " nothing flows among image tokens in the decoder, and only layers that look at the picture have points. Bars are 95 % intervals"
+    " over questions, each about one picture.",
     inputs=partial(files_of_question, name=NAME),
     settings=partial(asked_on, name=NAME),
     numbers=numbers,

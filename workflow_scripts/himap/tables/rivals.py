@@ -23,7 +23,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.benchmarks.samples.files import read_jsonl
 from himap.decoder.bitmaps import unpacked
-from himap.decoder.layout import layout_of
+from himap.decoder.layout import Layout, layout_of
 from himap.metrics.evidence import recall
 from himap.paper.rivals import Printed, is_disputed, printed, published
 from himap.results import Paths
@@ -114,7 +114,7 @@ def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[s
     """Return where the tokens are that the last stage kept, over all answers whose pictures have a whole grid each."""
     counts, in_padding, of_all = np.zeros(grid), [], []
     for answer in answers:
-        mask = unpacked([answer["kept"][-1]], answer["image_tokens"])[0]
+        mask = with_places(unpacked([answer["kept"][-1]], answer["image_tokens"])[0], answer)
         # A model may cut a picture into tiles of another shape; such an answer has no place on this grid.
         if len(mask) % counts.size:
             continue
@@ -131,6 +131,13 @@ def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[s
     if in_padding:
         found |= {"padding": 100 * float(np.mean(in_padding)), "padding_all": 100 * float(np.mean(of_all))}
     return found
+
+
+def with_places(mask: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """Return the part of a mask [n] that is of tokens which show a place; a class token shows none."""
+    layouts = [Layout.from_json(layout) for layout in answer.get("layouts", [])]
+    shown = [cell is not None for layout in layouts for part in layout.parts for cell in part.cells()]
+    return mask[shown] if len(shown) == len(mask) else mask
 
 
 def published_of(row: dict[str, Any]) -> dict[str, Any]:
