@@ -111,3 +111,16 @@ def test_where_tokens_go_matters_to_trained_weights_alone(models: dict[str, Mode
         else:
             assert arms.max() == 0  # nothing to lose, wherever tokens go
     assert spread["redrawn"] > 2 * spread["trained"]  # the loss depends on no token in particular
+
+
+def test_cutting_the_picture_off_costs_answers_in_trained_weights_alone_and_evidence_saves_them(
+    models: dict[str, Model], asked: list[Asked]
+) -> None:
+    for name, model in models.items():
+        rows = measured("oq1", model, asked, points=2, only_correct=name == "trained")
+        kept = rows[rows["part"] == "cut"].groupby(["flow", "extent", "layer"])["same"].mean()
+        if name == "trained":
+            assert kept["img2alltxt", "suffix", 0] < 0.5
+            assert kept["spared", "suffix", 0] > kept["img2alltxt", "suffix", 0] + 0.3  # nearly as many pairs are cut
+        else:
+            assert kept.min() == 1  # no answer depends on the picture

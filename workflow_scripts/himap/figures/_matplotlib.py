@@ -167,8 +167,7 @@ def draw_curves(ax: Axes, panel: Curves) -> None:
     """Draw curves; those of the paper come first and so lie behind."""
     if panel.x_label == LAYER:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # without points a curve drawn beyond its axes has no bounds, and the layout of the whole drawing collapses
-    for curve in (curve for curve in panel.curves if curve.points):
+    for curve in panel.curves:
         xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]
         style = line_style("paper" if curve.paper else "steps" if curve.step else "curve", curve.look)
         ax.plot(xs, ys, drawstyle="steps-mid" if curve.step else "default", clip_on=False, **style)

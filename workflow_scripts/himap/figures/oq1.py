@@ -135,6 +135,7 @@ def saliency_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Pane
     curves = [
         curve(part[part["flow"] == flow], words, 7 + look, x="depth")
         for look, (flow, words) in enumerate(FLOWS.items())
+        if flow in set(part["flow"])
     ]
     absent = "" if "s_vv" in set(part["flow"]) else ": no S_vv in the decoder"
     yield Curves(
