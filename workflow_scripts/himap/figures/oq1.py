@@ -23,7 +23,8 @@ KEYS = ("part", "flow", "extent", "layer")
 MEASURES = {"same": "cut", "overlap": "cut", "share": "saliency"}  # columns of the rows, and the part that has them
 EXTENTS = {"suffix": "from layer l on", "prefix": "in all layers below l", "single": "at layer l alone"}
 FLOWS = {"s_vt": "picture to instruction (S_vt)", "s_vv": "among image tokens (S_vv)"}
-CUTS = {"img2alltxt": "picture", "spared": "all but evidence", "random": "random pairs"}
+CONTROLS = {"spared": "all but evidence", "random": "random pairs"}
+CUTS = {"img2alltxt": "picture", **CONTROLS}
 
 
 # ---- numbers
@@ -57,27 +58,36 @@ def with_whole_cuts(frame: pd.DataFrame, layers: int) -> pd.DataFrame:
 
 
 def halves(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return by how many points more answers stay when the second half of the layers is cut than when the first one is."""
+    """Return by how many points more answers stay without the second half than without the first, and than under each control.
+
+    A cut disturbs a model even where nothing is lost, so it says something only against a cut of as many pairs.
+    """
     import pandas as pd
 
+    cuts = frame[(frame["part"] == "cut") & (frame["layer"] == middle(frame))]
+    table = cuts.pivot_table(index="sample_id", columns=["flow", "extent"], values="same", sort=False)
+    pairs = [("second half less first", "", ("img2alltxt", "prefix"), ("img2alltxt", "suffix"))]
+    pairs += [
+        (f"{control} less cut", extent, ("img2alltxt", extent), (control, extent))
+        for control in CONTROLS
+        for extent in ("suffix", "prefix")
+    ]
+    return pd.DataFrame(
+        {"measure": measure, "extent": extent, "layer": middle(frame), **difference(table[[first, second]].dropna())}
+        for measure, extent, first, second in pairs
+        if first in table and second in table
+    )
+
+
+def difference(table: pd.DataFrame) -> dict[str, float]:
+    """Return the second less the first column of answers that stay or not, in points, with interval and McNemar's p."""
     from himap.metrics.paired import paired
     from himap.metrics.statistics import mean_of
 
-    cuts = frame[(frame["flow"] == "img2alltxt") & (frame["layer"] == middle(frame))]
-    table = cuts.pivot_table(index="sample_id", columns="extent", values="same", sort=False).dropna(
-        subset=["prefix", "suffix"]
-    )
-    if table.empty:
-        return pd.DataFrame()
-    first, second = (mean_of(table[extent].to_numpy(), binary=True) for extent in ("prefix", "suffix"))
+    first, second = (mean_of(table[column].to_numpy(), binary=True) for column in table)
     found = paired(first, second)
     low, high = found.interval
-    return pd.DataFrame(
-        [{
-            "measure": "second half less first", "flow": "img2alltxt", "layer": middle(frame), "value": found.difference,
-            "low": low, "high": high, "p": found.p_value, "n": found.n,
-        }]
-    )  # fmt: skip
+    return {"value": found.difference, "low": low, "high": high, "p": found.p_value, "n": found.n}
 
 
 def middle(frame: pd.DataFrame) -> int:
