@@ -1,6 +1,6 @@
 """What a table of methods at equal budgets shows beside any other: harder measures than a score, all from stored answers.
 
-* mean tokens: image tokens that enter a layer, in the mean of all layers; what is left of the unpruned score, in percent.
+* mean tokens: image tokens that enter a layer, in the mean of all layers that look at them; what is left of the unpruned score, in percent.
 * same answers: how often the answer is the unpruned model's, word by word (its loyalty).
 * hard samples: the mean score on the samples that a smaller image of the same budget gets wrong. What a smaller image
   answers right needs no choice of tokens.

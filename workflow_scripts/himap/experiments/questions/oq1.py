@@ -72,7 +72,7 @@ def under_cuts(model: Model, asked: Asked, clean: Undisturbed, settings: Setting
     length = settings["new_tokens"]
     listed = list(planned(model, asked, clean.prompt, settings))
     for number, logits, ids in run_cuts(
-        model, clean, [cut for *_, cut in listed], new_tokens=length, seed=settings["seed"]
+        model, clean, [cut for *_, cut in listed], block=settings["block"], new_tokens=length, seed=settings["seed"]
     ):
         flow, extent, layer, _ = listed[number]
         yield {
@@ -138,5 +138,5 @@ QUESTION = OpenQuestion(
     prefills=prefills,
     groups=by_question,
     limit=120,
-    settings={"points": 6, "new_tokens": 1, "only_correct": True},
+    settings={"points": 6, "new_tokens": 1, "only_correct": True, "block": "pre"},
 )

@@ -155,7 +155,7 @@ class Plan:
         return self._resolved[key]
 
     def mean_tokens(self, model: str, kind: str, method: str) -> float:
-        """Return the image tokens of one picture that enter a layer under a method, in the mean of all layers."""
+        """Return the image tokens of one picture that enter a layer under a method, in the mean of all layers that look at them."""
         schedule, dims = self.method(model, self.example_of(kind), method), self.dims(model)
         rows, columns = schedule.image_grid or dims.grid
         return mean_tokens(dims, schedule.stages, rows * columns)
