@@ -181,7 +181,8 @@ def test_the_jobs_of_evaluation_and_grid_write_what_the_processor_writes(samples
     himap = schedules(load(MINI))["himap"].to_json()
     evaluated = both(evaluate_method, tmp_path, samples, {}, ".jsonl", method=json.dumps(himap))
     assert evaluated[0].read_text() == evaluated[1].read_text()
-    grid = both(explore_grid, tmp_path, samples, {"limit": 6}, ".grid.jsonl")
+    grid_settings = {"k1": [2, 3], "r1": [0.5], "k2": [6, 8], "r2": [0.5, 0.75], "limit": 6}
+    grid = both(explore_grid, tmp_path, samples, grid_settings, ".grid.jsonl")
     assert grid[0].read_text() == grid[1].read_text()
 
 
