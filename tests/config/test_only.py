@@ -74,7 +74,7 @@ def test_what_contradicts_only_is_refused_with_the_way_out() -> None:
 
 
 def test_methods_need_not_fit_a_model_that_no_table_has() -> None:
-    """HiMAP's second stage looks at what image tokens attend to, and its layer may lie beyond a smaller model."""
+    """A method's layers may lie beyond a smaller model, and the grid's too."""
     config = read_config([ROOT / "config.yaml"])
     config["models"]["beside"] = {
         "id": "owner/name", "revision": "a" * 40, "family": "mllama", "only": ["oq1"],
@@ -85,5 +85,15 @@ def test_methods_need_not_fit_a_model_that_no_table_has() -> None:
     }  # fmt: skip
     assert [model for model, _ in Plan(load(config)).question_cells("oq1")] == ["mini", "beside"]
     del config["models"]["beside"]["only"]
-    with pytest.raises(ConfigError, match=r"methods\.\w+.*beside"):
+    with pytest.raises(ConfigError) as error:
+        load(config)
+    said = str(error.value)
+    assert "methods.himap.stages.qa[1].layer: 8 is not below the last layer of beside" in said
+    assert "grid.k1[2]: 6 is not below the last layer of beside" in said
+
+
+def test_a_smaller_image_is_refused_where_every_picture_is_read_at_one_size() -> None:
+    config = read_config([ROOT / "presets" / "architectures.yaml"])
+    config["tables"]["table1"]["methods"].append("downsample")
+    with pytest.raises(ConfigError, match=r"methods.downsample: on idefics.*reads every picture at one size"):
         load(config)
