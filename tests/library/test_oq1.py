@@ -16,7 +16,8 @@ from himap.decoder.layout import Layout, Part
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows
 from himap.experiments.answers import Question, encode
-from himap.experiments.disruption import Cut, run_cuts, run_undisturbed
+from himap.experiments.cut_runs import run_cuts, run_undisturbed
+from himap.experiments.disruption import Cut
 from himap.experiments.patching import arrive_late, leave_early, text_alone
 from himap.experiments.questions import Asked, get
 from himap.experiments.saliency import saliency, saliency_of_run

@@ -32,7 +32,7 @@ from himap.decoder.tokens import GROUPS, IMAGE, INSTRUCTION, SYSTEM
 if TYPE_CHECKING:
     from himap.decoder.attention import LayerAttention
     from himap.decoder.tokens import Rows
-    from himap.experiments.disruption import Undisturbed
+    from himap.experiments.cut_runs import Undisturbed
     from himap.models.model import Model
 
 DEFINITIONS = ("paper", "released")

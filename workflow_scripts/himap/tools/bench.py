@@ -174,7 +174,8 @@ class Bench:
 
         Vision tower included. Only some of the naive runs are measured, since all of them take minutes.
         """
-        from himap.experiments.disruption import make_cut, run_undisturbed, sweep
+        from himap.experiments.cut_runs import run_undisturbed, sweep
+        from himap.experiments.disruption import make_cut
         from himap.tools import release_baseline
 
         layers = range(self.sizes.layers)

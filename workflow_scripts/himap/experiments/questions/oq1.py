@@ -10,7 +10,8 @@ from himap.experiments.questions._samples import group_of, named
 
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
-    from himap.experiments.disruption import Cut, Undisturbed
+    from himap.experiments.cut_runs import Undisturbed
+    from himap.experiments.disruption import Cut
     from himap.models.model import Model
 
 FLOW, RANDOM, SPARED = "img2alltxt", "random", "spared"
@@ -31,7 +32,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     Only one picture of a question is measured, so that no question counts twice, and none where no answer counts.
     """
     from himap.experiments.answers import encode
-    from himap.experiments.disruption import run_undisturbed
+    from himap.experiments.cut_runs import run_undisturbed
 
     for asked in group:
         prompt = encode(model, [asked.question])
@@ -67,7 +68,7 @@ def looking(model: Model, settings: Settings) -> list[int]:
 
 def under_cuts(model: Model, asked: Asked, clean: Undisturbed, settings: Settings) -> Iterator[Row]:
     """Yield how the answer ends under every cut: whether it stays, and how much of the likeliest tokens."""
-    from himap.experiments.disruption import run_cuts, top5_overlap
+    from himap.experiments.cut_runs import run_cuts, top5_overlap
 
     length = settings["new_tokens"]
     listed = list(planned(model, asked, clean.prompt, settings))
