@@ -76,7 +76,7 @@ def log_probability(model: Model, rows: Rows, layer: int, target: int, kept: Ten
     found = []
     for part in kept.split(AT_ONCE):
         stay = (rows.groups != IMAGE).expand(len(part), -1).clone()  # [n, T]
-        stay[:, rows.groups[0] == IMAGE] = part
+        stay[:, rows.groups[0] == IMAGE] = part.to(stay.device)
         left = forward(model, rows.repeated(len(part)).select(stay), Cache(), start=layer)
         found.append(next_token_logits(model, left).log_softmax(dim=-1)[:, target])
     return torch.cat(found)
