@@ -127,9 +127,9 @@ def salient(model: Model, clean: Undisturbed) -> Iterator[Row]:
 
 
 def prefills(settings: Settings, layers: int) -> float:
-    """Return the prefills of a sample, of which about a third is measured: a clean run, cuts of text rows alone that cost little,
-    two random controls of half the depth, and a backward pass with the maps of all layers."""
-    return 1 + (0.15 * 2 * settings["points"] + 1.5 + 4) / 3
+    """Return the prefills of a sample, if each is measured: a clean run, cuts of text rows alone that cost little, two random
+    controls of half and of the whole depth, and a backward pass with the maps of all layers."""
+    return 1 + 0.15 * 2 * settings["points"] + 1.5 + 4
 
 
 QUESTION = OpenQuestion(
