@@ -581,6 +581,16 @@ def test_what_early_pruning_costs_beyond_recognition_is_a_difference_of_two_diff
     assert control["value"].tolist() == [0.5, 0.5]
 
 
+def test_a_set_that_asks_for_no_recognition_counts_with_the_one_that_does() -> None:
+    from himap.figures.oq4 import joined
+
+    rows = [("a", "kinds", "recognition"), ("a", "where", "localization"), ("b", "where", "localization")]
+    frame = pd.DataFrame(rows, columns=["model", "benchmark", "ability"]).assign(picture="1.png")
+    result = joined(frame)
+    assert result["benchmark"].tolist() == ["kinds", "kinds", "where"]  # model b has nothing to compare with
+    assert result["picture"].tolist() == ["kinds/1.png", "where/1.png", "where/1.png"]
+
+
 def test_halves_of_the_depth_are_compared_answer_by_answer_and_a_cut_of_all_layers_ends_both_curves(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
