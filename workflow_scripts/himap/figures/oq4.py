@@ -184,8 +184,8 @@ FIGURE = Figure(
     caption="Image tokens are dropped once, early or later, with what is kept later chosen so that the FLOPs (the paper's formula) are"
     " equal within 1 %; where the later stage alone costs more, there is no such point. Score in percent of the unpruned model's by"
     " kind of question: recognition is existence, color, shape and knowledge; counting; reading words and numbers; localization is"
-    " position, neighbors and where an object is. The last panel shows the share of the tokens that a question is about which are kept, and as a control"
-    " the same for another sample's. Bars are 95 % intervals over pictures.",
+    " position, neighbors and where an object is. The last panel shows the share of the tokens that a question is about which are"
+    " kept, and as a control the same for another sample's. Bars are 95 % intervals over pictures.",
     inputs=partial(files_of_question, name=NAME),
     settings=partial(asked_on, name=NAME),
     numbers=numbers,
