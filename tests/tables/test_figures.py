@@ -597,6 +597,16 @@ def test_an_attack_succeeds_where_only_the_pruned_answer_is_lost(tmp_path: Path,
     assert changes.to_dict() == {"himap": -50, "random": 0}
 
 
+@pytest.mark.parametrize(("figure", "column"), [("attack", "method"), ("oq3", "name"), ("importance", "criterion")])
+def test_a_figure_calls_methods_and_criteria_by_their_titles(
+    tmp_path: Path, settings: dict[str, Any], figure: str, column: str
+) -> None:
+    frame = frame_of(figure, settings, tmp_path).replace({column: {"random": "fastervlm"}})
+    shown = str(figures.get(figure).panels(frame))
+    assert "FasterVLM" in shown
+    assert "fastervlm" not in shown
+
+
 def test_no_two_curves_differ_by_color_alone() -> None:
     looks = [look(number) for number in range(24)]
     assert len({(one.dashes, one.marker) for one in looks[:7]}) == 7

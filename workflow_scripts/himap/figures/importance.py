@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
 from himap.figures._base import Figure, Style
+from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Dots
 from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question, shares
 
@@ -75,7 +76,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
             shown.append(
                 Dots(
                     title=f"{words}, before layer {layer}", group=f"{model}, {benchmarks.get(str(task)).title}", model=str(model),
-                    x_label=words, dots=[measured_dot(str(row["criterion"]).replace("_", " "), row) for row in part.to_dict("records")],
+                    x_label=words, dots=[measured_dot(method_or_criterion(str(row["criterion"])), row) for row in part.to_dict("records")],
                     head=["criterion", words, "95 % interval", "n"], from_zero=measure in ("recall", "precision"),
                 )
             )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from himap.figures._labels import method_or_criterion
 from himap.numbers import interval, number
 from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict, holm, ran, side_of, title, together
 from himap.results import Results, records_of, scope
@@ -221,12 +222,10 @@ def nowhere_better(results: Results, book: Any, where: str) -> Verdict:
         better, worse = sure[sure["low"] > 0], sure[sure["high"] < 0]
         cells.append((model, task, FAILS if len(better) else HOLDS if len(worse) == len(rows) else OPEN))
         each = (
-            f"{row.name_} {number(row.value, sign=True)} points [{interval(row.low, row.high, sign=True)}]"
+            f"{method_or_criterion(row.name_)} {number(row.value, sign=True)} points [{interval(row.low, row.high, sign=True)}]"
             for row in records_of(rows.rename(columns={"name": "name_"}))
         )
-        lines.append(
-            f"{model}, {title(results, task)}, against HiMAP at equal FLOPs: {'; '.join(each)}".replace("_", " ")
-        )
+        lines.append(f"{model}, {title(results, task)}, against HiMAP at equal FLOPs: {'; '.join(each)}")
         n = int(rows["n"].max())
         ran_on.append(ran(results, model, "questions", {task: (n, n)}))
     return concluded(results, cells, lines, ran_on)
@@ -243,7 +242,7 @@ def led_astray(results: Results, book: Any, measure: str, method: str, sign: int
         low, high = sorted((sign * row["low"], sign * row["high"]))
         cells.append((model, task, side_of(low, high)))
         others = (
-            f"{name.replace('_', ' ')} {number(other['value'], sign=True)} [{interval(other['low'], other['high'], sign=True)}]"
+            f"{method_or_criterion(name)} {number(other['value'], sign=True)} [{interval(other['low'], other['high'], sign=True)}]"
             for name, other in rows.items()
         )
         lines.append(
