@@ -78,9 +78,13 @@ MARKERS = {  # matplotlib's name: the same mark as an SVG path around a point
 
 
 def method_or_criterion(name: str) -> str:
-    """Return the title of a method, for a criterion that of the method named after it, else the criterion in words."""
+    """Return the title of a method, for a criterion that of the method named after it, else the criterion in words.
+
+    What follows a comma is already in words.
+    """
+    name, comma, addition = name.partition(",")
     method = load_all().get(name, {})
-    return method.get("title") or CRITERIA.get(name) or name.replace("_", " ")
+    return (method.get("title") or CRITERIA.get(name) or name.replace("_", " ")) + comma + addition
 
 
 def metric_label(benchmark: Benchmark) -> str:

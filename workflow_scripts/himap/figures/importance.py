@@ -91,7 +91,8 @@ FIGURE = Figure(
     " correlation with it; the share of evidence (the tokens that the question is about) among as many tokens as the stage keeps;"
     " the share of the truly best tokens among them; and the log-probability lost if only they go on instead of the truly best. Importance"
     " is measured one token at a time, so tokens that say the same look unimportant each, and keeping the best ones alone can be worse"
-    " than a ranking that spreads. A random order is the control. Bars are 95 % intervals over samples.",
+    " than a ranking that spreads. Controls are a random order and, where it was measured, the same attention in"
+    " random weights. Bars are 95 % intervals over samples.",
     inputs=partial(files_of_question, name=NAME),
     settings=partial(asked_on, name=NAME),
     numbers=numbers,

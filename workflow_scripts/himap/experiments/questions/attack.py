@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
 from himap.experiments.questions._samples import BATCH, batches, named, one_of_each
+from himap.experiments.questions._schedules import REFERENCE, UNPRUNED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,16 +103,14 @@ def under_attack(model: Model, asked: Asked, settings: Settings) -> Iterator[Row
         ATTACKED: attack(model, ids, pixels, first, asked.evidence, free, target, steps=settings["steps"], **limits),
         NOISE: noise(pixels, free, seed=seed, **limits),
     }
-    answers: dict[str, list[Row]] = {
-        name: [*answered(model, asked, ids, picture, first, seed, settings)] for name, picture in pictures.items()
-    }
+    answers = answered(model, asked, ids, pictures, first, settings)
     whole = {row["method"]: row["answer"] for row in answers[CLEAN]}
     for name, rows in answers.items():
-        unpruned = next(row["answer"] for row in rows if row["method"] == "unpruned")
+        unpruned = next(row["answer"] for row in rows if row["method"] == UNPRUNED)
         for row in rows:
             yield {
-                "part": "attack", **named(asked), "picture": name, **row, "stays": int(unpruned == whole["unpruned"]),
-                "same": int(row["answer"] == whole["unpruned"]), "clean_same": int(whole[row["method"]] == whole["unpruned"]),
+                "part": "attack", **named(asked), "picture": name, **row, "stays": int(unpruned == whole[UNPRUNED]),
+                "same": int(row["answer"] == whole[UNPRUNED]), "clean_same": int(whole[row["method"]] == whole["unpruned"]),
             }  # fmt: skip
 
 
@@ -126,23 +125,37 @@ def free_cells(asked: Asked, count: int) -> Tensor:
 
 
 def answered(
-    model: Model, asked: Asked, ids: list[int], pixels: Tensor, first: Stage, seed: int, settings: Settings
-) -> Iterator[Row]:
-    """Yield the unpruned answer about some pixels, and each criterion's that keeps as many tokens as HiMAP's first stage."""
+    model: Model, asked: Asked, ids: list[int], pictures: Mapping[str, Tensor], first: Stage, settings: Settings
+) -> dict[str, list[Row]]:
+    """Return by picture the unpruned answer, and each criterion's that keeps as many tokens as HiMAP's first stage."""
     import torch
 
-    from himap.decoder.generation import generate
+    from himap.decoder.generation import continue_greedily
     from himap.experiments.pictures import pictures_of
-    from himap.pruning.intervention import Pruning
+    from himap.experiments.sharing import Track, prefills
 
+    pixels, questions = torch.cat(list(pictures.values())), [asked.question] * len(pictures)
     with torch.no_grad():
-        seen = model.see(pixels)
-        prompt = replace(model.embed([ids], [seen]), pictures=pictures_of(model, [asked.question], pixels, [seen]))
-        for name, stages in {"unpruned": (), **defenses(model, first, settings)}.items():
-            pruning = Pruning(model, stages, prompt, [seed])
-            text = model.detokenize(generate(model, prompt, settings["new_tokens"], [pruning]).ids[0])
-            kept: Any = pruning.kept[stages[0].layer][0] if stages else range(len(seen[0].features))
-            yield {"method": name, "answer": text, "score": asked.score(text), "recall": share_of(kept, asked.evidence)}
+        seen = [[tokens] for tokens in model.see(pixels)]
+        prompt = replace(model.embed([ids] * len(seen), seen), pictures=pictures_of(model, questions, pixels, seen))
+    tracks = {
+        Track(stages, settings["seed"]): name
+        for name, stages in {UNPRUNED: (), **defenses(model, first, settings)}.items()
+    }
+    rows: dict[str, dict[str, Row]] = {name: {} for name in pictures}
+    for track, prefill in prefills(
+        model, prompt, list(tracks), [asked.sample.sample_id] * len(seen), settings["new_tokens"]
+    ):
+        answers = continue_greedily(
+            model, prompt, prefill.cache, prefill.logits, settings["new_tokens"], [prefill.pruning]
+        ).ids
+        for b, known in enumerate(rows.values()):
+            text, method = model.detokenize(answers[b]), tracks[track]
+            kept = prefill.pruning.kept[track.stages[0].layer][b] if track.stages else range(len(seen[b][0].features))
+            known[method] = {
+                "method": method, "answer": text, "score": asked.score(text), "recall": share_of(kept, asked.evidence)
+            }  # fmt: skip
+    return {picture: [known[method] for method in tracks.values()] for picture, known in rows.items()}
 
 
 def defenses(model: Model, first: Stage, settings: Settings) -> dict[str, tuple[Stage, ...]]:
@@ -153,7 +166,7 @@ def defenses(model: Model, first: Stage, settings: Settings) -> dict[str, tuple[
     usable = {name: criterion for name, criterion in known.items() if model.view_tower or not criterion.needs_tower}
     places = {name: first.layer if criterion.needs_attention else 0 for name, criterion in usable.items()}
     return {
-        "himap": (first,),
+        REFERENCE: (first,),
         **{name: (replace(first, layer=layer, criterion=name),) for name, layer in places.items()},
     }
 
