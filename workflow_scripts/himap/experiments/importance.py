@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
     from himap.models.model import Model
 
-AT_ONCE = 48  # runs in one batch
+AT_ONCE = 48  # runs in one batch …
+ROWS_AT_ONCE = 40_000  # … with at most so many rows in all, since pictures of some models have thousands of tokens
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def scores(model: Model, prompt: Rows, at: Entering, layer: int, criterion: str,
 def log_probability(model: Model, rows: Rows, layer: int, target: int, kept: Tensor) -> Tensor:
     """Return the log-probability [n] of a next token where only the image tokens `kept` [n, N] go on into a layer."""
     found = []
-    for part in kept.split(AT_ONCE):
+    for part in kept.split(max(1, min(AT_ONCE, ROWS_AT_ONCE // rows.groups.shape[1]))):
         stay = (rows.groups != IMAGE).expand(len(part), -1).clone()  # [n, T]
         stay[:, rows.groups[0] == IMAGE] = part
         left = forward(model, rows.repeated(len(part)).select(stay), Cache(), start=layer)

@@ -13,6 +13,7 @@ from himap.experiments.questions._schedules import REFERENCE, UNPRUNED
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from himap.decoder.layout import Layout
     from himap.models.model import Model
     from himap.pruning.stage import Stage
 
@@ -21,8 +22,23 @@ CONTROLS = ["embedding_norm", "random"]  # criteria that look at no attention: n
 
 
 def with_evidence(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
-    """Return samples that are about some of the image tokens and not all, a few at a time."""
-    return batches([asked for asked in samples if asked.evidence], BATCH)
+    """Return samples that are about some of the image tokens and not all, a few at a time; with a border all samples."""
+    return batches([asked for asked in samples if asked.evidence or settings["border"]], BATCH)
+
+
+def evidence_of(asked: Asked, layouts: Sequence[Layout], settings: Settings) -> list[int]:
+    """Return the image tokens that a question is about; where the data do not say, those that are not in the border.
+
+    None for a picture that is no single square of cells, since no cell of it is a square of pixels.
+    """
+    parts = [part for layout in layouts for part in layout.parts]
+    if len(parts) != 1 or parts[0].rows != parts[0].columns:
+        return []
+    if asked.evidence or not settings["border"]:
+        return asked.evidence
+    side, border = parts[0].rows, settings["border"]
+    inside = range(border, side - border)
+    return [row * side + column for row in inside for column in inside]
 
 
 def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
@@ -44,17 +60,20 @@ def weighted(model: Model, group: Sequence[Asked], settings: Settings) -> Iterat
 
     prompt = encode(model, [asked.question for asked in group])
     seeds = [sample_seed(settings["seed"], asked.sample.sample_id) for asked in group]
+    evidence = [evidence_of(asked, prompt.layouts[b], settings) for b, asked in enumerate(group)]
     weights = settings["weights"]
     for method, stages in methods(model).items():
         for weight in weights if method not in CONTROLS else [weights[0], weights[-1]]:
-            pruning = Weighted(model, stages, prompt, seeds, [asked.evidence for asked in group], weight)
+            pruning = Weighted(model, stages, prompt, seeds, evidence, weight)
             answers = generate(model, prompt, settings["new_tokens"], [pruning]).ids
             for b, asked in enumerate(group):
+                if not evidence[b]:
+                    continue
                 text = model.detokenize(answers[b])
                 kept = pruning.kept[stages[-1].layer][b]
                 yield {
                     "part": "weighted", **named(asked), "method": method, "weight": weight, "score": asked.score(text), "answer": text,
-                    "recall": share_of(kept, asked.evidence),
+                    "recall": share_of(kept, evidence[b]),
                 }  # fmt: skip
 
 
@@ -90,20 +109,23 @@ def under_attack(model: Model, asked: Asked, settings: Settings) -> Iterator[Row
     first = reference(model).stages[0]
     pixels = pixels_of(model, asked.question)
     (tokens,) = look(model, [asked.question]).tokens
-    count = len(tokens[0].features)
-    if len(tokens) > 1 or round(count**0.5) ** 2 != count:  # pictures of several parts: cells are no squares of pixels
+    evidence = evidence_of(asked, [picture.layout for picture in tokens], settings)
+    if not evidence:
         return
     ids = prompt_ids(model, asked.question, [tokens[0].layout])
-    free, seed = free_cells(asked, count), sample_seed(settings["seed"], asked.sample.sample_id)
+    free, seed = (
+        free_cells(asked, evidence, len(tokens[0].features)),
+        sample_seed(settings["seed"], asked.sample.sample_id),
+    )
     pixels, limits = pixels.to(model.device, model.dtype), {"size": settings["size"]}
     with torch.no_grad():
         target = int(scores_and_logits(model, ids, pixels, first)[1].argmax())
     pictures = {
         CLEAN: pixels,
-        ATTACKED: attack(model, ids, pixels, first, asked.evidence, free, target, steps=settings["steps"], **limits),
+        ATTACKED: attack(model, ids, pixels, first, evidence, free, target, steps=settings["steps"], **limits),
         NOISE: noise(pixels, free, seed=seed, **limits),
     }
-    answers = answered(model, asked, ids, pictures, first, settings)
+    answers = answered(model, asked, ids, pictures, first, evidence, settings)
     whole = {row["method"]: row["answer"] for row in answers[CLEAN]}
     for name, rows in answers.items():
         unpruned = next(row["answer"] for row in rows if row["method"] == UNPRUNED)
@@ -114,19 +136,20 @@ def under_attack(model: Model, asked: Asked, settings: Settings) -> Iterator[Row
             }  # fmt: skip
 
 
-def free_cells(asked: Asked, count: int) -> Tensor:
+def free_cells(asked: Asked, evidence: Sequence[int], count: int) -> Tensor:
     """Return the image tokens [count] of cells that show nothing, where that is known, else of those without evidence."""
     import torch
 
     content = asked.sample.metadata.get("content")
     free = torch.tensor(content)[:, 0] == 0 if content else torch.ones(count, dtype=torch.bool)
-    free[asked.evidence] = False
+    free[list(evidence)] = False
     return free
 
 
 def answered(
-    model: Model, asked: Asked, ids: list[int], pictures: Mapping[str, Tensor], first: Stage, settings: Settings
-) -> dict[str, list[Row]]:
+    model: Model, asked: Asked, ids: list[int], pictures: Mapping[str, Tensor], first: Stage, evidence: Sequence[int],
+    settings: Settings,
+) -> dict[str, list[Row]]:  # fmt: skip
     """Return by picture the unpruned answer, and each criterion's that keeps as many tokens as HiMAP's first stage."""
     import torch
 
@@ -153,7 +176,7 @@ def answered(
             text, method = model.detokenize(answers[b]), tracks[track]
             kept = prefill.pruning.kept[track.stages[0].layer][b] if track.stages else range(len(seen[b][0].features))
             known[method] = {
-                "method": method, "answer": text, "score": asked.score(text), "recall": share_of(kept, asked.evidence)
+                "method": method, "answer": text, "score": asked.score(text), "recall": share_of(kept, evidence)
             }  # fmt: skip
     return {picture: [known[method] for method in tracks.values()] for picture, known in rows.items()}
 
@@ -172,8 +195,13 @@ def defenses(model: Model, first: Stage, settings: Settings) -> dict[str, tuple[
 
 
 def prefills(settings: Settings, layers: int) -> float:
-    """Return the prefills of a sample: half a one for each weight and method, and of a third of samples three for each step."""
-    return (2 * len(settings["weights"]) + 4) * 0.5 + (3 * settings["steps"] + 2 * (1 + len(settings["defenses"]))) / 3
+    """Return the prefills of a sample: half a one for each weight and method, and where it is attacked three for each step.
+
+    Of the embedded world's samples a third is attacked, since three ask the same; with a border all are.
+    """
+    attacked = 1 if settings["border"] else 1 / 3
+    weighted = (2 * len(settings["weights"]) + 4) * 0.5
+    return weighted + (3 * settings["steps"] + 2 * (1 + len(settings["defenses"]))) * attacked
 
 
 def criteria(settings: Settings) -> list[str]:
@@ -194,6 +222,7 @@ QUESTION = OpenQuestion(
         "new_tokens": 4,
         "steps": 6,
         "size": 0.25,
+        "border": 0,  # cells at each side that attention is drawn to where the data know no evidence; 0: such samples are left out
         "defenses": ["image_attention_debiased", "fastervlm", "divprune", "random"],
     },
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from himap.pruning.stage import Schedule, Stage
 
 UNPRUNED, TOWER, DECODER, STAGES = "unpruned", "tower", "decoder", "stages"
+GRADIENT_TOKENS = 4096  # image tokens of a batch whose gradient is taken: every layer's states stay in memory for it
 AS_HIMAP = 0.0  # the dose of schedules of HiMAP's own FLOPs
 
 
@@ -189,7 +190,8 @@ def concentration(model: Model, samples: Sequence[Asked], settings: Settings) ->
     from himap.experiments.redundancy import effective_number, influence, top_share
     from himap.metrics.ranks import spearman
 
-    for some in batches(samples, BATCH):
+    size = max(1, min(BATCH, GRADIENT_TOKENS // model.dims.tokens_per_image))
+    for some in batches(samples, size):
         prompt = encode(model, [asked.question for asked in some])
         for asked, values in zip(some, influence(model, prompt, layers_of(model, settings)), strict=True):
             for place, products in values.items():
