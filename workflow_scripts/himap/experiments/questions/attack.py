@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from himap.decoder.layout import Layout
+    from himap.decoder.tokens import Rows
+    from himap.experiments.importance import Entering
     from himap.models.model import Model
+    from himap.pruning.intervention import Pruning
     from himap.pruning.stage import Stage
 
 CLEAN, ATTACKED, NOISE = "clean", "attacked", "noise"
@@ -53,19 +56,24 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
 
 def weighted(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
     """Yield the answers of each method where attention to tokens without evidence counts so many times; controls at both ends."""
-    from himap.decoder.generation import generate
     from himap.experiments.answers import encode
     from himap.experiments.attacks import Weighted
+    from himap.experiments.importance import entering
     from himap.experiments.sharing import sample_seed
 
     prompt = encode(model, [asked.question for asked in group])
     seeds = [sample_seed(settings["seed"], asked.sample.sample_id) for asked in group]
     evidence = [evidence_of(asked, prompt.layouts[b], settings) for b, asked in enumerate(group)]
-    weights = settings["weights"]
-    for method, stages in methods(model).items():
+    weights, schedules = settings["weights"], methods(model)
+    # the layers below a first stage run once for all weights and methods that drop nothing there
+    below = {
+        layer: entering(model, prompt, layer, settings["new_tokens"])
+        for layer in {stages[0].layer for stages in schedules.values()}
+    }
+    for method, stages in schedules.items():
         for weight in weights if method not in CONTROLS else [weights[0], weights[-1]]:
             pruning = Weighted(model, stages, prompt, seeds, evidence, weight)
-            answers = generate(model, prompt, settings["new_tokens"], [pruning]).ids
+            answers = resumed(model, prompt, below[stages[0].layer], pruning, settings["new_tokens"])
             for b, asked in enumerate(group):
                 if not evidence[b]:
                     continue
@@ -75,6 +83,21 @@ def weighted(model: Model, group: Sequence[Asked], settings: Settings) -> Iterat
                     "part": "weighted", **named(asked), "method": method, "weight": weight, "score": asked.score(text), "answer": text,
                     "recall": share_of(kept, evidence[b]),
                 }  # fmt: skip
+
+
+def resumed(model: Model, prompt: Rows, at: Entering, pruning: Pruning, new_tokens: int) -> list[list[int]]:
+    """Return the answers, as token ids, of a run that goes on from what enters its first stage."""
+    import torch
+
+    from himap.decoder.generation import continue_greedily, next_token_logits
+    from himap.decoder.loop import forward
+    from himap.experiments.sharing import shared
+
+    layer = pruning.stages[0].layer
+    cache = shared(at.cache, layer)
+    with torch.no_grad():
+        rows = forward(model, at.rows, cache, [pruning], start=layer, below=at.below)
+        return continue_greedily(model, prompt, cache, next_token_logits(model, rows), new_tokens, [pruning]).ids
 
 
 def methods(model: Model) -> dict[str, tuple[Stage, ...]]:
