@@ -173,7 +173,7 @@ def flow(exam: Exam) -> dict[str, Any]:
     """Saliency shares of each layer, and the answers that stay when paths are cut, on A-OKVQA."""
     import numpy as np
     from himap.experiments.answers import Question, encode
-    from himap.experiments.disruption import run_undisturbed, sweep
+    from himap.experiments.cut_runs import run_undisturbed, sweep
     from himap.experiments.saliency import saliency
 
     one, samples = exam.samples("aokvqa", "validation", 40)

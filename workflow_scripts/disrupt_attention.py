@@ -81,7 +81,7 @@ def _of_sample(
     There are none where the undisturbed model is wrong and only samples that it answers right count.
     """
     from himap.experiments.answers import encode
-    from himap.experiments.disruption import run_undisturbed, sweep, top5_overlap
+    from himap.experiments.cut_runs import run_undisturbed, sweep, top5_overlap
     from himap.experiments.sharing import sample_seed
 
     asked = question(sample, benchmark, model.family, settings["protocol"])

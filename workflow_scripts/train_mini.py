@@ -16,6 +16,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
     parser.add_argument("--state", type=Path, help="folder for the training state and the log (default: OUT.training)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--architecture", choices=("llava", "mllama"), default="llava", help="mllama reads pictures by cross-attention"
+    )
     parser.add_argument("--start", default="", help="start from this finished checkpoint instead of from scratch")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates of the decoder")
     parser.add_argument("--alignment", type=float, help="weight of the helper losses; 0 trains on answers alone")
@@ -25,6 +28,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, help="pictures per step (about twelve questions each)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make batches (a GPU waits for one)")
     parser.add_argument("--no-compile", action="store_true", help="do not use torch.compile")
     parser.add_argument("--quick", action="store_true", help="only a few steps, to see that everything works")
     return parser.parse_args(argv)
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(args.threads)
     recipe = QUICK if args.quick else Recipe()
-    recipe = replace(recipe, seed=args.seed, start=args.start, rate=args.rate)
+    recipe = replace(recipe, seed=args.seed, architecture=args.architecture, start=args.start, rate=args.rate)
     if args.minutes is not None:
         recipe = replace(recipe, minutes=args.minutes)
     if args.steps is not None:
@@ -49,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.pictures is not None:
         recipe = replace(recipe, pictures=args.pictures)
     state = args.state or args.out.with_name(args.out.name + ".training")
-    training.train(recipe, args.out, state, args.device, compiled=False if args.no_compile else None)
+    compiled = False if args.no_compile else None
+    training.train(recipe, args.out, state, args.device, compiled, args.workers)
     return 0
 
 

@@ -407,6 +407,17 @@ def kinds() -> Fixture:
     return Fixture("kinds", types, rows, [answer for *_, answer in asked], 200 / 3, scores)
 
 
+def where() -> Fixture:
+    """The embedded world's own set: row and column together, and how often each is right."""
+    asked = [("top left", "Top left."), ("bottom center", "bottom left"), ("middle right", "right"), ("top right", "")]
+    rows = [
+        {"question": "Where is the red star?", "answer": answer, "image": picture(at)}
+        for at, (answer, _) in enumerate(asked)
+    ]
+    types = {"question": TEXT, "answer": TEXT, "image": IMAGE}
+    return Fixture("where", types, rows, [given for _, given in asked], 25.0, {"row": 50.0, "column": 50.0})
+
+
 @dataclass(frozen=True)
 class TwoTables(Fixture):
     """A fixture whose pictures are a table of their own, as GQA is published: rows name them by `imageId`."""
@@ -642,6 +653,7 @@ MAKERS: dict[str, Callable[[], Fixture]] = {
         refcocog,
         countbench,
         kinds,
+        where,
     )
 }
 

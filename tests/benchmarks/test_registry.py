@@ -33,6 +33,7 @@ NAMES = [
     "refcocog",
     "countbench",
     "kinds",
+    "where",
 ]
 
 
@@ -76,13 +77,13 @@ def test_tasks_choose_the_schedules():
 def test_a_file_more_is_a_benchmark_more(tmp_path, monkeypatch):
     (tmp_path / "extra.py").write_text(
         "from dataclasses import replace\nfrom himap.benchmarks.pope import BENCHMARK\n"
-        "BENCHMARK = replace(BENCHMARK, name='extra', rank=99)\n"
+        "BENCHMARK = replace(BENCHMARK, name='extra', rank=100)\n"
     )
     monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
     benchmarks.registry.cache_clear()
     try:
         assert benchmarks.names() == [*NAMES, "extra"]
-        assert benchmarks.get("extra") == replace(benchmarks.get("pope"), name="extra", rank=99)
+        assert benchmarks.get("extra") == replace(benchmarks.get("pope"), name="extra", rank=100)
     finally:
         benchmarks.registry.cache_clear()
         sys.modules.pop("himap.benchmarks.extra", None)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from himap.costs.formulas import flops, image_tokens_per_layer
+from himap.costs.formulas import flops, image_tokens_per_layer, keep_count
 from himap.models.sizes import Dims
 from himap.pruning.budget import mean_tokens
 from himap.pruning.resolve import load_all, resolve
@@ -103,3 +103,16 @@ def test_budgets_are_solved_without_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_share_of_the_tokens_counts_the_layers_that_look_at_the_picture():
+    """Sixteen layers, five of them of cross-attention: the others have no image token that could be dropped."""
+    beside = Dims(16, 128, 4, 4, 32, 320, 500, 145, cross=(1, 4, 7, 10, 13), picture_width=128)
+    assert mean_tokens(beside, ()) == 145
+    schedule, _ = solved("random_tokens", beside, tokens_of="1/3")
+    assert [keep_count(stage.keep, 145) for stage in schedule.stages] == [48]
+    later, _ = solved("fastv", beside, tokens_of="1/3")
+    seen = [tokens for tokens in image_tokens_per_layer(beside, later.stages, 145) if tokens]
+    assert len(seen) == 5
+    assert seen[0] > seen[-1]
+    assert abs(sum(seen) / 5 - 145 / 3) <= 1

@@ -8,16 +8,8 @@ from himap.decoder.cache import Cache
 from himap.decoder.generation import generate, next_token_logits
 from himap.decoder.loop import forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, join_rows, new_rows
-from himap.experiments.disruption import (
-    BLOCKS,
-    EXTENTS,
-    FLOWS,
-    Disruption,
-    make_cut,
-    run_undisturbed,
-    sweep,
-    top5_overlap,
-)
+from himap.experiments.cut_runs import run_undisturbed, sweep, top5_overlap
+from himap.experiments.disruption import BLOCKS, EXTENTS, FLOWS, Disruption, make_cut
 from tiny import SHAPES, oracle, prompt, tiny_model
 
 REAL = ("img2txt", "img2img")

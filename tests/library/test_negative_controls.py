@@ -113,3 +113,20 @@ def test_where_tokens_go_matters_to_trained_weights_alone(models: dict[str, Mode
         else:
             assert arms.max() == 0  # nothing to lose, wherever tokens go
     assert spread["redrawn"] > 2 * spread["trained"]  # the loss depends on no token in particular
+
+
+def test_a_cut_that_spares_the_evidence_costs_less_in_trained_weights_alone(
+    models: dict[str, Model], asked: list[Asked]
+) -> None:
+    """Without any image token to look at, random weights say something else too; so a cut counts against its control alone."""
+    for name, model in models.items():
+        rows = measured("oq1", model, asked, points=2, only_correct=name == "trained")
+        kept = rows[rows["part"] == "cut"].groupby(["flow", "extent", "layer"])["same"].mean()
+        saved = (kept["spared"] - kept["img2alltxt"]).dropna()
+        assert saved.index.tolist() == [("prefix", 6), ("suffix", 0), ("suffix", 6)]
+        if name == "trained":
+            assert kept["img2alltxt", "suffix", 0] < 0.5
+            assert saved["suffix", 0] > 0.3
+        else:
+            assert kept["img2alltxt", "suffix", 0] < 0.5  # the effect is as large …
+            assert saved.abs().max() < 0.2  # … and has nothing to do with what is asked about

@@ -10,7 +10,7 @@ from himap.decoder.cache import Cache
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
-from himap.experiments.disruption import run_undisturbed
+from himap.experiments.cut_runs import run_undisturbed
 from himap.experiments.patching import Departure, Patch, arrive_late, leave_early, resume, text_alone
 from himap.models.model import Model
 from tiny import SHAPES, prompt

@@ -147,7 +147,7 @@ def test_one_file_can_be_drawn_alone_and_equals_that_of_the_folder(folder: Path,
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown mini benchmark 'vqa'"):
         make_mini_benchmarks.main(["--benchmarks", "vqa", "--out", str(tmp_path)])
-    with pytest.raises(ValueError, match="is one file but 13"):
+    with pytest.raises(ValueError, match="is one file but 14"):
         make_mini_benchmarks.main(["--out", str(tmp_path / "all.parquet")])
     with pytest.raises(ValueError, match="at least one"):
         make_mini_benchmarks.main(["--benchmark", "pope", "--samples", "0", "--out", str(tmp_path)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import train_mini
-from himap.mini import batches, checkpoint, network, optimizer, tokenizer, training
+from himap.mini import batches, checkpoint, cross_checkpoint, optimizer, tokenizer, training
 from himap.mini.recipe import QUICK
 from safetensors.torch import load_file
 
@@ -46,15 +46,19 @@ def test_words_are_one_token_and_capitals_stand_alone(words) -> None:
     assert words.encode("x")[0] == words.bos_token_id
 
 
-def test_packed_questions_see_what_they_would_see_alone(words) -> None:
+@pytest.mark.parametrize("architecture", training.ARCHITECTURES)
+def test_packed_questions_see_what_they_would_see_alone(words, architecture: str) -> None:
     torch.manual_seed(0)
-    model = checkpoint.build(words).float().eval()
+    form, networks = training.ARCHITECTURES[architecture]
+    model = form.build(words).float().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    maker = batches.BatchMaker(words, "train", 0, 2)
+        if architecture == "mllama":  # which has two matrices where training has one
+            model.lm_head.weight.copy_(model.model.language_model.embed_tokens.weight[: len(words)])
+    maker = batches.BatchMaker(words, "train", 0, 2, framed=form.prefix_ids)
     batch = training.to_tensors(maker[3], torch.device("cpu"))
-    packed = network.Network(model, maker.prefix_ids, compiled=False, dtype=torch.float32)
+    packed = networks.Network(model, maker.prefix_ids, compiled=False, dtype=torch.float32)
     compared = 0
     with torch.no_grad():
         image = packed.project(packed.features(batch["pixels"]))
@@ -64,13 +68,45 @@ def test_packed_questions_see_what_they_would_see_alone(words) -> None:
             for turn in range(2):
                 chosen = batch["turn"][row] == turn
                 ids = torch.tensor([*maker.prefix_ids, *batch["ids"][row][chosen].tolist()])[None]
-                picture = row // batches.ROWS
-                alone = model(input_ids=ids, pixel_values=pixels[picture : picture + 1]).logits[
-                    0, len(maker.prefix_ids) :
-                ]
+                one = pixels[row // batches.ROWS][None]
+                alone = model(input_ids=ids, **picture_of(architecture, one, ids)).logits[0, len(maker.prefix_ids) :]
                 torch.testing.assert_close(packed.logits(hidden[row][chosen]), alone, atol=1e-4, rtol=1e-3)
                 compared += len(alone)
     assert compared > 40
+
+
+def picture_of(architecture: str, pixels: torch.Tensor, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the model's class takes of a picture that is seen from the first token on."""
+    if architecture == "llava":
+        return {"pixel_values": pixels}
+    one = torch.ones(1, 1, dtype=torch.long)
+    seen = torch.ones(*ids.shape, 1, 1)
+    return {
+        "pixel_values": pixels[:, None, None], "aspect_ratio_ids": one, "aspect_ratio_mask": one[..., None],
+        "cross_attention_mask": seen,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_model_with_cross_attention_is_asked_as_it_was_trained(trained: Path, tmp_path: Path) -> None:
+    import himap
+    from himap.models.prompts import Prompt
+    from PIL import Image
+    from transformers import AutoTokenizer
+
+    quick = ["--quick", "--no-compile", "--threads", "1", "--workers", "2"]
+    assert train_mini.main(["--out", str(tmp_path / "cross"), "--architecture", "mllama", *quick]) == 0
+    model = himap.load(str(tmp_path / "cross"))
+    assert (model.family, model.dims.cross) == ("mllama", cross_checkpoint.CROSS_LAYERS)
+    words = AutoTokenizer.from_pretrained(trained)
+    maker = batches.BatchMaker(words, "train", 0, 1, framed=cross_checkpoint.prefix_ids)
+    question = words.encode("\nWhere is the ring? ASSISTANT:", add_special_tokens=False)
+    assert model.tokenize(Prompt("Where is the ring?"), [None]) == [*maker.prefix_ids, *question]
+    pixels = maker[0].pixels[0]
+    (seen,) = model.preprocess([Image.fromarray(pixels)])
+    mean, deviation = (torch.tensor(values) for values in (checkpoint.MEAN, checkpoint.DEVIATION))
+    expected = (torch.from_numpy(pixels).float() / 255 - mean) / deviation
+    torch.testing.assert_close(seen["pixel_values"][0, 0, 0].permute(1, 2, 0), expected)
 
 
 def test_batches_follow_from_their_number_alone(words) -> None:

@@ -15,7 +15,8 @@ from himap.decoder.layout import Layout
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
-from himap.experiments.disruption import Disruption, make_cut, run_undisturbed, sweep
+from himap.experiments.cut_runs import run_undisturbed, sweep
+from himap.experiments.disruption import Disruption, make_cut
 from himap.experiments.inspection import inspect
 from himap.experiments.patching import Patch, leave_early, resume, text_alone
 from himap.inference import generate as ask

@@ -16,7 +16,8 @@ from himap.decoder.generation import generate, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, PADDING, SYSTEM
 from himap.experiments.answers import Question, answer_batch, encode
-from himap.experiments.disruption import Disruption, make_cut, run_undisturbed, sweep
+from himap.experiments.cut_runs import run_undisturbed, sweep
+from himap.experiments.disruption import Disruption, make_cut
 from himap.experiments.saliency import DEFINITIONS, saliency
 from himap.models.loading import redraw_weights
 from himap.models.prompts import Prompt

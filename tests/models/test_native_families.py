@@ -24,7 +24,7 @@ from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION
 from himap.experiments import beginnings
 from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
 from himap.experiments.counted_flops import prefill_flops
-from himap.experiments.disruption import run_undisturbed, sweep
+from himap.experiments.cut_runs import run_undisturbed, sweep
 from himap.experiments.patching import Patch, arrive_late, leave_early, resume, text_alone
 from himap.experiments.saliency import group_masks, saliency
 from himap.models import families as family_names

@@ -103,6 +103,19 @@ def test_a_checkpoint_loads_with_the_marks_of_its_family(family: str, tmp_path: 
     assert model.preprocess([picture(0)])
 
 
+def test_weights_cut_from_one_block_fill_every_matrix_with_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_checkpoint, "BLOCK", 1009)
+    made = []
+    for seed in (1, 1, 2):
+        module = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.Linear(48, 16)).to_empty(device="cpu")
+        random_checkpoint.draw(module, seed)
+        made.append(torch.cat([weight.flatten() for weight in module.parameters()]))
+    assert len(module[0].weight.unique(dim=0)) == 48
+    assert float(made[0].detach().std()) == pytest.approx(0.02, rel=0.1)
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
 @pytest.mark.parametrize("name", ["idefics-9b", "instructblip-vicuna-7b"])
 def test_a_rehearsal_counts_the_operations_of_the_formula(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -360,6 +360,12 @@ def test_a_relative_folder_seen_from_elsewhere_says_where_it_lies(
         load("models/a/b")
 
 
+def test_a_gpu_computes_convolutions_of_float32_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as torch has it
+    load(ROOT / "models" / "mini")
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_device_that_is_not_here_is_named_in_one_line() -> None:
     with pytest.raises(ValueError, match=r"^device 'cuda' cannot be used here: .*use device='cpu'") as error:

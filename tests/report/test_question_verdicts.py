@@ -7,15 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from himap.report.verdicts.questions import (
-    ALIKE,
-    NOT_ASKED,
-    TESTS,
-    UNEQUAL,
-)
+from himap.report.verdicts import injection, questions
+from himap.report.verdicts.questions import ALIKE, NOT_ASKED, UNEQUAL
 from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict
 from himap.results import Results
 
+TESTS = {**questions.TESTS, **injection.TESTS}
 FACTS = {"models": {"mini": {"published": None}}, "benchmarks": {"kinds": {"title": "Kinds", "source": "mini"}}}
 
 
@@ -187,8 +184,53 @@ def test_attention_is_led_astray_if_answers_are_surely_lost(
         ("finds_importance", {"stage": 0, "criterion": "random", "agreement": 0.5, "gain": 0.2}),
         ("repeated", {"part": "features", "above": 0.5}),
         ("nowhere_better", {"where": "tower"}),
+        ("injection_shallow", {"beside": True, "keeps": 0.9}),
     ],
 )
 def test_what_was_not_measured_is_not_decided(tmp_path: Path, test: str, arguments: dict[str, Any]) -> None:
     found = judged(tmp_path, test, "", [], **arguments)
     assert (found.verdict, found.why, found.ours) == (OPEN, NOT_ASKED, [])
+
+
+# ---- injection across architectures
+
+
+def cut_rows(kept: float, half: float, gap: float, p: float, control: float) -> list[dict[str, Any]]:
+    """What is left of the answers without either half of twelve layers, the halves compared, and with the control; 48 answers."""
+    common = {"layers": 12, "layer": 6, "beside": 0, "n": 48}
+    shares = [
+        {**common, "measure": "same", "flow": flow, "extent": extent, "value": value, "low": value - half, "high": value + half}
+        for flow, extent, value in (
+            ("img2alltxt", "suffix", kept), ("img2alltxt", "prefix", kept - gap / 100), ("spared", "suffix", 0.97), ("spared", "prefix", 0.96),
+        )
+    ]  # fmt: skip
+    compared = [
+        {**common, "measure": measure, "extent": extent, "value": value, "low": value - 9, "high": value + 9, "p": sure}
+        for measure, extent, value, sure in (
+            ("second half less first", "", gap, p), ("spared less cut", "suffix", 20, control), ("spared less cut", "prefix", 20, control),
+        )
+    ]  # fmt: skip
+    return [*shares, *compared]
+
+
+@pytest.mark.parametrize(
+    ("kept", "half", "gap", "p", "control", "verdict"),
+    [
+        (0.92, 0.06, 40, 0.001, 0.01, HOLDS),
+        (0.92, 0.06, 5, 0.4, 0.01, OPEN),  # the first half may cost as little
+        (0.86, 0.06, 40, 0.001, 0.01, OPEN),  # too few stay, but 90 % are not excluded
+        (0.60, 0.10, 20, 0.001, 0.01, FAILS),
+        (0.92, 0.06, -8, 0.01, 0.01, FAILS),  # the first half surely costs less
+        (0.92, 0.06, 40, 0.001, 0.5, OPEN),  # as in random weights: a cut that spares the evidence costs as much
+        (0.60, 0.10, 20, 0.001, 0.5, OPEN),
+    ],
+)
+def test_injection_is_shallow_if_the_second_half_costs_little_and_the_first_surely_more(
+    tmp_path: Path, kept: float, half: float, gap: float, p: float, control: float, verdict: str
+) -> None:
+    found = judged(tmp_path, "injection_shallow", "oq1", cut_rows(kept, half, gap, p, control), beside=False, keeps=0.9)
+    assert found.verdict == verdict
+    assert (found.why == injection.ALIKE) == (control > 0.05)
+    assert found.ours[1].startswith("control, the same cuts but for what the question is about: 97 %")
+    other = judged(tmp_path, "injection_shallow", "oq1", [], beside=True, keeps=0.9)
+    assert (other.verdict, other.why) == (OPEN, NOT_ASKED)  # no model of this architecture was asked

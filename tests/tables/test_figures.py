@@ -334,6 +334,25 @@ def write_oq4(results: Path) -> None:
     write_text(results / "questions/llava/scienceqa/oq4.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def write_oq1(results: Path) -> None:
+    """Write four answers of a model of four layers: all stay without the second half, one without the first, none without any."""
+    kept = {("suffix", 0): 0, ("suffix", 2): 4, ("prefix", 2): 1, ("single", 1): 3}
+    common = {"layers": 4, "beside": 1, "kind": "word"}
+    rows: list[dict[str, Any]] = [
+        {**common, "part": "cut", "sample_id": str(n), "flow": flow, "extent": extent, "layer": layer}
+        | {"same": int(n < stay) if flow == "img2alltxt" else 1, "overlap": 0.5}
+        for flow in ("img2alltxt", "spared")
+        for (extent, layer), stay in kept.items()
+        for n in range(4)
+    ]
+    rows += [
+        {**common, "part": "saliency", "sample_id": str(n), "flow": "s_vt", "layer": layer, "share": share, "sum": 2.0}
+        for layer, share in ((1, 0.75), (3, 0.25))
+        for n in range(4)
+    ]
+    write_text(results / "questions/llava/scienceqa/oq1.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
 def write_oq2(results: Path) -> None:
     """Write eight samples of two kinds: dear ones need all tokens, and a rule that knows them is right where HiMAP is not."""
     rows = [
@@ -498,6 +517,7 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
     settings |= {"cells": [["llava", "scienceqa"]], "kinds": {"scienceqa": "qa"}}
     write_blocking(results)
     write_oq4(results)
+    write_oq1(results)
     write_oq2(results)
     write_oq3(results)
     write_attack(results)
@@ -571,6 +591,21 @@ def test_what_early_pruning_costs_beyond_recognition_is_a_difference_of_two_diff
     }  # fmt: skip
     control = frame[(frame["measure"] == "recall_shuffled") & (frame["dose"] == 0.5)]
     assert control["value"].tolist() == [0.5, 0.5]
+
+
+def test_halves_of_the_depth_are_compared_answer_by_answer_and_a_cut_of_all_layers_ends_both_curves(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    frame = frame_of("oq1", settings, tmp_path)
+    same = frame[(frame["measure"] == "same") & (frame["flow"] == "img2alltxt")]
+    ends = {extent: dict(part[["depth", "value"]].to_numpy().tolist()) for extent, part in same.groupby("extent")}
+    assert ends == {"suffix": {0.0: 0.0, 0.5: 1.0}, "prefix": {0.5: 0.25, 1.0: 0.0}, "single": {0.25: 0.75}}
+    gap = frame[frame["measure"] == "second half less first"].iloc[0]
+    assert (gap["value"], gap["n"], gap["p"]) == (75, 4, 0.25)  # three answers lost and none won: McNemar
+    assert frame[frame["measure"] == "share"].set_index("depth")["value"].to_dict() == {0.25: 0.75, 0.75: 0.25}
+    titles = [panel.title for panel in figures.get("oq1").panels(frame)]
+    assert "cross-attention" in titles[0]
+    assert titles[-1].endswith("no S_vv in the decoder")
 
 
 def test_what_kept_tokens_tell_counts_tokens_dropped_without_a_change_of_the_answer_alone(

@@ -149,6 +149,21 @@ def test_a_method_is_told_which_share_of_the_evidence_its_stages_keep(rivals: tu
     assert "88 / 38 %" in forms(measured(rivals), settings)["md"]
 
 
+def test_evidence_and_places_are_found_behind_a_class_token(rivals: tuple[dict[str, Any], Path]) -> None:
+    """One tile of Llama 3.2 Vision is a class token, which shows no place, and the cells."""
+    settings, results = rivals
+    settings["budgets"]["grids"]["llava"] = [12, 12]
+    path = results / "evaluation/llava/scienceqa/divprune_1of4/predictions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    tile = [[1, 0, 0.0, 0.0, 1.0, 1.0, 1], [12, 12]]
+    kept = to_bitmap([0, *range(1, 13)], 145)  # the class token and the cells of the first row
+    write_jsonl(path, [{**row, "image_tokens": 145, "layouts": [tile], "kept": [kept]} for row in rows])
+    write_samples(results / "benchmarks/scienceqa/samples.parquet", {"0": [0, 11, 12, 143]})
+    divprune = measured(rivals).set_index("method").loc["divprune_1of4"]
+    assert divprune["evidence"] == 50  # cells 0 and 11, which are tokens 1 and 12
+    assert (divprune["top_to_bottom"], divprune["left_to_right"]) == ("100/0/0/0", "25/25/25/25")
+
+
 def test_three_sentences_say_what_the_table_shows(rivals: tuple[dict[str, Any], Path]) -> None:
     settings, _ = rivals
     frame = measured(rivals)

@@ -9,6 +9,7 @@ from typing import Any
 
 import ask_question
 import make_mini_benchmarks
+import mini_cross
 import pandas as pd
 import pytest
 from himap.benchmarks import get, read_samples
@@ -163,3 +164,30 @@ def test_one_command_answers_the_open_questions_and_the_page_shows_them(project:
     ):
         assert words in part
     assert "not published" not in part  # the paper asks none of these
+
+
+def test_a_model_of_another_depth_and_architecture_joins_one_question_and_nothing_else(project: Project) -> None:
+    mini_cross.write(project.folder / "models" / "mini-cross")
+
+    def ask_both(config: dict[str, Any]) -> None:
+        with_questions(config)
+        config["questions"] |= {"blocking": {"benchmarks": []}, "oq4": {"benchmarks": []}}
+        config["questions"]["oq1"] = {"limit": 6, "settings": {"only_correct": False, "points": 2}}
+        config["models"]["mini-cross"] = {"path": "models/mini-cross", "family": "mllama", "only": ["oq1"]}
+
+    project.configure(ask_both)
+    said = project.call("oq1", "report")
+    assert said.returncode == 0, said.stdout[-3000:]
+    results = project.folder / "results"
+    numbers = pd.read_csv(results / "figures/data/oq1.csv")
+    assert numbers.groupby("model")["layers"].first().to_dict() == {"mini": 12, "mini-cross": 16}
+    assert numbers.groupby("model")["beside"].first().to_dict() == {"mini": 0, "mini-cross": 1}
+    halves = numbers[numbers["measure"] == "second half less first"]
+    assert halves["depth"].tolist() == [0.5, 0.5]
+    assert (results / "figures/oq1.png").is_file()
+    assert set(pd.read_csv(results / "tables/table1.csv")["model"]) == {"mini"}
+    assert not list(results.glob("evaluation/mini-cross"))
+    page = (results / "report.html").read_text()
+    assert "no S_vv in the decoder" in page
+    assert "models/mini-cross" in page  # among the weights that were used
+    assert project.stale("oq1", "report") == set()

@@ -139,7 +139,12 @@ def scope(facts: dict[str, Any], model: str | None = None, tasks: list[str] | No
     tasks = tasks or list(facts["benchmarks"])
     if any(facts["benchmarks"][task]["source"] == "mini" for task in tasks):
         return "mini"
-    return "paper" if all(facts["models"][name]["published"] for name in models) else "other"
+    return "paper" if all(all_models(facts)[name]["published"] for name in models) else "other"
+
+
+def all_models(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is known of the models of tables and analyses, and of those that are there for open questions alone."""
+    return {**facts["models"], **facts.get("question_models", {})}
 
 
 def methods_of(results: Results, model: str, task: str) -> list[str]:

@@ -6,7 +6,7 @@ rectangle of the picture, and the tokens come part by part, row by row. Some mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,10 @@ class Layout:
         scale = min(1.0, FINEST / max(rows, columns))
         return max(1, round(rows * scale)), max(1, round(columns * scale))
 
+    def tokens_at(self, grid: tuple[int, int]) -> np.ndarray:
+        """Return which token of each part shows the middle of each cell of a grid [rows, columns, parts], -1 for none."""
+        return _tokens_at(self, grid)
+
     def shown(self, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """Return which cells of a grid over the picture at least one of the tokens `kept` [n] shows: [rows, columns].
 
@@ -132,6 +136,12 @@ def square(tokens: int) -> tuple[int, int]:
     """Return rows and columns of a square of tokens, or a single row if they form no square."""
     side = round(tokens**0.5)
     return (side, side) if side * side == tokens else (1, tokens)
+
+
+def layout_of(answer: Mapping[str, Any], grid: Sequence[int]) -> Layout:
+    """Return where the tokens of an answer's first picture lie; by the model's fixed grid in files without layouts."""
+    rows, columns = grid
+    return Layout.from_json(answer["layouts"][0]) if "layouts" in answer else Layout((Part(rows, columns),))
 
 
 @dataclass

@@ -1,10 +1,10 @@
 """Cutting attention paths at chosen layers: what an answer loses with a path is what flowed through it.
 
-    clean = run_undisturbed(model, prompt, new_tokens=8)
-    for outcome in sweep(model, clean, range(32), ["img2txt", "random"], ["single", "suffix"]): ...
+    generate(model, prompt, 8, [Disruption([make_cut("img2txt", 20, "suffix", 32)], prompt, [0])])
 
 Flows: `img2txt` (instruction tokens see no image token), `img2img` (image tokens see no image token, themselves
-included), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
+included), `img2alltxt` (no token of text does: the marks around a picture too, which could hand it on, and where they see
+it, the words before it), `random` (as many causal pairs as img2txt, drawn among all rows from the first image token on),
 `random_img2img` (as many as img2img), `random_unmatched` (the released control: as many random rows as there are
 instruction tokens, which cuts about half as many pairs). A generated token is a row of its own: img2txt takes all image
 tokens from it, so `random` does too, `random_unmatched` as often as from any other row. Extents: `single` (that layer),
@@ -14,30 +14,29 @@ is cut may be seen only from that layer on), `window` (that layer and the next o
 In a model whose text looks at image tokens by cross-attention, cuts take pairs of rows and image tokens in those layers;
 between image tokens nothing flows there, and img2img cuts nothing.
 
-A sweep runs each cut from the layer and the row on that it can change; all before that is shared with the clean run.
+A cut may spare some image tokens, such as those that the question is about: a control that takes nearly as many pairs.
+
+`cut_runs` makes many of them at once, from what a clean run has computed already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from himap.decoder.attention import LayerAttention, visible
-from himap.decoder.cache import Cache
-from himap.decoder.generation import continue_greedily, next_token_logits
-from himap.decoder.loop import Intervention, forward
+from himap.decoder.attention import visible
+from himap.decoder.loop import Intervention
 from himap.decoder.tokens import IMAGE, INSTRUCTION, PADDING, Rows
-from himap.experiments.concluding import likeliest
 from himap.registry import unknown
 
 if TYPE_CHECKING:
-    from himap.models.model import Model
+    pass
 
-FLOWS = ("img2txt", "img2img", "random", "random_img2img", "random_unmatched")
+FLOWS = ("img2txt", "img2img", "img2alltxt", "random", "random_img2img", "random_unmatched")
 EXTENTS = ("single", "suffix", "prefix", "window")
 BLOCKS = ("pre", "post")  # before the softmax, so that the rest renormalizes, or after it (A = 0)
 
@@ -49,6 +48,7 @@ class Cut:
     flow: str
     first: int
     last: int
+    spared: tuple[int, ...] = ()  # image tokens, counted over all pictures of the prompt, that stay to be seen
 
 
 def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -> Cut:
@@ -79,6 +79,7 @@ class Disruption(Intervention):
         self.after_softmax = block == "post"
         self.in_sequence = prompt.memory is None
         self.chances = [_share_of_rows(_looking(prompt, b)) for b in range(len(prompt.groups))]
+        self.spared = [_spared_keys(prompt, b, cut) for b, cut in enumerate(cuts)]
         # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
         self.drawn = [_draw(prompt, b, cut, seed) for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))]
 
@@ -90,15 +91,23 @@ class Disruption(Intervention):
         for b, cut in enumerate(self.cuts):
             if cut.first <= layer <= cut.last:
                 pairs[b] = self._pairs(b, cut.flow, rows, key_positions[b], key_groups[b])
+                if cut.spared:
+                    pairs[b] &= ~torch.isin(self._keys(key_positions[b]), self.spared[b])
         return pairs
+
+    def _keys(self, key_positions: Tensor) -> Tensor:
+        """Return by what keys [Tk] are known: their position, or beside the sequence, where they have none, their column.
+
+        A sweep drops no picture token, so columns count them.
+        """
+        return key_positions if self.in_sequence else torch.arange(len(key_positions), device=key_positions.device)
 
     def _pairs(self, b: int, flow: str, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
         """Return the pairs [Tq, Tk] that one sample's flow blocks among these rows and keys."""
         if not bool((key_groups == IMAGE).any()):  # as in a layer that looks at no picture
             return torch.zeros(rows.groups.shape[1], len(key_groups), dtype=torch.bool, device=key_groups.device)
-        if flow in ("img2txt", "img2img"):
-            receiver = INSTRUCTION if flow == "img2txt" else IMAGE
-            return (rows.groups[b] == receiver)[:, None] & (key_groups == IMAGE)[None, :]
+        if not flow.startswith("random"):
+            return receivers(flow, rows.groups[b])[:, None] & (key_groups == IMAGE)[None, :]
         drawn = self.drawn[b]
         assert drawn is not None
         # pairs are drawn by position, since the rows of a resumed run or a decoding step are only some of the prompt's
@@ -108,9 +117,7 @@ class Disruption(Intervention):
         else:
             later = torch.zeros_like(in_prompt)[:, None]
         queries = rows.positions[b].clamp(0, drawn.shape[0] - 1)
-        # Picture tokens beside the sequence have no positions of their own; a sweep drops none, so columns count them.
-        keys = key_positions if self.in_sequence else torch.arange(len(key_positions), device=key_positions.device)
-        keys = keys.clamp(0, drawn.shape[1] - 1)
+        keys = self._keys(key_positions).clamp(0, drawn.shape[1] - 1)
         real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]  # [Tq, Tk]
         return ((drawn[queries][:, keys] & in_prompt[:, None]) | (later & ~in_prompt[:, None])) & real
 
@@ -122,6 +129,20 @@ class Disruption(Intervention):
         return torch.tensor(
             [_drawn_later(self.seeds[b], p, chance) for p in positions.tolist()], device=positions.device
         )
+
+
+def receivers(flow: str, groups: Tensor) -> Tensor:
+    """Return which rows a flow cuts off from the image tokens, by the rows' groups."""
+    if flow == "img2alltxt":
+        return (groups != IMAGE) & (groups != PADDING)
+    return groups == (INSTRUCTION if flow == "img2txt" else IMAGE)
+
+
+def _spared_keys(prompt: Rows, b: int, cut: Cut) -> Tensor:
+    """Return by what keys the image tokens are known that a cut spares."""
+    index = (prompt if prompt.memory is None else prompt.memory).image_index[b]
+    is_spared = torch.isin(index, torch.tensor(cut.spared, dtype=index.dtype, device=index.device))
+    return prompt.positions[b][is_spared] if prompt.memory is None else is_spared.nonzero()[:, 0]
 
 
 def _looking(prompt: Rows, b: int) -> Tensor:
@@ -191,122 +212,3 @@ def _matched(sees: Tensor, order: Tensor, target: int, generator: torch.Generato
         keys = sees[row].nonzero()[:, 0]
         pairs[row, keys[torch.randperm(len(keys), generator=generator)[:missing]]] = True
     return pairs
-
-
-class _Recorder(Intervention):
-    """Keeps the hidden states that enter each layer."""
-
-    def __init__(self) -> None:
-        self.entering: dict[int, Rows] = {}
-
-    def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
-        self.entering[layer] = rows
-        return None
-
-
-@dataclass
-class Undisturbed:
-    """A clean run of one prompt, with everything that a disturbed run takes over from it."""
-
-    prompt: Rows  # of one sample
-    entering: dict[int, Rows]  # by layer: the rows as they enter it
-    cache: Cache
-    logits: Tensor  # [1, vocabulary]
-    ids: list[int]
-    choices: Sequence[str] = ()  # whose likeliest is the answer; without any, tokens are generated
-
-
-@torch.no_grad()
-def run_undisturbed(model: Model, prompt: Rows, new_tokens: int, choices: Sequence[str] = ()) -> Undisturbed:
-    """Run one prompt without a cut and keep what a sweep starts from; its answer is of the kind that the evaluation measures."""
-    if prompt.positions.shape[0] != 1 or not prompt.dense:
-        raise ValueError("a sweep takes one prompt at a time; its variants are the batch")
-    recorder, cache = _Recorder(), Cache()
-    logits = next_token_logits(model, forward(model, prompt, cache, [recorder]))
-    length = prompt.positions.shape[1]
-    # the answer extends copies: the prompt's own cache is shared by all disturbed runs
-    answering = Cache(new_tokens, {index: layer.prefix(length, 1) for index, layer in cache.layers.items()})
-    if choices:
-        ids = model.answer_ids(likeliest(model, prompt, answering, logits, choices, 0))
-    else:
-        ids = continue_greedily(model, prompt, answering, logits, new_tokens).ids[0]
-    return Undisturbed(prompt, recorder.entering, cache, logits, ids, choices)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The answer of one disturbed run."""
-
-    layer: int
-    flow: str
-    extent: str
-    logits: Tensor  # [vocabulary] of the first generated token
-    ids: list[int]
-
-
-@torch.no_grad()
-def sweep(
-    model: Model,
-    clean: Undisturbed,
-    layers: Sequence[int],
-    flows: Sequence[str],
-    extents: Sequence[str],
-    *,
-    window: int = 5,
-    block: str = "pre",
-    new_tokens: int = 2,
-    seed: int = 0,
-) -> Iterator[Outcome]:
-    """Yield the outcomes of one prompt with a cut at every layer, for every flow and extent.
-
-    A cut that begins at layer l changes nothing below l, and nothing in the columns before the first row it touches: such a
-    run starts at l from the clean hidden states of the rows it can reach and sees clean keys and values in front of them.
-    The runs of a layer that start at the same place are one batch.
-    """
-    for layer in layers:
-        named = [(flow, extent) for flow in flows for extent in extents]
-        cuts = [make_cut(flow, layer, extent, len(model.layers), window) for flow, extent in named]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number, cut in enumerate(cuts):
-            groups.setdefault((cut.first, _first_column(clean.prompt, cut)), []).append(number)
-        for (first, column), members in groups.items():
-            answers = _resume(model, clean, first, column, [cuts[n] for n in members], block, new_tokens, seed)
-            for number, (logits, ids) in zip(members, answers, strict=True):
-                yield Outcome(layer, *named[number], logits, ids)
-
-
-def _first_column(prompt: Rows, cut: Cut) -> int:
-    """Return the first token whose state a cut can change: the first that is cut off from an image token."""
-    if cut.flow == "img2txt":
-        return int((prompt.groups[0] == INSTRUCTION).nonzero()[0])
-    return first_that_sees(prompt, 0)
-
-
-def _resume(
-    model: Model, clean: Undisturbed, layer: int, column: int, cuts: list[Cut], block: str, new_tokens: int, seed: int
-) -> list[tuple[Tensor, list[int]]]:
-    """Run a batch of cuts from `layer` and `column` on; return first logits and answer of each."""
-    times, length = len(cuts), clean.prompt.positions.shape[1]
-    prompt = clean.prompt.repeated(times)
-    disruption = Disruption(cuts, prompt, [seed] * times, block)
-    cache = Cache(new_tokens)
-    for index in range(layer, len(model.layers)):  # what no cut can reach: the columns before the first one changed
-        cache.layers[index] = clean.cache.layers[index].prefix(column, times)
-    rows = forward(model, clean.entering[layer].after(column).repeated(times), cache, [disruption], start=layer)
-    logits = next_token_logits(model, rows)
-    # later tokens also attend to the prompt in the layers below, where nothing was cut
-    if new_tokens > 1 or clean.choices:
-        for index in range(layer):
-            cache.layers[index] = clean.cache.layers[index].prefix(length, times)
-    if clean.choices:
-        alone = [[Disruption([cut], clean.prompt, [seed], block)] for cut in cuts]
-        texts = [likeliest(model, rows, cache, logits, clean.choices, b, alone[b]) for b in range(times)]
-        return list(zip(logits, map(model.answer_ids, texts), strict=True))
-    answers = continue_greedily(model, rows, cache, logits, new_tokens, [disruption])
-    return list(zip(logits, answers.ids, strict=True))
-
-
-def top5_overlap(first: Tensor, second: Tensor) -> float:
-    """Return the score consistency of two runs: Jaccard overlap of their five likeliest next tokens."""
-    tokens, others = set(first.topk(5).indices.tolist()), set(second.topk(5).indices.tolist())
-    return len(tokens & others) / len(tokens | others)

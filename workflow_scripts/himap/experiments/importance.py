@@ -79,7 +79,7 @@ def log_probability(model: Model, rows: Rows, layer: int, target: int, kept: Ten
     found = []
     for part in kept.split(max(1, min(AT_ONCE, ROWS_AT_ONCE // rows.groups.shape[1]))):
         stay = (rows.groups != IMAGE).expand(len(part), -1).clone()  # [n, T]
-        stay[:, rows.groups[0] == IMAGE] = part
+        stay[:, rows.groups[0] == IMAGE] = part.to(stay.device)
         left = forward(model, rows.repeated(len(part)).select(stay), Cache(), start=layer)
         found.append(next_token_logits(model, left).log_softmax(dim=-1)[:, target])
     return torch.cat(found)

@@ -22,7 +22,7 @@ from himap.decoder.layout import Layout
 from himap.decoder.loop import forward
 from himap.decoder.tokens import GROUPS, IMAGE, INSTRUCTION, Rows, join_rows, new_rows
 from himap.experiments.answers import Question, encode
-from himap.experiments.disruption import run_undisturbed, sweep
+from himap.experiments.cut_runs import run_undisturbed, sweep
 from himap.experiments.saliency import ATTENTION, DEFINITIONS, group_masks, layer_maps
 from himap.experiments.sharing import sample_seed
 from himap.pruning.intervention import Pruning

@@ -27,7 +27,8 @@ from himap.decoder.generation import continue_greedily, next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.experiments.concluding import likeliest
-from himap.experiments.disruption import Undisturbed, first_that_sees, run_undisturbed
+from himap.experiments.cut_runs import Undisturbed, run_undisturbed
+from himap.experiments.disruption import first_that_sees
 
 if TYPE_CHECKING:
     from himap.decoder.attention import LayerAttention

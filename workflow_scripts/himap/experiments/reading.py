@@ -22,7 +22,8 @@ from himap.decoder.layout import Layout, PictureTokens
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.experiments.answers import Question, prompt_ids
-from himap.experiments.disruption import Disruption, Outcome, make_cut
+from himap.experiments.cut_runs import Outcome
+from himap.experiments.disruption import Disruption, make_cut
 from himap.experiments.pictures import pixels_of
 from himap.experiments.saliency import DEFINITIONS, Inputs, Saliency, input_gradient, maps_below, sums_of
 

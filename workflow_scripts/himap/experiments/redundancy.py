@@ -61,7 +61,7 @@ def look_at(model: Model, prompt: Rows, layers: Mapping[str, int]) -> list[Featu
     samples = [_of_images(prompt, trace.seen, b) for b in range(len(prompt.groups))]
     if model.view_tower is None or prompt.pictures is None:
         return samples
-    towers = [prompt.pictures.tower(b).hidden.flatten(0, 1).float() for b in range(len(samples))]
+    towers = [prompt.pictures.tower(b).hidden.flatten(0, 1).float().cpu() for b in range(len(samples))]
     return [{TOWER: tower, **features} for tower, features in zip(towers, samples, strict=True)]
 
 
@@ -81,7 +81,7 @@ def influence(model: Model, prompt: Rows, layers: Mapping[str, int]) -> list[Fea
     products = {place: (states * _gradient(states)).sum(dim=-1).abs() for place, states in trace.seen.items()}
     samples = [_of_images(prompt, products, b) for b in range(len(prompt.groups))]
     for features, (_, states) in zip(samples, towers, strict=False):
-        features[TOWER] = (states * _gradient(states)).sum(dim=-1).abs().flatten().float().detach()
+        features[TOWER] = (states * _gradient(states)).sum(dim=-1).abs().flatten().float().detach().cpu()
     return samples
 
 
@@ -98,9 +98,9 @@ def _gradient(states: Tensor) -> Tensor:
 
 
 def _of_images(prompt: Rows, seen: Mapping[str, Tensor], b: int) -> Features:
-    """Return what belongs to the image tokens of one sample."""
+    """Return what belongs to the image tokens of one sample, on the processor: answers, places and random draws are there."""
     is_image = prompt.groups[b] == IMAGE
-    return {place: values[b, is_image].detach().float() for place, values in seen.items()}
+    return {place: values[b, is_image].detach().float().cpu() for place, values in seen.items()}
 
 
 # ---- regression

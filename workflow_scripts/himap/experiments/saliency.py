@@ -32,6 +32,7 @@ from himap.decoder.tokens import GROUPS, IMAGE, INSTRUCTION, SYSTEM
 if TYPE_CHECKING:
     from himap.decoder.attention import LayerAttention
     from himap.decoder.tokens import Rows
+    from himap.experiments.cut_runs import Undisturbed
     from himap.models.model import Model
 
 DEFINITIONS = ("paper", "released")
@@ -75,6 +76,14 @@ class Inputs(Intervention):
 def saliency(model: Model, prompt: Rows, target: int, definitions: tuple[str, ...] = DEFINITIONS) -> Saliency:
     """Return the saliency of one prompt for one next token."""
     return sums_of(prompt, target, layer_maps(model, prompt, target, definitions), definitions)
+
+
+def saliency_of_run(model: Model, clean: Undisturbed, definitions: tuple[str, ...] = DEFINITIONS) -> Saliency:
+    """Return the saliency of a prompt that has been run already, for the token that the run emitted."""
+    prompt, target = clean.prompt, clean.ids[0]
+    inputs = [clean.entering[layer].hidden for layer in range(len(model.layers))]
+    gradient = _output_gradient(model, clean.leaving.hidden, target)
+    return sums_of(prompt, target, maps_below(model, prompt, inputs, gradient, definitions), definitions)
 
 
 def sums_of(

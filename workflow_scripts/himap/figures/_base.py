@@ -39,6 +39,9 @@ class Run(Protocol):
     def out(self) -> str:
         """Return the folder of its results."""
 
+    def models_for(self, question: str = "") -> list[str]:
+        """Return the models of an open question, without one those of tables and analyses."""
+
     def known(self, benchmarks: list[str]) -> list[str]:
         """Return those of some benchmarks that the run has."""
 
@@ -107,7 +110,7 @@ class Figure:
 def files_of(run: Run, part: str, pattern: str) -> list[str]:
     """Return one file per model and benchmark of a part of the config (`saliency`, `latency`)."""
     tasks = run.known(getattr(run.config, part).benchmarks)
-    places = [(model, task) for model in run.config.models for task in tasks]
+    places = [(model, task) for model in run.models_for() for task in tasks]
     return [f"{run.out}/{part}/{pattern.format(model=model, benchmark=task)}" for model, task in places]
 
 

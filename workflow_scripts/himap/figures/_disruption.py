@@ -17,7 +17,7 @@ def disruption_inputs(run: Run) -> list[str]:
     """Return the blocks of layers of each model and benchmark."""
     return [
         f"{run.out}/disruption/{model}/{task}/layers-{block}.parquet"
-        for model in run.config.models
+        for model in run.models_for()
         for task in run.known(run.config.disruption.benchmarks)
         for block in run.layer_blocks(model)
     ]
@@ -25,7 +25,7 @@ def disruption_inputs(run: Run) -> list[str]:
 
 def asked_for(run: Run) -> dict[str, Any]:
     """Return the benchmarks, layers and blocks of layers that the run's disruption has."""
-    blocks = {name: [f"layers-{block}.parquet" for block in run.layer_blocks(name)] for name in run.config.models}
+    blocks = {name: [f"layers-{block}.parquet" for block in run.layer_blocks(name)] for name in run.models_for()}
     part = run.config.disruption
     return {"benchmarks": run.known(part.benchmarks), "layers": part.layers, "blocks": blocks}
 

@@ -25,7 +25,7 @@ def settings(run: Run) -> dict[str, Any]:
     return {
         "order": methods,
         "methods": {name: run.title(name) for name in methods},
-        "schedules": {model: schedules(run, model, methods) for model in run.config.models},
+        "schedules": {model: schedules(run, model, methods) for model in run.models_for()},
     }
 
 

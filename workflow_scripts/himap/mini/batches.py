@@ -6,18 +6,18 @@ answer (see `Trainer.loss`). -100 marks a token without a target, as in PyTorch'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from himap.mini import conversations
+from himap.mini import checkpoint, conversations
 from himap.mini.glyphs import COLOR_NAMES, FIRST_CLUTTER, INDEX, SHAPE_NAMES
 from himap.mini.questions.marks import unique_marks
 from himap.mini.questions.question import OPTION_LETTERS
 from himap.mini.scenes import PIXELS, SIDE, Mark, generator, make_scene, render
-from himap.mini.tokenizer import IMAGE, SYSTEM
+from himap.mini.tokenizer import SYSTEM
 
 PREFIX = f"{SYSTEM} USER: "
 ROWS, LENGTH = 4, 96  # rows of tokens per picture, tokens per row
@@ -52,7 +52,11 @@ class Batch:
 class BatchMaker:
     """Make batch number `step` from split, seed and number alone, so that a resumed run sees the same pictures."""
 
-    def __init__(self, tokenizer: Any, split: str, seed: int, size: int, phases: Sequence[tuple[int, int, str]] = ()):
+    def __init__(
+        self, tokenizer: Any, split: str, seed: int, size: int, phases: Sequence[tuple[int, int, str]] = (),
+        framed: Callable[[Any, list[int]], list[int]] = checkpoint.prefix_ids,
+    ) -> None:  # fmt: skip
+        """Take which questions come when, and what makes the tokens before every question of those of the system sentences."""
         self.tokenizer, self.split, self.seed, self.size, self.phases = tokenizer, split, seed, size, phases
         prefix = tokenizer.encode(PREFIX)
         token = {
@@ -66,7 +70,7 @@ class BatchMaker:
         self.shape_tokens = {tokenizer.encode(f" {name}", add_special_tokens=False)[0]: name for name in SHAPE_NAMES}
         self.places = place_words(tokenizer)
         self.token_of: dict[str, int | None] = {}  # remembered by `_token`
-        self.prefix_ids = [*prefix, *[tokenizer.convert_tokens_to_ids(IMAGE)] * CELLS]
+        self.prefix_ids = framed(tokenizer, prefix)
 
     def allowed(self) -> dict[str, np.ndarray]:
         """Return for each helper loss what is added to its logits: 0 at the words it chooses from, -inf at all others.

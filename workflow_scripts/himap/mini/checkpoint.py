@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ TOWER_LAYERS = 3
 TOWER_WIDTH = 128
 POSITIONS = 1024
 ROPE_THETA = 10000.0
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pixels, as CLIP has it
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+def prefix_ids(tokenizer: Any, prefix: list[int]) -> list[int]:
+    """Return the tokens before every question: the system sentences, and a mark for each of the picture's tokens."""
+    return [*prefix, *[tokenizer.convert_tokens_to_ids(IMAGE)] * (PIXELS // CELL) ** 2]
 
 
 def configuration(tokenizer: Any) -> Any:
@@ -100,22 +108,27 @@ def load_weights(model: Any, directory: str | Path) -> None:
 def save(model: Any, tokenizer: Any, directory: str | Path) -> None:
     """Write a checkpoint folder with weights in bf16; each file gets its name only when it is complete."""
     import torch
+
+    half = build(tokenizer)
+    half.load_state_dict(model.state_dict())
+    write(half.to(torch.bfloat16), tokenizer, (processor(tokenizer),), directory)
+
+
+def write(model: Any, tokenizer: Any, parts: Sequence[Any], directory: str | Path) -> None:
+    """Write a model as it is, and the parts of its processor; each file gets its name only when it is complete."""
     from transformers import GenerationConfig
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+    )
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
-        half = build(tokenizer)
-        half.load_state_dict(model.state_dict())
-        half.to(torch.bfloat16)
-        half.generation_config = GenerationConfig(
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            do_sample=False,
-        )
-        half.save_pretrained(temporary)
-        processor(tokenizer).save_pretrained(temporary)
+        for part in (model, *parts):
+            part.save_pretrained(temporary)
         for file in sorted(Path(temporary).iterdir()):
             with files.replacing(directory / file.name) as target:
                 shutil.copyfile(file, target)

@@ -24,9 +24,11 @@ from himap.mini.questions.marks import (
     exists,
     more,
     neighbor,
+    place,
     relation,
     same_color,
     shape_of_color,
+    where,
 )
 from himap.mini.questions.question import (
     CAPTION,
@@ -46,7 +48,7 @@ from himap.mini.questions.question import (
     with_options,
 )
 from himap.mini.questions.words import WORD_MAKERS, word_color, word_text
-from himap.mini.scenes import KINDS, SIDE, WORDS, Cells, Scene
+from himap.mini.scenes import KINDS, WORDS, Cells, Scene
 
 DETAIL = "Describe this picture in detail."
 LISTING = "What objects are in this picture?"
@@ -118,12 +120,6 @@ def _sentence(wording: str, parts: list[str]) -> str:
     """Put the parts into a wording, with a capital at the start."""
     text = wording.format(join(parts))
     return text[0].upper() + text[1:]
-
-
-def place(row: int, column: int) -> str:
-    """Say where a cell is."""
-    vertical = ("top", "middle", "bottom")[row * 3 // SIDE]
-    return f"{vertical} {('left', 'center', 'right')[column * 3 // SIDE]}"
 
 
 def detail(scene: Scene) -> str:
@@ -199,6 +195,8 @@ HARD = (  # what takes longest to learn
     relation,
     relation,
     same_color,
+    where,
+    where,
     bar_value,
     bar_extreme,
     bar_larger,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,6 @@ from transformers import PreTrainedTokenizerFast
 
 from himap.mini.batches import COLOR_CLASSES, GLYPH_CLASSES, BatchMaker, cell_words, color_words, place_words
 from himap.mini.glyphs import COLOR_NAMES
-from himap.mini.network import Network
 from himap.mini.scenes import SIDE
 
 
@@ -56,9 +56,7 @@ class Words:
         places = torch.from_numpy(place_words(tokenizer)).to(device)
         self.places = {"rows": places[0], "columns": places[1]}
 
-    def loss(
-        self, network: Network, data: dict[str, Tensor], image: Tensor, states: Sequence[Tensor], step: int
-    ) -> Tensor:
+    def loss(self, network: Any, data: dict[str, Tensor], image: Tensor, states: Sequence[Tensor], step: int) -> Tensor:
         """Return the weighted sum of cross-entropies of the words that image tokens and states after layers name."""
         cells = (data["glyphs"] > 0) & (data["colors"] < len(COLOR_NAMES))
         generator = torch.Generator().manual_seed(step)  # not the global one: a resumed run draws the same

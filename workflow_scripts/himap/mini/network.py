@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from himap.mini import checkpoint
 
+TOWER = "vision_tower"  # the part of a parameter's name that tells the tower's
+
 
 def rope_table(head_dim: int, theta: float, length: int) -> tuple[Tensor, Tensor]:
     """Return cosines and sines of the rotary position embedding: [length, head_dim / 2] each."""
@@ -138,6 +140,19 @@ def tower_weights(layer: Any) -> list[Tensor]:
     ]
 
 
+def initialize(model: Any) -> None:
+    """Start every decoder block silent, and its attention as looking for tokens that are like the one that looks.
+
+    Queries and keys begin with the same matrix: with tied embeddings and the alignment loss, the word "ring" then
+    looks at the image tokens that show rings before anything is learned (compare mimetic initialization).
+    """
+    for layer in model.model.language_model.layers:
+        torch.nn.init.normal_(layer.self_attn.q_proj.weight, std=0.06)
+        layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+
+
 class Network:
     """Run packed batches through the weights of a LLaVA model of transformers."""
 
@@ -155,9 +170,10 @@ class Network:
         self.causal = torch.full((p, p), float("-inf"), device=self.device).triu(1)
         self.layer = torch.compile(decoder_layer, dynamic=False) if compiled else decoder_layer
         self.tower_layer = torch.compile(tower_layer, dynamic=False) if compiled else tower_layer
-        processor_mean = torch.tensor([0.48145466, 0.4578275, 0.40821073], device=self.device)
-        processor_deviation = torch.tensor([0.26862954, 0.26130258, 0.27577711], device=self.device)
-        self.mean, self.deviation = processor_mean[:, None, None], processor_deviation[:, None, None]
+        self.mean, self.deviation = (
+            torch.tensor(values, device=self.device)[:, None, None]
+            for values in (checkpoint.MEAN, checkpoint.DEVIATION)
+        )
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return the tower's last hidden state without the class token: uint8 [B, 96, 96, 3] to [B, 144, D]."""
@@ -174,6 +190,10 @@ class Network:
         for layer in tower.encoder.layers:
             x = self.tower_layer(tower_weights(layer), x, tower.config.num_attention_heads)
         return x[:, 1:]
+
+    def cells(self, tokens: Tensor) -> Tensor:
+        """Return the tokens that show a cell: here all."""
+        return tokens
 
     def project(self, features: Tensor) -> Tensor:
         """Return the image tokens as the decoder sees them."""

@@ -10,6 +10,7 @@ class Recipe:
     """Hold everything that decides how training goes; a resumed run must have the same, but for FREE."""
 
     seed: int = 0
+    architecture: str = "llava"  # or mllama, whose decoder reads the picture by cross-attention
     start: str = ""  # a finished checkpoint whose weights and vocabulary the decoder's training begins with
     tower_steps: int = 700
     steps: int = 6000

@@ -45,13 +45,13 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
     return wrap(core)
 
 
-def wrap(core: Any) -> Any:
+def wrap(core: Any, bos_token: str | None = BOS) -> Any:
     """Wrap a tokenizer of the `tokenizers` library for transformers."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        bos_token=BOS,
+        bos_token=bos_token,
         eos_token=EOS,
         pad_token=PAD,
         extra_special_tokens={"image_token": IMAGE},

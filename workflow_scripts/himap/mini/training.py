@@ -21,13 +21,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from himap import files
-from himap.mini import checkpoint
+from himap.mini import checkpoint, cross_checkpoint, cross_network, network
 from himap.mini.batches import Batch, BatchMaker
 from himap.mini.helper_losses import Heads, Words
-from himap.mini.network import Network
 from himap.mini.optimizer import Optimizer
 from himap.mini.recipe import FREE, Recipe
+from himap.mini.scenes import PIXELS
 from himap.mini.tokenizer import load_or_train
+
+ARCHITECTURES = {"llava": (checkpoint, network), "mllama": (cross_checkpoint, cross_network)}
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -52,45 +54,52 @@ def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
 
 
 class _Steps(torch.utils.data.IterableDataset):
-    """Yield the batches first to last - 1 in order, for one worker process."""
+    """Yield the batches first to last - 1 in order; several worker processes share them."""
 
     def __init__(self, maker: BatchMaker, first: int, last: int):
         self.maker, self.first, self.last = maker, first, last
 
     def __iter__(self) -> Iterator[Batch]:
-        for step in range(self.first, self.last):
+        worker = torch.utils.data.get_worker_info()
+        mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self.first + mine, self.last, workers):  # the loader takes one batch of each worker in turn
             yield self.maker[step]
 
 
 class Trainer:
     """Hold model, optimizers and progress of one training run, saved and restored as a whole."""
 
-    def __init__(self, recipe: Recipe, state: Path, device: str, compiled: bool):
+    def __init__(self, recipe: Recipe, state: Path, device: str, compiled: bool, workers: int = 1):
         self.recipe, self.folder, self.device = recipe, state, torch.device(device)
         if recipe.start and not (state / "tokenizer.json").exists():
             files.write_text(state / "tokenizer.json", (Path(recipe.start) / "tokenizer.json").read_text())
         self.tokenizer = load_or_train(state / "tokenizer.json", recipe.corpus_pictures)
         torch.manual_seed(recipe.seed)
-        self.model = checkpoint.build(self.tokenizer).to(self.device).float()
+        self.form, networks = ARCHITECTURES[recipe.architecture]
+        self.model = self.form.build(self.tokenizer)
         if recipe.start:
-            checkpoint.load_weights(self.model, recipe.start)
+            self.form.load_weights(self.model, recipe.start)
         else:
-            self._initialize()
-        self.heads = Heads(checkpoint.TOWER_WIDTH).to(self.device)
+            networks.initialize(self.model)
+        self.model.to(self.device).float()
         # Where phases overlap the first counts: the curriculum goes from easy over choices to everything and then to hard.
         hard = (0 if recipe.start else recipe.hard_from, 1 << 29, "hard")
         easy = (0, recipe.easy_steps, "easy")
         choices = (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices")
         phases = (hard,) if recipe.start else (easy, choices, hard)
-        self.batches = BatchMaker(self.tokenizer, "train", recipe.seed, recipe.pictures, phases)
+        self.phases, self.workers = phases, workers
+        self.batches = self._batches("train")
         dtype = activation_dtype(self.device)
-        self.network = Network(self.model, self.batches.prefix_ids, compiled, dtype)
+        self.network = networks.Network(self.model, self.batches.prefix_ids, compiled, dtype)
+        with torch.no_grad():
+            width = self.network.features(torch.zeros(1, PIXELS, PIXELS, 3, dtype=torch.uint8)).shape[-1]
+        self.heads = Heads(width).to(self.device)
         self.words = Words(self.batches, self.tokenizer, self.device)
         # The last norm of the tower is never used (the features are taken before it), so it is not trained either.
         named = dict(self.model.named_parameters())
-        tower = {k: v for k, v in named.items() if "vision_tower" in k and "post_layernorm" not in k}
+        tower = {k: v for k, v in named.items() if networks.TOWER in k and "post_layernorm" not in k}
         tower |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
-        rest = {k: v for k, v in named.items() if "vision_tower" not in k}
+        rest = {k: v for k, v in named.items() if networks.TOWER not in k}
         matrices = {k for k, v in rest.items() if v.ndim == 2 and ".layers." in k}
         self.tower_optimizer = Optimizer(tower, set(), 0.0, recipe.tower_rate)
         self.optimizer = Optimizer(rest, matrices, recipe.muon_rate, recipe.adam_rate, dtype=dtype)
@@ -99,17 +108,10 @@ class Trainer:
         self.seconds = 0.0  # of decoder training, over all resumed runs
         self.held_out: list[Batch] = []
 
-    def _initialize(self) -> None:
-        """Start every decoder block silent, and its attention as looking for tokens that are like the one that looks.
-
-        Queries and keys begin with the same matrix: with tied embeddings and the alignment loss, the word "ring" then
-        looks at the image tokens that show rings before anything is learned (compare mimetic initialization).
-        """
-        for layer in self.model.model.language_model.layers:
-            torch.nn.init.normal_(layer.self_attn.q_proj.weight, std=0.06)
-            layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
-            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-            torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    def _batches(self, split: str) -> BatchMaker:
+        """Return the maker of a split's batches; the curriculum is that of training alone."""
+        phases = self.phases if split == "train" else ()
+        return BatchMaker(self.tokenizer, split, self.recipe.seed, self.recipe.pictures, phases, self.form.prefix_ids)
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return all tensors that a resumed run needs."""
@@ -172,7 +174,7 @@ class Trainer:
     def loader(self, first: int, last: int) -> Any:
         """Return batches first to last - 1, made by another process while this one computes."""
         steps = _Steps(self.batches, first, last)
-        return torch.utils.data.DataLoader(steps, batch_size=None, num_workers=1, prefetch_factor=6)
+        return torch.utils.data.DataLoader(steps, batch_size=None, num_workers=self.workers, prefetch_factor=6)
 
     def train_tower(self) -> None:
         """Train the tower to know what every patch shows; afterward it stays frozen, like LLaVA's."""
@@ -184,7 +186,7 @@ class Trainer:
         for batch in self.loader(offset + self.tower_step, offset + total):
             data = to_tensors(batch, self.device)
             loss, right = self.heads.losses(
-                self.network.features(data["pixels"]).float(), data["glyphs"], data["colors"]
+                self.network.cells(self.network.features(data["pixels"])).float(), data["glyphs"], data["colors"]
             )
             loss.backward()
             progress = self.tower_step / total
@@ -217,7 +219,7 @@ class Trainer:
         weights = data["weights"][chosen]
         labels = data["labels"][chosen]
         answer = (F.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
-        align = self.words.loss(self.network, data, image, states, self.step)
+        align = self.words.loss(self.network, data, self.network.cells(image), states, self.step)
         return answer, align, logits.detach().argmax(-1) == labels
 
     def train_decoder(self) -> None:
@@ -268,7 +270,7 @@ class Trainer:
     def evaluate(self, blind: bool = False) -> dict[str, Any]:
         """Return the share of held-out turns whose whole answer greedy decoding would give (every token the likeliest), by group."""
         if not self.held_out:
-            maker = BatchMaker(self.tokenizer, "validation", self.recipe.seed, self.recipe.pictures)
+            maker = self._batches("validation")
             self.held_out = [maker[step] for step in range(self.recipe.held_out_batches)]
         hits: dict[str, list[bool]] = defaultdict(list)
         for batch in self.held_out:
@@ -296,10 +298,12 @@ def can_compile(device: str) -> bool:
     return device != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def train(recipe: Recipe, out: Path, state: Path, device: str = "cpu", compiled: bool | None = None) -> dict[str, Any]:
+def train(
+    recipe: Recipe, out: Path, state: Path, device: str = "cpu", compiled: bool | None = None, workers: int = 1
+) -> dict[str, Any]:
     """Train, or go on training, until the recipe is done; write the checkpoint and return its held-out scores."""
     state.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, state, device, can_compile(device) if compiled is None else compiled)
+    trainer = Trainer(recipe, state, device, can_compile(device) if compiled is None else compiled, workers)
     resumed = trainer.resume()
     trainer.log(
         stage="start",
@@ -310,7 +314,7 @@ def train(recipe: Recipe, out: Path, state: Path, device: str = "cpu", compiled:
     )
     trainer.train_tower()
     trainer.train_decoder()
-    checkpoint.save(trainer.model, trainer.tokenizer, out)
+    trainer.form.save(trainer.model, trainer.tokenizer, out)
     scores = trainer.evaluate() | {"blind": trainer.evaluate(blind=True)}
     scores |= {"steps": trainer.step, "seconds": round(trainer.seconds), "recipe": asdict(recipe), "device": device}
     files.write_json(out / "training.json", scores)

@@ -72,6 +72,8 @@ def load(
     if attention not in KINDS:
         raise unknown("attention", attention, KINDS)
     check_device(device)
+    # Otherwise a GPU rounds the pixels of float32 towers to ten bits, and no number is that of a processor.
+    torch.backends.cudnn.allow_tf32 = False
     directory = find(path_or_id, revision)
     config = read_config(directory)
     for name, family in families().items():

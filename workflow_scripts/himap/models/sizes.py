@@ -167,9 +167,9 @@ def _gemma(config: dict[str, Any]) -> int:
 
 
 def _mllama(config: dict[str, Any]) -> int:
-    """Return the tokens of Llama 3.2 Vision: two tiles of patches, each with a class token."""
-    vision = {"image_size": 448, "patch_size": 14, **config["vision_config"]}
-    return 2 * ((vision["image_size"] // vision["patch_size"]) ** 2 + 1)
+    """Return the tokens of Llama 3.2 Vision: two tiles of patches (or the only one), each with a class token."""
+    vision = {"image_size": 448, "patch_size": 14, "max_num_tiles": 4, **config["vision_config"]}
+    return min(2, vision["max_num_tiles"]) * ((vision["image_size"] // vision["patch_size"]) ** 2 + 1)
 
 
 def _instructblip(config: dict[str, Any]) -> int:

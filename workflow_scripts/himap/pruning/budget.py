@@ -40,8 +40,9 @@ class Budget:
 
 
 def mean_tokens(dims: Dims, stages: Sequence[Drop], n_image: int | None = None) -> float:
-    """Return the image tokens that enter a layer, in the mean of all layers."""
-    return fmean(image_tokens_per_layer(dims, stages, dims.tokens_per_image if n_image is None else n_image))
+    """Return the image tokens that enter a layer, in the mean of all layers that look at them."""
+    tokens = image_tokens_per_layer(dims, stages, dims.tokens_per_image if n_image is None else n_image)
+    return fmean(tokens[layer] for layer in dims.cross or range(dims.layers))
 
 
 def token_budget(value: object, dims: Dims) -> Budget:

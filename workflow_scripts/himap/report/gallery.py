@@ -19,7 +19,7 @@ from PIL import Image
 
 from himap import numbers
 from himap.decoder.bitmaps import unpacked
-from himap.decoder.layout import Layout, Part
+from himap.decoder.layout import Layout, layout_of
 from himap.metrics.evidence import evidence_kept
 from himap.models.images import pad_to_square
 from himap.results import ANSWERS, Results, methods_of, scope
@@ -138,7 +138,7 @@ def sample_part(
     name, methods = row["sample_id"], []
     evidence = json.loads(row["metadata"]).get("evidence", [])
     # The largest grid that some method saw: a method with a smaller image is drawn smaller on the same picture.
-    full = max((layout_of(rows[name], facts) for rows in answers.values() if name in rows), key=index)
+    full = max((layout_of(rows[name], facts["grid"]) for rows in answers.values() if name in rows), key=index)
     grid = full.grid
     for method, rows in answers.items():
         if name in rows:
@@ -149,7 +149,7 @@ def sample_part(
                     "main": method in main,
                     "answer": answer["prediction"].strip(),
                     "score": numbers.significant(scores[method][name], 3) if name in scores[method] else None,
-                    "tiles": tiles(answer, layout_of(answer, facts), full, evidence),
+                    "tiles": tiles(answer, layout_of(answer, facts["grid"]), full, evidence),
                 }
             )
     return {
@@ -164,11 +164,6 @@ def sample_part(
         "main": [one for one in methods if one["main"]],
         "others": [one for one in methods if not one["main"]],
     }
-
-
-def layout_of(answer: dict[str, Any], facts: dict[str, Any]) -> Layout:
-    """Return where the tokens of an answer's first picture lie; by the model's fixed grid in files without layouts."""
-    return Layout.from_json(answer["layouts"][0]) if "layouts" in answer else Layout((Part(*facts["grid"]),))
 
 
 def picture(data: bytes, mode: str | None, grid: tuple[int, int]) -> str:
@@ -208,7 +203,7 @@ def tiles(answer: dict[str, Any], layout: Layout, full: Layout, evidence: Sequen
     for stage in shown:
         kept = unpacked([answer["kept"][stage]], total)[0]
         name = f"stage {stage + 1}" if many <= STAGES else f"{stage + 1} of {many}"
-        about = evidence_kept(kept, evidence)
+        about = evidence_kept(kept, evidence, layout)
         seen = "" if about is None else f", {about} of {len(evidence)} asked about"
         layers.append(
             {

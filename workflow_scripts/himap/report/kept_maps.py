@@ -12,7 +12,7 @@ from PIL import Image
 
 from himap import numbers
 from himap.decoder.bitmaps import unpacked
-from himap.report.gallery import layout_of
+from himap.decoder.layout import layout_of
 from himap.results import Results, methods_of, scope
 
 # ---- where the kept tokens lie
@@ -47,7 +47,7 @@ def histograms(results: Results) -> list[dict[str, Any]]:
 
 def kept_places(answer: dict[str, Any], facts: dict[str, Any]) -> np.ndarray | None:
     """Return over the model's grid, which share of the tokens of each place is left; None for an answer about more pictures."""
-    layout = layout_of(answer, facts)
+    layout = layout_of(answer, facts["grid"])
     if answer["image_tokens"] != index(layout):
         return None
     return layout.density(unpacked(answer["kept"][-1:], index(layout))[0], tuple(facts["grid"]))

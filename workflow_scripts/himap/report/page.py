@@ -24,7 +24,7 @@ from himap.report.provenance import provenance, what_ran
 from himap.report.table_parts import efficiency_part, table_parts
 from himap.report.tradeoff import SHOWN, tradeoff_panels
 from himap.report.verdicts.claims import summary, verdict_groups
-from himap.results import Results, scope
+from himap.results import Results, all_models, scope
 from himap.workflow.plan.report_settings import BEYOND, TEMPLATES
 
 SECTIONS = {  # in the order of the page, as the contents list calls them
@@ -63,6 +63,7 @@ def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
         scope=scope(facts),
         paper=published()["paper"],
         facts=facts,
+        models=all_models(facts),
         ran=what_ran(results, made_from),
         findings=findings(results),
         tradeoff=[chart(panel) for panel in tradeoff_panels(results)],

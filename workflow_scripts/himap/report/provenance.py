@@ -11,7 +11,7 @@ import pandas as pd
 
 from himap import numbers
 from himap.project import ROOT
-from himap.results import Results
+from himap.results import Results, all_models
 
 STAGES = {
     "models": "fetching models", "benchmarks": "preparing benchmarks", "saliency": "saliency", "disruption": "disruption",
@@ -82,7 +82,7 @@ def code_revision() -> dict[str, Any]:
 def model_rows(results: Results) -> list[dict[str, Any]]:
     """Return origin and weights of each model."""
     rows = []
-    for name, facts in results.facts["models"].items():
+    for name, facts in all_models(results.facts).items():
         manifest = results.json(results.paths.manifest(name)) or {}
         weights = [file for file in manifest.get("files", []) if file["name"].endswith((".safetensors", ".bin"))]
         rows.append(
@@ -165,7 +165,7 @@ def time_rows(results: Results) -> list[dict[str, Any]]:
         # Snakemake writes "-" for what it could not measure, which would turn the column into texts.
         frame = pd.read_csv(path, sep="\t", na_values=["-"])
         gpus = (
-            results.facts["models"].get(parts[1], {}).get("gpus", 0) if len(parts) > 1 and parts[0] != "models" else 0
+            all_models(results.facts).get(parts[1], {}).get("gpus", 0) if len(parts) > 1 and parts[0] != "models" else 0
         )
         jobs += [{"stage": parts[0], "seconds": row["s"], "gpu": gpus * row["s"]} for _, row in frame.iterrows()]
     if not jobs:

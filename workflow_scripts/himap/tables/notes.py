@@ -12,8 +12,8 @@ from himap.tables import rivals
 from himap.tables.records import MINI, NOT_JUDGED, OTHER_MODEL, REFERENCE_ROW, references, unreadable
 
 BUDGET_NOTES = (
-    "Mean tokens: image tokens that enter a layer, in the mean of all layers; every method is solved for the same. VTW and the smaller "
-    "image come near it in steps, of a layer and of a row of the picture. Of unpruned: the mean over the benchmarks.",
+    "Mean tokens: image tokens that enter a layer, in the mean of all layers that look at them; every method is solved for the same. VTW "
+    "and the smaller image come near it in steps, of a layer and of a row of the picture. Of unpruned: the mean over the benchmarks.",
     "Printed: for LLaVA-1.5-7B at the same share of its tokens, the method's own paper first, with its source; disputed where "
     "values from several papers differ by more than a point (20 of MME). Many count tokens differently. All values are in the CSV.",
     "Same answers: as the unpruned model's, word by word. Hard samples: those that the smaller image of the same budget gets wrong. "

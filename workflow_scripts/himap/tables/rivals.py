@@ -1,6 +1,6 @@
 """What a table of methods at equal budgets shows beside any other: harder measures than a score, all from stored answers.
 
-* mean tokens: image tokens that enter a layer, in the mean of all layers; what is left of the unpruned score, in percent.
+* mean tokens: image tokens that enter a layer, in the mean of all layers that look at them; what is left of the unpruned score, in percent.
 * same answers: how often the answer is the unpruned model's, word by word (its loyalty).
 * hard samples: the mean score on the samples that a smaller image of the same budget gets wrong. What a smaller image
   answers right needs no choice of tokens.
@@ -23,6 +23,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.benchmarks.samples.files import read_jsonl
 from himap.decoder.bitmaps import unpacked
+from himap.decoder.layout import Layout, layout_of
 from himap.metrics.evidence import recall
 from himap.paper.rivals import Printed, is_disputed, printed, published
 from himap.results import Paths
@@ -71,16 +72,17 @@ def measures(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[s
     if kept:
         padding = _padding(paths.samples(task), tuple(facts["grids"][model])) if task in facts["padded"][model] else {}
         found |= places(kept, tuple(facts["grids"][model]), padding)
-        found |= of_evidence(kept, _evidence(paths.samples(task)))
+        found |= of_evidence(kept, _evidence(paths.samples(task)), tuple(facts["grids"][model]))
     return found
 
 
-def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]]) -> dict[str, Any]:
+def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]], grid: tuple[int, int]) -> dict[str, Any]:
     """Return the mean share of the evidence that each stage leaves, and the last one's; nothing where none is known."""
     shares = []
     for answer in answers:
         masks = unpacked(answer["kept"], answer["image_tokens"])
-        stages = [recall(mask, evidence.get(answer["sample_id"], [])) for mask in masks]
+        layout = layout_of(answer, grid)
+        stages = [recall(mask, evidence.get(answer["sample_id"], []), layout) for mask in masks]
         if None not in stages:
             shares.append(stages)
     if not shares or len({len(stages) for stages in shares}) > 1:
@@ -112,7 +114,7 @@ def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[s
     """Return where the tokens are that the last stage kept, over all answers whose pictures have a whole grid each."""
     counts, in_padding, of_all = np.zeros(grid), [], []
     for answer in answers:
-        mask = unpacked([answer["kept"][-1]], answer["image_tokens"])[0]
+        mask = with_places(unpacked([answer["kept"][-1]], answer["image_tokens"])[0], answer)
         # A model may cut a picture into tiles of another shape; such an answer has no place on this grid.
         if len(mask) % counts.size:
             continue
@@ -129,6 +131,13 @@ def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[s
     if in_padding:
         found |= {"padding": 100 * float(np.mean(in_padding)), "padding_all": 100 * float(np.mean(of_all))}
     return found
+
+
+def with_places(mask: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """Return the part of a mask [n] that is of tokens which show a place; a class token shows none."""
+    layouts = [Layout.from_json(layout) for layout in answer.get("layouts", [])]
+    shown = [cell is not None for layout in layouts for part in layout.parts for cell in part.cells()]
+    return mask[shown] if len(shown) == len(mask) else mask
 
 
 def published_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +190,7 @@ def _padding(path: str, grid: tuple[int, int]) -> dict[str, np.ndarray]:
 
 @cache
 def _evidence(path: str) -> dict[str, list[int]]:
-    """Return per sample the image tokens that its question is about, as far as the data say."""
+    """Return per sample the cells that its question is about, as far as the data say."""
     return {
         sample.sample_id: sample.metadata.get("evidence", []) for sample in benchmarks.read_samples(path, ["metadata"])
     }

@@ -38,10 +38,8 @@ TARGET = 7  # token whose loss saliency explains; any does for timing
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the parts that are asked for, print their tables, and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dims", default="16,768,12,2048", help="mini, 7b, 13b, or L,d,heads,m (default: %(default)s)")
+    add_model_options(parser)
     parser.add_argument("--text-tokens", type=int, default=95, help="system and instruction tokens (default: 95)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", default=",".join(PARTS), help="which of %(default)s")
     parser.add_argument("--new-tokens", type=int, default=8, help="tokens of a full answer")
@@ -61,8 +59,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     for part in parts:
         figures[part] = getattr(bench, part)()
         print_table(part, figures[part])
-    if arguments.out:
-        write_json(Path(arguments.out), figures)
+        if arguments.out:  # after each part, so that one that runs out of memory loses none before it
+            write_json(Path(arguments.out), figures)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model is made, and where."""
+    parser.add_argument("--dims", default="16,768,12,2048", help="mini, 7b, 13b, or L,d,heads,m (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: %(default)s)")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
 
 
 def read_dims(text: str) -> Dims:
@@ -169,7 +174,8 @@ class Bench:
 
         Vision tower included. Only some of the naive runs are measured, since all of them take minutes.
         """
-        from himap.experiments.disruption import make_cut, run_undisturbed, sweep
+        from himap.experiments.cut_runs import run_undisturbed, sweep
+        from himap.experiments.disruption import make_cut
         from himap.tools import release_baseline
 
         layers = range(self.sizes.layers)

@@ -2,57 +2,48 @@
 
 A model with random weights, one picture and several questions of unequal length (POPE asks 18 about each). Both arms run
 vision tower, prefill and a few tokens, in turns. Seconds are those of the processor, so that other users of the machine
-count little. `apart` is a batch of the same questions in which nothing is shared.
+count little; on a GPU those of the clock. `apart` is a batch of the same questions in which nothing is shared.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from himap.files import write_json
-from himap.tools.bench import Bench, describe_machine, read_dims
+from himap.tools.arms import compare
+from himap.tools.bench import Bench, add_model_options, describe_machine, read_dims
 from himap.workflow.jobs.script import run
 
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
 
-ARMS = ("together", "apart")
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure both arms in turns for the unpruned model and HiMAP, print the medians, and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dims", default="16,768,12,2048", help="mini, 7b, 13b, or L,d,heads,m (default: %(default)s)")
+    add_model_options(parser)
     parser.add_argument("--questions", type=int, default=18, help="about the picture")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new-tokens", type=int, default=2, help="tokens of an answer")
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
-    told = {"text_tokens": 60, "device": "cpu", "dtype": "float32", "naive_points": 1}
+    told = {"text_tokens": 60, "naive_points": 1}
     bench = Bench(read_dims(arguments.dims), argparse.Namespace(**told, **vars(arguments)))
     figures: dict[str, Any] = {"machine": describe_machine(bench), "settings": vars(arguments)}
     for method in ("vanilla", "himap"):
-        seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
-        ids = {}
-        for _ in range(arguments.rounds):
-            for arm in ARMS:
-                begin = time.process_time()
-                ids[arm] = answer(bench, method, arguments.questions, together=arm == "together")
-                seconds[arm].append(time.process_time() - begin)
-        if ids["together"] != ids["apart"]:
-            raise ValueError(f"{method}: the answers of the two arms differ")
-        medians = {arm: statistics.median(values) for arm, values in seconds.items()}
-        figures[method] = {"processor_seconds": seconds, "times_faster": medians["apart"] / medians["together"]}
-        print(
-            f"{method}: together {medians['together']:.2f} s, apart {medians['apart']:.2f} s, "
-            f"{figures[method]['times_faster']:.2f} times faster"
-        )
+        arms = {
+            "together": partial(answer, bench, method, arguments.questions, together=True),
+            "apart": partial(answer, bench, method, arguments.questions, together=False),
+        }
+        compared = compare(arms, bench.model, arguments.rounds)
+        together, apart = compared.medians.values()
+        figures[method] = {**compared.to_json(), "times_faster": apart / together}
+        print(f"{method}: together {together:.2f} s, apart {apart:.2f} s, {apart / together:.2f} times faster")
     if arguments.out:
         write_json(Path(arguments.out), figures)
 

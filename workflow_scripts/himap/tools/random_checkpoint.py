@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FILLER = "<unused {}>"  # an entry of the vocabulary that no text has
+BLOCK = 16_777_213  # random numbers that are drawn; a prime, so that no matrix repeats its rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -93,13 +94,21 @@ def draw(module: nn.Module, seed: int) -> None:
     """Fill a module with random weights of the usual size."""
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in module.named_parameters():
+    weights = dict(module.named_parameters())
+    # One block over and over: billions of numbers take minutes to draw and seconds to copy.
+    count = min(BLOCK, sum(weight.numel() for weight in weights.values()))
+    block = 0.02 * torch.randn(count, generator=torch.Generator().manual_seed(seed))
+    block, place = block.to(next(iter(weights.values())).dtype), 0
+    for name, weight in weights.items():
         # Norms of noise around zero would shrink every layer's input to nearly nothing.
         if "norm" in name and name.endswith("weight"):
-            parameter.data.fill_(1.0)
-        else:
-            parameter.data.normal_(0.0, 0.02, generator=generator)
+            weight.data.fill_(1.0)
+            continue
+        rest = weight.data.view(-1)
+        while len(rest):
+            part = block[place : place + len(rest)]
+            rest[: len(part)] = part
+            rest, place = rest[len(part) :], (place + len(part)) % count
 
 
 def byte_tokenizer(recipe: Recipe, vocabulary: int) -> Any:

@@ -35,6 +35,8 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
 
     target = torch.device(device)
     loading, model = timed(lambda: load(folder, device=device, dtype=dtype), target)
+    if target.type == "cuda":
+        encode(model, [question()])  # untimed: the first run compiles kernels and asks the driver for memory
     picture, prompt = timed(lambda: encode(model, [question()]), target)
     image, text, _ = prompt.counts()
     # Beside the sequence image tokens attend to nothing, so that HiMAP's second stage has no counterpart.
@@ -76,20 +78,25 @@ def timed(call: Callable[[], Any], device: Any) -> tuple[dict[str, float | None]
 
     memory = peak_memory(watched, device)
     (seconds, busy, result), megabytes = results[0], memory if memory is None else round(memory)
-    return {"seconds": round(seconds, 2), "processor_seconds": round(busy, 2), "memory_mb": megabytes}, result
+    return {"seconds": round(seconds, 4), "processor_seconds": round(busy, 4), "memory_mb": megabytes}, result
 
 
-def prefill(model: Model, prompt: Rows, schedule: Schedule) -> dict[str, float | None]:
-    """Return what a prefill takes at the median, and its operations counted and by the formula."""
+def prefill(model: Model, prompt: Rows, schedule: Schedule) -> dict[str, float | bool | None]:
+    """Return what a prefill takes at the median, whether its logits are finite, and its operations counted and by the formula."""
     from himap.costs.formulas import flops
     from himap.decoder.generation import generate
     from himap.experiments.counted_flops import prefill_flops
     from himap.pruning.intervention import Pruning
 
-    def run() -> None:
-        generate(model, prompt, 1, [Pruning(model, schedule.stages, prompt, [0])])
+    def run() -> Any:
+        return generate(model, prompt, 1, [Pruning(model, schedule.stages, prompt, [0])])
 
-    runs = [timed(run, model.device)[0] for _ in range(ROUNDS)]
+    if model.device.type == "cuda":
+        run()  # untimed, as above
+    runs = []
+    for _ in range(ROUNDS):
+        measured, answer = timed(run, model.device)
+        runs.append(measured)
     image, text, padding = prompt.counts()
     formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=text, n_padding=padding)
     # The formula counts decoder layers alone; the counted run ends with the head, at one position, and scores tokens.
@@ -98,6 +105,7 @@ def prefill(model: Model, prompt: Rows, schedule: Schedule) -> dict[str, float |
     scored = prefill_flops(model, prompt, schedule.stages) if schedule.stages else unscored
     return {
         **{key: statistics.median(float(one[key] or 0) for one in runs) for key in runs[0]},
+        "finite": bool(answer.first_logits.isfinite().all()),
         "tflops_counted": unscored / 1e12,
         "tflops_formula": (formula + head) / 1e12,
         "tflops_scoring": (scored - unscored) / 1e12,

@@ -234,7 +234,7 @@ class Estimator:
         part = self.plan.config.saliency
         passes = sum(len(part.targets) if weights == "trained" else 1 for weights in part.weights)
         stage = Stage("saliency")
-        for model in self.plan.config.models:
+        for model in self.plan.models_for():
             for benchmark in self.plan.known(part.benchmarks):
                 runs = passes * self.samples(benchmark, part.limit)
                 stage.rules["extract_saliency"] += 1
@@ -246,7 +246,7 @@ class Estimator:
         part = self.plan.config.disruption
         cuts = len(part.flows) + len(part.blocks) - 1  # another block is run on the first flow only
         stage = Stage("disruption")
-        for model in self.plan.config.models:
+        for model in self.plan.models_for():
             for benchmark in self.plan.known(part.benchmarks):
                 blocks = self.plan.layer_blocks(model)
                 layers = min(self.plan.dims(model).layers, len(blocks) * part.layers_per_job)
@@ -261,7 +261,7 @@ class Estimator:
         """Estimate time and memory: the methods in rounds, a question at a time and in batches, and the same on random weights."""
         part, random = self.plan.config.latency, self.plan.config.latency.random_weights
         stage = Stage("latency", Counter(tabulate_efficiency=int(targets.EFFICIENCY in targets.tables(self.plan))))
-        for model in self.plan.config.models:
+        for model in self.plan.models_for():
             batches = batches_of(part.batches, self.plan.model(model).gpus)
             for benchmark in self.plan.known(part.benchmarks):
                 schedules = [self.plan.method(model, benchmark, name) for name in part.methods]

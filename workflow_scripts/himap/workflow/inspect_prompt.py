@@ -92,7 +92,7 @@ def load_named(plan: Plan, arguments: argparse.Namespace) -> tuple[Model, list[S
     from himap.models.loading import load
     from himap.pruning.resolve import resolve
 
-    name = arguments.model or next(iter(plan.config.models))
+    name = arguments.model or plan.models_for()[0]
     options: dict[str, Any] = {"device": arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")}
     if name not in plan.config.models:
         folder = typed_path(name)

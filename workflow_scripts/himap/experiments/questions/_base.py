@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from himap.benchmarks._base import Benchmark, Sample
+    from himap.decoder.layout import Layout
     from himap.experiments.answers import Question
     from himap.models.model import Model
 
@@ -30,8 +31,14 @@ class Asked:
 
     @property
     def evidence(self) -> list[int]:
-        """Return the image tokens that its question is about; none where the data do not say, or the whole picture counts."""
+        """Return the cells that its question is about; none where the data do not say, or the whole picture counts."""
         return list(self.sample.metadata.get("evidence", []))
+
+    def tokens_about(self, layouts: Sequence[Layout]) -> list[int]:
+        """Return the image tokens of its picture that show these cells; none where the tokens are not the cells."""
+        from himap.metrics.evidence import tokens_about
+
+        return (tokens_about(self.evidence, layouts[0]) or []) if len(layouts) == 1 else []
 
     def score(self, answer: str) -> float:
         """Return the benchmark's score of an answer."""

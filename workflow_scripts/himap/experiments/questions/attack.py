@@ -38,7 +38,7 @@ def evidence_of(asked: Asked, layouts: Sequence[Layout], settings: Settings) -> 
     if len(parts) != 1 or parts[0].rows != parts[0].columns:
         return []
     if asked.evidence or not settings["border"]:
-        return asked.evidence
+        return asked.tokens_about(layouts)
     side, border = parts[0].rows, settings["border"]
     inside = range(border, side - border)
     return [row * side + column for row in inside for column in inside]
@@ -111,9 +111,9 @@ def methods(model: Model) -> dict[str, tuple[Stage, ...]]:
     return {"himap": himap, "fastv": fastv, **controls}
 
 
-def share_of(kept: Sequence[int], evidence: Sequence[int]) -> float:
-    """Return the share of the evidence among kept tokens."""
-    return len(set(kept) & set(evidence)) / len(evidence)
+def share_of(kept: Sequence[int], evidence: Sequence[int]) -> float | None:
+    """Return the share of the evidence among kept tokens; None where there is none."""
+    return len(set(kept) & set(evidence)) / len(evidence) if evidence else None
 
 
 # ---- attack

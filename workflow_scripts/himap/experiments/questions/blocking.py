@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
 
 if TYPE_CHECKING:
-    from himap.experiments.disruption import Undisturbed
+    from himap.experiments.cut_runs import Undisturbed
     from himap.experiments.patching import Ending
     from himap.models.model import Model
 
@@ -52,7 +52,7 @@ def depths(settings: Settings, layers: int) -> list[int]:
 def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
     """Yield a row per layer and edit; none where the clean runs do not answer as the pair is meant to."""
     from himap.experiments.answers import encode
-    from himap.experiments.disruption import run_undisturbed
+    from himap.experiments.cut_runs import run_undisturbed
     from himap.experiments.patching import arrive_late, leave_early, text_alone
 
     first, choices, length = group[0], group[0].question.prompt.choices, settings["new_tokens"]

@@ -56,7 +56,7 @@ def untrained(model: Model, asked: Asked, stages: Sequence[Stage], settings: Set
             total = int((at.rows.image_index >= 0).sum())
             count = keep_count(stage.keep, total)
             scores = importance.scores(model, prompt, at, stage.layer, stage.criterion, seed, count).cpu()
-            recall = share_of(importance.best(scores, count), asked.evidence)
+            recall = share_of(importance.best(scores, count), asked.tokens_about(prompt.layouts[0]))
             row = {"criterion": f"{stage.criterion}{UNTRAINED}", "recall": recall, "count": count, "total": total}
             yield place_of(model, asked, number, stage) | row
 
@@ -90,14 +90,15 @@ def at_stage(model: Model, asked: Asked, prompt: Rows, stage: Stage, settings: S
     truly = importance.best(truth, count)
     values = kept_only(torch.stack([truly, *chosen.values()])).cpu()
     shuffled = torch.Generator().manual_seed(seed)
-    elsewhere = torch.randperm(total, generator=shuffled)[: len(asked.evidence)].tolist()
+    about = asked.tokens_about(prompt.layouts[0])
+    elsewhere = torch.randperm(total, generator=shuffled)[: len(about)].tolist()
     for number, (name, scores) in enumerate(ranked.items(), start=1):
         yield {
             "criterion": name,
             "agreement": agreement(scores, fall, parts),
             "influence": agreement(scores, fall.abs(), parts),  # however the answer's log-probability moves
             "precision": float((chosen[name] & truly).sum() / count),
-            "recall": share_of(chosen[name], asked.evidence),
+            "recall": share_of(chosen[name], about),
             "recall_shuffled": share_of(chosen[name], elsewhere),  # a control: as many tokens anywhere
             "loss": float(clean - values[number]),
             "regret": float(values[0] - values[number]),

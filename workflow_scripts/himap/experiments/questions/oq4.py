@@ -57,22 +57,27 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     for schedule, rows in answers:
         arm = listed[schedule.name]
         for number, (asked, row) in enumerate(zip(group, rows, strict=True)):
-            shuffled = group[(number + 1) % len(group)].evidence  # of another sample: a control that should find chance
+            other = group[(number + 1) % len(group)]  # whose evidence is a control that should find chance
             yield {
                 "sample_id": asked.sample.sample_id, "picture": asked.benchmark.picture_of(asked.sample), "kind": asked.kind,
                 "module": arm.module, "dose": arm.dose, "ratio": ratio(model.dims, arm.stages),
                 "kept": keep_count(arm.stages[0].keep, row["image_tokens"]) if arm.stages else row["image_tokens"],
                 "image_tokens": row["image_tokens"], "score": asked.score(row["prediction"]), "answer": row["prediction"],
-                "recall": recall_of(row, asked.evidence), "recall_shuffled": recall_of(row, shuffled),
+                "recall": recall_of(row, asked), "recall_shuffled": recall_of(row, other),
             }  # fmt: skip
 
 
-def recall_of(row: AnswerRow, evidence: Sequence[int]) -> float | None:
-    """Return the share of some image tokens that the last stage left."""
+def recall_of(row: AnswerRow, asked: Asked) -> float | None:
+    """Return the share of a sample's evidence that the last stage left of a picture."""
     from himap.decoder.bitmaps import unpacked
+    from himap.decoder.layout import Layout
     from himap.metrics.evidence import recall
 
-    return recall(unpacked([row["kept"][-1]], row["image_tokens"])[0], evidence) if row["kept"] else None
+    if not row["kept"]:
+        return None
+    return recall(
+        unpacked([row["kept"][-1]], row["image_tokens"])[0], asked.evidence, Layout.from_json(row["layouts"][0])
+    )
 
 
 def prefills(settings: Settings, layers: int) -> float:

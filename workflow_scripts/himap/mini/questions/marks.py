@@ -20,7 +20,9 @@ from himap.mini.questions.question import (
     wrong_values,
     yes_no,
 )
-from himap.mini.scenes import Mark, Scene
+from himap.mini.scenes import SIDE, Mark, Scene
+
+VERTICAL, HORIZONTAL = ("top", "middle", "bottom"), ("left", "center", "right")
 
 
 def unique_marks(scene: Scene) -> list[Mark]:
@@ -166,6 +168,23 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     text = f"Is the {first.name} {side} the {second.name}?"
     yes, no = f"Yes, it is {side} the {second.name}.", f"No, it is not {side} the {second.name}."
     return yes_no("position", text, truth, yes, no, cells=cells_of(first, second))
+
+
+def place(row: int, column: int) -> str:
+    """Say where a cell is."""
+    return f"{VERTICAL[row * 3 // SIDE]} {HORIZONTAL[column * 3 // SIDE]}"
+
+
+def where(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Ask where an object is."""
+    marks = unique_marks(scene)
+    if not marks:
+        return None
+    mark = pick(rng, marks)
+    answer = place(mark.row, mark.column)
+    others = [place(other.row, other.column) for other in scene.marks]
+    wrong = wrong_values([f"{down} {right}" for down in VERTICAL for right in HORIZONTAL], answer, others)
+    return Question("where", f"Where is the {mark.name}?", answer, f"It is at the {answer}.", wrong, cells=mark.cells)
 
 
 def neighbor(scene: Scene, rng: np.random.Generator) -> Question | None:

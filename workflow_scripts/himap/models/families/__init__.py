@@ -13,6 +13,7 @@ STRETCHING = frozenset(
 )  # their processors make a square of a picture whatever its proportions
 OWN_SHAPE = CHAT_TEMPLATE | STRETCHING  # a benchmark's way to bring pictures to a square has no effect on them
 CROSS = frozenset({"idefics", "mllama"})  # the decoder's rows look at image tokens that are no rows themselves
+ONE_SIZE = CROSS | {"instructblip"}  # a smaller picture has no fewer tokens there
 VARYING = CHAT_TEMPLATE - {"gemma3"}  # the number of image tokens depends on the picture
 
 

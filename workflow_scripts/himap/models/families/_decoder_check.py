@@ -153,7 +153,8 @@ def check_cross_decoder(
 
     generator = torch.Generator().manual_seed(0)
     seen = torch.randn(TRIED_TOKENS, model.dims.picture_width, generator=generator).to(model.device, model.dtype)
-    ids = [model.image_token_id, *range(TRIED_TOKENS - 1)]  # all tokens look at the picture, from its mark on
+    words = [number for number in range(TRIED_TOKENS) if number != model.image_token_id]
+    ids = [model.image_token_id, *words[: TRIED_TOKENS - 1]]  # all tokens look at the picture, from its mark on
     rows = model.embed([ids], [[PictureTokens(seen, Layout.placeless(TRIED_TOKENS))]])
     with _only_first(decoder, theirs):
         expected = native(rows.hidden, seen[None]).last_hidden_state

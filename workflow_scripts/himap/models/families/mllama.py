@@ -22,7 +22,6 @@ from himap.models.sizes import checkpoint_dims, typical_tokens
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE = "<|image|>"
 NORMS, GATES = ("q_norm", "k_norm"), ("cross_attn_attn_gate", "cross_attn_mlp_gate")
 
 
@@ -97,9 +96,9 @@ def _attach_processor(model: Model, directory: Path) -> None:
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
     processor: Any = MllamaImageProcessorPil.from_pretrained(directory, local_files_only=True)
-    Chat(directory, _native.load_tokenizer(model, directory), model.image_token_id, IMAGE, lambda layout: IMAGE).attach(
-        model
-    )
+    tokenizer = _native.load_tokenizer(model, directory)
+    mark = tokenizer.convert_ids_to_tokens(model.image_token_id)
+    Chat(directory, tokenizer, model.image_token_id, mark, lambda layout: mark).attach(model)
 
     def preprocess(
         images: Sequence[Image], grid: Sequence[int] | None = None, mode: str | None = None

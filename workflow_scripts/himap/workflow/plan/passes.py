@@ -124,7 +124,7 @@ COSTS = Step(
     "count_flops",
     cells=lambda plan: [
         (model, kind, method)
-        for model in plan.config.models
+        for model in plan.models_for()
         for kind in plan.kinds(model)
         for method in plan.costed_methods(model, kind)
     ],

@@ -52,6 +52,10 @@ class Plan:
         """Return a model's entry."""
         return self.config.models[name]
 
+    def models_for(self, question: str = "") -> list[str]:
+        """Return the models of an open question, as far as it names none; without a question those of tables and analyses."""
+        return [name for name, entry in self.config.models.items() if entry.only is None or question in entry.only]
+
     def dims(self, model: str) -> Dims:
         """Return a model's sizes, from its entry or its config.json."""
         if model not in self._dims:
@@ -137,14 +141,14 @@ class Plan:
 
     def question_cells(self, name: str) -> list[tuple[str, str]]:
         """Return the models and benchmarks on which an open question is asked."""
-        return self._cells(self.question(name))
+        return self._cells(self.question(name), name)
 
     def grid_cells(self) -> list[tuple[str, str]]:
         """Return the models and benchmarks on which the grid of schedules runs."""
         return self._cells(self.config.grid)
 
-    def _cells(self, entry: Question | Grid) -> list[tuple[str, str]]:
-        models = list(self.config.models) if entry.models is None else entry.models
+    def _cells(self, entry: Question | Grid, question: str = "") -> list[tuple[str, str]]:
+        models = self.models_for(question) if entry.models is None else entry.models
         return [(model, benchmark) for model in models for benchmark in self.known(entry.benchmarks)]
 
     # ---- methods
@@ -157,7 +161,7 @@ class Plan:
         return self._resolved[key]
 
     def mean_tokens(self, model: str, kind: str, method: str) -> float:
-        """Return the image tokens of one picture that enter a layer under a method, in the mean of all layers."""
+        """Return the image tokens of one picture that enter a layer under a method, in the mean of all layers that look at them."""
         schedule, dims = self.method(model, self.example_of(kind), method), self.dims(model)
         rows, columns = schedule.image_grid or dims.grid
         return mean_tokens(dims, schedule.stages, rows * columns)
@@ -204,7 +208,7 @@ class Plan:
     def table_models(self, table: str) -> list[str]:
         """Return a table's models."""
         chosen = self.config.tables[table].models
-        return list(self.config.models) if chosen is None else chosen
+        return self.models_for() if chosen is None else chosen
 
     def table_kinds(self, table: str) -> list[str]:
         """Return the kinds of benchmark that a table shows."""

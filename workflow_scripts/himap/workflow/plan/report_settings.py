@@ -39,7 +39,8 @@ def report_facts(plan: Plan) -> dict[str, Any]:
         "tables": {name: table.title for name, table in plan.tables().items()},
         "figures": figures(plan),
         "efficiency": EFFICIENCY_TITLE if EFFICIENCY in tables(plan) else None,
-        "models": {name: model_facts(plan, name) for name in config.models},
+        "models": {name: model_facts(plan, name) for name in plan.models_for()},
+        "question_models": {name: model_facts(plan, name) for name in config.models if plan.model(name).only},
         "benchmarks": {
             name: {
                 "title": benchmarks.get(name).title,

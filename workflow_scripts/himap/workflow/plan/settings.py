@@ -229,16 +229,14 @@ def table(plan: Plan, name: str) -> str:
 
 def efficiency(plan: Plan) -> str:
     """Return what the table of time and memory shows, in which order: what Figure 8 does."""
-    return as_json(
-        {"title": EFFICIENCY_TITLE, "models": list(plan.config.models), **figure_named("figure8").settings(plan)}
-    )
+    return as_json({"title": EFFICIENCY_TITLE, "models": plan.models_for(), **figure_named("figure8").settings(plan)})
 
 
 def figure(plan: Plan, name: str) -> str:
     """Return what a figure's numbers depend on beside the results: the models' sizes, published values, and what it asks for."""
     models = {
         model: {"published": plan.model(model).published, "layers": plan.dims(model).layers}
-        for model in plan.config.models
+        for model in plan.models_for(name)
     }
     common = {"models": models, "published": digest(published()["figures"].get(name))}
     return as_json(common | figure_named(name).settings(plan))

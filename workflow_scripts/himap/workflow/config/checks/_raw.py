@@ -20,6 +20,11 @@ def section(raw: Any, *keys: str) -> Mapping[str, Any]:
     return raw if isinstance(raw, Mapping) else {}
 
 
+def evaluated_models(raw: Mapping[str, Any]) -> list[str]:
+    """Return the models of tables and analyses: those that are not there for some open questions alone."""
+    return [name for name in section(raw, "models") if section(raw, "models", name).get("only") is None]
+
+
 def items(value: Any) -> list[tuple[int, Any]]:
     """Return the items of a list with their positions, or nothing."""
     return list(enumerate(value)) if isinstance(value, list) else []

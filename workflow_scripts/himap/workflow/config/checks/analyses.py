@@ -10,7 +10,7 @@ from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
 from himap.pruning.resolve import load_all as builtin_methods
 from himap.pruning.resolve import resolve, two_stages
-from himap.workflow.config.checks._raw import Problem, depth_of, items, section, texts, unknown_names
+from himap.workflow.config.checks._raw import Problem, depth_of, evaluated_models, items, section, texts, unknown_names
 from himap.workflow.config.schema import Grid
 from himap.workflow.config.sections.analyses import RandomWeights
 
@@ -27,7 +27,7 @@ def check_disruption(raw: Mapping[str, Any]) -> Iterator[Problem]:
     if not used:
         return
     for index, layer in items(part.get("layers")):
-        for model in section(raw, "models"):
+        for model in evaluated_models(raw):
             depth = depth_of(raw, model)
             if isinstance(layer, int) and depth is not None and layer >= depth:
                 yield (
@@ -61,7 +61,7 @@ def check_grid(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 "grid",
                 "has no schedule whose deep stage comes after its shallow one (k2 > k1)",
             )
-    models = section(raw, "models")
+    models = evaluated_models(raw)
     for key in ("k1", "k2"):
         for index, layer in items(grid.get(key)):
             for model in models if grid.get("models") is None else texts(grid["models"]):

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from himap.models.families import ONE_SIZE
 from himap.models.sizes import Dims
 from himap.pruning.checks import stage_problems
 from himap.pruning.criteria import get as criterion_named
@@ -163,6 +164,8 @@ def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> I
             looking = [stage.criterion for stage in schedule.stages if criterion_named(stage.criterion).needs_tower]
             if schedule.renumbers and schedule.stages and family in ROW_AND_COLUMN:
                 return f"on {model}: {family} counts rows and columns, so `positions: renumber` has no meaning; leave the model out"
+            if schedule.image_grid and family in ONE_SIZE:
+                return f"on {model}: {family} reads every picture at one size, so no smaller image has fewer tokens; leave the model out"
             if problem := cross_problem(schedule, sizes[model], family):
                 return f"on {model}: {problem}"
             if looking and family not in CLASS_TOKEN:

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from himap.experiments.questions import names as open_questions
 from himap.models.families import CROSS
 from himap.models.sizes import Dims
 from himap.project import ROOT
-from himap.workflow.config.checks._raw import Problem, section
+from himap.registry import hint
+from himap.workflow.config.checks._raw import Problem, evaluated_models, items, section
 from himap.workflow.config.model_sizes import dims_of
 from himap.workflow.config.schema import Model
 
@@ -19,6 +21,8 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
     models = section(raw, "models")
     if "models" in raw and isinstance(raw["models"], Mapping) and not models:
         yield "models", "at least one model is needed"
+    elif models and not evaluated_models(raw):
+        yield "models", "every model has `only`; at least one without it is needed, for the tables and the analyses"
     for name in models:
         model, at = section(models, name), f"models.{name}"
         if (model.get("path") is None) == (model.get("id") is None):
@@ -41,6 +45,9 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 f"is required with the family {model['family']}: the layers in which text looks at image tokens (docs/models.md)",
             )
         yield from check_conversion(model, at)
+        for index, question in items(model.get("only")):
+            if isinstance(question, str) and question not in open_questions():
+                yield f"{at}.only[{index}]", f"unknown open question {question!r}" + hint(question, open_questions())
         text_tower = model.get("text_tower")
         if isinstance(text_tower, str) and not (ROOT / text_tower).is_dir() and "@" not in text_tower:
             yield (

@@ -16,7 +16,7 @@ from himap.judging.endpoint import address_problem
 from himap.project import ROOT
 from himap.pruning.criteria import get as criterion_named
 from himap.registry import hint
-from himap.workflow.config.checks._raw import Problem, section, unknown_names
+from himap.workflow.config.checks._raw import Problem, items, section, unknown_names
 
 # The commands beside the targets; their table is in `command_line`, which reads configs itself and so cannot be imported here.
 COMMANDS = ("estimate", "status", "inspect", "compare", "pack", "check")
@@ -57,6 +57,7 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield at, "is the name of another target; choose a different one"
         yield from unknown_names(table, at, "methods", methods)
         yield from unknown_names(table, at, "models", section(raw, "models"))
+        yield from check_left_out(raw, table, at)
         yield from unknown_names(table, at, "benchmarks", benchmark_names())
     for key in ("saliency", "disruption", "latency", "grid"):
         yield from unknown_names(section(raw, key), key, "benchmarks", benchmark_names())
@@ -65,6 +66,7 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         entry, at = section(section(raw, "questions"), name), f"questions.{name}"
         yield from unknown_names(entry, at, "benchmarks", benchmark_names())
         yield from unknown_names(entry, at, "models", section(raw, "models"))
+        yield from check_left_out(raw, entry, at, name)
         for key in section(entry, "settings"):
             if key not in question.settings:
                 yield f"{at}.settings.{key}", "unknown setting" + hint(key, question.settings)
@@ -77,6 +79,19 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
     verified = section(raw, "verification").get("benchmark")
     if isinstance(verified, str) and verified not in benchmark_names():
         yield "verification.benchmark", f"unknown benchmark {verified!r}" + hint(verified, benchmark_names())
+
+
+def check_left_out(
+    raw: Mapping[str, Any], entry: Mapping[str, Any], at: str, question: str | None = None
+) -> Iterator[Problem]:
+    """Yield the models that a table or an open question names although their `only` leaves it out."""
+    for index, model in items(entry.get("models")):
+        only = section(raw, "models", str(model)).get("only")
+        if isinstance(only, list) and question not in only:
+            yield (
+                f"{at}.models[{index}]",
+                f"{model!r} is for {', '.join(map(str, only))} only; leave it out here, or change `models.{model}.only`",
+            )
 
 
 @cache

@@ -9,14 +9,14 @@ from typing import Any
 from himap.benchmarks import get as benchmark_named
 from himap.benchmarks import names as benchmark_names
 from himap.pruning.resolve import load_all as builtin_methods
-from himap.workflow.config.checks._raw import section, texts
+from himap.workflow.config.checks._raw import evaluated_models, section, texts
 
 Use = tuple[str, str, str]  # a model, a kind of task, a method
 
 
 def runs(raw: Mapping[str, Any]) -> set[Use]:
     """Return what tables, latency and Figure 7 ask for; the config's own methods that none shows run on all."""
-    methods, models, known = section(raw, "methods"), section(raw, "models"), benchmark_names()
+    methods, models, known = section(raw, "methods"), evaluated_models(raw), benchmark_names()
     tasks = {name: benchmark_named(name) for name in section(raw, "benchmarks") if name in known}
     asked: set[Use] = set()
     for name in section(raw, "tables"):

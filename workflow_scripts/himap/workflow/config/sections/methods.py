@@ -113,7 +113,7 @@ class Method(Section):
     flops_of: str | None = None
     """The method whose FLOPs are met; stages keep their layers if they can, and their shares are raised to one power."""
     tokens_of: int | float | str | None = None
-    """The image tokens per layer that are met, in the mean of all layers: a count, a share, or a fraction as `1/3`."""
+    """The image tokens per layer that are met, in the mean of all layers that look at them: a count, a share, or a fraction as `1/3`."""
     budget_by: Literal["layers"] | None = None
     """With a budget: the stages move to other layers before their shares change."""
     budget_layers: Annotated[Each[Index], Some] | None = None

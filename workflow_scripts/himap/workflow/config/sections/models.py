@@ -8,7 +8,7 @@ from pydantic import Field
 
 from himap.models.families import names as family_names
 from himap.paper.published import models as published_models
-from himap.workflow.config.sections._section import Count, Revision, Section
+from himap.workflow.config.sections._section import Count, Each, Revision, Section, Some
 
 if TYPE_CHECKING:  # a type checker takes no list that is only known at run time
     Family = str
@@ -88,6 +88,8 @@ class Model(Section):
     """Sizes of the decoder; needed with `id`."""
     published: Published | None = None
     """The paper's row that its results are compared with; without one the paper's column is only a reference."""
+    only: Annotated[Each[str], Some] | None = None
+    """Open questions that it is for; it is then in no table and no other analysis. Left out: it takes part in all that names no models."""
     gpus: Literal[0, 1] = 0
     """GPUs that one of its jobs asks for; a model works on one."""
     memory_gb: Count = 4

@@ -1,0 +1,143 @@
+"""Does phased processing hold where image tokens are not in the sequence? When the picture reaches the text, over relative depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
+from himap.experiments.questions._samples import group_of, named
+
+if TYPE_CHECKING:
+    from himap.decoder.tokens import Rows
+    from himap.experiments.cut_runs import Undisturbed
+    from himap.experiments.disruption import Cut
+    from himap.models.model import Model
+
+FLOW, RANDOM, SPARED = "img2alltxt", "random", "spared"
+SINGLE, SUFFIX, PREFIX = "single", "suffix", "prefix"
+
+
+def by_question(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
+    """Return together the samples that ask the same about different pictures."""
+    groups: dict[str, list[Asked]] = {}
+    for asked in samples:
+        groups.setdefault(group_of(asked), []).append(asked)
+    return list(groups.values())
+
+
+def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterator[Row]:
+    """Yield what cuts leave of an answer, and the saliency of each layer, for the first picture that the model answers right.
+
+    Only one picture of a question is measured, so that no question counts twice, and none where no answer counts.
+    """
+    from himap.experiments.answers import encode
+    from himap.experiments.cut_runs import run_undisturbed
+
+    for asked in group:
+        prompt = encode(model, [asked.question])
+        clean = run_undisturbed(model, prompt, settings["max_new_tokens"], asked.question.prompt.choices)
+        if not settings["only_correct"] or asked.score(model.detokenize(clean.ids)) >= 0.5:
+            # `beside`: whether text looks at the picture by cross-attention
+            common = {**named(asked), "layers": len(model.layers), "beside": int(bool(model.dims.cross))}
+            yield from ({**common, **row} for row in under_cuts(model, asked, clean, settings))
+            yield from ({**common, **row} for row in salient(model, clean))
+            return
+
+
+# ---- what cuts leave
+
+
+def boundaries(settings: Settings, layers: int) -> list[int]:
+    """Return the layers at which the depth is divided into an upper and a lower part; the middle is always one of them."""
+    points = settings["points"]
+    return sorted({round(index * layers / points) for index in range(points)} | {middle(layers)})
+
+
+def middle(layers: int) -> int:
+    """Return the first layer of the second half."""
+    return (layers + 1) // 2
+
+
+def looking(model: Model, settings: Settings) -> list[int]:
+    """Return the layers at which single cuts are made: of those that look at the picture as many as there are boundaries."""
+    layers = list(model.dims.cross or range(len(model.layers)))
+    points = min(settings["points"], len(layers))
+    return [layers[index * len(layers) // points] for index in range(points)]
+
+
+def under_cuts(model: Model, asked: Asked, clean: Undisturbed, settings: Settings) -> Iterator[Row]:
+    """Yield how the answer ends under every cut: whether it stays, and how much of the likeliest tokens."""
+    from himap.experiments.cut_runs import run_cuts, top5_overlap
+
+    length = settings["new_tokens"]
+    listed = list(planned(model, asked, clean.prompt, settings))
+    for number, logits, ids in run_cuts(
+        model, clean, [cut for *_, cut in listed], block=settings["block"], new_tokens=length, seed=settings["seed"]
+    ):
+        flow, extent, layer, _ = listed[number]
+        yield {
+            "part": "cut", "flow": flow, "extent": extent, "layer": layer, "same": int(ids[:length] == clean.ids[:length]),
+            "overlap": top5_overlap(logits, clean.logits[0]), "answer": model.detokenize(ids),
+        }  # fmt: skip
+
+
+def planned(model: Model, asked: Asked, prompt: Rows, settings: Settings) -> Iterator[tuple[str, str, int, Cut]]:
+    """Yield each cut with its flow, extent and layer: the flow at every boundary, its controls above and below the middle.
+
+    A cut of all layers is listed as a suffix from the first one on; it is a prefix too.
+    """
+    from himap.experiments.disruption import Cut
+
+    layers = len(model.layers)
+    about = tuple(asked.tokens_about(prompt.layouts[0]))
+    for flow, spared, places in (
+        (FLOW, (), boundaries(settings, layers)),
+        (SPARED, about, [0, middle(layers)] if about else []),
+        (RANDOM, (), [middle(layers)] if has_other_rows(prompt) else []),
+    ):
+        kind = FLOW if flow == SPARED else flow
+        for layer in places:
+            yield flow, SUFFIX, layer, Cut(kind, layer, layers - 1, spared)
+            if layer:
+                yield flow, PREFIX, layer, Cut(kind, 0, layer - 1, spared)
+    yield from ((FLOW, SINGLE, layer, Cut(FLOW, layer, layer)) for layer in looking(model, settings))
+
+
+def has_other_rows(prompt: Rows) -> bool:
+    """Return whether other rows than the instruction's see the picture, among which as many pairs can be drawn at random."""
+    return prompt.memory is None
+
+
+# ---- saliency
+
+
+def salient(model: Model, clean: Undisturbed) -> Iterator[Row]:
+    """Yield for each layer how much the answer depends on what the instruction, and the picture itself, see of the picture."""
+    from himap.experiments.saliency import saliency_of_run
+
+    sums = saliency_of_run(model, clean, ("paper",))
+    flows = {"s_vt": ("instruction", "image")} | ({} if model.dims.cross else {"s_vv": ("image", "image")})
+    for name, (query, key) in flows.items():
+        values = sums.block("paper", query, key)
+        shares = values / values.sum() if float(values.sum()) else values
+        for layer, share in enumerate(shares.tolist()):
+            if not model.dims.cross or layer in model.dims.cross:
+                yield {"part": "saliency", "flow": name, "layer": layer, "share": share, "sum": float(values[layer])}
+
+
+def prefills(settings: Settings, layers: int) -> float:
+    """Return the prefills of a sample, if each is measured: a clean run, cuts of text rows alone that cost little, two random
+    controls of half and of the whole depth, and a backward pass with the maps of all layers."""
+    return 1 + 0.15 * 2 * settings["points"] + 1.5 + 4
+
+
+QUESTION = OpenQuestion(
+    title="Phased processing across architectures",
+    about="When the picture reaches the text, over relative depth, whether image tokens are in the sequence or beside it.",
+    measure=measure,
+    prefills=prefills,
+    groups=by_question,
+    limit=120,
+    settings={"points": 6, "new_tokens": 1, "only_correct": True, "block": "pre"},
+)
