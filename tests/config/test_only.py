@@ -89,7 +89,7 @@ def test_methods_need_not_fit_a_model_that_no_table_has() -> None:
         load(config)
     said = str(error.value)
     assert "methods.himap.stages.qa[1].layer: 8 is not below the last layer of beside" in said
-    assert "grid.k1[2]: 6 is not below the last layer of beside" in said
+    assert "grid.k2[1]: 10 is not below the last layer of beside" in said
 
 
 def test_a_smaller_image_is_refused_where_every_picture_is_read_at_one_size() -> None:
