@@ -117,6 +117,24 @@ def test_a_criterion_that_needs_image_tokens_in_the_sequence_is_refused(name: st
         answer_batch(model, [asked(0)], Schedule((Stage(2, 0.5, "pyramiddrop"),)), max_new_tokens=1)
 
 
+@pytest.mark.parametrize("layer", [0.0625, {"after": "instruction_share", "below": 0.5, "from": 1, "to": 3}])
+def test_a_stage_below_all_cross_attention_is_refused_with_the_lowest_layer_that_works(
+    layer: Any, models: dict[str, Any]
+) -> None:
+    model = models["mllama"]
+    assert model.dims.cross[0] == 1
+
+    def answers(layer: Any) -> Any:
+        stages = [{"layer": layer, "keep": 0.5, "criterion": "instruction_attention"}]
+        schedule = resolve("own", model.dims, methods={"own": {"stages": stages}})
+        return answer_batch(model, [asked(0)], schedule, max_new_tokens=1)
+
+    with pytest.raises(ValueError, match=r"at layer 1 has no cross-attention below it.* 2 is the lowest layer"):
+        answers(layer)
+    (answer,) = answers(layer | {"from": 2} if isinstance(layer, dict) else 2)
+    assert len(answer["kept"]) == 1
+
+
 class AllCut(Intervention):
     """Takes all image tokens from all rows, from a layer on."""
 

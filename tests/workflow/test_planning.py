@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from himap.mini.benchmarks import write
+from himap.workflow.assumptions import BATCH
 from himap.workflow.config.load import load
 from himap.workflow.estimate import Estimator
 from himap.workflow.plan.plan import Plan
@@ -90,6 +93,23 @@ def estimator(preset: str, **parts: dict[str, Any]) -> Estimator:
 
 def test_the_quick_preset_is_estimated_at_less_than_an_hour() -> None:
     assert sum(stage.seconds for stage in estimator("quick-gpu.yaml").stages()) < 3600
+
+
+@pytest.mark.parametrize("size", ["7b", "13b"])
+def test_the_estimate_for_an_h100_is_within_half_of_what_one_was_measured_to_take(size: str) -> None:
+    folder, model = ROOT / "docs" / "benchmarks", f"llava-1.5-{size}"
+    estimate = Estimator(estimator("paper.yaml").plan, "h100")
+    rows = pd.read_csv(folder / "gpu-efficiency.csv")
+    width = estimate.plan.dims(model).width
+    (row,) = rows[
+        rows["benchmark"].str.contains(f"width {width}")
+        & (rows[["method", "batch_size", "kernel"]] == ["vanilla", BATCH, "cuDNN"]).all(axis=1)
+    ].to_dict("records")
+    runs = json.loads((folder / f"gpu-{size}.json").read_text())["runs"]
+    (saliency,) = (run["saliency"]["ours"]["seconds"] for run in runs if "saliency" in run)
+    assert estimate.prefill(model, "qa") == pytest.approx(row["first_token_ms"] / 1000 / BATCH, rel=0.5)
+    assert estimate.decoding(model, 1) == pytest.approx(row["step_ms"] / 1000 / BATCH, rel=0.5)
+    assert estimate.salient(model) == pytest.approx(saliency, rel=0.5)
 
 
 def test_the_default_run_shows_at_most_450_lines_without_a_terminal() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from himap.costs.formulas import keep_count
 from himap.pruning import criteria
 from himap.pruning.adaptive import LEAST, after_problems, layer_at, mass_problems
 from himap.registry import hint
+
+if TYPE_CHECKING:
+    from himap.models.sizes import Dims
+    from himap.pruning.stage import Stage
 
 STAGE_KEYS = ("layer", "keep", "criterion")
 Problem = tuple[str, str]  # a path below the list of stages, as in "[0].layer", and what is wrong there
@@ -41,6 +45,17 @@ def stage_problems(
         # one wrong stage must not hide or cause problems of those that follow it
         below = max(below, latest) if is_whole(latest) or _is_share(latest) else below
         kept += [] if keeps and keep_problem(most) else [most]
+
+
+def looks_too_low(stage: Stage, dims: Dims, model: str) -> str | None:
+    """Return why a stage finds nothing to look at where text looks at image tokens by cross-attention, if it does not."""
+    looks = stage.after is not None or (stage.keep != 0 and criteria.get(stage.criterion).needs_attention)
+    if not looks or not dims.cross or stage.layer > dims.cross[0]:
+        return None
+    return (
+        f"{stage.criterion!r} at layer {stage.layer} has no cross-attention below it to look at; "
+        f"the first in {model} is layer {dims.cross[0]}, so {dims.cross[0] + 1} is the lowest layer that works"
+    )
 
 
 def _layer_problems(

@@ -24,7 +24,8 @@ from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import Intervention, forward, project
 from himap.decoder.tokens import IMAGE, INSTRUCTION, Rows
 from himap.pruning.adaptive import SIGNALS, holding
-from himap.pruning.criteria import Criterion, View, get
+from himap.pruning.checks import looks_too_low
+from himap.pruning.criteria import View, get
 from himap.pruning.stage import Stage, as_acted
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Pruning(Intervention):
         self.stages = tuple(stages)
         self.at = layers_of(stages)
         self.criteria = {stage.layer: get(stage.criterion) for stage in stages}
-        check_criteria(model, self.criteria.values())
+        check_criteria(model, stages)
         if not renumber and (merging := [criterion.name for criterion in self.criteria.values() if criterion.merges]):
             raise ValueError(f"{merging[0]!r} merges tokens, which have no position to keep; prune with renumber=True")
         self.prompt = prompt
@@ -119,7 +120,8 @@ class Pruning(Intervention):
             self.peak, self.waiting = torch.zeros_like(everyone, dtype=torch.double), everyone
         if not bool(self.waiting.any()):
             return self.waiting
-        assert below is not None  # `wants_attention` asked for it
+        if below is None:  # layers before the first cross-attention give no signal
+            return ~everyone
         value = SIGNALS[stage.after.signal](below, view.is_image, view.is_instruction)  # [B]
         self.peak = torch.maximum(self.peak, value)
         if layer < stage.layer:
@@ -222,15 +224,18 @@ def _without(rows: Rows, dropped: Tensor) -> Rows:
     return replace(rows, memory=rows.memory.select(~dropped[:, : rows.memory.positions.shape[1]]))
 
 
-def check_criteria(model: Model, chosen: Iterable[Criterion]) -> None:
-    """Raise ValueError for a criterion that needs image tokens in the sequence, where the model has them beside it."""
-    for criterion in chosen if model.dims.cross else ():
+def check_criteria(model: Model, stages: Iterable[Stage]) -> None:
+    """Raise ValueError for a stage that cannot score image tokens beside the sequence, where the model has them."""
+    for stage in stages if model.dims.cross else ():
+        criterion = get(stage.criterion)
         if criterion.in_sequence or criterion.merges:
             raise ValueError(
                 f"{criterion.name!r} looks at what image tokens attend to, or compares them with text, for which they must be "
                 f"tokens of the sequence; in {model.name} text looks at them by cross-attention and they attend to nothing: "
                 "choose a criterion by the attention of the text, such as 'instruction_attention'"
             )
+        if problem := looks_too_low(stage, model.dims, model.name):
+            raise ValueError(problem)
 
 
 def layers_of(stages: Sequence[Stage]) -> dict[int, Stage]:

@@ -13,15 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from himap.pruning.adaptive import layer_at
+
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
     from himap.experiments.answers import Question
     from himap.models.model import Model
+    from himap.models.sizes import Dims
     from himap.pruning.stage import Schedule
 
 ROUNDS = 3  # of each prefill, of which the median counts
-FIRST = {"layer": 0.0625, "keep": 0.5, "criterion": "instruction_attention"}  # the layers of LLaVA's 2 and 8, of 32
-SECOND = {"layer": 0.25, "keep": 0.125, "criterion": "image_attention"}
+DEPTH = 0.0625  # that of LLaVA's layer 2 of 32; its layer 8 is at 0.25
+FIRST: dict[str, object] = {"layer": DEPTH, "keep": 0.5, "criterion": "instruction_attention"}
+SECOND: dict[str, object] = {"layer": 0.25, "keep": 0.125, "criterion": "image_attention"}
 
 
 def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
@@ -39,11 +43,9 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         encode(model, [question()])  # untimed: the first run compiles kernels and asks the driver for memory
     picture, prompt = timed(lambda: encode(model, [question()]), target)
     image, text, _ = prompt.counts()
-    # Beside the sequence image tokens attend to nothing, so that HiMAP's second stage has no counterpart.
-    stages = [FIRST] if model.dims.cross else [FIRST, SECOND]
     schedules = {
         "vanilla": Schedule(),
-        "himap": resolve("himap", model.dims, methods={"himap": {"stages": stages}}),
+        "himap": resolve("himap", model.dims, methods={"himap": {"stages": stages_of(model.dims)}}),
     }
     return {
         "machine": {
@@ -59,6 +61,14 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         "picture": picture,
         "prefill": {name: prefill(model, prompt, schedule) for name, schedule in schedules.items()},
     }
+
+
+def stages_of(dims: Dims) -> list[dict[str, object]]:
+    """Return HiMAP's stages at the depths of LLaVA's, as far as a decoder has something for them to look at."""
+    if not dims.cross:
+        return [FIRST, SECOND]
+    # Beside the sequence image tokens attend to nothing, so that HiMAP's second stage has no counterpart.
+    return [FIRST | {"layer": max(layer_at(DEPTH, dims.layers), dims.cross[0] + 1)}]
 
 
 def timed(call: Callable[[], Any], device: Any) -> tuple[dict[str, float | None], Any]:

@@ -12,8 +12,23 @@ GPUS = {
     "rtx4090": (165e12, 1.0e12),
     "a6000": (155e12, 0.77e12),
 }
-REACHED = 0.4  # share of the peak rate that a prefill reaches
-LOADING = 25.0  # seconds to load a model of 7 billion parameters that the system still holds in its file cache
+# Peak rate in float32 without tensor cores, by the same sheets: saliency multiplies in float32.
+FLOAT32 = {
+    "v100": 15.7e12,
+    "a100": 19.5e12,
+    "h100": 67e12,
+    "h200": 67e12,
+    "l40s": 91.6e12,
+    "rtx4090": 82.6e12,
+    "a6000": 38.7e12,
+}
+# Checked on an H100 with random weights of 7 and 13 billion parameters (docs/benchmarks/README.md#gpu).
+REACHED = (
+    0.4  # share of the peak rate that a prefill in batches reaches; measured 0.45 to 0.50, under HiMAP 0.37 to 0.45
+)
+REACHED_FLOAT32 = 0.5  # measured 0.50 and 0.52
+LAYER = 0.8e-3  # seconds in which Python starts a layer's kernels for one token or prompt, whatever the GPU; measured 0.74e-3 to 0.86e-3
+LOADING = 25.0  # seconds to start and load a model of 7 billion parameters; loading alone measured 4 from a file cache
 VISION = 0.4e12  # operations of the vision tower and projector on one image
 BATCH = 8
 TEXT_TOKENS = {"qa": 110, "caption": 60, "open": 70}  # system and instruction tokens of a prompt, typically

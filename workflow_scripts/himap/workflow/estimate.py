@@ -2,7 +2,7 @@
 
 Jobs are counted by rule, samples at their source (`sample_counts`). The cost of an answer is its prefill under the method's
 schedule (operations over the whole prompt, at the share of a GPU's peak rate that such passes reach) and its decoding
-(weights read once per token and batch). In a pass, layers
+(weights read and kernels started once per token and batch). In a pass, layers
 that several methods share and the vision tower count once, and so does what questions of a batch about one picture begin
 with, as far as no stage has pruned. Loading a model counts once per job. Disk is that of checkpoints
 and data as downloaded and as prepared; results take little beside them. A model without a GPU is measured here for a second
@@ -28,11 +28,14 @@ from himap.workflow.assumptions import (
     BATCH,
     DOWNLOADS,
     EAGER,
+    FLOAT32,
     GPUS,
+    LAYER,
     LOADING,
     NEW_TOKENS,
     QUESTIONS,
     REACHED,
+    REACHED_FLOAT32,
     SAMPLE_MB,
     SYSTEM_TOKENS,
     TEXT_TOKENS,
@@ -80,6 +83,7 @@ class Estimator:
         self.speeds = speeds or {}  # of the models that run on this machine's processor
         self._samples: dict[str, int] = {}
         self.rate, self.bandwidth = GPUS[gpu][0] * REACHED, GPUS[gpu][1]
+        self.rate_float32 = FLOAT32[gpu] * REACHED_FLOAT32
 
     def samples(self, benchmark: str, limit: int | None = None) -> int:
         """Return how many samples a benchmark has under this config."""
@@ -98,11 +102,13 @@ class Estimator:
         """Return the seconds of a prefill, vision tower included, under a schedule or of the model as it is."""
         return self.shared_prefill(model, kind, [schedule or Schedule()])
 
-    def decoding(self, model: str, tokens: int, batch: int = BATCH) -> float:
+    def decoding(self, model: str, tokens: int, batch: float = BATCH) -> float:
         """Return the seconds of decoding one answer."""
         if model in self.speeds:
             return tokens * self.speeds[model].token
-        return tokens * 2 * parameters(self.plan, model) / self.bandwidth / batch
+        # a row alone is little work: either reading the weights takes the time, or starting the kernels does
+        step = max(2 * parameters(self.plan, model) / self.bandwidth, self.dims(model).layers * LAYER)
+        return tokens * step / batch
 
     def loading(self, model: str) -> float:
         """Return the seconds to load a model."""
@@ -238,20 +244,29 @@ class Estimator:
             for benchmark in self.plan.known(part.benchmarks):
                 runs = passes * self.samples(benchmark, part.limit)
                 stage.rules["extract_saliency"] += 1
-                self.spend(stage, model, runs * 6 * self.prefill(model, "qa") + self.loading(model))
+                self.spend(stage, model, runs * self.salient(model) + self.loading(model))
         return stage
+
+    def salient(self, model: str) -> float:
+        """Return the seconds of one saliency: a prefill, and each layer once more with its backward pass in float32."""
+        if model in self.speeds:
+            return 6 * self.prefill(model, "qa")
+        again = 2 * self.shared_prefill(model, "qa", [Schedule()], vision=0) * self.rate
+        return self.prefill(model, "qa") + again / self.rate_float32
 
     def disruption(self) -> Stage:
         """Estimate, per layer, the part of the network above it for each flow and extent, and the tokens generated after it."""
         part = self.plan.config.disruption
         cuts = len(part.flows) + len(part.blocks) - 1  # another block is run on the first flow only
+        # one prompt's cuts of a layer run as one batch where they begin at the same token, mostly one of two
+        together = max(1.0, cuts * len(part.extents) / 2)
         stage = Stage("disruption")
         for model in self.plan.models_for():
             for benchmark in self.plan.known(part.benchmarks):
                 blocks = self.plan.layer_blocks(model)
                 layers = min(self.plan.dims(model).layers, len(blocks) * part.layers_per_job)
                 variants = layers * cuts * len(part.extents)
-                example = self.prefill(model, "qa") / 2 + self.decoding(model, part.new_tokens)
+                example = self.prefill(model, "qa") / 2 + self.decoding(model, part.new_tokens - 1, batch=together)
                 stage.rules["disrupt_attention"] += len(blocks)
                 seconds = self.samples(benchmark, part.limit) * variants * example
                 self.spend(stage, model, seconds + len(blocks) * self.loading(model))

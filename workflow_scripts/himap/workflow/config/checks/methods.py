@@ -10,7 +10,7 @@ from typing import Any
 
 from himap.models.families import ONE_SIZE
 from himap.models.sizes import Dims
-from himap.pruning.checks import stage_problems
+from himap.pruning.checks import looks_too_low, stage_problems
 from himap.pruning.criteria import get as criterion_named
 from himap.pruning.criteria import names as criterion_names
 from himap.pruning.resolve import FORMS, kind_taken, resolve
@@ -144,11 +144,8 @@ def cross_problem(schedule: Schedule, dims: Dims, family: str) -> str | None:
                 f"{stage.criterion!r} needs image tokens in the sequence, but {family} looks at them by cross-attention; "
                 "leave the model out, or choose a criterion by the attention of the text"
             )
-        if criterion.needs_attention and stage.layer <= dims.cross[0]:
-            return (
-                f"{stage.criterion!r} at layer {stage.layer} has no cross-attention below it to look at; put the stage above "
-                f"layer {dims.cross[0]}, the first that {family} has"
-            )
+        if problem := looks_too_low(stage, dims, family):
+            return problem
     return None
 
 
