@@ -141,7 +141,8 @@ rule score_grid:
         samples="<results>/benchmarks/{benchmark}/samples.parquet",
         predictions="<results>/grid/{model}/{benchmark}/predictions.jsonl",
     output:
-        "<results>/grid/{model}/{benchmark}/scores.csv",
+        scores="<results>/grid/{model}/{benchmark}/scores.csv",
+        samples="<results>/grid/{model}/{benchmark}/samples.csv",
     log:
         "<results>/logs/grid/{model}/{benchmark}-scores.log",
     conda:
@@ -153,4 +154,4 @@ rule score_grid:
         sizes=lambda wildcards: arguments.sizes(plan, wildcards.model),
     shell:
         "python workflow_scripts/preloaded.py score_grid.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
-        " --predictions {input.predictions:q} --sizes {params.sizes:q} --out {output:q} > {log:q} 2>&1"
+        " --predictions {input.predictions:q} --sizes {params.sizes:q} --out {output.scores:q} --by-sample {output.samples:q} > {log:q} 2>&1"

@@ -15,12 +15,18 @@ from himap.workflow.plan.targets import figure_inputs, first_outputs, targets
 from himap.yaml_files import ConfigError, read_config
 
 
-def plan_with(**models: Any) -> Plan:
-    """The plan of the default config with further models, each the embedded one under another name."""
+def one_model() -> dict[str, Any]:
+    """The default config with its first model alone, asked all questions."""
     config = read_config([ROOT / "config.yaml"])
-    config["models"] = {"mini": {"path": "models/mini"}} | {
-        name: {"path": "models/mini", **more} for name, more in models.items()
-    }
+    config["models"] = {"mini": {"path": "models/mini"}}
+    config["questions"].pop("oq4")  # which names another
+    return config
+
+
+def plan_with(**models: Any) -> Plan:
+    """The plan of that config with further models, each the embedded one under another name."""
+    config = one_model()
+    config["models"] |= {name: {"path": "models/mini", **more} for name, more in models.items()}
     return Plan(load(config))
 
 
@@ -75,7 +81,7 @@ def test_what_contradicts_only_is_refused_with_the_way_out() -> None:
 
 def test_methods_need_not_fit_a_model_that_no_table_has() -> None:
     """A method's layers may lie beyond a smaller model, and the grid's too."""
-    config = read_config([ROOT / "config.yaml"])
+    config = one_model()
     config["models"]["beside"] = {
         "id": "owner/name", "revision": "a" * 40, "family": "mllama", "only": ["oq1"],
         "dims": {
@@ -89,7 +95,7 @@ def test_methods_need_not_fit_a_model_that_no_table_has() -> None:
         load(config)
     said = str(error.value)
     assert "methods.himap.stages.qa[1].layer: 8 is not below the last layer of beside" in said
-    assert "grid.k1[2]: 6 is not below the last layer of beside" in said
+    assert "grid.k2[1]: 10 is not below the last layer of beside" in said
 
 
 def test_a_smaller_image_is_refused_where_every_picture_is_read_at_one_size() -> None:

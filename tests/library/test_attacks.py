@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
+from himap.benchmarks import get as benchmark_named
 from himap.decoder.cache import Cache
 from himap.decoder.loop import forward
 from himap.decoder.tokens import IMAGE
-from himap.experiments import attacks
+from himap.experiments import attacks, questions
+from himap.experiments.answers import Question
+from himap.mini.benchmarks._draw import Drawer
+from himap.mini.benchmarks.kinds import make
+from himap.models.loading import load
 from himap.models.model import Model
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import Stage
@@ -97,3 +105,26 @@ def test_scores_are_those_of_the_stage_and_their_gradient_reaches_the_pixels(pla
             for step in (-3e-3, 3e-3)
         ]
     assert (ends[1] - ends[0]) / 6e-3 == pytest.approx(float((given.grad * along).sum()), rel=0.05, abs=2e-3)
+
+
+@pytest.mark.slow
+def test_where_no_evidence_is_known_attention_can_be_drawn_to_the_border() -> None:
+    benchmark, question = benchmark_named("kinds"), questions.get("attack")
+    samples = [benchmark.sample(row, number) for number, row in enumerate(make(Drawer("kinds", "test", 0), 2))]
+    group = [
+        questions.Asked(sample, Question(sample.sample_id, sample.images, benchmark.prompt(sample, "llava")), benchmark)
+        for sample in samples
+    ]
+    words = {"seed": 0, **question.settings, "weights": [1, 64], "steps": 1, "defenses": ["random"]}
+    assert question.groups(group, words) == []
+    words["border"] = 3
+    (asked,) = question.groups(group, words)
+    model = load(Path(__file__).resolve().parents[2] / "models" / "mini")
+    rows = pd.DataFrame(question.measure(model, asked, words))
+    recall = rows[rows["part"] == "weighted"].groupby(["method", "weight"])["recall"].mean()
+    assert recall["himap", 64] < recall["himap", 1]
+    assert recall["random", 64] == recall["random", 1]
+    attacked = rows[rows["part"] == "attack"]
+    assert set(attacked["picture"]) == {"clean", "attacked", "noise"}
+    assert (attacked[attacked["method"] == "unpruned"]["recall"] == 1).all()  # all of the 6 x 6 cells inside
+    assert ((36 * attacked["recall"]).round(6) % 1 == 0).all()

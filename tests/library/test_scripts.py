@@ -392,13 +392,15 @@ def test_a_grid_equals_separate_runs(world, model, tmp_path):
         found = rows_of(tmp_path / "grid.jsonl")
         schedules = {(row["k1"], row["r1"], row["k2"], row["r2"]) for row in found}
         assert schedules == {
-            (k1, r1, k2, r2) for k1 in named["k1"] for r1 in grid["r1"] for k2 in grid["k2"] for r2 in grid["r2"] if k2 > k1
+            (0, 1.0, 0, 1.0),  # the unpruned model; all others keep a share r2 of what r1 left
+            *((k1, r1, k2, r1 * r2) for k1 in named["k1"] for r1 in grid["r1"] for k2 in grid["k2"] for r2 in grid["r2"] if k2 > k1),
         }  # fmt: skip
         assert len(found) == 3 * len(schedules)
         samples = list(read_samples(world / "samples.parquet"))[:3]
         questions = [question(sample, get("scienceqa"), "llava", {}) for sample in samples]
         for k1, r1, k2, r2 in schedules:
-            schedule = Schedule((Stage(k1, r1, first), Stage(k2, r2, criteria[1])))
+            stages = (Stage(k1, r1, first), Stage(k2, r2, criteria[1])) if k2 else ()
+            schedule = Schedule(stages)
             direct = answer_all(model, questions, schedule, max_new_tokens=3)
             ours = {
                 row["sample_id"]: row["prediction"]

@@ -18,6 +18,7 @@ from himap import benchmarks, figures
 from himap.benchmarks._scoring import summed_up
 from himap.costs import formulas
 from himap.decoder.bitmaps import to_bitmap
+from himap.experiments.grid import Grid
 from himap.files import write_json, write_jsonl, write_parquet, write_text
 from himap.pruning.stage import Schedule
 from himap.tables import efficiency
@@ -116,7 +117,7 @@ def config(folder: Path, model: Path) -> dict[str, Any]:
         "disruption": {
             "layers_per_job": LAYERS, "edge": 3, "flows": ["img2txt", "img2img", "random", "random_unmatched"], "blocks": ["pre", "post"],
         },
-        "grid": {"k1": [1, 2], "r1": [0.5, 0.25], "k2": [4, 6], "r2": [0.125, 0.0625]},
+        "grid": {"k1": [1, 2], "r1": [0.5, 0.25], "k2": [4, 6], "r2": [0.25, 0.125]},
     }  # fmt: skip
 
 
@@ -285,25 +286,22 @@ def write_latency(plan: Plan, task: str, random: np.random.Generator) -> None:
 
 
 def write_grid(plan: Plan, random: np.random.Generator) -> None:
-    """Scores of every schedule of the grid."""
-    grid, dims, rows = plan.config.grid, plan.dims("mini"), []
-    for k1, r1, k2, r2 in [(a, b, c, d) for a in grid.k1 for b in grid.r1 for c in grid.k2 for d in grid.r2]:
-        stages = [formulas.Drop(k1, r1), formulas.Drop(k2, r2)]
-        score = 60 + 20 * formulas.ratio(dims, stages) + 6 * random.random()
-        sizes = {"tflops": formulas.flops(dims, stages) / 1e12, "ratio": formulas.ratio(dims, stages)}
-        rows.append(
-            {
-                "k1": k1,
-                "r1": r1,
-                "k2": k2,
-                "r2": r2,
-                **sizes,
-                "score": score,
-                "low": score - 9,
-                "high": score + 8,
-                "n": SAMPLES,
-            }
-        )
-    frame = pd.DataFrame(rows)
-    frame["frontier"] = formulas.on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
-    write_text(f"{plan.out}/grid/mini/scienceqa/scores.csv", frame.to_csv(index=False))
+    """Scores of every schedule of the grid, in all and of each sample; captions lose twice what questions lose."""
+    part, dims = plan.config.grid, plan.dims("mini")
+    points = Grid(part.k1, part.r1, part.k2, part.r2).schedules(dims).values()
+    for task, loss in (("vqav2", 20), ("nocaps", 40)):
+        rows, single = [], []
+        for (k1, r1), (k2, r2) in points:
+            stages = [formulas.Drop(k1, r1), formulas.Drop(k2, r2)]
+            sizes = {"tflops": formulas.flops(dims, stages) / 1e12, "ratio": formulas.ratio(dims, stages)}
+            schedule = {"k1": k1, "r1": r1, "k2": k2, "r2": r2}
+            scores = 80 - loss * (1 - sizes["ratio"]) + 6 * random.random(SAMPLES)
+            edges = {"low": scores.mean() - 9, "high": scores.mean() + 8}
+            rows.append({**schedule, **sizes, "score": scores.mean(), **edges, "n": SAMPLES})
+            single += [
+                {"sample_id": str(n), "picture": str(n), "score": score, **schedule} for n, score in enumerate(scores)
+            ]
+        frame = pd.DataFrame(rows)
+        frame["frontier"] = formulas.on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
+        write_text(plan.paths.grid("mini", task), frame.to_csv(index=False))
+        write_text(plan.paths.grid("mini", task, "samples.csv"), pd.DataFrame(single).to_csv(index=False))

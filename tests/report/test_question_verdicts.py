@@ -55,9 +55,11 @@ def test_a_policy_wins_on_a_kind_after_holm_at_equal_cost_alone(
 ) -> None:
     rows = [*policies(cost), difference("all kinds", 0, 1.0)]
     rows += [difference(kind, *values) for kind, values in differences.items()]
+    rows += [difference(kind, 0, 1.0) | {"part": "control"} for kind in differences]
     found = judged(tmp_path, "better_somewhere", "oq2", rows, policy="mass")
     assert (found.verdict, found.why) == (verdict, why)
     assert "FLOPs" in found.ours[0]
+    assert found.ours[1] == "control, kinds shuffled among the samples: better on 0 and worse on 0 of 2"
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,13 @@ def test_attention_is_importance_if_it_agrees_and_finds_evidence_both_surely(
         | {"value": value, "low": value - 0.1, "high": value + 0.1}
         for name, value in values.items()
     ]
+    untrained = {"criterion": "instruction_attention, random weights", "value": 0.49, "low": 0.4, "high": 0.6}
+    rows.append({**rows[2], **untrained})
     words = {"stage": 0, "criterion": "instruction_attention", "agreement": 0.5, "gain": 0.2}
     found = judged(tmp_path, "finds_importance", "importance", rows, **words)
     assert found.verdict == verdict
     assert "control" in found.ours[0]
+    assert found.ours[1] == "control, the same attention in random weights: evidence kept 0.49 [0.40 to 0.60]"
 
 
 # ---- redundancy
@@ -167,7 +172,7 @@ def test_attention_is_led_astray_if_answers_are_surely_lost(
     ]
     found = judged(tmp_path, "led_astray", "attack", rows, measure=measure, method="himap", sign=sign)
     assert found.verdict == verdict
-    assert "random" in found.ours[0]
+    assert "Random" in found.ours[0]
 
 
 @pytest.mark.parametrize(

@@ -368,6 +368,17 @@ def write_oq2(results: Path) -> None:
     write_text(results / "questions/llava/scienceqa/oq2.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def write_grid(results: Path) -> None:
+    """Write four samples unpruned and under two schedules: an earlier deep stage loses an answer."""
+    schedules = [(0, 1.0, 0, 1.0), (1, 0.5, 2, 0.25), (1, 0.5, 3, 0.25)]
+    grid = pd.DataFrame(schedules, columns=["k1", "r1", "k2", "r2"])
+    write_text(results / "grid/llava/scienceqa/scores.csv", grid.assign(ratio=[1.0, 0.4, 0.5]).to_csv(index=False))
+    samples = pd.DataFrame({"sample_id": list("abcd"), "picture": list("abcd"), "score": [1.0, 1.0, 1.0, 0.0]})
+    samples = samples.merge(grid, how="cross")
+    samples.loc[(samples["k2"] == 2) & (samples["sample_id"] == "a"), "score"] = 0.0
+    write_text(results / "grid/llava/scienceqa/samples.csv", samples.to_csv(index=False))
+
+
 def write_importance(results: Path) -> None:
     """Write two samples at one layer: attention finds what matters, a random order does not."""
     rows = [
@@ -503,7 +514,7 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
         for number, sample in enumerate("ab")
     ]
     write_text(results / "latency/llava/scienceqa.csv", pd.DataFrame(rows).to_csv(index=False))
-    settings |= {"cells": [["llava", "scienceqa"]]}
+    settings |= {"cells": [["llava", "scienceqa"]], "kinds": {"scienceqa": "qa"}}
     write_blocking(results)
     write_oq4(results)
     write_oq1(results)
@@ -511,6 +522,7 @@ def frame_of(figure: str, settings: dict[str, Any], results: Path) -> pd.DataFra
     write_oq3(results)
     write_attack(results)
     write_importance(results)
+    write_grid(results)
     made = {"frontier": frontier_frame, "ablations": ablation_frame}.get(figure)
     frame = made() if made else figures.get(figure).numbers(settings, str(results))
     frame.to_csv(results / "data.csv", index=False)
@@ -581,6 +593,16 @@ def test_what_early_pruning_costs_beyond_recognition_is_a_difference_of_two_diff
     assert control["value"].tolist() == [0.5, 0.5]
 
 
+def test_a_set_that_asks_for_no_recognition_counts_with_the_one_that_does() -> None:
+    from himap.figures.oq4 import joined
+
+    rows = [("a", "kinds", "recognition"), ("a", "where", "localization"), ("b", "where", "localization")]
+    frame = pd.DataFrame(rows, columns=["model", "benchmark", "ability"]).assign(picture="1.png")
+    result = joined(frame)
+    assert result["benchmark"].tolist() == ["kinds", "kinds", "where"]  # model b has nothing to compare with
+    assert result["picture"].tolist() == ["kinds/1.png", "where/1.png", "where/1.png"]
+
+
 def test_halves_of_the_depth_are_compared_answer_by_answer_and_a_cut_of_all_layers_ends_both_curves(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -618,6 +640,16 @@ def test_an_attack_succeeds_where_only_the_pruned_answer_is_lost(tmp_path: Path,
     assert success["himap", "noise"] == success["random", "attacked"] == 0
     changes = frame[frame["measure"] == "change"].set_index("method")["value"]
     assert changes.to_dict() == {"himap": -50, "random": 0}
+
+
+@pytest.mark.parametrize(("figure", "column"), [("attack", "method"), ("oq3", "name"), ("importance", "criterion")])
+def test_a_figure_calls_methods_and_criteria_by_their_titles(
+    tmp_path: Path, settings: dict[str, Any], figure: str, column: str
+) -> None:
+    frame = frame_of(figure, settings, tmp_path).replace({column: {"random": "fastervlm"}})
+    shown = str(figures.get(figure).panels(frame))
+    assert "FasterVLM" in shown
+    assert "fastervlm" not in shown
 
 
 def test_no_two_curves_differ_by_color_alone() -> None:

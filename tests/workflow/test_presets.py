@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import yaml
+from himap.experiments.grid import Grid
 from himap.workflow.config.load import load
 from himap.workflow.plan import targets
 from himap.workflow.plan.plan import Plan
@@ -56,6 +57,29 @@ def test_the_preset_of_other_architectures_plans_and_config_names_what_cross_att
     del raw["models"]["idefics-9b-instruct"]["dims"]["cross_layers"]
     with pytest.raises(ConfigError, match=r"dims\.cross_layers: is required with the family idefics"):
         load(raw)
+
+
+@pytest.mark.parametrize(
+    ("preset", "left_out"), [("paper", set()), ("quick-gpu", set()), ("modern", {"blocking", "attack"})]
+)
+def test_a_preset_asks_every_question_that_its_models_can_be_asked(preset: str, left_out: set[str]) -> None:
+    plan = Plan(load(read_config([ROOT / f"presets/{preset}.yaml"])))
+    asked = {name for name in ("blocking", "oq2", "oq3", "oq4", "importance", "attack") if plan.question_cells(name)}
+    assert {"blocking", "oq2", "oq3", "oq4", "importance", "attack"} - asked == left_out
+    assert {*targets.members(plan)["open_questions"]} >= asked
+
+
+def test_the_paper_s_preset_runs_the_sweep_of_its_summary_on_both_llavas() -> None:
+    plan = Plan(load(read_config([ROOT / "presets/paper.yaml"])))
+    models = ("llava-1.5-7b", "llava-1.5-13b")
+    assert plan.grid_cells() == [(model, task) for model in models for task in ("vqav2", "nocaps")]
+    grid = plan.config.grid
+    schedules = Grid(grid.k1, grid.r1, grid.k2, grid.r2).schedules(plan.dims("llava-1.5-7b"))
+    assert len(schedules) == 82  # three values each of K1, R1, K2, R2, and the unpruned model
+    # the paper's own setting is among them: 288 of 576 tokens before layer 2, 72 before layer 8
+    assert ((2, 0.5), (8, 0.125)) in schedules.values()
+    files = targets.first_outputs(plan)["sweep"]
+    assert sum(file.endswith("scores.csv") for file in files) == 4
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -100,7 +100,7 @@ class Paths:
         return f"{self.folder}/questions/{model}/{benchmark}/{name}.csv"
 
     def grid(self, model: str, benchmark: str, name: str = "scores.csv") -> str:
-        """Return a file of the grid of schedules: its scores, or its answers (predictions.jsonl)."""
+        """Return a file of the grid of schedules: its scores, those of each sample (samples.csv), or its answers (predictions.jsonl)."""
         return f"{self.folder}/grid/{model}/{benchmark}/{name}"
 
     def verification(self, model: str, name: str = "table.csv") -> str:

@@ -1,4 +1,4 @@
-"""A grid of two-stage schedules: every combination of a shallow and a later, deep stage."""
+"""A grid of two-stage schedules: every combination of a shallow and a later, deep stage, and the unpruned model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from himap.models.sizes import Dims
 
 
+NOWHERE: Point = (0, 1.0)  # both points of the unpruned model: all tokens stay before the first layer
+
+
 class GridRow(TypedDict):
-    """A line of a grid's result file."""
+    """A line of a grid's result file; `r1` and `r2` are shares of all image tokens."""
 
     sample_id: str
     k1: int
@@ -27,23 +30,24 @@ class GridRow(TypedDict):
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of a shallow stage (k1, r1) and a later, deep stage (k2, r2) that keeps no more."""
+    """Every combination of a shallow stage (k1, r1) and a later, deep stage (k2, r2)."""
 
     k1: Sequence[int]  # layers
-    r1: Sequence[float]  # shares of the original image tokens that stay
+    r1: Sequence[float]  # shares of the image tokens that stay
     k2: Sequence[int]
-    r2: Sequence[float]
+    r2: Sequence[float]  # shares of what the shallow stage left
     criteria: Sequence[str] = ("instruction_attention", "image_attention")  # of the shallow and of the deep stage
 
     def schedules(self, dims: Dims) -> dict[Schedule, tuple[Point, Point]]:
-        """Return each schedule with its two points; raise ValueError for a stage that does not fit the model."""
+        """Return each schedule with its two points, the unpruned one first; raise ValueError for a stage that does not fit the model."""
         pairs = two_stages(self.k1, self.r1, self.k2, self.r2)
         schedules = {Schedule(self.stages(*pair), name=f"{pair[0]} {pair[1]}"): pair for pair in pairs}
         if not schedules:
-            raise ValueError("the grid has no schedule whose deep stage comes after its shallow one and keeps no more")
+            raise ValueError("the grid has no schedule whose deep stage comes after its shallow one")
         for schedule in schedules:
             schedule.check(dims)
-        return schedules
+        # what the losses of all others are measured from, on the same samples
+        return {Schedule((), name="unpruned"): (NOWHERE, NOWHERE), **schedules}
 
     def stages(self, shallow: Point, deep: Point) -> tuple[Stage, Stage]:
         """Return one schedule's stages; a share written as `1` is a share here, never a count of one token."""

@@ -21,6 +21,7 @@ from himap.decoder.cache import Cache
 from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE
+from himap.experiments.sharing import shared
 from himap.pruning.intervention import Pruning
 from himap.pruning.stage import Stage
 
@@ -29,15 +30,17 @@ if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
     from himap.models.model import Model
 
-AT_ONCE = 48  # runs in one batch
+AT_ONCE = 48  # runs in one batch …
+ROWS_AT_ONCE = 40_000  # … with at most so many rows in all, since pictures of some models have thousands of tokens
 
 
 @dataclass(frozen=True)
 class Entering:
-    """What enters a layer of an unpruned run: the rows, and the attention of the layer below."""
+    """What enters a layer of an unpruned run: the rows, the attention of the layer below, and the cache of all layers below."""
 
     rows: Rows
     below: LayerAttention | None
+    cache: Cache
 
 
 class _Look(Intervention):
@@ -45,23 +48,23 @@ class _Look(Intervention):
 
     def __init__(self, layer: int):
         self.layer = layer
-        self.seen: list[Entering] = []
+        self.seen: list[tuple[Rows, LayerAttention | None]] = []
 
     def wants_attention(self, layer: int) -> bool:
         return layer == self.layer
 
     def choose(self, layer: int, rows: Rows, below: LayerAttention | None) -> Tensor | None:
         if layer == self.layer:
-            self.seen.append(Entering(rows, below))
+            self.seen.append((rows, below))
         return None
 
 
 @torch.no_grad()
-def entering(model: Model, prompt: Rows, layer: int) -> Entering:
-    """Return what enters a layer of a prompt's unpruned run."""
-    look = _Look(layer)
-    forward(model, prompt, Cache(), [look], stop=layer + 1)
-    return look.seen[0]
+def entering(model: Model, prompt: Rows, layer: int, reserve: int = 0) -> Entering:
+    """Return what enters a layer of a prompt's unpruned run; runs that go on from there have room for `reserve` tokens."""
+    look, cache = _Look(layer), Cache(reserve)
+    forward(model, prompt, cache, [look], stop=layer + 1)
+    return Entering(*look.seen[0], shared(cache, layer))
 
 
 def scores(model: Model, prompt: Rows, at: Entering, layer: int, criterion: str, seed: int, keep: int) -> Tensor:
@@ -74,7 +77,7 @@ def scores(model: Model, prompt: Rows, at: Entering, layer: int, criterion: str,
 def log_probability(model: Model, rows: Rows, layer: int, target: int, kept: Tensor) -> Tensor:
     """Return the log-probability [n] of a next token where only the image tokens `kept` [n, N] go on into a layer."""
     found = []
-    for part in kept.split(AT_ONCE):
+    for part in kept.split(max(1, min(AT_ONCE, ROWS_AT_ONCE // rows.groups.shape[1]))):
         stay = (rows.groups != IMAGE).expand(len(part), -1).clone()  # [n, T]
         stay[:, rows.groups[0] == IMAGE] = part.to(stay.device)
         left = forward(model, rows.repeated(len(part)).select(stay), Cache(), start=layer)

@@ -155,9 +155,9 @@ def _watch(model: Model, partings: Mapping[int, Sequence[Track]]) -> Watch:
 def _between(entering: Entering, layer: int, cache: Cache) -> tuple[Rows, Cache, LayerAttention | None]:
     """Return rows, cache and attention as they are before a layer."""
     rows, below = entering[layer]
-    return rows, _shared(cache, layer), below
+    return rows, shared(cache, layer), below
 
 
-def _shared(cache: Cache, layers: int) -> Cache:
+def shared(cache: Cache, layers: int) -> Cache:
     """Return a cache of the layers below `layers` that several runs may read."""
     return Cache(cache.reserve, {index: cache.layers[index].shared() for index in range(layers)})

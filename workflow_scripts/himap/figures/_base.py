@@ -54,6 +54,9 @@ class Run(Protocol):
     def question_cells(self, name: str) -> list[tuple[str, str]]:
         """Return the models and benchmarks on which an open question is asked."""
 
+    def grid_cells(self) -> list[tuple[str, str]]:
+        """Return the models and benchmarks on which the grid of schedules runs."""
+
     def layer_blocks(self, model: str) -> list[str]:
         """Return the blocks of layers that the disruption of a model is cut into, as `0-3`."""
 
@@ -105,7 +108,7 @@ class Figure:
 
 
 def files_of(run: Run, part: str, pattern: str) -> list[str]:
-    """Return one file per model and benchmark of a part of the config (`saliency`, `latency`, `grid`)."""
+    """Return one file per model and benchmark of a part of the config (`saliency`, `latency`)."""
     tasks = run.known(getattr(run.config, part).benchmarks)
     places = [(model, task) for model in run.models_for() for task in tasks]
     return [f"{run.out}/{part}/{pattern.format(model=model, benchmark=task)}" for model, task in places]

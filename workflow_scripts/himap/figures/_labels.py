@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from himap.pruning.resolve import load_all
+
 if TYPE_CHECKING:
     from himap.benchmarks._base import Benchmark
 
@@ -36,6 +38,13 @@ EXTENTS = {
 }
 MEASURES = {"label": "label consistency", "score": "score consistency"}
 KINDS = {"qa": "questions", "caption": "captions", "open": "open questions"}
+CRITERIA = {  # those that no built-in method is named after
+    "embedding_norm": "embedding norm",
+    "image_attention": "attention among image tokens",
+    "image_attention_debiased": "attention among image tokens, debiased",
+    "instruction_attention": "attention from the instruction",
+    "last_token_attention": "attention from the last token",
+}
 METRICS = {  # metrics in a word; the others as their benchmark calls them
     "multiple-choice accuracy": "accuracy", "soft accuracy": "accuracy", "relaxed accuracy": "accuracy",
     "relative score by a judge": "by a judge", "grade by a judge": "by a judge",
@@ -66,6 +75,16 @@ MARKERS = {  # matplotlib's name: the same mark as an SVG path around a point
     "v": "m0 3.6l3.4-6h-6.8z",
     "P": "m-1.2-3.4h2.4v2.2h2.2v2.4h-2.2v2.2h-2.4v-2.2h-2.2v-2.4h2.2z",
 }
+
+
+def method_or_criterion(name: str) -> str:
+    """Return the title of a method, for a criterion that of the method named after it, else the criterion in words.
+
+    What follows a comma is already in words.
+    """
+    name, comma, addition = name.partition(",")
+    method = load_all().get(name, {})
+    return (method.get("title") or CRITERIA.get(name) or name.replace("_", " ")) + comma + addition
 
 
 def metric_label(benchmark: Benchmark) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
 from himap.figures._base import Figure, Style
+from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Curves, Dots
 from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question, shares
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 NAME = "attack"
 HIMAP, UNPRUNED = "himap", "unpruned"
 PICTURES = {"attacked": "attacked", "noise": "control, noise of the same size"}
-TITLES = {"himap": "HiMAP", "fastv": "FastV"}
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -93,7 +93,10 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
         yield Curves(
             title=f"scores weighted, content the same, n = {int(rows['n'].max())}", y_label=words, digits=0, **common,
             x_label="weight on tokens without evidence, as a power of 2",
-            curves=[curve(part, title(str(name)), look, x="power") for look, (name, part) in enumerate(rows.groupby("method", sort=False))],
+            curves=[
+                curve(part, method_or_criterion(str(name)), look, x="power")
+                for look, (name, part) in enumerate(rows.groupby("method", sort=False))
+            ],
         )  # fmt: skip
     for measure, words in (
         ("success", "answers lost that the unpruned model keeps"),
@@ -102,7 +105,10 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
         rows = frame[(frame["measure"] == measure) & frame["picture"].isin(PICTURES) & (frame["method"] != UNPRUNED)]
         yield Dots(
             title=f"pixels of empty cells changed: {words}", x_label=f"{words}, share", x_range=(0.0, 1.0), **common,
-            dots=[measured_dot(f"{title(row['method'])}, {PICTURES[row['picture']]}", row) for row in rows.to_dict("records")],
+            dots=[
+                measured_dot(f"{method_or_criterion(row['method'])}, {PICTURES[row['picture']]}", row)
+                for row in rows.to_dict("records")
+            ],
             head=["tokens kept by", words, "95 % interval", "n"],
         )  # fmt: skip
 
@@ -111,11 +117,6 @@ def percent(frame: pd.DataFrame) -> pd.DataFrame:
     """Return shares in percent, with the weight as a power of two."""
     scaled = {name: 100 * frame[name] for name in ("value", "low", "high")}
     return frame.assign(power=[log2(weight) for weight in frame["weight"]], **scaled)
-
-
-def title(method: str) -> str:
-    """Return a method in words."""
-    return TITLES.get(method, method.replace("_", " "))
 
 
 FIGURE = Figure(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Run, Style, files_of, found_files
+from himap.figures._base import Figure, Run, Style
 from himap.figures._labels import metric_label
 from himap.figures._panels import Point, Scatter
 from himap.numbers import interval, number, significant
+from himap.results import Paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +21,12 @@ FRONTIER = "frontier: no other is better at no more cost"
 
 def inputs(run: Run) -> list[str]:
     """Return the scores of each model's and benchmark's grid."""
-    return files_of(run, "grid", "{model}/{benchmark}/scores.csv")
+    return [Paths(run.out).grid(*cell) for cell in run.grid_cells()]
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """Return the benchmarks whose grid is shown."""
-    return {"benchmarks": run.known(run.config.grid.benchmarks)}
+    """Return the models and benchmarks of the grid."""
+    return {"cells": [list(cell) for cell in run.grid_cells()]}
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -33,8 +34,8 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     import pandas as pd
 
     parts = [
-        pd.read_csv(path).assign(model=model, benchmark=task)
-        for model, task, path in found_files(results, settings, "grid", "{}/scores.csv")
+        pd.read_csv(Paths(results).grid(model, task)).assign(model=model, benchmark=task)
+        for model, task in settings["cells"]
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -59,8 +60,9 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 def point(row: dict[Any, Any], digits: int) -> Point:
     """Return a schedule as a point."""
+    stages = f"{number(100 * row['r1'], 0)} % before {row['k1']}, {significant(100 * row['r2'])} % before {row['k2']}"
     cells = [
-        f"{number(100 * row['r1'], 0)} % before {row['k1']}, {significant(100 * row['r2'])} % before {row['k2']}",
+        stages if row["r2"] < 1 else "all",
         f"{number(100 * row['ratio'])} %",
         number(row["score"], digits),
         interval(row["low"], row["high"], digits),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
 from himap.figures._base import Figure, Style
+from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Dots
 from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question, shares
 
@@ -75,7 +76,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
             shown.append(
                 Dots(
                     title=f"{words}, before layer {layer}", group=f"{model}, {benchmarks.get(str(task)).title}", model=str(model),
-                    x_label=words, dots=[measured_dot(str(row["criterion"]).replace("_", " "), row) for row in part.to_dict("records")],
+                    x_label=words, dots=[measured_dot(method_or_criterion(str(row["criterion"])), row) for row in part.to_dict("records")],
                     head=["criterion", words, "95 % interval", "n"], from_zero=measure in ("recall", "precision"),
                 )
             )  # fmt: skip
@@ -90,7 +91,8 @@ FIGURE = Figure(
     " correlation with it; the share of evidence (the tokens that the question is about) among as many tokens as the stage keeps;"
     " the share of the truly best tokens among them; and the log-probability lost if only they go on instead of the truly best. Importance"
     " is measured one token at a time, so tokens that say the same look unimportant each, and keeping the best ones alone can be worse"
-    " than a ranking that spreads. A random order is the control. Bars are 95 % intervals over samples.",
+    " than a ranking that spreads. Controls are a random order and, where it was measured, the same attention in"
+    " random weights. Bars are 95 % intervals over samples.",
     inputs=partial(files_of_question, name=NAME),
     settings=partial(asked_on, name=NAME),
     numbers=numbers,

@@ -174,7 +174,7 @@ FIGURE = Figure(
     settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
-    style=Style(columns=4, width=12.0),
+    style=Style(columns=3, width=12.0),
     section="beyond",
     rank=13,
 )

@@ -62,6 +62,7 @@ def numbers_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for name in ADAPTIVE:
         if name in costs:
             yield from differences(name, scores, kinds)
+            yield from shuffled_kinds(name, scores, kinds)
             yield from spread(name, costs[name])
     yield from spread(ORACLE, costs[ORACLE])
     whole = frame[frame["policy"] == UNPRUNED].set_index("sample_id").reindex(costs.index)
@@ -111,6 +112,12 @@ def differences(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[d
             "part": "difference", "name": name, "kind": kind, "value": found.difference, "low": low, "high": high,
             "p": found.p_value, "n": found.n,
         }  # fmt: skip
+
+
+def shuffled_kinds(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[dict[str, Any]]:
+    """Yield as a control the differences of kinds that are dealt out anew, and so should be told apart from none by no kind."""
+    dealt = kinds.sample(frac=1.0, random_state=0).set_axis(kinds.index)
+    yield from ({**row, "part": "control"} for row in differences(name, scores, dealt) if row["kind"] != ALL)
 
 
 def spread(name: str, costs: pd.Series) -> Iterator[dict[str, Any]]:

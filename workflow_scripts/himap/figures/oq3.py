@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
 from himap.figures._base import Figure, Style
+from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Curves, Dots
 from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question
 
@@ -173,7 +174,7 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
 
 def arm_label(where: str, name: str) -> str:
     """Return an arm in words."""
-    shown = name.replace("_", " ")
+    shown = method_or_criterion(name)
     return {"tower": f"tower's output, {shown}", "decoder": f"one layer of the decoder, {shown}"}.get(where, "HiMAP")
 
 

@@ -24,7 +24,7 @@ ABILITIES = {  # which kinds of questions each ability is measured by; MME's sub
     "recognition": ("existence", "color", "shape", "knowledge"),
     "counting": ("count",),
     "reading": ("word", "number", "OCR"),
-    "localization": ("position", "neighbor"),
+    "localization": ("position", "neighbor", "where"),
 }
 BASE = "recognition"  # what the others are compared with
 LABELS = {"shallow": "pruned early (shallow)", "deep": "pruned later, at equal FLOPs (deep)"}
@@ -41,10 +41,20 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     frame = read_question(settings, results, NAME)
     frame["ability"] = frame["kind"].map({kind: name for name, kinds in ABILITIES.items() for kind in kinds})
     parts = []
+    frame = joined(frame)
     for (model, task), here in frame.groupby(["model", "benchmark"], sort=False):
         rows = [*left(here, "ability"), *left(here, "kind"), *interactions(here), *evidence(here)]
         parts.append(pd.DataFrame(rows).assign(model=str(model), benchmark=str(task)))
     return pd.concat(parts, ignore_index=True)
+
+
+def joined(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with those of sets that ask for no recognition (`where`) counted as the model's first set that does."""
+    based = frame[frame["ability"] == BASE].groupby("model", sort=False)["benchmark"]
+    first = frame["model"].map(based.first())
+    alone = ~frame["benchmark"].isin(frame.loc[frame["ability"] == BASE, "benchmark"]) & first.notna()
+    pictures = frame["benchmark"] + "/" + frame["picture"].astype(str)  # two sets may have a picture of the same name
+    return frame.assign(benchmark=frame["benchmark"].where(~alone, first), picture=pictures)
 
 
 def left(frame: pd.DataFrame, of: str) -> Iterator[dict[str, Any]]:
@@ -174,8 +184,8 @@ FIGURE = Figure(
     caption="Image tokens are dropped once, early or later, with what is kept later chosen so that the FLOPs (the paper's formula) are"
     " equal within 1 %; where the later stage alone costs more, there is no such point. Score in percent of the unpruned model's by"
     " kind of question: recognition is existence, color, shape and knowledge; counting; reading words and numbers; localization is"
-    " position and neighbors. The last panel shows the share of the tokens that a question is about which are kept, and as a control"
-    " the same for another sample's. Bars are 95 % intervals over pictures.",
+    " position, neighbors and where an object is. The last panel shows the share of the tokens that a question is about which are"
+    " kept, and as a control the same for another sample's. Bars are 95 % intervals over pictures.",
     inputs=partial(files_of_question, name=NAME),
     settings=partial(asked_on, name=NAME),
     numbers=numbers,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,15 @@ def redraw_weights(model: Model, seed: int) -> None:
                 # Drawn on the CPU, so that the same seed gives the same weights on every device.
                 values = torch.randn(parameter.shape, generator=generator) * 0.02
                 parameter.data.copy_(values)
+
+
+@contextmanager
+def redrawn_weights(model: Model, seed: int) -> Iterator[None]:
+    """Give a model random weights for a while, then its own again."""
+    own = [parameter.detach().clone() for parameter in model.module.parameters()]
+    redraw_weights(model, seed)
+    try:
+        yield
+    finally:
+        for parameter, values in zip(model.module.parameters(), own, strict=True):
+            parameter.data.copy_(values)

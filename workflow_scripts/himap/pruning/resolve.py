@@ -217,9 +217,13 @@ def check_form(name: str, method: Mapping[str, object]) -> Method:
 def two_stages(
     k1: Sequence[int], r1: Sequence[float], k2: Sequence[int], r2: Sequence[float]
 ) -> list[tuple[Point, Point]]:
-    """Return the schedules ((k1, r1), (k2, r2)) of a grid: the deep stage comes later and keeps no more."""
+    """Return the schedules ((k1, r1), (k2, r2)) of a grid whose deep stage comes later.
+
+    As in the paper, the deep stage's share `r2` is of what the shallow one left; the points say it of all tokens.
+    """
     points = product(k1, r1, k2, r2)
-    return [((shallow, more), (deep, less)) for shallow, more, deep, less in points if deep > shallow and less <= more]
+    # rounded, since 0.3 * 0.5 would be another share than 0.15
+    return [((shallow, a), (deep, round(a * b, 6))) for shallow, a, deep, b in points if deep > shallow]
 
 
 def kind_taken(stages: Mapping[str, object], kind: str) -> str | None:

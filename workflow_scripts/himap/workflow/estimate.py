@@ -318,13 +318,12 @@ class Estimator:
         """Estimate the answers of all schedules of the grid, which share what comes before their stages."""
         part = self.plan.config.grid
         stage = Stage("grid")
-        for model in self.plan.models_for():
-            grid = Grid(part.k1, part.r1, part.k2, part.r2)
-            for benchmark in self.plan.known(part.benchmarks):
-                seen = self.pictures(benchmark, part.limit)
-                example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)), seen)
-                stage.rules += Counter(explore_grid=1, score_grid=1)
-                self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.loading(model))
+        grid = Grid(part.k1, part.r1, part.k2, part.r2)
+        for model, benchmark in self.plan.grid_cells():
+            seen = self.pictures(benchmark, part.limit)
+            example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)), seen)
+            stage.rules += Counter(explore_grid=1, score_grid=1)
+            self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.loading(model))
         return stage
 
     def questions(self) -> Stage:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from himap.models.model import Model
     from himap.pruning.stage import Stage
 
+UNTRAINED = ", random weights"  # after a criterion's name
 CRITERIA = ["instruction_attention", "image_attention", "last_token_attention", "embedding_norm", "gradient", "random"]
 
 
@@ -28,10 +29,36 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     prompt = encode(model, [asked.question])
     for number, stage in enumerate(stages):
         for row in at_stage(model, asked, prompt, stage, settings):
-            yield {
-                "sample_id": asked.sample.sample_id, "kind": asked.kind, "stage": number, "layer": stage.layer,
-                "layers": len(model.layers), **row,
-            }  # fmt: skip
+            yield place_of(model, asked, number, stage) | row
+    if settings["random_weights"]:
+        yield from untrained(model, asked, stages, settings)
+
+
+def place_of(model: Model, asked: Asked, number: int, stage: Stage) -> Row:
+    """Return of which sample and stage a row is."""
+    place = {"stage": number, "layer": stage.layer, "layers": len(model.layers)}
+    return {"sample_id": asked.sample.sample_id, "kind": asked.kind, **place}
+
+
+def untrained(model: Model, asked: Asked, stages: Sequence[Stage], settings: Settings) -> Iterator[Row]:
+    """Yield as a control which evidence each stage's own criterion keeps in the same architecture with random weights."""
+    from himap.costs.formulas import keep_count
+    from himap.experiments import importance
+    from himap.experiments.answers import encode
+    from himap.experiments.sharing import sample_seed
+    from himap.models.loading import redrawn_weights
+
+    seed = sample_seed(settings["seed"], asked.sample.sample_id)
+    with redrawn_weights(model, seed):  # others for each sample: one draw has a liking for some places
+        prompt = encode(model, [asked.question])
+        for number, stage in enumerate(stages):
+            at = importance.entering(model, prompt, stage.layer)
+            total = int((at.rows.image_index >= 0).sum())
+            count = keep_count(stage.keep, total)
+            scores = importance.scores(model, prompt, at, stage.layer, stage.criterion, seed, count).cpu()
+            recall = share_of(importance.best(scores, count), asked.tokens_about(prompt.layouts[0]))
+            row = {"criterion": f"{stage.criterion}{UNTRAINED}", "recall": recall, "count": count, "total": total}
+            yield place_of(model, asked, number, stage) | row
 
 
 def at_stage(model: Model, asked: Asked, prompt: Rows, stage: Stage, settings: Settings) -> Iterator[Row]:
@@ -112,5 +139,5 @@ QUESTION = OpenQuestion(
     groups=one_of_each,
     criteria=criteria,
     limit=36,
-    settings={"criteria": CRITERIA, "group": 1},
+    settings={"criteria": CRITERIA, "group": 1, "random_weights": False},
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from himap.pruning.stage import Schedule, Stage
 
 UNPRUNED, TOWER, DECODER, STAGES = "unpruned", "tower", "decoder", "stages"
+GRADIENT_TOKENS = 4096  # image tokens of a batch whose gradient is taken: every layer's states stay in memory for it
 AS_HIMAP = 0.0  # the dose of schedules of HiMAP's own FLOPs
 
 
@@ -50,10 +51,12 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     if not validation or not test:
         return
     listed = arms(model, settings)
-    answers = answered(model, validation, test, listed, settings)
+    answers = answered(model, test, listed, settings)
     yield from (arm_row(asked, arm, answers, model) for asked in test for arm in listed)
     pictures = look_at_all(model, [*validation, *test], layers_of(model, settings), settings["components"])
-    for dropping in droppings(listed, answers):
+    fitted = [arm for arm in listed if is_fitted(arm)]
+    masks = known_masks(fitted, answers) | masks_of(model, validation, fitted, settings)
+    for dropping in droppings(fitted, answers, masks):
         yield from left(validation, test, dropping, pictures, settings)
     # nothing is fitted for it, and a backward pass is dear
     yield from concentration(model, [asked for (asked,) in one_of_each(validation, settings)], settings)
@@ -90,9 +93,9 @@ def usable(model: Model, criteria: Sequence[str]) -> list[str]:
 
 
 def answered(
-    model: Model, validation: Sequence[Asked], test: Sequence[Asked], listed: Sequence[Arm], settings: Settings
+    model: Model, samples: Sequence[Asked], listed: Sequence[Arm], settings: Settings
 ) -> dict[str, dict[str, AnswerRow]]:
-    """Return by sample each arm's answer; of validation samples only arms whose dropped tokens are looked at."""
+    """Return by sample each arm's answer."""
     from himap.experiments.answers import Asking
     from himap.experiments.batches import answer_each
 
@@ -102,13 +105,8 @@ def answered(
         seed=settings["seed"],
         question=lambda asked: asked.question,
     )
-    answers: dict[str, dict[str, AnswerRow]] = {asked.sample.sample_id: {} for asked in (*validation, *test)}
-    fitted, reported = {arm.name for arm in listed if is_fitted(arm)}, {asked.sample.sample_id for asked in test}
-
-    def is_superfluous(schedule: Schedule, sample_id: str) -> bool:
-        return sample_id not in reported and schedule.name not in fitted
-
-    for schedule, answer in answer_each(model, [*validation, *test], [asking], is_done=is_superfluous):
+    answers: dict[str, dict[str, AnswerRow]] = {asked.sample.sample_id: {} for asked in samples}
+    for schedule, answer in answer_each(model, samples, [asking]):
         answers[answer["sample_id"]][schedule.name] = answer
     return answers
 
@@ -147,30 +145,66 @@ def is_fitted(arm: Arm) -> bool:
     return arm.dose == AS_HIMAP and (arm.where == STAGES or (arm.where == TOWER and not get(arm.criterion).merges))
 
 
-def droppings(listed: Sequence[Arm], answers: Mapping[str, Mapping[str, AnswerRow]]) -> Iterator[Dropping]:
-    """Yield each of HiMAP's stages, and every criterion at the tower's output at HiMAP's FLOPs."""
-    for arm in filter(is_fitted, listed):
-        himap = arm.where == STAGES
-        same = {
-            name: int(known[arm.name]["prediction"] == known[Arm(UNPRUNED).name]["prediction"])
-            for name, known in answers.items()
-            if Arm(UNPRUNED).name in known
-        }
-        for number in range(len(arm.stages)):
-            masks = {name: masks_of(known[arm.name], number) for name, known in answers.items()}
-            kept, dropped = ({name: mask[part] for name, mask in masks.items()} for part in (0, 1))
-            yield Dropping(f"stage {number}" if himap else arm.criterion, himap, same, kept, dropped)
-
-
-def masks_of(answer: AnswerRow, stage: int) -> tuple[Tensor, Tensor]:
-    """Return which image tokens a stage left, and which of those before it it dropped."""
+def known_masks(fitted: Sequence[Arm], answers: Mapping[str, Mapping[str, AnswerRow]]) -> dict[str, dict[str, Tensor]]:
+    """Return by sample and arm which image tokens each stage left [stages, n], as the answers say."""
     import torch
 
     from himap.decoder.bitmaps import unpacked
 
-    masks = torch.from_numpy(unpacked(answer["kept"], answer["image_tokens"]))
-    before = masks[stage - 1] if stage else torch.ones_like(masks[0])
-    return masks[stage], before & ~masks[stage]
+    def mask(answer: AnswerRow) -> Tensor:
+        return torch.from_numpy(unpacked(answer["kept"], answer["image_tokens"]))
+
+    return {name: {arm.name: mask(known[arm.name]) for arm in fitted} for name, known in answers.items()}
+
+
+def masks_of(
+    model: Model, samples: Sequence[Asked], fitted: Sequence[Arm], settings: Settings
+) -> dict[str, dict[str, Tensor]]:
+    """Return the same of samples whose answers are not asked for, from runs that end with an arm's last stage."""
+    import torch
+
+    from himap.decoder.cache import Cache
+    from himap.decoder.loop import forward
+    from himap.experiments.answers import encode
+    from himap.experiments.sharing import sample_seed
+    from himap.pruning.intervention import Pruning
+
+    masks: dict[str, dict[str, Tensor]] = {asked.sample.sample_id: {} for asked in samples}
+    for some in batches(samples, BATCH):
+        prompt = encode(model, [asked.question for asked in some])
+        seeds = [sample_seed(settings["seed"], asked.sample.sample_id) for asked in some]
+        for arm in fitted:
+            pruning = Pruning(model, arm.stages, prompt, seeds)
+            with torch.no_grad():
+                forward(model, prompt, Cache(), [pruning], stop=arm.stages[-1].layer + 1)
+            for b, asked in enumerate(some):
+                left = torch.zeros(len(arm.stages), pruning.image_tokens[b], dtype=torch.bool)
+                for number, stage in enumerate(arm.stages):
+                    left[number, pruning.kept[stage.layer][b]] = True
+                masks[asked.sample.sample_id][arm.name] = left
+    return masks
+
+
+def droppings(
+    fitted: Sequence[Arm], answers: Mapping[str, Mapping[str, AnswerRow]], masks: Mapping[str, Mapping[str, Tensor]]
+) -> Iterator[Dropping]:
+    """Yield each of HiMAP's stages, and every criterion at the tower's output at HiMAP's FLOPs."""
+    import torch
+
+    for arm in fitted:
+        himap = arm.where == STAGES
+        same = {
+            name: int(known[arm.name]["prediction"] == known[Arm(UNPRUNED).name]["prediction"])
+            for name, known in answers.items()
+        }
+        for number in range(len(arm.stages)):
+            kept = {name: known[arm.name][number] for name, known in masks.items()}
+            before = {
+                name: known[arm.name][number - 1] if number else torch.ones_like(kept[name])
+                for name, known in masks.items()
+            }
+            dropped = {name: before[name] & ~mask for name, mask in kept.items()}
+            yield Dropping(f"stage {number}" if himap else arm.criterion, himap, same, kept, dropped)
 
 
 def layers_of(model: Model, settings: Settings) -> dict[str, int]:
@@ -189,7 +223,8 @@ def concentration(model: Model, samples: Sequence[Asked], settings: Settings) ->
     from himap.experiments.redundancy import effective_number, influence, top_share
     from himap.metrics.ranks import spearman
 
-    for some in batches(samples, BATCH):
+    size = max(1, min(BATCH, GRADIENT_TOKENS // model.dims.tokens_per_image))
+    for some in batches(samples, size):
         prompt = encode(model, [asked.question for asked in some])
         for asked, values in zip(some, influence(model, prompt, layers_of(model, settings)), strict=True):
             for place, products in values.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from himap.report.verdicts import accuracy, cost, flow, injection, questions
+from himap.report.verdicts import accuracy, cost, flow, injection, questions, sweep
 from himap.report.verdicts.verdict import ASIDES, FAILS, HOLDS, OPEN, WORDS, Verdict, shown, words
 from himap.results import Results
 from himap.workflow.plan.report_settings import CLAIMS
@@ -36,9 +36,8 @@ def verdict_groups(results: Results, file: Path = CLAIMS) -> list[dict[str, Any]
     for group in book["groups"]:
         rows = []
         for claim in group["claims"]:
-            found: Verdict = {**TESTS, **questions.TESTS, **injection.TESTS}[claim["test"]](
-                results, book, **claim["with"]
-            )
+            tests = {**TESTS, **questions.TESTS, **injection.TESTS, **sweep.TESTS}
+            found: Verdict = tests[claim["test"]](results, book, **claim["with"])
             rows.append(
                 {"claim": claim, "rule": claim["rule"].format(**claim["with"]), "found": found, "words": words(found)}
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from himap.figures._labels import method_or_criterion
 from himap.numbers import interval, number
 from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, TOO_FEW, Verdict, holm, ran, side_of, title, together
 from himap.results import Results, records_of, scope
@@ -112,11 +113,9 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
     cells, lines, ran_on, why = [], [], [], TOO_FEW
     for model, task, frame in cells_of(results, "oq2"):
         rows = frame[(frame["part"] == "difference") & (frame["name"] == policy)]
-        by_kind = rows[rows["kind"] != "all kinds"].assign(holm=lambda part: holm(part["p"].tolist()))
-        sure = by_kind[(by_kind["holm"] < 0.05) & ((by_kind["low"] > 0) | (by_kind["high"] < 0))]
         if rows.empty:
             continue
-        wins, losses = ([*sure[sure["value"] * sign > 0]["kind"]] for sign in (1, -1))
+        wins, losses = sure_kinds(rows[rows["kind"] != "all kinds"])
         # that no kind differs shows nothing as long as so few samples could not have shown it
         costs_of = frame[frame["part"] == "policy"].set_index("name")["x"]
         equal = abs(costs_of[policy] / costs_of["himap"] - 1) <= EQUAL_COST
@@ -127,8 +126,21 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
             f"{model}, {title(results, task)}: {number(whole.value)} points [{interval(whole.low, whole.high)}] over all kinds, "
             f"{at}; better on {', '.join(wins) or 'no kind'}, worse on {', '.join(losses) or 'none'} (Holm)"
         )
+        dealt = frame[(frame["part"] == "control") & (frame["name"] == policy)]
+        if len(dealt):
+            better, worse = map(len, sure_kinds(dealt))
+            lines.append(
+                f"control, kinds shuffled among the samples: better on {better} and worse on {worse} of {len(dealt)}"
+            )
         ran_on.append(ran(results, model, "questions", {task: (int(whole.n), int(whole.n))}))
     return concluded(results, cells, lines, ran_on, why)
+
+
+def sure_kinds(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the kinds of question on which a policy is surely better, and those on which it is worse, after Holm's correction."""
+    rows = rows.assign(holm=holm(rows["p"].tolist()))
+    sure = rows[(rows["holm"] < 0.05) & ((rows["low"] > 0) | (rows["high"] < 0))]
+    return [*sure[sure["value"] > 0]["kind"]], [*sure[sure["value"] < 0]["kind"]]
 
 
 def cost_line(frame: pd.DataFrame, policy: str) -> str:
@@ -180,9 +192,19 @@ def finds_importance(results: Results, book: Any, stage: int, criterion: str, ag
             f"kept {shown['recall']}, more than at random by {shown['over_random']}; control, as many tokens anywhere: "
             f"{shown['recall_shuffled']}"
         )
+        lines += random_weights_line(frame, stage, criterion)
         n = int(rows["agreement"]["n"])
         ran_on.append(ran(results, model, "questions", {task: (n, n)}))
     return concluded(results, cells, lines, ran_on)
+
+
+def random_weights_line(frame: pd.DataFrame, stage: int, criterion: str) -> list[str]:
+    """Return what evidence a criterion keeps in random weights, where that was measured."""
+    rows = frame[(frame["stage"] == stage) & (frame["criterion"] == f"{criterion}, random weights")]
+    return [
+        f"control, the same attention in random weights: evidence kept {number(row.value, 2)} [{interval(row.low, row.high, 2)}]"
+        for row in records_of(rows[(rows["measure"] == "recall") & rows["value"].notna()])
+    ]
 
 
 def repeated(results: Results, book: Any, part: str, above: float) -> Verdict:
@@ -221,12 +243,10 @@ def nowhere_better(results: Results, book: Any, where: str) -> Verdict:
         better, worse = sure[sure["low"] > 0], sure[sure["high"] < 0]
         cells.append((model, task, FAILS if len(better) else HOLDS if len(worse) == len(rows) else OPEN))
         each = (
-            f"{row.name_} {number(row.value, sign=True)} points [{interval(row.low, row.high, sign=True)}]"
+            f"{method_or_criterion(row.name_)} {number(row.value, sign=True)} points [{interval(row.low, row.high, sign=True)}]"
             for row in records_of(rows.rename(columns={"name": "name_"}))
         )
-        lines.append(
-            f"{model}, {title(results, task)}, against HiMAP at equal FLOPs: {'; '.join(each)}".replace("_", " ")
-        )
+        lines.append(f"{model}, {title(results, task)}, against HiMAP at equal FLOPs: {'; '.join(each)}")
         n = int(rows["n"].max())
         ran_on.append(ran(results, model, "questions", {task: (n, n)}))
     return concluded(results, cells, lines, ran_on)
@@ -243,7 +263,7 @@ def led_astray(results: Results, book: Any, measure: str, method: str, sign: int
         low, high = sorted((sign * row["low"], sign * row["high"]))
         cells.append((model, task, side_of(low, high)))
         others = (
-            f"{name.replace('_', ' ')} {number(other['value'], sign=True)} [{interval(other['low'], other['high'], sign=True)}]"
+            f"{method_or_criterion(name)} {number(other['value'], sign=True)} [{interval(other['low'], other['high'], sign=True)}]"
             for name, other in rows.items()
         )
         lines.append(

@@ -17,7 +17,7 @@ from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule
 from himap.results import Paths
 from himap.workflow.config.model_sizes import dims_of
-from himap.workflow.config.schema import Benchmark, Config, Model, Question, Table
+from himap.workflow.config.schema import Benchmark, Config, Grid, Model, Question, Table
 from himap.workflow.config.sections.analyses import RandomWeights
 from himap.workflow.plan.history import History
 
@@ -141,8 +141,14 @@ class Plan:
 
     def question_cells(self, name: str) -> list[tuple[str, str]]:
         """Return the models and benchmarks on which an open question is asked."""
-        entry = self.question(name)
-        models = self.models_for(name) if entry.models is None else entry.models
+        return self._cells(self.question(name), name)
+
+    def grid_cells(self) -> list[tuple[str, str]]:
+        """Return the models and benchmarks on which the grid of schedules runs."""
+        return self._cells(self.config.grid)
+
+    def _cells(self, entry: Question | Grid, question: str = "") -> list[tuple[str, str]]:
+        models = self.models_for(question) if entry.models is None else entry.models
         return [(model, benchmark) for model in models for benchmark in self.known(entry.benchmarks)]
 
     # ---- methods

@@ -116,7 +116,7 @@ def question(plan: Plan, name: str, model: str, benchmark: str) -> str:
 
 def grid(plan: Plan, model: str, benchmark: str) -> str:
     """Return the grid's points and samples."""
-    part = plan.config.grid.model_dump(exclude={"benchmarks"}, exclude_none=True)
+    part = plan.config.grid.model_dump(exclude={"benchmarks", "models"}, exclude_none=True)
     return as_json(loading(plan, model) | part | answering(plan, benchmark))
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from himap.experiments.questions import names as open_questions
 from himap.figures import get as figure_named
 from himap.figures import registry as known_figures
 from himap.workflow.plan.passes import COSTS, jobs_of
 from himap.workflow.plan.plan import Cell, Plan
+
+GRID_FILES = ("predictions.jsonl", "scores.csv", "samples.csv")  # answers; then what one job makes of them
 
 EFFICIENCY = "efficiency"  # the table of time and memory, which shows no scores
 # Besides tables, figures and groups of them: every rule that needs no names of models or benchmarks.
@@ -117,8 +118,10 @@ def result_jobs(plan: Plan, file: str) -> list[Job]:
         cost = (model, place, Path(rest[0]).stem)
         return [*source_jobs(plan, model, plan.example_of(place)), *jobs_of(plan, cost, COSTS)]
     benchmark = Path(place).stem
-    answers = [(plan.paths.grid(model, benchmark, "predictions.jsonl"),)] if step == "grid" else []
-    return [*source_jobs(plan, model, benchmark), *answers, (file,)]
+    if step == "grid":
+        answers, *scores = (plan.paths.grid(model, benchmark, name) for name in GRID_FILES)
+        return [*source_jobs(plan, model, benchmark), (answers,), tuple(scores)]
+    return [*source_jobs(plan, model, benchmark), (file,)]
 
 
 def source_jobs(plan: Plan, model: str, benchmark: str) -> list[Job]:
@@ -188,7 +191,7 @@ def members(plan: Plan) -> dict[str, list[str]]:
         "ablations": ablations,
         "tables": tables(plan),
         "figures": drawn,
-        "open_questions": [name for name in open_questions() if name in drawn],
+        "open_questions": sorted(name for name in drawn if figure_named(name).section == "beyond"),
     }
 
 

@@ -59,11 +59,12 @@ def check_grid(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if not two_stages(points.k1, points.r1, points.k2, points.r2):
             yield (
                 "grid",
-                "has no schedule whose deep stage comes after its shallow one (k2 > k1) and keeps no more (r2 <= r1)",
+                "has no schedule whose deep stage comes after its shallow one (k2 > k1)",
             )
+    models = evaluated_models(raw)
     for key in ("k1", "k2"):
         for index, layer in items(grid.get(key)):
-            for model in evaluated_models(raw):
+            for model in models if grid.get("models") is None else texts(grid["models"]):
                 depth = depth_of(raw, model)
                 if isinstance(layer, int) and depth is not None and layer >= depth - 1:
                     yield f"grid.{key}[{index}]", f"{layer} is not below the last layer of {model}, which has {depth}"

@@ -61,6 +61,7 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield from unknown_names(table, at, "benchmarks", benchmark_names())
     for key in ("saliency", "disruption", "latency", "grid"):
         yield from unknown_names(section(raw, key), key, "benchmarks", benchmark_names())
+    yield from unknown_names(section(raw, "grid"), "grid", "models", section(raw, "models"))
     for name, question in open_questions().items():
         entry, at = section(section(raw, "questions"), name), f"questions.{name}"
         yield from unknown_names(entry, at, "benchmarks", benchmark_names())

@@ -160,15 +160,17 @@ class Verification(Section):
 class Grid(Section):
     """The search over both stages, as one job per model and benchmark that shares work."""
 
-    benchmarks: Each[str] = ["scienceqa"]
+    benchmarks: Each[str] = ["vqav2", "nocaps"]
     """On which benchmarks."""
+    models: Each[str] | None = None
+    """On which models; all if left out."""
     limit: Count | None = None
     """How many samples of each."""
-    k1: Annotated[Each[Count], Some] = [1, 2, 3, 4]
+    k1: Annotated[Each[Count], Some] = [1, 2, 3]
     """Layers of the shallow stage."""
-    r1: Annotated[Each[Share], Some] = [0.75, 0.5, 0.25]
-    """Share of the image tokens kept by the shallow stage."""
+    r1: Annotated[Each[Share], Some] = [0.7, 0.5, 0.3]
+    """Share of the image tokens kept by the shallow stage; the paper's R1 is the share dropped."""
     k2: Annotated[Each[Count], Some] = [8, 12, 15]
     """Layers of the deep stage."""
-    r2: Annotated[Each[Share], Some] = [0.25, 0.125, 0.0625]
-    """Share of the original image tokens kept by the deep stage."""
+    r2: Annotated[Each[Share], Some] = [0.5, 0.25, 0.125]
+    """Share of what the shallow stage left that the deep stage keeps; the paper's R2 is the share dropped."""
