@@ -28,8 +28,10 @@ PARTS = (
 
 
 def small_config() -> dict[str, Any]:
-    """The default config on two benchmarks of a few samples, one table, the figures without latency and grid."""
+    """The default config on one model and two benchmarks of a few samples, one table, the figures without latency and grid."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["models"] = {"mini": config["models"]["mini"]}
+    config["questions"] = {}
     config["benchmarks"] = {name: {"source": "mini", "limit": 5} for name in ("vqav2", "scienceqa")}
     config["methods"]["himap"]["stages"] = config["methods"]["himap"]["stages"]["qa"]
     names = ("table2", "table3", "table4", "table5", "table8", "table9", "divergence", "protocols")
