@@ -96,7 +96,7 @@ def test_a_first_run_has_one_pass_for_all_methods_of_a_benchmark_and_a_cluster_j
 ) -> None:
     config = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
     plan = Plan(load(config), History(tmp_path / ".snakemake"))
-    assert len(passes(plan)) == len(config["benchmarks"].keys() - {"kinds"})  # which open questions ask alone
+    assert len(passes(plan)) == len(config["benchmarks"].keys() - {"kinds", "where"})  # which open questions ask alone
     assert sum(len(each.methods) for each in passes(plan)) == len(plan.evaluations())
     assert sorted(each.place for each in passes(plan, COSTS)) == ["caption", "open", "qa"]
     key = "evaluate_method/mini/pope/predictions"
