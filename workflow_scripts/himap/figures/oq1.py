@@ -162,12 +162,12 @@ def architecture(frame: pd.DataFrame) -> str:
 FIGURE = Figure(
     title="Phased processing across architectures",
     about="When the picture reaches the text, over relative depth, in models with image tokens in the sequence and beside it.",
-    caption="One column per model. First row: text is cut off from the picture in a layer and all above it (where the curve is high,"
+    caption="One panel per model. First, text is cut off from the picture in a layer and all above it (where the curve is high,"
     " injection is complete), in all layers below it (where it is high, injection has not begun), or in one layer; share of first"
     " answer tokens that stay, of questions that the model answers right. A cut in all layers shows what is answered without the picture."
-    " Second row: the same at half of the depth, beside two controls: all image tokens but those that the question is about (its"
+    " Second, the same at half of the depth, beside two controls: all image tokens but those that the question is about (its"
     " evidence), and as many pairs at random. Where text looks at the picture by cross-attention, no other rows see it, so there are no"
-    " random pairs. Third row: |sum over heads of A * dL/dA| of each flow, in shares of its sum over all layers. With cross-attention"
+    " random pairs. Third, |sum over heads of A * dL/dA| of each flow, in shares of its sum over all layers. With cross-attention"
     " nothing flows among image tokens in the decoder, and only layers that look at the picture have points. Bars are 95 % intervals"
     " over questions, each about one picture.",
     inputs=partial(files_of_question, name=NAME),
