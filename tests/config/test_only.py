@@ -53,7 +53,7 @@ def test_a_full_model_is_in_everything_and_a_question_may_name_its_models() -> N
 
 
 def refusal(change: Any) -> str:
-    """What is said of a config with one model for oq1 only, after a change."""
+    """The error for a config with a model for oq1 only, after a change to it."""
     config = read_config([ROOT / "config.yaml"])
     config["models"]["other"] = {"path": "models/mini", "only": ["oq1"]}
     change(config)

@@ -103,7 +103,9 @@ def write_grids(folder: Path, left: Any, n: int = 60, models: tuple[str, ...] = 
                 rows += [
                     {"sample_id": i, "picture": i // 2, "score": score, **schedule} for i, score in enumerate(scores)
                 ]
-                costs.append({**schedule, "ratio": r1 + r2})  # layers cost nothing, so that both K are always to be had
+                costs.append(
+                    {**schedule, "ratio": r1 + r2}
+                )  # the layer does not change the cost, so each K can be chosen
             path = Path(Paths(str(folder)).grid(model, task))
             path.parent.mkdir(parents=True)
             pd.DataFrame(costs).to_csv(path, index=False)

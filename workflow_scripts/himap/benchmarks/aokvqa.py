@@ -10,7 +10,7 @@ from himap.benchmarks._base import Benchmark, Limits, every_family
 from himap.benchmarks._prompts import ask_for_letter, letters, qwen_choice
 from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.choice import chosen_option, llava_letter
-from himap.metrics.summaries import total
+from himap.metrics.summaries import accuracy, total
 from himap.models.prompts import Prompt
 
 SOURCE = Source(
@@ -102,13 +102,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     return scored
 
 
-def headline(frame: Any) -> Any:
-    """Return the accuracy."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return FastV's counting, unreadable answers, and what needs no image or question."""
     from himap.metrics.statistics import floor_of_guessing, floor_of_most_common
@@ -138,6 +131,6 @@ BENCHMARK = Benchmark(
     limits=every_family(Limits(16), qwen_vl=Limits(1)),
     short_limits={"protocol=fastv": every_family(Limits(1), qwen_vl=Limits(16))},
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
 )

@@ -9,7 +9,7 @@ from himap.benchmarks._base import Benchmark, Limits, every_family
 from himap.benchmarks._prompts import SHORT_ANSWER, question_then
 from himap.benchmarks._sample import Sample, Source, image_bytes
 from himap.metrics.counts import count_of, first_count
-from himap.metrics.summaries import by_group, total
+from himap.metrics.summaries import accuracy, by_group, total
 from himap.models.families import CHAT_TEMPLATE
 from himap.models.prompts import Prompt
 
@@ -60,13 +60,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     return scored
 
 
-def headline(frame: Any) -> Any:
-    """Return the share of right counts."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return the share per count and of near misses, the mean error, unreadable answers, and what one answer to all would get."""
     from himap.metrics.statistics import floor_of_most_common
@@ -94,6 +87,6 @@ BENCHMARK = Benchmark(
     make_prompt=make_prompt,
     limits=every_family(Limits(16), qwen_vl=Limits(10, 1)),
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
 )

@@ -8,7 +8,7 @@ from himap.benchmarks._base import Benchmark, Limits, every_family
 from himap.benchmarks._prompts import SHORT_ANSWER, question_then
 from himap.benchmarks._sample import Pictures, Sample, Source, image_bytes, scalars
 from himap.metrics.gqa import gqa_match, gqa_match_lmms, gqa_match_qwen
-from himap.metrics.summaries import by_group, total
+from himap.metrics.summaries import accuracy, by_group, total
 
 SOURCE = Source(
     hub_id="lmms-lab/GQA",
@@ -52,13 +52,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def headline(frame: Any) -> Any:
-    """Return the accuracy; pictures are drawn, each with all its questions."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return the accuracy per type of question and by the other rules, and that of one answer to every question."""
     from himap.metrics.statistics import floor_of_most_common
@@ -88,7 +81,7 @@ BENCHMARK = Benchmark(
     limits=every_family(Limits(128), qwen_vl=Limits(10, 1)),
     short_limits={"scripts=internvl": {"internvl": Limits(10)}},
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
     # Ranked by picture, so that a subset has whole pictures with all their questions, not one question of each.
     unit=lambda one: one.metadata["imageId"],

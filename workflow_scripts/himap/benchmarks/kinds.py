@@ -8,7 +8,7 @@ from typing import Any
 from himap.benchmarks._base import Benchmark, Limits, every_family
 from himap.benchmarks._prompts import SHORT_ANSWER, ask_for_letter, question_then
 from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
-from himap.metrics.summaries import by_group
+from himap.metrics.summaries import accuracy, by_group
 from himap.models.prompts import Prompt
 
 SOURCE = Source(
@@ -56,13 +56,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def headline(frame: Any) -> Any:
-    """Return the accuracy."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return the accuracy of each kind."""
     return by_group(frame, "kind")
@@ -81,7 +74,7 @@ BENCHMARK = Benchmark(
     make_prompt=make_prompt,
     limits=every_family(Limits(16)),
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
     stratum=lambda one: str(one.metadata["kind"]),
 )

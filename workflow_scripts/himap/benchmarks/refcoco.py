@@ -11,7 +11,7 @@ from typing import Any
 from himap.benchmarks._base import Benchmark, Limits, every_family
 from himap.benchmarks._sample import Sample, Source, image_bytes
 from himap.metrics.boxes import Box, holds_center, overlap, read_box
-from himap.metrics.summaries import total
+from himap.metrics.summaries import accuracy, total
 from himap.models.prompts import Prompt
 
 REQUEST = "Please provide the bounding box coordinate of the region this sentence describes: "
@@ -104,13 +104,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     return scored
 
 
-def headline(frame: Any) -> Any:
-    """Return the share of expressions whose box is right; pictures are drawn, each with all its expressions."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return the mean overlap, stricter and laxer shares, the other reading of fractions, and the number without a box."""
     percent = {name: total(frame, name) for name in ("overlap", "above_0.7", "center", "fractions_of_picture")}
@@ -136,7 +129,7 @@ BENCHMARK = Benchmark(
     limits=every_family(Limits(32), qwen_vl=Limits(28, 10), internvl3=Limits(100)),
     short_limits={"scripts=internvl": {"internvl": Limits(100)}},
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
     own_form=NO_FORM,
     unit=lambda one: one.metadata.get("coco", one.sample_id),

@@ -9,7 +9,7 @@ from himap.benchmarks._base import CENTER_CROP, Benchmark, Limits, every_family
 from himap.benchmarks._prompts import ask_for_letter, letters, qwen_choice
 from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.choice import is_right, llava_letter, lmms_letter
-from himap.metrics.summaries import by_group, total
+from himap.metrics.summaries import accuracy, by_group, total
 from himap.models.prompts import Prompt
 
 SOURCE = Source(
@@ -80,13 +80,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     return scored
 
 
-def headline(frame: Any) -> Any:
-    """Return the accuracy."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return the score per subject, by the other extractions, unreadable answers, and what needs no image or question."""
     from himap.metrics.statistics import floor_of_guessing, floor_of_most_common
@@ -117,6 +110,6 @@ BENCHMARK = Benchmark(
     image_modes=CENTER_CROP,
     contested="images",
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
 )

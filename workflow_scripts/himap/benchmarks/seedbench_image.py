@@ -9,7 +9,7 @@ from himap.benchmarks._base import Benchmark, Limits, every_family
 from himap.benchmarks._prompts import OPTION_LETTER, lettered, letters
 from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.choice import first_letter, free_letter, is_right
-from himap.metrics.summaries import by_group, total
+from himap.metrics.summaries import accuracy, by_group, total
 from himap.models.prompts import Prompt
 
 DIMENSIONS = {
@@ -96,13 +96,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     return scored
 
 
-def headline(frame: Any) -> Any:
-    """Return the accuracy over all questions; pictures are drawn."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return the accuracy per dimension, their mean, the other two readings, unreadable answers, and a floor."""
     from himap.metrics.statistics import floor_of_most_common
@@ -132,7 +125,7 @@ BENCHMARK = Benchmark(
     keep=keep,
     limits=every_family(Limits(128), qwen_vl=Limits(1)),
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
     picture=("data_id",),
 )

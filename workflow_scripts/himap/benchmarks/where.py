@@ -7,6 +7,7 @@ from typing import Any
 from himap.benchmarks._base import Benchmark, Limits, every_family
 from himap.benchmarks._prompts import SHORT_ANSWER, question_then
 from himap.benchmarks._sample import Sample, Source, image_bytes
+from himap.metrics.summaries import accuracy
 
 SOURCE = Source(
     hub_id="",
@@ -38,13 +39,6 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     return marked
 
 
-def headline(frame: Any) -> Any:
-    """Return the accuracy."""
-    from himap.metrics.statistics import mean_of
-
-    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)
-
-
 def details(frame: Any) -> dict[str, float]:
     """Return in how many percent of the answers the row and the column are right."""
     return {part: 100 * float(frame[part].mean()) for part in ("row", "column")}
@@ -63,7 +57,7 @@ BENCHMARK = Benchmark(
     make_prompt=question_then(SHORT_ANSWER),
     limits=every_family(Limits(16)),
     rows=rows,
-    headline=headline,
+    headline=accuracy,
     details=details,
     stratum=lambda one: one.references[0],
 )

@@ -1,4 +1,4 @@
-"""Open question 1: when the picture reaches the text, over relative depth, one column per model whatever its architecture."""
+"""Open question 1: when the picture reaches the text, over relative depth, in one panel per model whatever its architecture."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def middle(frame: pd.DataFrame) -> int:
 
 
 def panels(frame: pd.DataFrame) -> list[Panel]:
-    """Return three rows of panels, of what cuts leave, their controls and the saliency, with a column per model."""
+    """Return panels of what cuts leave, then of their controls, then of the saliency, each time one per model."""
     cells = [
         (f"{model}, {benchmarks.get(str(task)).title}", str(model), here)
         for (model, task), here in frame.groupby(["model", "benchmark"], sort=False)

@@ -115,7 +115,7 @@ def differences(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[d
 
 
 def shuffled_kinds(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[dict[str, Any]]:
-    """Yield as a control the differences of kinds that are dealt out anew, and so should be told apart from none by no kind."""
+    """Yield a control: the same differences with kinds shuffled among the samples, of which none should be significant."""
     dealt = kinds.sample(frac=1.0, random_state=0).set_axis(kinds.index)
     yield from ({**row, "part": "control"} for row in differences(name, scores, dealt) if row["kind"] != ALL)
 

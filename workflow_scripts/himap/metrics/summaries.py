@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,3 +19,10 @@ def by_group(
 def total(frame: pd.DataFrame, column: str, scale: float = 100.0) -> float:
     """Return the mean of one column, times a scale."""
     return float(frame[column].mean() * scale)
+
+
+def accuracy(frame: Any) -> Any:
+    """Return the mean of answers that are right or wrong; pictures are drawn for its interval, each with all its questions."""
+    from himap.metrics.statistics import mean_of
+
+    return mean_of(frame["score"], clusters=frame.get("picture"), binary=True)

@@ -19,6 +19,7 @@ HEADS = 4
 FFN = 320
 TOWER_LAYERS = 3
 TOWER_WIDTH = 128
+FEATURES = TOWER_WIDTH  # of the tower's tokens, as the projector takes them
 POSITIONS = 1024
 ROPE_THETA = 10000.0
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pixels, as CLIP has it

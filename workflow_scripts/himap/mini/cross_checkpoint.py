@@ -16,6 +16,7 @@ from himap.mini.tokenizer import BOS, EOS, IMAGE, PAD, SYSTEM, wrap
 
 LAYERS = 16
 CROSS_LAYERS = (1, 4, 7, 10, 13)
+FEATURES = 2 * checkpoint.TOWER_WIDTH  # of the tower's tokens, as the projector takes them
 EARLIER = 1  # the tower's layer whose states stand beside those of its last one, as the architecture has it
 # The mark of the picture comes first, before even a start mark: in this architecture rows before it see the picture too, and
 # could hand it on where the way from picture to instruction is cut.
@@ -57,7 +58,7 @@ def configuration(tokenizer: Any) -> Any:
             "max_num_tiles": 1,
             "supported_aspect_ratios": [[1, 1]],
             "intermediate_layers_indices": [EARLIER],
-            "vision_output_dim": 2 * checkpoint.TOWER_WIDTH,
+            "vision_output_dim": FEATURES,
         },
         text_config={
             "vocab_size": len(tokenizer),

@@ -26,7 +26,6 @@ from himap.mini.batches import Batch, BatchMaker
 from himap.mini.helper_losses import Heads, Words
 from himap.mini.optimizer import Optimizer
 from himap.mini.recipe import FREE, Recipe
-from himap.mini.scenes import PIXELS
 from himap.mini.tokenizer import load_or_train
 
 ARCHITECTURES = {"llava": (checkpoint, network), "mllama": (cross_checkpoint, cross_network)}
@@ -91,9 +90,7 @@ class Trainer:
         self.batches = self._batches("train")
         dtype = activation_dtype(self.device)
         self.network = networks.Network(self.model, self.batches.prefix_ids, compiled, dtype)
-        with torch.no_grad():
-            width = self.network.features(torch.zeros(1, PIXELS, PIXELS, 3, dtype=torch.uint8)).shape[-1]
-        self.heads = Heads(width).to(self.device)
+        self.heads = Heads(self.form.FEATURES).to(self.device)
         self.words = Words(self.batches, self.tokenizer, self.device)
         # The last norm of the tower is never used (the features are taken before it), so it is not trained either.
         named = dict(self.model.named_parameters())
