@@ -70,7 +70,7 @@ def test_the_estimate_lets_questions_about_one_picture_share_it_as_far_as_no_sta
 
     def gain(schedules: list[Any]) -> float:
         apart, together = (
-            estimate.shared_prefill(model, "qa", schedules, pictures=share)
+            estimate.times.shared_prefill(model, "qa", schedules, pictures=share)
             for share in (1.0, estimate.pictures("pope"))
         )
         return apart / together

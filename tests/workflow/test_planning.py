@@ -107,9 +107,9 @@ def test_the_estimate_for_an_h100_is_within_half_of_what_one_was_measured_to_tak
     ].to_dict("records")
     runs = json.loads((folder / f"gpu-{size}.json").read_text())["runs"]
     (saliency,) = (run["saliency"]["ours"]["seconds"] for run in runs if "saliency" in run)
-    assert estimate.prefill(model, "qa") == pytest.approx(row["first_token_ms"] / 1000 / BATCH, rel=0.5)
-    assert estimate.decoding(model, 1) == pytest.approx(row["step_ms"] / 1000 / BATCH, rel=0.5)
-    assert estimate.salient(model) == pytest.approx(saliency, rel=0.5)
+    assert estimate.times.prefill(model, "qa") == pytest.approx(row["first_token_ms"] / 1000 / BATCH, rel=0.5)
+    assert estimate.times.decoding(model, 1) == pytest.approx(row["step_ms"] / 1000 / BATCH, rel=0.5)
+    assert estimate.times.salient(model) == pytest.approx(saliency, rel=0.5)
 
 
 def test_the_default_run_shows_at_most_450_lines_without_a_terminal() -> None:
@@ -121,10 +121,11 @@ def test_the_default_run_shows_at_most_450_lines_without_a_terminal() -> None:
 def test_a_smaller_image_is_estimated_at_about_the_cost_that_it_matches() -> None:
     model, estimate = "llava-1.5-7b", estimator("paper.yaml")
     smaller, himap = (
-        estimate.prefill(model, "qa", estimate.plan.method(model, "pope", name)) for name in ("downsample", "himap")
+        estimate.times.prefill(model, "qa", estimate.plan.method(model, "pope", name))
+        for name in ("downsample", "himap")
     )
     assert smaller == pytest.approx(himap, rel=0.05)
-    assert smaller < 0.7 * estimate.prefill(model, "qa")
+    assert smaller < 0.7 * estimate.times.prefill(model, "qa")
 
 
 def test_a_second_way_of_cutting_is_estimated_like_one_more_flow_and_a_control_like_one_more_target() -> None:

@@ -41,7 +41,7 @@ ALWAYS_READ_MB = 64  # see `execution.checksums_up_to_mb` in the config
 class Made:
     """Snakemake's note of an output: when the last attempt at it began and ended, from what it was made, the job's log."""
 
-    begun: float
+    begun: float  # seconds since 1970
     ended: float
     inputs: tuple[str, ...]
     logs: tuple[str, ...]
@@ -56,6 +56,7 @@ def check(root: Path, always_read_mb: int = ALWAYS_READ_MB) -> list[str]:
         if not path.is_file() or is_being_made(output, state):  # an unfinished file is made again anyway
             continue
         known = read_checksum(output, state)
+        # A file without a checksum counts as intact, and gets one for the next start.
         if known is None:
             write_checksum(output, Checksum(*size_and_time(path), sha256(path)), state)
         elif is_as_written(path, known, always_read):
@@ -63,6 +64,7 @@ def check(root: Path, always_read_mb: int = ALWAYS_READ_MB) -> list[str]:
         else:
             altered.append(output)
             aside = set_aside_path(root, output)
+            # Moved, not deleted: nothing that somebody wrote into it by hand is lost.
             aside.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, aside)
     return altered
@@ -76,7 +78,7 @@ def set_aside_path(root: Path, output: str) -> Path:
 def is_as_written(path: Path, known: Checksum, always_read: int) -> bool:
     """Return whether a file is what its job wrote. Above `always_read` bytes, equal size and time are enough."""
     size, time = size_and_time(path)
-    if size != known.size:
+    if size != known.size:  # no need to read it
         return False
     return (size > always_read and time == known.time) or sha256(path) == known.sha256
 
@@ -84,10 +86,13 @@ def is_as_written(path: Path, known: Checksum, always_read: int) -> bool:
 def settle(root: Path, output: str, known: Checksum, made: Made, always_read: int) -> None:
     """Give a file that was remade with the same content its old time back, and note the time that it has now."""
     path = root / output
-    if known.since and known.since >= newest(root / name for name in made.inputs):  # else it would look outdated
+    # Its old time must not be older than its inputs have now, else Snakemake would take it for outdated.
+    if known.since and known.since >= newest(root / name for name in made.inputs):
         os.utime(path, ns=(known.since, known.since))
     time = path.stat().st_mtime_ns
-    if known.since or (known.size > always_read and time != known.time):  # Snakemake touches an output after its job
+    # Snakemake touches an output after its job, so a large file's noted time is renewed here, else it would be read at
+    # every start.
+    if known.since or (known.size > always_read and time != known.time):
         write_checksum(output, replace(known, time=time, since=None), root / ".snakemake")
 
 
@@ -105,6 +110,7 @@ def size_and_time(path: Path) -> tuple[int, int]:
 def lost(root: Path) -> list[str]:
     """Return the missing outputs from which, or from others of whose job, an existing file was made."""
     made = finished(root)
+    # Of a job with several outputs, a missing one counts also where only its sibling was read: both come from one run.
     needed = {name for output, product in made.items() if (root / output).exists() for name in product.inputs}
     jobs = {made[name].logs for name in needed if name in made}  # a job is known by its log
     return sorted(output for output, note in made.items() if note.logs in jobs and not (root / output).exists())
@@ -121,7 +127,9 @@ def distrust(root: Path, altered: Iterable[str] = ()) -> None:
         source = made[output]
         if output in set_aside or is_being_made(output, state) or source.begun > product.ended:
             return True  # a later attempt did not finish
+        # Inputs that no job makes (a config, a template) have no note and cannot be outdated in this sense.
         names = [name for name in source.inputs if name in made]
+        # Missing inputs are followed upward; of an existing one it counts whether it was remade after it was read.
         return any(is_outdated(name, source) if name in gone else made[name].begun > source.ended for name in names)
 
     for output, product in made.items():
@@ -134,6 +142,7 @@ def mark_unfinished(state: Path, output: str) -> None:
     mark = note_path(state / INCOMPLETE, output)
     if not mark.exists():
         mark.parent.mkdir(parents=True, exist_ok=True)
+        # Snakemake looks at whether the mark exists; it reads JSON from it, so the smallest JSON will do.
         mark.write_text("{}", encoding="utf-8")
 
 
@@ -144,6 +153,7 @@ def finished(root: Path) -> dict[str, Made]:
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
             ended = float(note["endtime"])
+            # Without a log an output is a job of its own, known by its name.
             begun = float(note.get("starttime") or ended)
             made[output] = Made(begun, ended, tuple(note.get("input") or ()), tuple(note.get("log") or (output,)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -171,6 +181,7 @@ def other_versions(results: Path) -> Counter[tuple[str, str, str]]:
     """Count the results that were computed with another version of a library: (library, their version, today's)."""
     found: Counter[tuple[str, str, str]] = Counter()
     installed = {name: public(version) for name, version in library_versions().items()}
+    # One file per result of a model, beside it; results without a model name no versions.
     for path in results.rglob("*.provenance.json"):
         try:
             recorded = read_json(path)["versions"]

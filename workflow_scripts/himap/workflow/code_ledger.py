@@ -14,6 +14,7 @@ VERSIONS_KEPT = 400
 
 def changed_modules(old: str, new: str, root: Path) -> list[str] | None:
     """Return the modules in which two versions of a job's code differ, or None if the old version is not in the ledger."""
+    # The old hash comes from Snakemake's note of an earlier run, the new one was computed in this process.
     before, now = read_ledger(root).get(old), parts.get(new)
     if before is None or now is None:
         return None
@@ -26,8 +27,9 @@ def changed_modules(old: str, new: str, root: Path) -> list[str] | None:
 def note_code(root: Path) -> None:
     """Write down the modules behind the versions of code that this process computed; drop the oldest ones."""
     known = read_ledger(root)
+    # Versions of this process come last, so that the cut below drops those that were used longest ago.
     kept = {version: known[version] for version in known if version not in parts} | parts
-    if kept != known:
+    if kept != known:  # mostly nothing is new, and many processes read the workflow
         write_text(root / LEDGER, json.dumps(dict(list(kept.items())[-VERSIONS_KEPT:])))
 
 

@@ -35,6 +35,8 @@ TOOLS = {
 OWN_WORDS = ("inspect", "compare", "pack", "check")  # of these, those that take files and texts of the user
 CALLED_FROM = "HIMAP_CALLED_FROM"  # in the environment: the folder in which ./reproduce was typed
 
+# The three tables name the Snakemake options that users type. An option in none of them takes every word up to the next
+# option, as Snakemake itself does.
 SWITCHES = frozenset(  # options without a value
     ["-n", "--dry-run", "--dryrun", "-p", "--printshellcmds", "-f", "--force", "-F", "--forceall", "-k", "--keep-going",
      "-t", "--touch", "--ri", "--rerun-incomplete", "--nolock", "--unlock", "--verbose", "-S", "--summary",
@@ -63,6 +65,7 @@ def arranged(words: Sequence[str], here: Path) -> list[str]:
     option = ""
     belongs: Callable[[str], bool] = refuse
     for number, word in enumerate(words):
+        # After `--` all words are targets, whatever they look like.
         if word == "--":
             targets += words[number + 1 :]
             break
@@ -71,10 +74,12 @@ def arranged(words: Sequence[str], here: Path) -> list[str]:
             belongs = refuse if equals else values_of(option)
             is_config = equals and option in CONFIG_OPTIONS
             rest.append(f"{option}={config_path(value, here)}" if is_config else word)
+        # A config file may have any ending if it exists: `--configfile my.conf`.
         elif belongs(word) or (option in CONFIG_OPTIONS and (here / word).is_file()):
             rest.append(config_path(word, here) if option in CONFIG_OPTIONS else word)
         else:
             targets.append(word)
+    # Targets first, because Snakemake's own parser would give them to an option before them.
     return [*targets, *rest]
 
 
@@ -82,6 +87,8 @@ def values_of(option: str) -> Callable[[str], bool]:
     """Return a test of whether the next word belongs to an option. To an option that is not known here, all words belong."""
     if option in SHAPES:
         shape = SHAPES[option]
+        # A list of one, so that the function below can use its permission up: only the first word is taken whatever it
+        # is.
         first = [option in NEEDS_ONE]
         return lambda word: bool((first and first.pop()) or shape.fullmatch(word))
     if option in SINGLE:
@@ -105,6 +112,7 @@ def accept(word: str) -> bool:
 def config_path(word: str, here: Path) -> str:
     """Return a config file's path from the project's folder; the user's folder comes first, then the project's."""
     typed = Path(word).expanduser()
+    # The user's file wins over one of the same name in the project.
     path = next((folder / typed for folder in (here, ROOT) if (folder / typed).exists()), here / typed)
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
@@ -128,7 +136,7 @@ def option(words: Sequence[str], *names: str) -> list[str]:
     for word in words:
         name, equals, value = word.partition("=")
         if word.startswith("-"):
-            taking = name in names and not equals
+            taking = name in names and not equals  # --cores=4 takes no further word
             values += [value] if name in names and equals else []
         elif taking:
             values.append(word)
@@ -138,6 +146,7 @@ def option(words: Sequence[str], *names: str) -> list[str]:
 def is_local(words: Sequence[str]) -> bool:
     """Return whether the jobs run on this machine by this project's own profile."""
     named = option(words, "--profile")
+    # `--executor slurm`, or a profile other than the project's local one, may send jobs anywhere.
     return not option(words, "--executor", "-e") and (not named or Path(named[0]) == Path("profiles/local"))
 
 
@@ -158,6 +167,7 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
 
 def single_values(words: Sequence[str]) -> dict[str, Any]:
     """Return the values of --config by key. Raise ConfigError for a key that is given twice, also inside a value."""
+    # --config seed=1 'models={mini: {path: models/mini}}': a value may be YAML with keys of its own.
     pairs = [word.partition("=") for word in option(words, "--config", "-C")]
     count = Counter(key for key, equals, _ in pairs if equals)
     problems = [f"{key}: is given {times} times; keep one" for key, times in count.items() if times > 1]
@@ -175,8 +185,9 @@ def value_of(text: str) -> tuple[Any, list[tuple[Parts, int]]]:
     """Return a value from the command line as YAML reads it, or as text, and its keys that are there more than once."""
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        # Parsed twice: `safe_load` silently takes the last of two equal keys, the tree still has both.
         return yaml.safe_load(text), [(parts, len(lines)) for parts, lines in repeated_keys(tree)]
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError):  # ValueError: an impossible date, as 2024-13-01
         return text, []
 
 
@@ -184,7 +195,7 @@ def results_folder(words: Sequence[str]) -> str:
     """Return the results folder that the words or their config name."""
     try:
         return str(settings(words).get("output", "results"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a broken config is reported by `check`
         return "results"
 
 
@@ -213,8 +224,10 @@ def check_target(target: str, plan: Plan, name: str) -> None:
     from himap.workflow.plan import targets as named
 
     known = [*named.targets(plan), *named.OTHER_TARGETS]
+    # A path is a file, which Snakemake knows or refuses by itself.
     if target in known or "/" in target or "." in target:
         return
+    # A table of the config that is no target has lost all its columns.
     if target in plan.config.tables:
         columns = ", ".join(plan.config.tables[target].benchmarks) or "none"
         raise ValueError(

@@ -1,47 +1,31 @@
 """What a run will take, before anything runs: jobs, GPU hours, downloads and disk per step, from formulas alone.
 
-Jobs are counted by rule, samples at their source (`sample_counts`). The cost of an answer is its prefill under the method's
-schedule (operations over the whole prompt, at the share of a GPU's peak rate that such passes reach) and its decoding
-(weights read and kernels started once per token and batch). In a pass, layers
-that several methods share and the vision tower count once, and so does what questions of a batch about one picture begin
-with, as far as no stage has pruned. Loading a model counts once per job. Disk is that of checkpoints
-and data as downloaded and as prepared; results take little beside them. A model without a GPU is measured here for a second
-(`speed`), and its times follow from that. These are estimates to plan with, within a factor of about two.
+Jobs are counted by rule, samples at their source (`sample_counts`); how long a model takes for one of them is in
+`model_times`. Loading a model counts once per job. Disk is that of checkpoints and data as downloaded and as prepared;
+results take little beside them. These are estimates to plan with, within a factor of about two.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 
 from himap.benchmarks import get as benchmark_named
-from himap.costs.formulas import cost_at, image_tokens_per_layer
 from himap.experiments.grid import Grid
 from himap.experiments.questions import registry as open_questions
-from himap.models.sizes import Dims
-from himap.pruning.stage import Schedule, as_costly_as_possible
+from himap.pruning.stage import Schedule
 from himap.results import RANDOM_WEIGHTS
 from himap.workflow.assumptions import (
     BATCH,
     DOWNLOADS,
-    EAGER,
-    FLOAT32,
-    GPUS,
-    LAYER,
-    LOADING,
     NEW_TOKENS,
     QUESTIONS,
-    REACHED,
-    REACHED_FLOAT32,
     SAMPLE_MB,
-    SYSTEM_TOKENS,
-    TEXT_TOKENS,
-    VISION,
     WARM_UPS,
 )
+from himap.workflow.model_times import ModelTimes
 from himap.workflow.plan import targets
 from himap.workflow.plan.passes import COSTS, passes
 from himap.workflow.plan.plan import Plan
@@ -77,13 +61,9 @@ class Estimator:
     """Adds up a plan's stages for one kind of GPU."""
 
     def __init__(self, plan: Plan, gpu: str, speeds: Mapping[str, Speed] | None = None) -> None:
-        if gpu not in GPUS:
-            raise ValueError(f"--gpu: unknown GPU {gpu!r}; known: {', '.join(GPUS)}")
         self.plan = plan
-        self.speeds = speeds or {}  # of the models that run on this machine's processor
+        self.times = ModelTimes(plan, gpu, speeds)
         self._samples: dict[str, int] = {}
-        self.rate, self.bandwidth = GPUS[gpu][0] * REACHED, GPUS[gpu][1]
-        self.rate_float32 = FLOAT32[gpu] * REACHED_FLOAT32
 
     def samples(self, benchmark: str, limit: int | None = None) -> int:
         """Return how many samples a benchmark has under this config."""
@@ -93,32 +73,10 @@ class Estimator:
 
     def spend(self, stage: Stage, model: str, seconds: float) -> None:
         """Add a model's seconds where it runs: on a GPU, or on this machine's processor."""
-        if model in self.speeds:
+        if model in self.times.speeds:
             stage.here += seconds
         else:
             stage.seconds += seconds
-
-    def prefill(self, model: str, kind: str, schedule: Schedule | None = None) -> float:
-        """Return the seconds of a prefill, vision tower included, under a schedule or of the model as it is."""
-        return self.shared_prefill(model, kind, [schedule or Schedule()])
-
-    def decoding(self, model: str, tokens: int, batch: float = BATCH) -> float:
-        """Return the seconds of decoding one answer."""
-        if model in self.speeds:
-            return tokens * self.speeds[model].token
-        # a row alone is little work: either reading the weights takes the time, or starting the kernels does
-        step = max(2 * parameters(self.plan, model) / self.bandwidth, self.dims(model).layers * LAYER)
-        return tokens * step / batch
-
-    def loading(self, model: str) -> float:
-        """Return the seconds to load a model."""
-        if model in self.speeds:
-            return self.speeds[model].loading
-        return LOADING * parameters(self.plan, model) / 7e9
-
-    def dims(self, model: str) -> Dims:
-        """Return the sizes of a model, or of random weights."""
-        return self.plan.random_weights.dims if model == RANDOM_WEIGHTS else self.plan.dims(model)
 
     def stages(self) -> list[Stage]:
         """Return all stages."""
@@ -143,6 +101,7 @@ class Estimator:
         for name, entry in self.plan.config.models.items():
             if entry.convert:
                 stage.rules["convert_checkpoint"] += 1
+                # A conversion writes the weights once more, two bytes for each parameter.
                 stage.disk_gb += 2 * parameters(self.plan, name) / 1e9
         stage.disk_gb += stage.download_gb
         return stage
@@ -158,10 +117,12 @@ class Estimator:
         for name, entry in self.plan.config.benchmarks.items():
             stage.rules += Counter(download_benchmark=1, draw_mini_benchmark=int(entry.source == "mini"))
             n = self.samples(name)
+            # The samples as prepared; what is drawn for the embedded world is too small to count.
             stage.disk_gb += n * SAMPLE_MB / 1000 if entry.source != "mini" else 0
             if entry.source == "hub":
                 declared = benchmark_named(name)
                 source = declared.source_of(entry.protocol)
+                # A protocol may read another repository than the declared one (Flickr30k has two), of unlisted size.
                 known = DOWNLOADS.get(name) if source.hub_id == declared.source.hub_id else None
                 stage.download_gb += (source.rows or n) * SAMPLE_MB / 1000 if known is None else known
         stage.disk_gb += stage.download_gb
@@ -174,15 +135,17 @@ class Estimator:
             kind = self.plan.kind(each.place)
             methods: dict[str, set[Schedule]] = {}
             for name in each.methods:  # those that do the same are one
+                # Settings and schedule without its name decide the answers: methods with both alike are answered once.
                 asked = evaluation_settings(self.plan, each.model, each.place, name)
                 methods.setdefault(asked, set()).add(replace(self.plan.method(each.model, each.place, name), name=""))
             seen = self.pictures(each.place)
-            answer = sum(self.answer(each.model, kind, schedules, seen) for schedules in methods.values())
+            answer = sum(self.times.answer(each.model, kind, schedules, seen) for schedules in methods.values())
             share = self.plan.benchmark(each.place).shards
+            # A method may set its own `dtype`, for which the job loads the model once more.
             precisions = {json.loads(asked)["dtype"] for asked in methods}
             stage.rules["evaluate_method"] += 1
             self.spend(stage, each.model, self.samples(each.place) / share * answer)
-            self.spend(stage, each.model, len(precisions) * self.loading(each.model))
+            self.spend(stage, each.model, len(precisions) * self.times.loading(each.model))
         stage.rules["merge_predictions"] = len([cell for cell in self.plan.evaluations() if self.plan.shards(*cell)])
         return stage
 
@@ -192,42 +155,12 @@ class Estimator:
         Of samples drawn at random, fewer are about the same picture; the embedded world draws whole pictures.
         """
         asked = QUESTIONS.get(benchmark, 1.0)
+        # With n of N samples drawn at random, a picture keeps on average n / N of the other questions about it.
         if self.plan.source(benchmark) == "hub":
             rows = benchmark_named(benchmark).source_of(self.plan.benchmark(benchmark).protocol).rows
             asked = 1 + (asked - 1) * (min(1.0, self.samples(benchmark, limit) / rows) if rows else 1.0)
+        # A batch of sorted questions begins with one picture; each further question starts a new one with 1 / asked.
         return (1 + (BATCH - 1) / asked) / BATCH
-
-    def answer(self, model: str, kind: str, schedules: Collection[Schedule], pictures: float = 1.0) -> float:
-        """Return the seconds of a question under several schedules that share what they agree on."""
-        seconds = self.shared_prefill(model, kind, schedules, pictures=pictures) + len(schedules) * self.decoding(
-            model, NEW_TOKENS[kind]
-        )
-        again = [schedule for schedule in schedules if schedule.rerank]
-        return seconds + sum(
-            NEW_TOKENS[kind] * self.shared_prefill(model, kind, [schedule], vision=0) for schedule in again
-        )
-
-    def shared_prefill(
-        self, model: str, kind: str, schedules: Collection[Schedule], vision: float = VISION, pictures: float = 1.0
-    ) -> float:
-        """Return the seconds of a prefill under several schedules: a layer counts once for all that agree up to it.
-
-        With fewer `pictures` than questions, what comes up to the picture runs once for each in the layers before any stage.
-        """
-        dims = self.dims(model)
-        layers: dict[tuple[object, ...], float] = {}
-        for schedule in schedules:
-            seen = prod(schedule.image_grid) if schedule.image_grid else dims.tokens_per_image
-            for layer, tokens in enumerate(image_tokens_per_layer(dims, as_costly_as_possible(schedule.stages), seen)):
-                before = tuple(stage for stage in schedule.stages if stage.layer <= layer)
-                cost = cost_at(dims, layer, tokens, TEXT_TOKENS[kind], "prompt")
-                if not before and not dims.cross:
-                    cost -= (1 - pictures) * cost_at(dims, layer, tokens, SYSTEM_TOKENS, "prompt")
-                layers[schedule.image_grid, before, layer] = cost
-        if model in self.speeds:
-            return sum(layers.values()) / self.speeds[model].rate
-        towers = len({schedule.image_grid for schedule in schedules})
-        return (sum(layers.values()) + towers * vision * pictures) / self.rate
 
     def scoring(self) -> Stage:
         """Count the scores; they need no GPU."""
@@ -244,32 +177,30 @@ class Estimator:
             for benchmark in self.plan.known(part.benchmarks):
                 runs = passes * self.samples(benchmark, part.limit)
                 stage.rules["extract_saliency"] += 1
-                self.spend(stage, model, runs * self.salient(model) + self.loading(model))
+                self.spend(stage, model, runs * self.times.salient(model) + self.times.loading(model))
         return stage
-
-    def salient(self, model: str) -> float:
-        """Return the seconds of one saliency: a prefill, and each layer once more with its backward pass in float32."""
-        if model in self.speeds:
-            return 6 * self.prefill(model, "qa")
-        again = 2 * self.shared_prefill(model, "qa", [Schedule()], vision=0) * self.rate
-        return self.prefill(model, "qa") + again / self.rate_float32
 
     def disruption(self) -> Stage:
         """Estimate, per layer, the part of the network above it for each flow and extent, and the tokens generated after it."""
         part = self.plan.config.disruption
         cuts = len(part.flows) + len(part.blocks) - 1  # another block is run on the first flow only
-        # one prompt's cuts of a layer run as one batch where they begin at the same token, mostly one of two
+        # One prompt's cuts of a layer run as one batch where they begin at the same token, mostly one of two.
         together = max(1.0, cuts * len(part.extents) / 2)
         stage = Stage("disruption")
         for model in self.plan.models_for():
             for benchmark in self.plan.known(part.benchmarks):
                 blocks = self.plan.layer_blocks(model)
+                # The last block may be shorter than the others, so their sum can exceed the depth.
                 layers = min(self.plan.dims(model).layers, len(blocks) * part.layers_per_job)
                 variants = layers * cuts * len(part.extents)
-                example = self.prefill(model, "qa") / 2 + self.decoding(model, part.new_tokens - 1, batch=together)
+                # Cuts at layer l resume from the undisturbed prefix below it: over all layers, half a prefill on
+                # average.
+                example = self.times.prefill(model, "qa") / 2 + self.times.decoding(
+                    model, part.new_tokens - 1, batch=together
+                )
                 stage.rules["disrupt_attention"] += len(blocks)
                 seconds = self.samples(benchmark, part.limit) * variants * example
-                self.spend(stage, model, seconds + len(blocks) * self.loading(model))
+                self.spend(stage, model, seconds + len(blocks) * self.times.loading(model))
         return stage
 
     def latency(self) -> Stage:
@@ -277,41 +208,35 @@ class Estimator:
         part, random = self.plan.config.latency, self.plan.config.latency.random_weights
         stage = Stage("latency", Counter(tabulate_efficiency=int(targets.EFFICIENCY in targets.tables(self.plan))))
         for model in self.plan.models_for():
+            # As the job itself decides it: 32 at a time only on a GPU.
             batches = batches_of(part.batches, self.plan.model(model).gpus)
             for benchmark in self.plan.known(part.benchmarks):
                 schedules = [self.plan.method(model, benchmark, name) for name in part.methods]
                 examples, kind = self.samples(benchmark, part.examples), self.plan.kind(benchmark)
                 runs = timed_runs(examples, part.rounds, batches)
-                seconds = self.timed(model, kind, schedules, runs, NEW_TOKENS[kind], eager=part.eager)
+                seconds = self.times.timed(model, kind, schedules, runs, NEW_TOKENS[kind], eager=part.eager)
                 stage.rules["measure_latency"] += 1
-                self.spend(stage, model, seconds + self.loading(model))
+                self.spend(stage, model, seconds + self.times.loading(model))
         if random:
             runs = timed_runs(random.examples, random.rounds, random.batches)
             schedules = list(self.plan.random_schedules().values())
-            seconds = self.timed(RANDOM_WEIGHTS, "qa", schedules, runs, random.new_tokens, eager=random.eager)
+            seconds = self.times.timed(RANDOM_WEIGHTS, "qa", schedules, runs, random.new_tokens, eager=random.eager)
             stage.rules["time_random_weights"] += 1
-            self.spend(stage, RANDOM_WEIGHTS, seconds + self.loading(RANDOM_WEIGHTS))
+            self.spend(stage, RANDOM_WEIGHTS, seconds + self.times.loading(RANDOM_WEIGHTS))
         return stage
-
-    def timed(
-        self, model: str, kind: str, schedules: Sequence[Schedule], runs: Mapping[int, int], tokens: int, *, eager: bool
-    ) -> float:
-        """Return the seconds in which methods answer so many questions in batches of each size."""
-        prefills = [self.prefill(model, kind, schedule) for schedule in schedules]
-        plain = [EAGER * self.prefill(model, kind) for schedule in schedules if eager and not schedule.stages]
-        return sum(
-            number * (seconds + self.decoding(model, tokens, batch=size))
-            for size, number in runs.items()
-            for seconds in [*prefills, *plain]
-        )
 
     def flops(self) -> Stage:
         """Estimate a few counted prefills per method, and as many of the unpruned model in each pass."""
         stage = Stage("flops")
         for each in passes(self.plan, COSTS):
+            # One more than methods: the unpruned model, against which each is a share.
             prefills = 2 * self.plan.config.flops.measured * (len(each.methods) + 1)
             stage.rules["count_flops"] += 1
-            self.spend(stage, each.model, prefills * self.prefill(each.model, each.place) + self.loading(each.model))
+            self.spend(
+                stage,
+                each.model,
+                prefills * self.times.prefill(each.model, each.place) + self.times.loading(each.model),
+            )
         return stage
 
     def grid(self) -> Stage:
@@ -321,9 +246,9 @@ class Estimator:
         grid = Grid(part.k1, part.r1, part.k2, part.r2)
         for model, benchmark in self.plan.grid_cells():
             seen = self.pictures(benchmark, part.limit)
-            example = self.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)), seen)
+            example = self.times.answer(model, self.plan.kind(benchmark), grid.schedules(self.plan.dims(model)), seen)
             stage.rules += Counter(explore_grid=1, score_grid=1)
-            self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.loading(model))
+            self.spend(stage, model, self.samples(benchmark, part.limit) * example + self.times.loading(model))
         return stage
 
     def questions(self) -> Stage:
@@ -332,10 +257,11 @@ class Estimator:
         for name, question in open_questions().items():
             entry = self.plan.question(name)
             for model, benchmark in self.plan.question_cells(name):
+                # Each question's own file says how many whole prefills one sample costs under its settings.
                 prefills = question.prefills({**question.settings, **entry.settings}, self.plan.dims(model).layers)
-                example = prefills * self.prefill(model, self.plan.kind(benchmark))
+                example = prefills * self.times.prefill(model, self.plan.kind(benchmark))
                 stage.rules["ask_question"] += 1
-                self.spend(stage, model, self.samples(benchmark, entry.limit) * example + self.loading(model))
+                self.spend(stage, model, self.samples(benchmark, entry.limit) * example + self.times.loading(model))
         return stage
 
     def drawing(self) -> Stage:
