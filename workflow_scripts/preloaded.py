@@ -43,10 +43,14 @@ def main(words: list[str]) -> int:
     if words[0] == "--serve":
         return serve(words[1])
     place, _, prefix = os.environ.get(VARIABLE, "").partition(":")
+    # A rule with an environment of its own (--sdm conda) runs another Python, for which the server's libraries are
+    # wrong.
     if place and prefix == sys.prefix:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as server:
             server.connect(place)
             return ask(server, words)
+    # Also if the server went away: a job must not depend on it. exec, so that signals and the status are the script's
+    # own.
     os.execv(sys.executable, [sys.executable, str(HERE / words[0]), *words[1:]])
 
 
@@ -55,11 +59,13 @@ def ask(server: socket.socket, words: list[str]) -> int:
     request = json.dumps({"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
     files = array.array("i", [0, 1, 2])
     # Standard input, output and error travel as file descriptors, so the worker writes where this process would.
+    # The length of the request first (4 bytes, network order), then the request as JSON.
     server.sendmsg([struct.pack("!I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
     server.sendall(request)
     for number in (signal.SIGTERM, signal.SIGINT):  # on exit the connection closes, and that ends the worker
         signal.signal(number, lambda received, _: os._exit(128 + received))
     answer = server.recv(4)
+    # No answer: the keeper or the whole server was killed.
     return struct.unpack("!i", answer)[0] if len(answer) == 4 else 1
 
 
@@ -77,12 +83,14 @@ def serve(place: str) -> int:
             return 0
         loaded = False
         while True:
+            # Closed standard input is readable: it means that everyone who held it is gone.
             ready, _, _ = select.select([listening, sys.stdin], [], [])
             if sys.stdin in ready:
                 Path(place).unlink(missing_ok=True)
                 return 0
             caller, _ = listening.accept()
             if not loaded:
+                # At the first request, so that a run with nothing to do does not wait for the imports.
                 load()
                 loaded = True
             if os.fork() == 0:  # a keeper for each job, so that the server is free for the next caller
@@ -115,6 +123,7 @@ def keep(caller: socket.socket) -> NoReturn:
     """Start one worker, send the caller its exit status, and kill it if the caller or the workflow is gone."""
     status = 1
     try:
+        # The server ignores it, and then the system would throw the worker's exit status away.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, files = receive(caller)
         worker = os.fork()
@@ -123,6 +132,7 @@ def keep(caller: socket.socket) -> NoReturn:
             work(request, files)
         for file in files:
             os.close(file)
+        # A descriptor that is readable once the worker ends, to wait for it and for the caller at once.
         ended = os.pidfd_open(worker)
         ready, _, _ = select.select([ended, caller, sys.stdin], [], [])
         if ended not in ready:
@@ -133,6 +143,7 @@ def keep(caller: socket.socket) -> NoReturn:
     except OSError:
         pass
     finally:
+        # Not sys.exit, which would run what the server registered for its own end.
         os._exit(0)
 
 
@@ -142,10 +153,12 @@ def receive(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
     files = array.array("i")
     for level, kind, data in control:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            # A control message may be cut in the middle of a descriptor; whole ones count.
             files.frombytes(data[: len(data) - len(data) % files.itemsize])
     (left,) = struct.unpack("!I", head)
     text = b""
     while len(text) < left:
+        # A socket may hand over a long request in pieces: the environment alone is several kilobytes.
         piece = caller.recv(min(1 << 16, left - len(text)))
         if not piece:
             raise OSError("the caller went away")
@@ -158,16 +171,20 @@ def work(request: dict[str, Any], files: list[int]) -> NoReturn:
     status = 1
     try:
         for number, file in enumerate(files):
+            # 0, 1 and 2 of the caller become those of this process.
             os.dup2(file, number)
         for file in files:
             os.close(file)
         os.chdir(request["folder"])
+        # The server's environment must not leak into a job, which expects that of Snakemake.
         os.environ.clear()
         os.environ.update(request["environment"])
+        # The server ignores Ctrl-C, and a fork inherits that.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         script = str(HERE / request["words"][0])
         sys.argv = [script, *request["words"][1:]]
+        # As Python sets it for a script, so that `import himap` finds the project.
         sys.path[0] = str(HERE)
         threads = os.environ.get("OMP_NUM_THREADS", "")  # torch read the server's value when it was imported
         if "torch" in sys.modules and threads.isdigit():
@@ -175,6 +192,7 @@ def work(request: dict[str, Any], files: list[int]) -> NoReturn:
         runpy.run_path(script, run_name="__main__")
         status = 0
     except SystemExit as error:
+        # As Python ends: an int is the status, None is 0, and anything else is printed with status 1.
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)

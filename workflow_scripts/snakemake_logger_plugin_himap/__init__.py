@@ -20,6 +20,7 @@ from himap.workflow.snakemake_log import failures, shared_name
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+# Messages without an event and below the level of a warning that a user should see nevertheless.
 PASSED_ON = ("Nothing to be done", "Will exit after finishing")
 REPEATED = re.compile(r"Trying to restart job (\d+)\.")
 TOLD_OTHERWISE = (  # what the view, or the last lines of himap.workflow.run, say better
@@ -32,6 +33,7 @@ TOLD_OTHERWISE = (  # what the view, or the last lines of himap.workflow.run, sa
 class LogHandler(LogHandlerBase):
     """Takes Snakemake's events in the order in which they happen."""
 
+    # Snakemake asks these: a handler that writes to the stream replaces Snakemake's own output.
     writes_to_stream = True
     writes_to_file = False
     has_filter = True
@@ -40,6 +42,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         self.dry = bool(self.common_settings.dryrun)
+        # The list of a dry run is a result that one may pipe; the lines of a run are messages.
         self.stream = sys.stdout if self.dry else sys.stderr
         live = not self.dry and self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self.view = View(Path.cwd(), self.stream, live)
@@ -52,6 +55,7 @@ class LogHandler(LogHandlerBase):
 
     def notice_interrupt(self) -> None:
         """Know of Ctrl-C before the jobs that it ends are reported as failed."""
+        # Snakemake's own handler is called by ours, so that it still stops the run.
         before = signal.getsignal(signal.SIGINT)
         if not callable(before):  # a background job of a shell ignores it
             return
@@ -66,6 +70,7 @@ class LogHandler(LogHandlerBase):
         """Tell the view of one event."""
         try:
             self.tell(record, getattr(record, "event", None))
+        # As every handler of `logging` does: a mistake in the view must not stop a run.
         except Exception:
             self.handleError(record)
 
@@ -110,6 +115,7 @@ class LogHandler(LogHandlerBase):
         if self.interrupted:
             self.view.stopped(number)
             return
+        # The event's text alone does not say how the shell ended, nor why sbatch refused.
         for failure in failures(f"{self.errors}\n{self.format(record)}\n"):
             self.view.failed(number, failure)
 
@@ -117,6 +123,7 @@ class LogHandler(LogHandlerBase):
         """A warning or an error; how a job's shell ended is kept for the job's own report."""
         text = self.format(record)
         if text.startswith("RuleException:\nCalledProcessError") or "sbatch failed" in text:
+            # Bounded, because a long run may have many failures; only the latest words matter.
             self.errors = f"{self.errors}\n{text}"[-200_000:]
         elif text.startswith("MissingOutputException") and (job := re.search(r"^Job (\d+) ", text, re.MULTILINE)):
             for failure in failures(text):

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     findings: list[Finding] = []
 
+    # Printed while the checks still run, since a hub may take long to answer; the status needs all of them at the end.
     def kept() -> Iterator[Finding]:
         for finding in checks(plan_of(arguments.configfile), arguments.profile, arguments.try_samples):
             findings.append(finding)
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in listed(kept()):
         print(line, flush=True)
     print(summary(findings))
+    # None is a check that could not be made here, and no failure.
     return int(any(finding.ok is False for finding in findings))
 
 
@@ -53,6 +55,7 @@ def checks(plan: Plan, profile: str | None, try_samples: bool) -> Iterator[Findi
     yield from room.devices(plan, on_cluster)
     if on_cluster and profile:
         yield from cluster.cluster(profile)
+    # From here on the network is asked, then a judge that may cost money, then whole data sets are downloaded.
     yield from sources.models(plan)
     yield from sources.benchmarks(plan)
     yield from judge.judge(plan)

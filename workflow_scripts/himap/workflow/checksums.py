@@ -142,7 +142,7 @@ def mark_unfinished(state: Path, output: str) -> None:
     mark = note_path(state / INCOMPLETE, output)
     if not mark.exists():
         mark.parent.mkdir(parents=True, exist_ok=True)
-        # Snakemake looks at whether the mark exists; it reads JSON from it, so the smallest JSON will do.
+        # Snakemake keeps JSON in its marks; that the mark exists is what counts.
         mark.write_text("{}", encoding="utf-8")
 
 

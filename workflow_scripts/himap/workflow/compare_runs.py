@@ -34,13 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from himap.comparison.runs import opened
     from himap.comparison.texts import as_text
 
+    # Paths as seen from the user's folder to open, and as typed to name the runs on the page.
     (first, second), (a, b) = map(typed_path, arguments.runs), arguments.runs
     with opened(first, a) as before, opened(second, b) as after:
-        found = differences(before, after)
+        changes = differences(before, after)
     out = typed_path(arguments.out)
-    write_text(out, page.render(found))
-    print(f"{as_text(found)}\n\n{out} written")
-    return int(arguments.fail_on_change and found.is_changed)
+    write_text(out, page.render(changes))
+    print(f"{as_text(changes)}\n\n{out} written")
+    # Other libraries or another commit are listed, but are no change of a result.
+    return int(arguments.fail_on_change and changes.is_changed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 
 PROGRESS = re.compile(r"^\[[#-]+\] \d+/\d+ |, \d+:\d\d:\d\d so far\b|\d+%\|.*\|")  # our bar's lines, and tqdm's
+# What Python's CalledProcessError says after the command: a status (from a shell also 128 + signal), or a signal.
 SHELL_ERROR = re.compile(r"returned non-zero exit status (\d+)|died with <Signals\.\w+: (\d+)>")
+# Words by which a line of a scheduler's log is taken for the error itself.
 TROUBLE = re.compile(r"error|not found|no such|denied|no space|cannot|could not|no module|unable|failed", re.IGNORECASE)
 SCAFFOLD = re.compile(  # what Snakemake and srun say around the error itself
     r"exited with exit code|force terminated|^error in (?:rule|group)|error details|exit(?:ed|ing) (?:with|because)"
@@ -27,6 +29,7 @@ def last_lines(path: Path, count: int = 3) -> list[str]:
     """Return the last lines of a log that are not empty. Of a bar that rewrites its line, the last state counts."""
     if not path.is_file():
         return []
+    # The end is enough: tqdm's bars alone can make a log many megabytes long.
     text = path.read_text(encoding="utf-8", errors="replace")[-20_000:]
     lines = [line.split("\r")[-1].rstrip() for line in text.split("\n")]
     return [line for line in lines if line][-count:]
@@ -34,6 +37,7 @@ def last_lines(path: Path, count: int = 3) -> list[str]:
 
 def last_words(path: Path, begun: float = 0.0) -> str | None:
     """Return the last line of a job's log that is no progress bar, or None if the log is older than the job, which then wrote none."""
+    # An older log is that of an earlier attempt, whose last line would be the wrong reason.
     if not path.is_file() or path.stat().st_mtime < begun:
         return None
     lines = [line for line in last_lines(path, 200) if not is_progress(line)]
@@ -42,6 +46,7 @@ def last_words(path: Path, begun: float = 0.0) -> str | None:
 
 def signal_behind(text: str, command: str) -> int | None:
     """Return the signal that ended a shell command, from Snakemake's last message about it."""
+    # The last mention, because a job that is tried again has failed with the same command before.
     place = text.rfind(f"{command}' ")
     ended = SHELL_ERROR.match(text, place + len(command) + 2) if command and place >= 0 else None
     if ended is None:
@@ -78,7 +83,7 @@ def silence(log: Path, begun: float = 0.0) -> str:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=log.parent) as file:
-            file.write(b"\0" * 65536)
+            file.write(b"\0" * 65536)  # an empty file can be made on a full disk too
             file.flush()
     except OSError as error:
         return f"its log could not be written ({error.strerror}); free some space, or set `output` to another folder"

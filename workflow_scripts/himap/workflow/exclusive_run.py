@@ -24,6 +24,8 @@ from himap.workflow.snakemake_process import INTERRUPTS, call, environment, prel
 from himap.workflow.status import missing
 
 STATE = ROOT / ".snakemake"
+# LOCK: held while a run lives. MARK: its command line, there until it ends by itself. LATEST: its number, which jobs
+# compare with the number of their own run (`sole_writer`).
 LOCK, MARK, LATEST = STATE / "reproduce.lock", STATE / "reproduce.running", STATE / "reproduce.latest"
 ORPHANS = """The previous run was killed; some of its jobs may still be queued. List them with `squeue --me`, cancel them with `scancel`.
 If one of them is writing an output that this run makes too, the new job waits for it."""
@@ -34,7 +36,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
     if obstacle := unwritable(STATE, "Free some space there or make it writable"):
         print(obstacle, file=sys.stderr)
         return 1
-    with LOCK.open("a+") as lock:
+    with LOCK.open("a+") as lock:  # not "w", which would erase the holder's line before the lock is ours
         if not taken(lock):
             lock.seek(0)
             print(
@@ -46,6 +48,7 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
         lock.truncate(0)
         lock.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         lock.flush()
+        # Only under our own lock: Snakemake's lock would else be taken from a run that is alive.
         unlock_after_kill(command)
         if obstacle := unwritable(ROOT / results_folder(words)):
             print(obstacle, file=sys.stderr)
@@ -57,8 +60,10 @@ def run_alone(command: list[str], words: Sequence[str]) -> int:
 
 def run(command: list[str], words: Sequence[str], lock: IO[str]) -> int:
     """Run Snakemake and say how it ended. Return the status."""
+    # Before the run, since Snakemake takes every file that is there for what its job wrote.
     altered = set_altered_aside(words)
     checksums.warn_of_other_versions(ROOT / results_folder(words))
+    # Later runs have larger numbers, on all nodes that share this file.
     number = time.time_ns()
     write_text(LATEST, str(number))
     write_text(MARK, shlex.join(words))
@@ -66,9 +71,12 @@ def run(command: list[str], words: Sequence[str], lock: IO[str]) -> int:
     status = 1
     try:
         with preloaded(is_local(words)) as (variables, files):
+            # Snakemake inherits the lock's descriptor, so that the lock lives as long as either process.
             handed_on = [lock.fileno(), *files], {**variables, RUN: f"{LATEST}:{number}"}
             status = make_lost(command, words, altered, *handed_on) or call(command, *handed_on)
+        # Not in `finally`: the mark tells the next start that this one was killed.
         MARK.unlink(missing_ok=True)
+        # Once more, for what another job wrote over a result meanwhile.
         set_altered_aside(words)
     finally:
         say(status, INTERRUPTS, started, words, ROOT)
@@ -96,7 +104,9 @@ def make_lost(
         summary = subprocess.run([*command, "--summary"], text=True, capture_output=True, check=False)
         if wanted := sorted(gone & missing(summary.stdout)):
             print(f"{len(wanted)} results that others were made from are missing; making them first", file=sys.stderr)
+            # A run of its own, as Snakemake decides at its start which jobs follow from these.
             status = call([*command, "--until", *wanted], files, variables)
+            # Only a signal ends the run here; a job that failed does not keep the others from being made.
             if status > 128:
                 return status
             altered = [*altered, *set_altered_aside(words)]
@@ -126,7 +136,7 @@ def unwritable(folder: Path, advice: str = "Free some space, or set `output` to 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as file:
-            file.write(b"\0" * 65536)
+            file.write(b"\0" * 65536)  # an empty file can be made on a full disk too
             file.flush()
     except OSError as error:
         return f"{folder} cannot be written ({error.strerror}); nothing was run. {advice}"

@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments.question.strip():
         raise ValueError('QUESTION is empty; give the text to ask, e.g. "How many circles are there?"')
     picture, plan = open_file(typed_path(arguments.picture)), plan_of(arguments.configfile)
+    # Before the model is loaded, so that a typing error costs no minute.
     for method in arguments.methods:
         if method not in plan.config.methods:
             raise unknown("method", method, plan.config.methods)
@@ -94,9 +95,11 @@ def load_named(plan: Plan, arguments: argparse.Namespace) -> tuple[Model, list[S
 
     name = arguments.model or plan.models_for()[0]
     options: dict[str, Any] = {"device": arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")}
+    # A model outside the config has no stages of its own there: the built-in methods are resolved for its depth.
     if name not in plan.config.models:
         folder = typed_path(name)
         options |= {"dtype": arguments.dtype or "float32", "revision": arguments.revision}
+        # owner/name is a hub id; everything else should have been a folder.
         if not folder.is_dir() and name.count("/") != 1:
             raise ValueError(
                 f"--model: {name!r} is neither a model of the config ({', '.join(plan.config.models)}), nor a folder, "
@@ -110,6 +113,7 @@ def load_named(plan: Plan, arguments: argparse.Namespace) -> tuple[Model, list[S
     }
     options |= {"dtype": arguments.dtype or entry.dtype, "attention": entry.attention}
     model = load(plan.checkpoint(name) or str(entry.id), revision=entry.revision, **options)
+    # A model of the config runs the config's methods, with its own stages where it has some.
     methods = {key: method.model_dump(exclude_none=True) for key, method in plan.config.methods.items()}
     return model, [resolve(method, model.dims, methods=methods, model=name) for method in arguments.methods]
 

@@ -16,12 +16,14 @@ from himap.workflow.command_line import results_folder, settings
 from himap.workflow.snakemake_log import failures, latest_log, logs
 from himap.workflow.status import summary
 
+# A line of its own above each message of Snakemake's log: [Thu Nov 26 21:43:00 2026]
 TIME = re.compile(r"^\[(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\]$", re.MULTILINE)
 
 
 def say(status: int, interrupts: Sequence[tuple[int, float]], started: float, words: Sequence[str], root: Path) -> None:
     """Print where the files are, how to go on after an interrupt, or which jobs failed and why."""
     again, state = shlex.join(["./reproduce", *words]), root / ".snakemake"
+    # In this order: after an interrupt Snakemake reports the jobs that it stopped as failed, which is no news.
     if status == 0:
         lines = success(words, root, started)
     elif interrupts:
@@ -40,14 +42,15 @@ def interruption(number: int, moment: float, state: Path, started: float, root: 
     lines = [f"Interrupted ({by}). {finished} job{'' if finished == 1 else 's'} finished in this run."]
     lines.append("All finished jobs are kept, and of stopped evaluations the answers so far. To go on:")
     text = "\n".join([*lines, f"  {again}"])
-    failed = failures(before(log, moment) if number == signal.SIGINT else log)  # SIGTERM lets running jobs finish
+    # Ctrl-C ends running jobs, so what fails after it was stopped. SIGTERM lets them finish, so a failure is one.
+    failed = failures(before(log, moment) if number == signal.SIGINT else log)
     return f"{summary(failed, root, again)}\n\n{text}" if failed else text
 
 
 def before(log: str, moment: float) -> str:
     """Return Snakemake's log up to a moment, by the times in it."""
     for stamp in TIME.finditer(log):
-        if time.mktime(time.strptime(stamp[1])) >= int(moment):
+        if time.mktime(time.strptime(stamp[1])) >= int(moment):  # Snakemake writes whole seconds
             return log[: stamp.start()]
     return log
 
@@ -63,6 +66,7 @@ def failure(state: Path, started: float, root: Path, again: str) -> str:
 def success(words: Sequence[str], root: Path, started: float) -> str:
     """Return where the files of the named targets are, and the report."""
     lines = places(command_line.targets(words), targets(words), root, started)
+    # After `./reproduce table1` the page may be of an earlier run, with other numbers than the table.
     report = root / results_folder(words) / "report.html"
     fresh = report.is_file() and report.stat().st_mtime >= started
     if fresh:

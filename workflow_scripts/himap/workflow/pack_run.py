@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     plan = plan_of(arguments.configfile)
     folder, out = Path(plan.out).absolute(), typed_path(arguments.out)
+    # Both are written by the report: the page to read, and the record by which two archives are compared.
     for name in ("report.html", RECORD):
         if not (folder / name).is_file():
             named = "".join(
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{folder / name} is missing; write it with: ./reproduce report{named}")
     record = read_json(folder / RECORD)
     about = {key: record[key] for key in ("project", "code")}
+    # The config as the report saw it, not as the file is now.
     names = pack(folder, out, about, {"config.yaml": record["facts"]["config"]})
     answers = sum(name.endswith("predictions.jsonl") for name in names)
     print(f"{out} written: {len(names)} files, {answers} evaluations, {out.stat().st_size / 1e6:.1f} MB")

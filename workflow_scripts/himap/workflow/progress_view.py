@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
 
-RUNNING_SHOWN = 4
+RUNNING_SHOWN = 4  # running jobs in the live view
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Job:
 def wildcard_words(wildcards: Mapping[str, str]) -> Iterable[str]:
     """Yield the values of a job's wildcards; the part of an evaluation only if there are several."""
     for name, value in wildcards.items():
-        if name == "part":
+        if name == "part":  # shard-0-of-2, or `predictions` for all
             if shard := re.fullmatch(r"shard-(\d+)-of-(\d+)", value):
                 yield f"shard {int(shard[1]) + 1} of {shard[2]}"
         else:
@@ -59,6 +59,7 @@ def wildcard_words(wildcards: Mapping[str, str]) -> Iterable[str]:
 
 def spell(seconds: float) -> str:
     """Return a duration for people: 1.2 s, 41 s, 2 min 5 s, 1 h 12 min."""
+    # 9.96 would be shown as 10.0 s, a digit too many.
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -84,6 +85,7 @@ class Pace:
 
     def weight(self, jobs: Mapping[str, int]) -> float:
         """Return the seconds of work in a number of jobs of each step. A step that never ran counts as the mean of all."""
+        # A first run has no times yet: then all jobs weigh the same.
         everything = [value for taken in self.seconds.values() for value in taken] or [1.0]
         means = {rule: sum(taken) / len(taken) for rule, taken in self.seconds.items() if taken}
         return sum(
@@ -94,6 +96,7 @@ class Pace:
         """Return `about 2 min to go`, or nothing while too few jobs are done to tell how fast this machine is."""
         if self.begun is None or sum(done.values()) < 3 or not sum(left.values()):
             return ""
+        # Work left over work done, in the time since the start: several jobs at a time are counted in that way.
         seconds = (now - self.begun) * self.weight(left) / self.weight(done)
         if seconds < 60:
             return "less than 1 min to go"
@@ -113,6 +116,7 @@ class View:
         self.done: Counter[str] = Counter()
         self.total = 0
         self.pace = Pace({})
+        # The live view is redrawn by a thread of its own while events change the jobs.
         self.lock = threading.RLock()
         self.live: Live | None = self.open_live() if live else None
 
@@ -123,8 +127,9 @@ class View:
         self.left = Counter()
         for rule, count in counts.items():
             self.left[shared_name(rule)] += count if shared_name(rule) in self.making else 0
-        self.left = +self.left
+        self.left = +self.left  # drops the zeros of targets
         self.total = sum(self.left.values())
+        # Begins with what jobs of the same rules took in earlier runs in this folder.
         self.pace = Pace(durations(self.root / ".snakemake"))
         self.pace.begun = self.clock()
         if self.total:
@@ -160,6 +165,7 @@ class View:
     def failed(self, number: int, failure: Failure) -> None:
         """Show that a job failed: which, why, and where its log is."""
         with self.lock:
+            # A job whose announcement was not seen still gets its message.
             job = self.jobs.get(number) or Job(failure.rule, {})
             self.running.pop(number, None)
             self.say(
@@ -215,6 +221,7 @@ class View:
         from rich.live import Live
 
         console = Console(file=self.stream, force_terminal=True)
+        # transient: at the end the bar disappears and only the lines stay.
         return Live(console=console, get_renderable=self.picture, refresh_per_second=2, transient=True)
 
     def picture(self) -> Group:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHANGES_SHOWN = 4  # of one job; and jobs named of one cause
 VALUE_SHOWN = 60  # characters
 HASH = re.compile(r"[0-9a-f]{16}")
+# One line of Snakemake's reason. Both sides are Python literals: … before: '{"keep": 0.5}' now: '{"keep": 0.25}'
 PARAMS = re.compile(
     r"Params have changed since last execution: Union of exclusive params before and now across all output: "
     r"before: (?P<both>.*?) ?(?:; Software environment.*)?$",
@@ -73,6 +74,7 @@ class Planned:
 
 def explain(planned: Sequence[Planned], root: Path) -> str:
     """Return how many jobs of each step would run, and why."""
+    # A target such as `all` makes no files and is no job to a reader.
     jobs = [entry for entry in planned if entry.outputs]
     makers = {file: entry.job.step for entry in jobs for file in entry.outputs}
     steps: dict[str, list[Planned]] = {}
@@ -104,10 +106,12 @@ def jobs_named(subjects: Sequence[str], members: int) -> str:
 def causes(entry: Planned, makers: Mapping[str, str], root: Path) -> list[str]:
     """Return why a job would run. That its input is remade counts only where there is no other cause."""
     params = PARAMS.search(entry.reason)
+    # Settings may hold any words, so signs are searched only in front of them.
     rest = entry.reason[: params.start()] if params else entry.reason
     listed = [words for sign, words in PLAIN if re.search(sign, rest)]
     if updated := re.search(r"Updated input files: ([^;]+)", rest):
         listed.append(f"changed input: {first_few(sorted(updated[1].split(', ')))}")
+    # In a pass, `missing` may be true of one method out of many; `pass_causes` says of which.
     if entry.job.rule in RULES:
         listed = [cause for cause in listed if cause != PLAIN[0][1]] + pass_causes(entry, rest, root)
     elif params:
@@ -177,6 +181,7 @@ def pass_causes(entry: Planned, reason: str, root: Path) -> list[str]:
             changes |= dict.fromkeys(entry_changes(entry.job, method, old, new, root))
         elif output in lacking:
             unmade.append(method)
+    # Each change once, in order: methods of one pass mostly share it.
     listed = list(changes)
     causes = listed[:CHANGES_SHOWN] + ([f"and {len(listed) - CHANGES_SHOWN} more"] if listed[CHANGES_SHOWN:] else [])
     if unmade:
@@ -187,7 +192,9 @@ def pass_causes(entry: Planned, reason: str, root: Path) -> list[str]:
 def entry_changes(job: Job, method: str, old: Any, new: Any, root: Path) -> list[str]:
     """Return what differs between two entries of a method in what its pass is made with."""
     changes = [code_change(old["code"], new["code"], root)] if old["code"] != new["code"] else []
+    # Where each part of an entry is written in the config.
     starts = {"settings": (), "method": ("methods", method), "model": ("models", job.wildcards["model"])}
+    # The code was compared above, by module.
     for key in [key for key in new if key != "code"]:
         found = differences(old.get(key), new[key], starts.get(key, (key,)))
         changes += [f"{config_key(job, path)}: {change}" for path, change in found]
@@ -265,6 +272,7 @@ def config_key(job: Job, path: tuple[str, ...]) -> str:
     elif first in ("seed", "methods", "models"):
         place = ""
     head = re.sub(r"\{(\w+)\}", lambda name: job.wildcards.get(name[1], name[1]), place)
+    # stages.[1].keep is written stages[1].keep.
     return ".".join([*([head] if head else []), *path]).replace(".[", "[")
 
 
@@ -272,12 +280,14 @@ def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tupl
     """Yield path and change of every leaf in which two JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
+            # A key with the value null differs from no key.
             if old.get(key) != new.get(key) or (key in old) != (key in new):
                 yield from differences(old.get(key, ...), new.get(key, ...), (*path, str(key)))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (left, right) in enumerate(zip(old, new, strict=True)):
             if left != right:
                 yield from differences(left, right, (*path, f"[{number}]"))
+    # A hash of published values or of a folder says nothing by its digits.
     elif is_hash(old) and is_hash(new):
         yield path, "its contents changed"
     else:

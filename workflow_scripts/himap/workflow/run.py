@@ -66,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
     if words and words[0] in TOOLS:
         return subprocess.call([sys.executable, "-m", TOOLS[words[0]], *words[1:]])
     looking = bool(LOOKING & {word.split("=")[0] for word in words})
+    # Not the rule `report`, which would first make everything that the page shows.
     if words and words[0] == "report" and not looking:
         return subprocess.call([sys.executable, "workflow_scripts/render_report.py", *words[1:]])
     return snakemake(words, looking, verbose=bool(set(VERBOSE) & set(argv)))
@@ -76,8 +77,10 @@ def snakemake(words: Sequence[str], looking: bool, verbose: bool) -> int:
     if not {"-h", "--help"} & set(words):
         check(words)
     command = [sys.executable, "-m", "snakemake", *words, *defaults(words)]
+    # `-n` may be one letter of a bundle, as -np.
     dry = bool(DRY & set(words)) or has_letter(words, "n")
     quiet = any(word.partition("=")[0] in ("--logger", "--quiet", "-q") for word in words)
+    # A dry run is explained by our view too; lists such as --summary are Snakemake's own output.
     if not verbose and not quiet and (dry or not looking):
         command += ["--logger", "himap"]
     if looking or dry:
@@ -93,6 +96,7 @@ def defaults(words: Sequence[str]) -> list[str]:
         return []
     from himap.workflow.jobs.gpus import visible_count
 
+    # Jobs ask for the resource `gpu`; without a limit Snakemake would start any number of them at once.
     gpus = 0 if option(words, "--resources", "--res") else visible_count()
     profile = [] if option(words, "--profile") else ["--profile", "profiles/local"]
     return [*(["--resources", f"gpu={gpus}"] if gpus else []), *profile]

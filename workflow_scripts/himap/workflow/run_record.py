@@ -15,6 +15,7 @@ def run_record(facts: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str,
     """Return the facts of a run, the code that wrote its report, and the verdicts, given by group."""
     rows = [row for group in groups for row in group["rows"]]
     return {
+        # `himap.comparison.runs` refuses a record of a newer format.
         "format": FORMAT,
         "project": tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
         "code": {**code_revision(), "files": code_files()},
@@ -39,5 +40,6 @@ def code_files() -> str:
     """Hash all code of the project, for a run outside a git checkout or with changes."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "workflow_scripts").rglob("*.py")):
+        # Zero bytes keep names and contents apart, so that moved text cannot give the same hash.
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

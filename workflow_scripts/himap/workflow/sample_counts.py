@@ -28,6 +28,7 @@ def source_rows(plan: Plan, name: str) -> int:
         from himap.mini.benchmarks import get as mini_named
 
         return mini_named(name).samples * benchmark.group_size
+    # Counting on the hub would mean downloading, so the published number is in the benchmark's declaration.
     if entry.source == "hub":
         if published.rows is None:
             raise ValueError(f"benchmarks.{name}: the size of the published set is not known; set a `limit`")
@@ -43,6 +44,7 @@ def source_rows(plan: Plan, name: str) -> int:
     }
     source = replace(published, **{key: value for key, value in given.items() if value is not None})
     files = from_path(ROOT / entry.source, source)
+    # Parquet heads hold the number of rows; with a `keep` that drops some, each row has to be looked at.
     if benchmark.keep is None:
         return sum(map(row_count, files.files))
     options = benchmark.protocol(entry.protocol)

@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if speeds:
         print(minutes_here(stages, list(speeds)))
+    # Speeds exist only for local models small enough to try.
     unmeasured = [name for name, model in plan.config.models.items() if model.gpus == 0 and name not in speeds]
     if unmeasured:
         print(
@@ -65,12 +66,14 @@ def minutes_here(stages: list[Stage], models: list[str]) -> str:
     from himap.workflow.speed import job_start
 
     cores = len(os.sched_getaffinity(0))
+    # Times that this folder's jobs really took are better than a trial of a second.
     earlier = earlier_minutes(stages, durations(STATE), cores)
     if earlier is not None:
         return (
             f"Here, on {cores} cores: about {earlier:.0f} minutes in all, by the times of earlier jobs in this folder."
         )
     start = job_start()
+    # As if the cores shared the jobs without a gap.
     whole = sum(stage.here + stage.jobs * start for stage in stages) / cores / 60
     return (
         f"Here, on {cores} cores: about {max(whole, 1):.0f} minutes in all while nothing else runs, by a trial just now "
@@ -80,6 +83,7 @@ def minutes_here(stages: list[Stage], models: list[str]) -> str:
 
 def earlier_minutes(stages: list[Stage], seconds: Mapping[str, list[float]], lanes: int) -> float | None:
     """Return the minutes that the jobs take by earlier jobs of the same rules; None if a rule has not run yet."""
+    # Adding Counters drops rules with zero jobs, which need no times.
     rules = sum((stage.rules for stage in stages), Counter[str]())
     if any(not seconds.get(rule) for rule in rules):
         return None
@@ -96,6 +100,7 @@ def table(stages: list[Stage], gpu: str) -> str:
         whole.here += stage.here
         whole.download_gb += stage.download_gb
         whole.disk_gb += stage.disk_gb
+    # The column of this machine's minutes is only there if a model runs on the processor.
     here = bool(whole.here)
     lines = [f"{'stage':<26}{'jobs':>8}{f'{gpu} hours':>16}{'download GB':>14}{'disk GB':>10}"]
     lines[0] += f"{'minutes here':>15}" if here else ""

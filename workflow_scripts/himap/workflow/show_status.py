@@ -29,13 +29,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     named = ["--configfile", *arguments.configfile] if arguments.configfile else []
     files = arguments.configfile or [DEFAULT_CONFIG]
+    # While a run is under way its own passes count, as for its jobs; else they are worked out as for the next run.
     history = History(STATE, in_run=is_held(STATE / "reproduce.lock"))
     plan = Plan(load(read_config(files), ", ".join(files)), history)
     known = {*products(plan, jobs(plan)), plan.paths.report}
     marked = [output for output, _ in notes(STATE / INCOMPLETE)]  # which a summary would count as done
     unfinished = [output for output in marked if output in known]  # others are of another config
+    # --summary ignores the marks of unfinished files, so these are named to it.
     again = ["--forcerun", *unfinished] if unfinished else []
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *again, *named]
+    # --nolock, since the question may be asked while a run holds the lock.
     summary = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if summary.returncode:
         raise ValueError(f"Snakemake cannot read the workflow: {summary.stderr.strip()[-800:]}")

@@ -33,6 +33,7 @@ INVISIBLE = re.compile(  # a job succeeded, but its output does not appear
     re.MULTILINE,
 )
 SHELL = re.compile(r"^    shell:\n        (.*?)\n        \(command exited", re.MULTILINE | re.DOTALL)
+# sbatch's message may have several lines; the quote and the full stop after it end it.
 REFUSAL = re.compile(r"sbatch failed[^\n]*error message was '(.*?)'\.?$", re.MULTILINE | re.DOTALL)
 
 
@@ -59,6 +60,7 @@ def shared_name(rule: str) -> str:
 def failures(snakemake_log: str) -> list[Failure]:
     """Return the jobs that Snakemake's own log reports as failed, without those that a later attempt finished."""
     failed: dict[str, tuple[int, Failure]] = {}
+    # Error in rule count_flops: / jobid: 7 / output: a, b / log: x.log, y.log (check log file(s) ...) / shell: ...
     for error in re.finditer(r"^Error in (?:rule|group) (\w+):\n", snakemake_log, re.MULTILINE):
         body = NEXT_MESSAGE.split(snakemake_log[error.end() :], maxsplit=1)[0]
         number, output, logs, state = (
@@ -67,6 +69,7 @@ def failures(snakemake_log: str) -> list[Failure]:
                 r"^    jobid: (\d+)", r"^    output: ([^,\n]+)", r"^    log: ([^(\n]+)", r"status is: '?(\w+)"
             )
         )  # fmt: skip
+        # On a cluster two logs are named: the job's own, and the scheduler's.
         log, _, cluster = logs[1].strip().partition(", ") if logs else ("", "", "")
         refusal = REFUSAL.findall(
             snakemake_log[: error.end()] + body
@@ -81,14 +84,17 @@ def failures(snakemake_log: str) -> list[Failure]:
             signal=signal_behind(snakemake_log[: error.start()], shell[1]) if (shell := SHELL.search(body)) else None,
             begun=start_of(number[1], snakemake_log[: error.start()]) if number else 0.0,
         )
+        # By job id, so that a later attempt that failed too replaces the earlier one.
         failed[number[1] if number else failure.output] = (error.start(), failure)
     for error in INVISIBLE.finditer(snakemake_log):
         rule, job, file = error.groups()
         rule = shared_name(rule)
+        # The exception names no log; the job's announcement above it does.
         announced = re.findall(rf"^    log: ([^,\n]+)\n(?:    .*\n)*?    jobid: {job}$", snakemake_log, re.MULTILINE)
         failed[job] = (error.start(), Failure(rule, file, announced[-1] if announced else None, invisible=True))
     ends = re.finditer(r"^Finished jobid: (\d+)", snakemake_log, re.MULTILINE)
     finished = {end[1]: end.start() for end in ends}
+    # A job may fail, be tried again and succeed: then its end comes after its error.
     return [failure for number, (place, failure) in failed.items() if finished.get(number, -1) < place]
 
 
@@ -109,6 +115,7 @@ def logs(state: Path, since: float = 0.0) -> list[Path]:
 def latest_log(state: Path, since: float = 0.0) -> str:
     """Return the log of Snakemake's last run that executed jobs, if that ended after `since`."""
     texts = (path.read_text(encoding="utf-8", errors="replace") for path in logs(state, since))
+    # Dry runs and --summary leave logs too, but execute nothing.
     return next((text for text in texts if re.search(r"^Execute \d+ jobs", text, re.MULTILINE)), "")
 
 
@@ -121,6 +128,7 @@ def reason(failure: Failure, root: Path) -> str:
         )
     if failure.refused:
         return f"SLURM rejected it: {' '.join(failure.refused.split())}"
+    # From the surest source to the weakest: the scheduler, the shell, the job's log, the scheduler's log.
     ended = failure.state if failure.state in ENDED_FROM_OUTSIDE else ended_by(failure.cluster_log)
     if ended:
         return f"SLURM says {ended}: {ENDED_FROM_OUTSIDE[ended][1]}"
@@ -170,6 +178,7 @@ def parse_summary(text: str) -> tuple[dict[str, str], set[str]]:
     current: set[str] = set()
     for line in text.splitlines():
         cells = line.split("\t")
+        # Columns: output_file, date, rule, …, status, plan. Lines with fewer are messages.
         if len(cells) >= 6 and cells[0] != "output_file":
             rules[cells[0]] = shared_name(cells[2])
             if cells[-1] == "no update":

@@ -31,10 +31,12 @@ def preloaded(wanted: bool) -> Iterator[tuple[dict[str, str], list[int]]]:
     if not wanted or not can_preload():
         yield environment(), []
         return
+    # A fork copies only the calling thread, so libraries must not have started threads of their own in the server.
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "workflow_scripts/preloaded.py", "--serve", SOCKET]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
         assert server.stdin is not None
+        # The server ends when its standard input is closed by all who hold it: this process and Snakemake.
         yield {**environment(), "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
 
 
@@ -61,4 +63,5 @@ def call(command: Sequence[str], files: Sequence[int], variables: dict[str, str]
             signal.signal(signal.SIGINT, note)
         signal.signal(signal.SIGTERM, note)
         status = process.wait()
+    # A run that finished in spite of a signal keeps its status 0.
     return 128 + INTERRUPTS[0][0] if status and INTERRUPTS else status

@@ -39,6 +39,8 @@ def parameters(plan: Plan, model: str) -> float:
     if dims is not None:
         return dims.parameters_billion * 1e9
     sizes = plan.random_weights.dims if model == RANDOM_WEIGHTS else plan.dims(model)
+    # Four square projections of attention and three of a gated feed-forward block per layer, embeddings in and out. For
+    # local models and random weights, whose entries name no number of parameters.
     return sizes.layers * (4 * sizes.width**2 + 3 * sizes.width * sizes.ffn) + 2 * sizes.vocab * sizes.width
 
 
@@ -62,14 +64,17 @@ def speed_of_random_weights(plan: Plan) -> Speed:
     import torch
 
     entry = plan.random_weights
+    # [prompt tokens, width] by [width, ffn]: the largest product of a layer.
     rows, weights = torch.ones(entry.image_tokens + entry.text_tokens, entry.width), torch.ones(entry.width, entry.ffn)
     torch.set_num_threads(plan.config.execution.threads)
     seconds = []
     for _ in range(5):
-        begin = time.process_time()
+        begin = time.process_time()  # other users' load does not count
         rows @ weights
         seconds.append(time.process_time() - begin)
+    # A product of [n, w] by [w, f] takes 2 n w f operations. The fastest of five counts: the others were disturbed.
     rate = OF_A_PRODUCT * 2 * rows.numel() * entry.ffn / min(seconds)
+    # Two operations per weight and token, at the rate of a row alone.
     token = 2 * parameters(plan, RANDOM_WEIGHTS) / rate * ALONE
     return Speed(rate, token, loading=parameters(plan, RANDOM_WEIGHTS) * SECONDS_A_WEIGHT)
 
@@ -106,6 +111,7 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
             Path(folder_of_samples, "manifest.json"),
         )
         asked = [question(sample, declared, model.family, {}) for sample in read_samples(samples)]
+    # One token is a prefill alone, nine are eight steps of decoding more.
     seconds = {}
     for tokens in (1, 1, 9):  # the first round warms up
         begin = time.process_time()
@@ -113,6 +119,7 @@ def try_out(folder: Path, threads: int, benchmark: str = "vqav2") -> Speed:
         seconds[tokens] = time.process_time() - begin
     text = sum(row["prompt_tokens"] - row["image_tokens"] for row in answers) // len(answers)
     operations = flops(model.dims, [], "prompt", n_text=text) * len(answers)
+    # Noise can make nine tokens look faster than one.
     token = max(seconds[9] - seconds[1], 0.0) / 8 / len(answers)
     return Speed(rate=operations / seconds[1], token=token, loading=loading)
 

@@ -36,6 +36,7 @@ def summary(failed: Iterable[Failure], root: Path, again: str) -> str:
 def under_way(state: Path) -> set[str]:
     """Return the outputs of jobs that this run has begun but not finished. Older marks were left by a run that was killed."""
     begin = state / "reproduce.running"
+    # ./reproduce writes this file at each start.
     since = begin.stat().st_mtime if begin.exists() else 0.0
     return {output for output, path in notes(state / INCOMPLETE) if path.stat().st_mtime >= since}
 
@@ -60,6 +61,7 @@ class Standing:
 
 def missing(summary_text: str) -> set[str]:
     """Return the outputs that are not there, temporary ones left out, from `snakemake --summary`."""
+    # The status is the last column but one: ok, missing, removed temp file, …
     rows = (line.split("\t") for line in summary_text.splitlines())
     return {cells[0] for cells in rows if len(cells) >= 6 and cells[-2] == "missing"}
 
@@ -69,8 +71,10 @@ def standing(root: Path, summary_text: str) -> Standing:
     state = root / ".snakemake"
     rules, current = parse_summary(summary_text)
     begun = under_way(state) if is_held(state / "reproduce.lock") else set()
+    # `no update` is also said of a temporary file that was deleted after its last reader.
     made = {output for output in current if (root / output).exists()}
     ended = [job for job in failures(latest_log(state)) if job.output in rules]  # others are of another config
+    # The last run's failures, without what has been begun again or made since.
     failed = [job for job in ended if job.output not in begun and job.output not in made]
     broken = {job.output for job in failed}
     states = {
@@ -91,6 +95,7 @@ def report(plan: Plan, root: Path, now: Standing) -> str:
     lines = [f"{'experiment':<22}" + "".join(f"{name:>9}" for name in STATES)]
     wanted: dict[str, None] = {}
     for name, files in first_outputs(plan).items():
+        # A job is counted by its first output; the same job may stand behind several tables.
         jobs = [file for file in files if file in now.states]
         wanted |= dict.fromkeys(jobs)
         counts = {state: sum(now.states[job] == state for job in jobs) for state in STATES}
@@ -120,6 +125,7 @@ def remaining(now: Standing, jobs: Iterable[str], lanes: int) -> str:
     rest = [job for job in jobs if now.states[job] != "done"]
     if not rest:
         return ""
+    # By rule, since jobs of one rule take about as long as each other.
     means = {rule: sum(taken) / len(taken) for rule, taken in now.seconds.items()}
     known = [means[now.rules[job]] for job in rest if now.rules[job] in means]
     if not known:

@@ -29,6 +29,7 @@ def installed() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     cards: list[list[str]] = []
+    # "GPU 0: NVIDIA H100 (UUID: GPU-1f...)", and below it, indented, "MIG 1g.10gb Device 0: (UUID: MIG-8a...)"
     for line in listing.splitlines():
         identifier = re.search(r"UUID: ([\w/-]+)\)", line)
         if identifier and line.startswith("GPU"):
@@ -48,15 +49,17 @@ def claim(poll: float = 1.0) -> str | None:
     if _held:
         return next(iter(_held))
     choices = candidates()
+    # Without this a job on a node with GPUs would take one that SLURM gave to somebody else.
     if "SLURM_JOB_ID" in os.environ and VISIBLE not in os.environ and installed():
         print(
             "SLURM gave this job no GPU, so it runs on the processor; ask for one: `models.<name>.gpus: 1`",
             file=sys.stderr,
         )
         os.environ[VISIBLE] = ""
-    if len(choices) < 2 and VISIBLE in os.environ:
+    if len(choices) < 2 and VISIBLE in os.environ:  # one device, given by a scheduler or the user
         return None
     waited = False
+    # The lock lives as long as its descriptor, so the system frees the GPU also after a kill.
     while choices:
         for device, name in choices.items():
             lock = take(name)
@@ -75,8 +78,9 @@ def candidates() -> dict[str, str]:
     """Return the devices to choose from, as CUDA_VISIBLE_DEVICES names them, each with the name of its lock."""
     visible = os.environ.get(VISIBLE)
     if visible is not None:
+        # CUDA takes numbers and identifiers: "0,1" or "GPU-1f...,GPU-2b...".
         named = [word.strip() for word in visible.split(",") if word.strip()]
-        if len(named) < 2:
+        if len(named) < 2:  # nothing to choose
             return {}
         here = installed()
         # Locks go by identifier: "0" of one job and the same card named by UUID in another are one device.

@@ -51,18 +51,22 @@ class Journal:
         places: dict[str, int] = {}
         if self.path.is_file():
             with self.path.open("rb") as file:
+                # Another key: the code, the model or the samples have changed, so no line counts.
                 if _parsed(file.readline()) == {"key": self.key}:
                     place = file.tell()
                     for line in file:
                         row = _parsed(line)
                         if _whole(row):
+                            # A later line of the same sample wins.
                             places[row["row"]["sample_id"]] = place
+                        # In bytes, which `seek` takes; the file is therefore read as bytes.
                         place += len(line)
         return places
 
     def _rewrite(self) -> None:
         """Write the header and the good lines only, so that a new line is never appended to a torn one."""
         places = self._good_lines()
+        # A kill while rewriting leaves the old journal whole.
         with replacing(self.path) as temporary, temporary.open("wb") as file:
             file.write(json.dumps({"key": self.key}).encode() + b"\n")
             if places:
@@ -73,6 +77,8 @@ class Journal:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append one finished row and flush it to the system."""
+        # Before the write: where the line begins. The flush hands it to the system, which keeps it if this process is
+        # killed.
         self.done.places[row["sample_id"]] = self.file.tell()
         self.file.write(_line(row))
         self.file.flush()
@@ -106,6 +112,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
 def _check(body: str) -> str:
     import zlib
 
+    # Against torn writes and bad disks, not against an adversary.
     return f"{zlib.crc32(body.encode()):08x}"
 
 

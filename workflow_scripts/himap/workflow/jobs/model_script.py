@@ -69,12 +69,14 @@ def each_method(
             f"--method is given {count} times, --out {len(arguments.out)} and --settings {len(given)} times; "
             "give each method an output, and settings once or for each method"
         )
+    # Settings given once are those of all methods.
     settings = given * count if len(given) == 1 else given
     methods = []
     for text, own, out in zip(arguments.method, settings, arguments.out, strict=True):
         alone = argparse.Namespace(**{**vars(arguments), "method": text, "settings": own, "out": out})
         schedule = Schedule.from_json(parse_json("method", text))
         methods.append((schedule, read_settings(own, defaults), alone))
+    # Rows, journals and progress know a method by its name.
     names = [schedule.name for schedule, _, _ in methods]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--method: {', '.join(twice)} is given twice; give each method a `name` of its own")
@@ -141,6 +143,7 @@ def open_model(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Mo
     from himap.models.loading import load
 
     device = choose_device(arguments.device)
+    # None means the family's own choice, which the loader makes only where the key is absent.
     options = {key: settings[key] for key in ("template", "image_mode", "text_tower") if settings[key] is not None}
     return load(
         arguments.model, revision=arguments.revision, device=device, dtype=settings["dtype"],

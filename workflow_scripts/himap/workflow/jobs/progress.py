@@ -16,8 +16,10 @@ def progress(items: Iterable[Any], total: int | None, label: str, every: float =
         yield from tqdm(items, total=total, desc=label, ncols=88)
         return
     begun = printed = time.monotonic()
+    # At once, so that a log that stays empty means a job that has not begun its work.
     print(bar(0, total, 0.0, label), file=sys.stderr, flush=True)
     for done, item in enumerate(items, start=1):
+        # Yielded first: an item counts as done when the loop comes back for the next one.
         yield item
         now = time.monotonic()
         if done == total or now - printed >= every:

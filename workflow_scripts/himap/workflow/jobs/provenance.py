@@ -23,9 +23,11 @@ def job_key(arguments: argparse.Namespace, *scripts: str, ignore: Iterable[str] 
     """Hash all that decides a job's results: arguments, the samples' bytes, the model's files, the code. `ignore` names the others."""
     from himap.workflow.plan.code_hash import code_version
 
+    # `out` is where the result goes, not what it is.
     stated = {key: value for key, value in vars(arguments).items() if key not in (*ignore, "out")}
     model = Path(arguments.model)
     files = sorted(p for p in model.iterdir() if p.suffix in KINDS) if model.is_dir() else []
+    # A file of 16 MB and more is known by size and time: hashing weights of many GB at each start would take minutes.
     prints = [
         (p.name, sha256(p) if p.stat().st_size < 1 << 24 else [p.stat().st_size, p.stat().st_mtime_ns]) for p in files
     ]
@@ -54,6 +56,7 @@ def write_provenance(out: str | Path, model: Model, arguments: argparse.Namespac
             "script": Path(sys.argv[0]).name,
             "model": {
                 "name": model.name,
+                # The job that times random weights has neither a checkpoint nor samples.
                 "source": getattr(arguments, "model", "random weights"),
                 "revision": model.revision,
             },

@@ -22,6 +22,7 @@ def become_own_task() -> None:
     """Replace this process by the task's own command, if it is a task of an array other than the first."""
     command = own_command(sys.argv, os.environ)
     if command:
+        # exec replaces the process without emptying Python's buffers.
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(command[0], command)
@@ -34,6 +35,7 @@ def own_command(words: Sequence[str], environment: Mapping[str, str]) -> list[st
     if number is None or packed is None:
         return None
     try:
+        # {"2": "78da...", "3": ...}: a command for each further task, compressed, as hexadecimal digits.
         text = json.loads(base64.b64decode(packed))[number]
         command = shlex.split(zlib.decompress(bytes.fromhex(text)).decode())
     except (ValueError, KeyError, TypeError, zlib.error):

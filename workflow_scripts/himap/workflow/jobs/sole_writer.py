@@ -29,7 +29,9 @@ def sole_writer(*outputs: str | Path) -> Iterator[None]:
 @contextmanager
 def _held(output: str) -> Iterator[None]:
     with locked(output, f"{Path(output).name}: another job is writing this output; waiting for it"):
+        # Asked under the lock: the newer run may have started while this job waited.
         if is_replaced():
+            # Without an output there is nothing for Snakemake to note, so the orphan has to fail.
             if not Path(output).exists():
                 raise ValueError(f"{output}: this job belongs to a run that a newer one replaced; nothing was done")
             print(f"{output}: left to the newer run that replaced this job's", file=sys.stderr, flush=True)
@@ -39,6 +41,7 @@ def _held(output: str) -> Iterator[None]:
 
 def is_replaced() -> bool:
     """Return whether another run has started here since the one that this process belongs to; False if that cannot be read."""
+    # From the right, since a path may hold a colon too.
     latest, _, own = os.environ.get(RUN, "").rpartition(":")
     with suppress(OSError, ValueError):
         return bool(latest) and int(Path(latest).read_text(encoding="utf-8")) > int(own)
