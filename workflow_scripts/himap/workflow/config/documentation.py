@@ -35,6 +35,7 @@ def documentation() -> str:
         "`workflow_scripts/himap/workflow/config/`, `schema.py` and `sections/`; do not edit by hand.",
         "Unknown keys and keys that are given twice are refused, and all problems are listed at once before anything runs.",
     ]
+    # Breadth first: the whole config, then its sections in the order of their keys, each once.
     queue: list[type[Section]] = [Config]
     done: list[type[Section]] = []
     while queue:
@@ -46,11 +47,13 @@ def documentation() -> str:
         lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
         for name, field in section.model_fields.items():
             default = "required" if field.is_required() else default_text(field.get_default(call_default_factory=True))
+            # A bar would end the cell of the Markdown table.
             kind = type_text(field.annotation).replace("|", "\\|")
             lines.append(f"| `{field.alias or name}` | {kind} | {default} | {field.description} |")
             queue += [other for other in sections_in(field.annotation) if other not in queue]
     lines += ["", "## Built-in methods", "", "| name | title | definition |", "| --- | --- | --- |"]
     for name, method in builtin_methods().items():
+        # The title has a column of its own, `about` is for the report.
         rest = {key: value for key, value in method.items() if key not in ("title", "about")}
         lines.append(f"| `{name}` | {method.get('title', name)} | `{json.dumps(rest)}` |")
     lines += ["", "## Built-in tables", "", "| name | title | benchmarks | methods |", "| --- | --- | --- | --- |"]
@@ -63,6 +66,7 @@ def documentation() -> str:
 def default_text(value: Any) -> str:
     """Return a default as the documentation shows it."""
     if isinstance(value, BaseModel):
+        # Only what differs from the section's own defaults, which its own table shows.
         changed = value.model_dump(exclude_defaults=True)
         return f"`{json.dumps(changed)}`" if changed else "see below"
     return f"`{json.dumps(value)}`"

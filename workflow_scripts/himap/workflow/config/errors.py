@@ -51,6 +51,7 @@ def describe(error: Any, raw: Any) -> tuple[str, str]:
     if kind == "missing":
         return path, "is required"
     if kind == "literal_error":
+        # pydantic's text of the choices: 'a', 'b' or 'c'
         return path, f"{value!r} is not one of {error['ctx']['expected']}" + hint(
             value, [word.strip("' ") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         )
@@ -58,6 +59,7 @@ def describe(error: Any, raw: Any) -> tuple[str, str]:
         return path, f"{value!r} is not allowed; it must match {error['ctx']['pattern']}"
     if kind == "too_short":
         return path, "is empty; name at least one, or leave the key out"
+    # pydantic puts these words before the messages of our own validators and of its types.
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return path, f"{shorten(value)}: {message}"
 
@@ -79,6 +81,7 @@ def field_names(parts: Parts) -> list[str]:
 
 def step_into(annotation: Any, part: str | int) -> Any:
     """Return the type one step further down: a section's field, a mapping's value, a list's item."""
+    # A union may have a section and a mapping: the first that fits the kind of key is taken.
     for option in alternatives(annotation):
         if isinstance(option, type) and issubclass(option, BaseModel) and isinstance(part, str):
             field = option.model_fields.get(part)

@@ -24,6 +24,7 @@ def load(raw: Any, name: str = "the config") -> Config:
         problems = [key_line(parts, key) for parts, key in foreign_keys(raw)]
     except RecursionError:  # an alias that holds itself
         problems = ["is nested without end; look at its aliases (*name)"]
+    # Alone and first: what follows takes every key for text.
     if problems:
         raise ConfigError(problems, name)
     filled = with_budgets(with_builtin(raw))
@@ -34,6 +35,7 @@ def load(raw: Any, name: str = "the config") -> Config:
     except ValidationError as error:
         for problem in error.errors():
             path, line = describe(problem, filled)
+            # One line for each key, and the first: a union gives an error for each of its members.
             lines.setdefault(path, line)
     # Also after a typed error: a user should see all mistakes at once, not one a start.
     for path, line in cross_checks(filled, raw):

@@ -23,8 +23,10 @@ def dims_of(entry: Model) -> Dims:
             ffn=sizes.ffn,
             vocab=sizes.vocab,
             tokens_per_image=sizes.image_tokens,
+            # Families whose number of image tokens depends on the picture.
             varies=entry.family in families.VARYING,
             cross=tuple(sizes.cross_layers),
+            # Only models with cross-attention layers look at image tokens of another width.
             picture_width=(sizes.picture_width or sizes.width) if sizes.cross_layers else 0,
         )
     return local_dims(ROOT / str(entry.path))

@@ -43,6 +43,7 @@ LARGEST_SEED = 2**63 - 1  # what random generators take
 
 def check_output(folder: str) -> str:
     """Return a folder for results alone. Raise ValueError for one of the project's own, or one that the project lies in."""
+    # Resolved, so that neither `a/../docs` nor a link gets past the check.
     place = (ROOT / re.sub("/+", "/", folder)).resolve()
     top = place.relative_to(ROOT).parts[:1] if place.is_relative_to(ROOT) else ()
     if ROOT.is_relative_to(place):
@@ -87,6 +88,8 @@ class FigureStyle(Section):
 def laid_over(section: type[Section], usual: dict[str, Any], about: str) -> Any:
     """Return a key that holds a section: what the config says is laid over its usual values."""
 
+    # Before validation: a key that the config leaves out gets the value of the figure's file, not the section's
+    # default.
     def over_usual(given: Any) -> Any:
         return {**usual, **given} if isinstance(given, Mapping) else given
 

@@ -35,7 +35,7 @@ def own_command(words: Sequence[str], environment: Mapping[str, str]) -> list[st
     if number is None or packed is None:
         return None
     try:
-        # {"2": "78da...", "3": ...}: a command for each further task, compressed, as hexadecimal digits.
+        # {"2": "789c...", "3": ...}: a command for each further task, compressed, as hexadecimal digits.
         text = json.loads(base64.b64decode(packed))[number]
         command = shlex.split(zlib.decompress(bytes.fromhex(text)).decode())
     except (ValueError, KeyError, TypeError, zlib.error):

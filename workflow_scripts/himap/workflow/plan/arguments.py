@@ -12,6 +12,7 @@ from himap.workflow.plan.plan import Plan
 def model(plan: Plan, name: str) -> list[str]:
     """Return which model a script loads."""
     folder = plan.checkpoint(name)
+    # A folder has no revision; a hub model is loaded from the cache at its pinned one.
     return ["--model", *([folder] if folder else pinned(plan, name))]
 
 
@@ -31,6 +32,7 @@ def drawing(plan: Plan, benchmark: str) -> list[str]:
 def samples(plan: Plan, benchmark: str) -> list[str]:
     """Return where a benchmark's rows come from, and which of them are taken."""
     entry = plan.benchmark(benchmark)
+    # The embedded world's drawn rows are read like any local file.
     rows = plan.mini_rows(benchmark) or [entry.source]
     arguments = ["--from-hub"] if entry.source == "hub" else ["--from-path", *rows]
     for key in ("id", "config", "split", "revision"):
@@ -85,6 +87,7 @@ def judge(plan: Plan) -> list[str]:
     entry = plan.config.judge
     if entry is None:
         return []
+    # The rule passes this through `uncompared`; what decides a verdict is compared as `settings.judge`.
     arguments = ["--base-url", entry.base_url, "--cache-dir", entry.cache, "--concurrency", str(entry.concurrency)]
     arguments += ["--timeout", str(entry.timeout), "--attempts", str(entry.attempts)]
     arguments += ["--unreadable", str(entry.unreadable)]

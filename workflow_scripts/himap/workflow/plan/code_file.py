@@ -33,6 +33,7 @@ class Code(NamedTuple):
 @cache
 def read_code(file: str, folder: Path, unused: tuple[str, ...] = ()) -> Code:
     """Return what counts of a file below a folder, of a declaration without the keywords `unused`."""
+    # The package resolves relative imports: himap/report/page.py lies in [himap, report].
     content, package = (folder / file).read_bytes(), file.split("/")[:-1]
     key = hashlib.sha256(repr((content, package, unused)).encode()).hexdigest()
     code = kept_codes().get(key)
@@ -81,8 +82,11 @@ def parsed(content: bytes, path: Path) -> ast.Module:
 
 def used_part(tree: ast.Module, unused: tuple[str, ...]) -> ast.Module:
     """Return a file's declaration without the keywords `unused`, and what that needs of the file. Its tree is used up."""
+    # Definitions and imports count only if something needed uses their names. Bare statements always count.
     definitions = {name: statement for statement in tree.body for name in defined_names(statement)}
     needed: list[ast.AST] = [statement for statement in tree.body if not defined_names(statement)]
+    # The declaration is the last call with such a keyword: BENCHMARK = Benchmark(name=..., rows=score,
+    # make_prompt=...).
     calls = [node for node in tree.body if isinstance(node, ast.Assign) and declares(node.value, unused)]
     if not calls:  # a file without a declaration, such as a criterion's: all of it counts
         return tree
@@ -98,6 +102,7 @@ def used_part(tree: ast.Module, unused: tuple[str, ...]) -> ast.Module:
         ]
     for statement in needed:
         if isinstance(statement, ast.Import | ast.ImportFrom) and defined_names(statement):
+            # Of `from a import b, c` only the names in use stay; `annotations` is the import from __future__.
             pairs = zip(statement.names, defined_names(statement), strict=True)
             statement.names = [alias for alias, name in pairs if name in used or name == "annotations"]
     return ast.Module(body=[statement for statement in tree.body if statement in needed], type_ignores=[])
@@ -124,6 +129,7 @@ def imported_names(node: ast.AST, package: list[str]) -> Iterator[str]:
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
+            # `from .x import y` in package a.b means a.b.x (level 1), `from ..x` means a.x (level 2).
             above = package[: len(package) - child.level + 1] if child.level else []
             base = ".".join([*above, *([child.module] if child.module else [])])
             # `from a import b` runs a, and b may be a name in it or a module of its own: a file is looked for behind both.
@@ -149,6 +155,7 @@ def fingerprint(tree: ast.Module) -> str:
                 # Newer Pythons add empty fields to the tree; the same code must have one hash on all of them.
                 if value is None or value == [] or name in ("type_comment", "type_ignores", "kind", "ctx"):
                     continue
+                # Field names and lengths of lists keep different trees from giving the same bytes.
                 digest.update(b"." + name.encode())
                 stack.append(without_docstring(node, value) if name == "body" else value)
         elif isinstance(node, list):

@@ -29,9 +29,11 @@ def code_version(
     functions and imports that only they need.
     """
     digest = hashlib.sha256()
+    # Of a module to leave out only its own file, the last: the packages around it stay.
     skipped = {file for module in without for file in module_files(module, folder)[-1:]}
     modules = {}
     for file, fingerprint in sorted(files_behind(roots, skipped, unused, folder).items(), key=in_order):
+        # Short ones suffice to see which module differs, and keep the ledger small.
         modules[file] = fingerprint[:8]
         digest.update(f"{file}\0{fingerprint}\0".encode())
     version = digest.hexdigest()[:16]
@@ -46,6 +48,7 @@ def in_order(item: tuple[str, str]) -> list[str]:
 
 def files_behind(roots: tuple[str, ...], skipped: set[str], unused: tuple[str, ...], folder: Path) -> dict[str, str]:
     """Return the fingerprints of the files behind the roots and all their first-party imports, transitively."""
+    # `unused` applies to the declarations named as roots alone: an imported module counts as a whole.
     modules = {root_files(root, folder)[-1] for root in roots if not root.endswith(".py")}
     queue = [file for root in roots for file in root_files(root, folder)]
     found: dict[str, str] = {}
@@ -55,6 +58,7 @@ def files_behind(roots: tuple[str, ...], skipped: set[str], unused: tuple[str, .
             continue
         code = read_code(file, folder, unused if file in modules else ())
         found[file] = code.fingerprint
+        # Names of other libraries give no files.
         queue += [behind for name in code.imports for behind in module_files(name, folder)]
     return found
 
@@ -64,6 +68,7 @@ def root_files(root: str, folder: Path) -> list[str]:
     files = [root] if root.endswith(".py") else module_files(root, folder)
     last = root.removesuffix(".py").split(".")[-1].split("/")[-1]
     file = folder / files[-1] if files else folder
+    # A name that ends in something else than the file found is a name within a module, or misspelled.
     if not file.is_file() or last not in (file.stem, file.parent.name):
         raise ValueError(f"{root}: no such script or module below {folder}")
     return files
@@ -80,6 +85,7 @@ def module_files(name: str, folder: Path) -> list[str]:
             files.append(f"{place}/__init__.py")
         elif (folder / f"{place}.py").is_file():
             return [*files, f"{place}.py"]
+        # A folder without __init__.py is a namespace package and may go on.
         elif not (folder / place).is_dir():
             break
     return files

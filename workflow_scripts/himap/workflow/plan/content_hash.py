@@ -32,6 +32,7 @@ def folder_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".tiktoken"):
+            # Only what a loader reads: a README beside the weights makes nothing stale.
             digest.update(path.name.encode() + b"\0" + content_digest(path))
     return digest.hexdigest()[:16]
 
@@ -44,6 +45,7 @@ def content_digest(path: Path) -> bytes:
         return hashlib.sha256(path.read_bytes()).digest()
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
+        # The first place is the beginning, the last the end: part / 63 of the way.
         for part in range(64):
             file.seek((size - step) * part // 63)
             digest.update(file.read(step))

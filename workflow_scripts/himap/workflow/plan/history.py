@@ -30,6 +30,7 @@ class History:
         # Notes of another Snakemake version, or half-written ones, only cost that the job runs again.
         except (OSError, ValueError, KeyError, TypeError, SyntaxError):
             return None
+        # The rules of passes have one compared param; an output with several was made by another rule.
         return values[0] if len(values) == 1 and isinstance(values[0], str) else None
 
     def freeze(self, passes: Mapping[str, Sequence[Sequence[str]]]) -> None:

@@ -30,6 +30,7 @@ def conversion_settings(plan: Plan, model: str) -> str:
     entry = plan.model(model)
     settings: dict[str, Any] = {"source": origin(entry.path, entry.id, entry.revision)}
     if entry.tower:
+        # A tower is a hub id or a folder, written the same way in the config.
         folder = entry.tower if (ROOT / entry.tower).is_dir() else None
         settings["tower"] = origin(folder, entry.tower, entry.tower_revision)
     return as_json(settings)
@@ -45,6 +46,7 @@ def original(plan: Plan, model: str) -> dict[str, str] | None:
         return None
     if entry.original:
         return origin(entry.original.path, entry.original.id, entry.original.revision)
+    # With `convert` the model's own source is in the authors' layout already.
     return origin(entry.path, entry.id, entry.revision) if entry.convert else None
 
 

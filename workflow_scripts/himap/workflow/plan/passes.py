@@ -145,6 +145,7 @@ def passes(plan: Plan, step: Step = ANSWERS) -> list[Pass]:
     """Return all passes of a step."""
     return [
         Pass(step, model, place, part, tuple(methods), made_with)
+        # `groupby` joins neighbors only: `cells` yields them by model and place.
         for (model, place), cells in groupby(step.cells(plan), key=lambda cell: cell[:2])
         for names in [[method for _, _, method in cells]]
         for part in step.parts(plan, place)
@@ -173,6 +174,7 @@ def outputs(plan: Plan, each: Pass) -> list[str]:
 
 def jobs_of(plan: Plan, cell: Cell, step: Step = ANSWERS) -> list[tuple[str, ...]]:
     """Return the passes behind a cell of a step, as the files that they write."""
+    # One pass for each shard.
     files = [step.output(plan, cell, part) for part in step.parts(plan, cell[1])]
     return [tuple(outputs(plan, _by_output(plan, step)[file])) for file in files]
 
@@ -204,8 +206,11 @@ def _groups(
 
     frozen = plan.history.frozen.get(key_of(step, model, place, part), []) if plan.history else []
     # While a run is under way, its own grouping holds: files that appear meanwhile would regroup what is still to be done.
+    # A note of other methods (another config) does not count.
     if sorted(method for group in frozen for method in group) == methods:
         return [(group, text(group)) for group in frozen]
+    # Settled outputs keep the text that they were made with, by which they stay in their old pass. All others make new
+    # ones.
     settled: dict[str, list[str]] = {}
     asked: dict[bool, list[str]] = {}
     for method in methods:

@@ -35,6 +35,7 @@ class Plan:
         self.history = history
         self.requested: set[Cell] | None = None
         self.paths = Paths(config.output)
+        # By alias: `from` of a layer rule is no name that Python allows for a field.
         self._methods = {
             name: method.model_dump(exclude_none=True, by_alias=True) for name, method in config.methods.items()
         }
@@ -155,6 +156,7 @@ class Plan:
 
     def method(self, model: str, benchmark: str, method: str) -> Schedule:
         """Return a method resolved for a model and a benchmark's kind."""
+        # Benchmarks of one kind share a schedule.
         key = (model, self.kind(benchmark), method)
         if key not in self._resolved:
             self._resolved[key] = resolve(method, self.dims(model), methods=self._methods, kind=key[1], model=model)
@@ -163,6 +165,7 @@ class Plan:
     def mean_tokens(self, model: str, kind: str, method: str) -> float:
         """Return the image tokens of one picture that enter a layer under a method, in the mean of all layers that look at them."""
         schedule, dims = self.method(model, self.example_of(kind), method), self.dims(model)
+        # A method with a smaller image begins with fewer tokens.
         rows, columns = schedule.image_grid or dims.grid
         return mean_tokens(dims, schedule.stages, rows * columns)
 
@@ -221,6 +224,7 @@ class Plan:
 
     def evaluations(self, model: str | None = None) -> list[Cell]:
         """Return the cells of all tables, or those of one model."""
+        # A set, since tables share cells: `vanilla` is in nearly all.
         cells = {cell for table in self.tables() for cell in self.table_cells(table)}
         return sorted(cell for cell in cells if model in (None, cell[0]))
 

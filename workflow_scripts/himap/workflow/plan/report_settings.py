@@ -25,6 +25,7 @@ BEYOND = ROOT / "report" / "beyond.yaml"
 DIVERGENCES = ROOT / "report" / "divergences.yaml"
 
 
+# What pydantic leaves out of a dump: keys that change how jobs run and no result.
 HOW_JOBS_RUN: Any = {
     "execution": True,
     "models": {"__all__": {"memory_gb"}},
@@ -45,6 +46,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
             name: {
                 "title": benchmarks.get(name).title,
                 "source": entry.source,
+                # The embedded world has the benchmarks' form but not their data.
                 "comparable": entry.source != "mini",
                 "kind": plan.kind(name),
                 "scored": plan.scored(name),
@@ -59,9 +61,11 @@ def report_facts(plan: Plan) -> dict[str, Any]:
             name: plan.known(getattr(config, name).benchmarks) for name in ("saliency", "disruption", "latency")
         },
         "evaluated": [list(cell) for cell in plan.evaluations()],
+        # The first table's rows are the methods that the page's first screen compares.
         "main_methods": next((table.methods for table in plan.tables().values()), []),
         "config": yaml.safe_dump(deciding(config, exclude_none=True, exclude_defaults=True), sort_keys=False),
         "config_hash": digest(deciding(config)),
+        # The page's job compares the text of these facts, so the templates' hash is one of them.
         "page": page_digest(),
     }
 

@@ -15,6 +15,8 @@ METHODS_AT_ONCE = 6  # that are done within `execution.runtime_minutes`
 def light_job(memory_mb: int, minutes: int) -> Bundle:
     """Return the request of a job without a model, more at each attempt."""
     return {
+        # Snakemake calls such functions with the number of the attempt: a job that ran out of memory is tried again
+        # with more.
         "mem_mb": lambda wildcards, attempt: memory_mb * attempt,
         "runtime": lambda wildcards, attempt: minutes * attempt,
     }
@@ -59,9 +61,11 @@ def running_time(plan: Plan, minutes: int | None = None) -> Callable[..., int]:
 def random_job(plan: Plan) -> Bundle:
     """Return the request of the job that times random weights: its weights twice over, as they are made, and room to compute."""
     entry = plan.config.latency.random_weights
+    # Per layer four square projections and three matrices of the feed-forward part.
     parameters = entry.dims.layers * (4 * entry.width**2 + 3 * entry.width * entry.ffn) if entry else 0
     return {
         "gpu": entry.gpus if entry else 0,
+        # 8 bytes per parameter: two copies in float32. 4 GB for Python, torch and the run itself.
         "mem_mb": lambda wildcards, attempt: (4000 + parameters * 8 // 10**6) * attempt,
         "runtime": running_time(plan),
     }

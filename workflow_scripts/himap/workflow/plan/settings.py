@@ -98,6 +98,7 @@ def saliency(plan: Plan, model: str, benchmark: str) -> str:
 
 def disruption(plan: Plan, model: str, benchmark: str) -> str:
     """Return the settings of the disruption sweep; its layers are in the job's file name."""
+    # `edge` is how Figure 5 averages; a sweep does not depend on it.
     exclude = {"benchmarks", "layers", "layers_per_job", "edge"}
     part = plan.config.disruption.model_dump(exclude=exclude, exclude_none=True)
     # A width that nothing uses must not make a sweep stale.
@@ -110,6 +111,7 @@ def disruption(plan: Plan, model: str, benchmark: str) -> str:
 def question(plan: Plan, name: str, model: str, benchmark: str) -> str:
     """Return the settings of an open question on one model and benchmark."""
     entry = plan.question(name)
+    # The seed always: whether a question draws at random is known to its own file alone.
     part = {"limit": entry.limit, **entry.settings, "seed": plan.config.seed}
     return as_json(loading(plan, model) | answering(plan, benchmark) | part)
 
@@ -176,10 +178,11 @@ def restaged(plan: Plan, model: str, kind: str, methods: list[str]) -> list[str]
     table, published_as = STATED[kind], plan.model(model).published
     theirs = published()["tables"][table]["cells"].get(published_as, {})
     changed = []
-    for method in (name for name in methods if name in theirs):
+    for method in (name for name in methods if name in theirs):  # the paper prints no others
+        # From the built-in method, not the config's, which may have changed stages: that is what is asked here.
         builtin = resolve(method, plan.dims(model), kind=kind)
         stated = stated_stages(table, published_as or "", method)
-        # the paper states layers and shares, the built-in method adds by what its tokens are ranked
+        # The paper states layers and shares, the built-in method adds by what its tokens are ranked.
         stages = zip(builtin.stages, stated, strict=True)
         moved = tuple(replace(stage, layer=drop.layer, keep=drop.keep) for stage, drop in stages)
         if plan.method(model, plan.example_of(kind), method) != replace(builtin, stages=moved):
@@ -218,6 +221,7 @@ def table(plan: Plan, name: str) -> str:
             "title": entry.title,
             "models": models,
             "benchmarks": benchmarks,
+            # A key of its own, because sorted JSON forgets the order of the mapping above.
             "benchmark_order": plan.columns(name),
             "methods": [{"name": method, "title": plan.title(method)} for method in entry.methods],
             # As a hash: a corrected value in published.yaml renews the table, and the text stays short.

@@ -15,11 +15,13 @@ from himap.pruning.criteria import get as criterion_named
 from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.plan import Plan
 
+# Keywords of a benchmark's declaration (`himap.benchmarks._base`), by the jobs that look at them.
 SCORES = (
     "rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture", "own_form",
 )  # fmt: skip
 PROMPTS = ("make_prompt", "limits", "short_limits", "image_modes")
 DATA = ("source", "sources", "sample", "stratum", "unit", "keep", "parts")
+# Imported by every benchmark's file through its base, but run only where answers are scored.
 SCORING = ("himap.benchmarks._scoring", "himap.metrics.paired", "himap.metrics.statistics")
 
 # What a figure's file declares for the plan and for the page; the jobs look at `numbers` or at `panels` alone.
@@ -54,6 +56,7 @@ def asking(plan: Plan, script: str, model: str, benchmark: str, *others: str) ->
 
 def evaluation(plan: Plan, model: str, benchmark: str, method: str) -> str:
     """Hash the code of one evaluation: beside that of asking, the criteria that its method ranks tokens by."""
+    # Registries import criteria by name, which the walk along imports cannot see; so they are named as roots.
     stages = plan.method(model, benchmark, method).stages
     criteria = {criterion_named(stage.criterion).score.__module__ for stage in stages}
     return asking(plan, "evaluate_method.py", model, benchmark, *sorted(criteria))

@@ -27,6 +27,7 @@ def table_inputs(plan: Plan, table: str) -> list[str]:
     """Return the files that a table is made from."""
     cells = plan.table_cells(table)
     if plan.config.tables[table].budgets:  # it looks at the answers too, and at the pictures that they are about
+        # It counts equal answers and kept evidence, which scores do not hold.
         answers = [plan.paths.predictions(*cell) for cell in cells]
         answers += [plan.paths.samples(benchmark) for benchmark in plan.columns(table)]
     else:
@@ -34,6 +35,7 @@ def table_inputs(plan: Plan, table: str) -> list[str]:
     return [
         *answers,
         *(file for cell in cells for file in plan.cell_files(*cell)),
+        # Cells of one kind share a file of costs.
         *dict.fromkeys(map(plan.costs, cells)),
     ]
 
@@ -111,6 +113,7 @@ def result_jobs(plan: Plan, file: str) -> list[Job]:
     """Return the jobs behind one result that a figure reads, told by its place."""
     if file == plan.paths.random_latency:  # it needs neither a checkpoint nor samples
         return [(file,)]
+    # evaluation/<model>/<benchmark>/<method>/…, flops/<model>/<kind>/<method>.csv, questions/<model>/<benchmark>/…
     step, model, place, *rest = Path(file).relative_to(plan.out).parts
     if step == "evaluation":
         return evaluation_jobs(plan, (model, place, rest[0]))
@@ -149,6 +152,7 @@ def requested(plan: Plan, words: Iterable[str]) -> set[Cell] | None:
     for word in words:
         if word in names:
             cells |= {cell for name in names[word] for cell in cells_of(plan, name)}
+        # The page shows everything, so nothing is left out.
         elif word in ("all", "report", plan.paths.report):
             return None
         elif word == "flops":
@@ -159,6 +163,7 @@ def requested(plan: Plan, words: Iterable[str]) -> set[Cell] | None:
         elif Path(word).is_relative_to(Path(plan.out, "flops")):
             model, kind, name = Path(word).relative_to(plan.out, "flops").parts[:3]
             cells |= set(COSTS.evaluations(plan, (model, kind, Path(name).stem)))
+    # Without targets Snakemake makes all.
     return cells if words else None
 
 
@@ -184,6 +189,7 @@ def all_flops(plan: Plan) -> list[str]:
 def members(plan: Plan) -> dict[str, list[str]]:
     """Return the tables and figures that each target stands for."""
     drawn = figures(plan)
+    # `ablations` is a figure and, as a target, also stands for the tables that it is drawn from (`targets`).
     single = {name: [name] for name in [*tables(plan), *drawn] if name != "ablations"}
     ablations = [name for name in drawn if name == "ablations"]
     return {

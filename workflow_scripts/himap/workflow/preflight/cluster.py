@@ -25,6 +25,7 @@ def is_cluster(profile: str | None) -> bool:
 def settings(profile: str) -> dict[str, Any]:
     """Return a profile's settings. Raise ValueError if there is none."""
     folder = ROOT / profile
+    # Snakemake takes the file with the version in its name first.
     for name in ("config.v8+.yaml", "config.yaml"):
         if (folder / name).is_file():
             return dict(read_mapping(folder / name))
@@ -57,18 +58,20 @@ def ask(*words: str) -> str:
 
 def reason(error: BaseException) -> str:
     """Return why a command failed: its own last words where it had some."""
-    said = getattr(error, "stderr", None)
-    return " ".join(str(said).split())[:200] if said else one_line(error)
+    words = getattr(error, "stderr", None)
+    return " ".join(str(words).split())[:200] if words else one_line(error)
 
 
 def partitions_of(listing: str) -> list[str]:
     """Return the partitions of sinfo's list, in which the default one has a star."""
+    # sinfo -h -o %P prints a partition per line, the default one as `gpu*`.
     return sorted({line.strip().rstrip("*") for line in listing.splitlines() if line.strip()})
 
 
 def defaults(chosen: Mapping[str, Any]) -> dict[str, str]:
     """Return the profile's default resources that SLURM has to know; they are a mapping or a list of key=value."""
     given = chosen.get("default-resources") or {}
+    # As a list `- slurm_account=lab`, as a mapping `slurm_account: lab`; Snakemake takes both.
     lines = given if isinstance(given, list) else [f"{key}={value}" for key, value in given.items()]
     pairs = (SETTING.fullmatch(str(line).strip()) for line in lines)
     return {pair[1]: pair[2].strip().strip("'\"") for pair in pairs if pair}
@@ -89,6 +92,7 @@ def partitions(chosen: Mapping[str, Any]) -> list[str]:
     table = chosen.get("slurm-partition-config")
     if table and Path(ROOT / str(table)).is_file():
         names += list(read_mapping(ROOT / str(table)).get("partitions", {}))
+    # A job may name several: slurm_partition=gpu,long
     return list(dict.fromkeys(part for name in names for part in name.split(",") if part))
 
 

@@ -48,6 +48,7 @@ def listed(findings: Iterable[Finding]) -> Iterator[str]:
             part, advice = finding.part, ""
             yield part
         yield finding.line
+        # The same advice for several findings in a row is given once.
         if finding.advice and finding.advice != advice:
             yield f"      {finding.advice}"
         advice = finding.advice

@@ -26,6 +26,7 @@ def disks(plan: Plan) -> Iterator[Finding]:
     """Yield whether there is room where downloads go and where results go; one finding where both are the same disk."""
     from huggingface_hub import constants
 
+    # Any GPU will do: sizes on disk do not depend on it.
     estimator = Estimator(plan, "a100")
     stages = [estimator.models(), estimator.benchmarks()]
     downloads = sum(stage.download_gb for stage in stages)
@@ -33,6 +34,7 @@ def disks(plan: Plan) -> Iterator[Finding]:
     cache, out = existing(Path(constants.HF_HUB_CACHE)), existing(ROOT / plan.out)
     if not downloads:
         yield room(f"results in {plan.out}", out, results, "set `output` in the config to a folder with more room")
+    # On one disk the two needs add up.
     elif cache.stat().st_dev == out.stat().st_dev:
         name = f"downloads in {constants.HF_HUB_CACHE} and results in {plan.out}, on one disk"
         yield room(name, out, downloads + results, "free some, or set HF_HOME or `output` to a folder on another disk")
@@ -60,6 +62,7 @@ def existing(path: Path) -> Path:
 def devices(plan: Plan, is_cluster: bool) -> Iterator[Finding]:
     """Yield whether each model fits into the memory of the device that it is going to run on."""
     graphics = [] if is_cluster else graphics_memory()
+    # Bytes of all main memory, not of what is free now: other programs may have ended by then.
     main = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for name, entry in plan.config.models.items():
         needed = parameters(plan, name) * BYTES[entry.dtype] * BESIDE + OVERHEAD * entry.gpus
@@ -82,6 +85,6 @@ def graphics_memory() -> list[int]:
     words = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         lines = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
-        return [int(line) << 20 for line in lines if line.strip()]
+        return [int(line) << 20 for line in lines if line.strip()]  # nvidia-smi gives MiB
     except (OSError, subprocess.SubprocessError, ValueError):
         return []

@@ -26,6 +26,7 @@ def models(plan: Plan) -> Iterator[Finding]:
         else:
             yield on_hub(MODELS, name, str(entry.id), entry.revision, "model")
         if entry.text_tower:
+            # A folder, or `owner/name@commit`.
             label, (place, _, revision) = f"{name}, text tower", entry.text_tower.partition("@")
             is_folder = (ROOT / entry.text_tower).is_dir()
             yield folder_of_weights(label, place) if is_folder else on_hub(MODELS, label, place, revision, "model")
@@ -123,13 +124,16 @@ def on_hub(part: str, name: str, hub_id: str, revision: str | None, kind: str, l
     page = f"{constants.ENDPOINT}/{KINDS[kind]}{hub_id}"
     if constants.HF_HUB_OFFLINE:
         return in_cache(part, label, hub_id, revision, kind)
+    # The hub library's HTTP client has changed between versions; its error's bases name it.
     network: tuple[type[BaseException], ...] = errors.HfHubHTTPError.__bases__  # the HTTP client's errors and OSError
     try:
         api = HfApi()
+        # A request for the description alone; no file is downloaded.
         info: Any = api.repo_info(hub_id, revision=full(api, hub_id, revision, kind), repo_type=kind)
         if info.gated:
             # A gated repository shows its listing to everybody; only this asks whether this user may download.
             api.auth_check(hub_id, repo_type=kind)
+    # Before RepositoryNotFoundError, of which it is a subclass.
     except errors.GatedRepoError:
         return Finding(
             part, label, False, f"{what} is gated", f"accept its terms on {page}, then set HF_TOKEN to your token"

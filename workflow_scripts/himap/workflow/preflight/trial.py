@@ -25,6 +25,7 @@ PREFERRED = "himap"  # the method that is tried where the config has it: it does
 def trial(plan: Plan) -> Iterator[Finding]:
     """Yield one finding for each model and benchmark that a table of the config shows."""
     with TemporaryDirectory(prefix="himap-check-") as name:
+        # Each benchmark is prepared once, for all models.
         problems = {task: problem_with(plan, task, Path(name)) for task in plan.config.benchmarks}
         for model in plan.config.models:
             tasks = list(dict.fromkeys(task for _, task, _ in plan.evaluations(model)))
@@ -45,13 +46,13 @@ def problem_with(plan: Plan, benchmark: str, folder: Path) -> str:
     try:
         if plan.source(benchmark) == "mini":
             write(benchmark, rows, samples=SAMPLES)
-            found = from_path(rows, source)
+            files = from_path(rows, source)
         elif plan.source(benchmark) == "hub":
-            found = from_hub(source)
+            files = from_hub(source)
         else:
-            found = from_path(ROOT / plan.benchmark(benchmark).source, source)
+            files = from_path(ROOT / plan.benchmark(benchmark).source, source)
         out, manifest = samples_of(folder, benchmark), folder / f"{benchmark}.json"
-        prepare(declared, source, found, out, manifest, SAMPLES, plan.config.seed, plan.row_options(benchmark))
+        prepare(declared, source, files, out, manifest, SAMPLES, plan.config.seed, plan.row_options(benchmark))
     except (ValueError, OSError) as error:
         return one_line(error)
     return ""
@@ -90,9 +91,9 @@ def loaded(plan: Plan, name: str) -> Model:
     from himap.workflow.jobs.model_script import open_model
 
     entry = plan.model(name)
-    told = Namespace(model=plan.checkpoint(name) or entry.id, revision=entry.revision, device="auto")
+    arguments = Namespace(model=plan.checkpoint(name) or entry.id, revision=entry.revision, device="auto")
     keys = ("dtype", "attention", "template", "image_mode", "text_tower")
-    return open_model(told, {key: getattr(entry, key) for key in keys})
+    return open_model(arguments, {key: getattr(entry, key) for key in keys})
 
 
 def said(plan: Plan, model: Model, name: str, task: str, folder: Path) -> str:
@@ -102,6 +103,7 @@ def said(plan: Plan, model: Model, name: str, task: str, folder: Path) -> str:
 
     benchmark = benchmark_named(task)
     methods = [method for _, cell, method in plan.evaluations(name) if cell == task]
+    # Not every table of a config has `himap`.
     method = PREFERRED if PREFERRED in methods else methods[0]
     protocol = plan.protocol(task, method)
     rows = answer_all(

@@ -25,6 +25,7 @@ def cross_checks(filled: Mapping[str, Any], given: Mapping[str, Any]) -> Iterato
     """Yield all problems between fields as (path, line), of a config with and without the built-in methods and tables."""
     raw = with_defaults(filled)
     asked = runs(raw)
+    # A method may take its stages from another, which then must be valid too.
     used = asked | {(model, kind, other) for model, kind, name in asked for other in taken_from(raw, model, name)}
     checks = (
         check_models(raw),
@@ -37,6 +38,7 @@ def cross_checks(filled: Mapping[str, Any], given: Mapping[str, Any]) -> Iterato
         check_grid(raw),
         check_random_weights(raw),
         check_judge(raw),
+        # Only what the user wrote; the built-in texts are ours.
         check_scripts(given, ""),
     )
     for path, line in chain.from_iterable(checks):
@@ -55,6 +57,7 @@ def with_defaults(filled: Mapping[str, Any]) -> dict[str, Any]:
 def origin_of(path: str, given: Mapping[str, Any]) -> str:
     """Return where a wrong value comes from if the config does not name it, and what to do."""
     part, _, rest = path.partition(".")
+    # methods.himap.stages[1].keep: part `methods`, key `himap`
     key = re.split(r"[.\[]", rest)[0]
     if part == "methods" and key not in section(given, part):
         return (

@@ -22,6 +22,7 @@ def section(raw: Any, *keys: str) -> Mapping[str, Any]:
 
 def evaluated_models(raw: Mapping[str, Any]) -> list[str]:
     """Return the models of tables and analyses: those that are not there for some open questions alone."""
+    # A model with `only` takes part in the open questions that it names and in nothing else.
     return [name for name in section(raw, "models") if section(raw, "models", name).get("only") is None]
 
 

@@ -55,6 +55,7 @@ def check_grid(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if benchmark_named(name).judged:
             yield f"grid.benchmarks[{index}]", f"{name!r} is judged; a grid needs a benchmark that is scored by rules"
     with suppress(ValueError):
+        # Wrong types raise ValueError here and are reported by the typed check.
         points = Grid.model_validate(grid)
         if not two_stages(points.k1, points.r1, points.k2, points.r2):
             yield (
@@ -75,6 +76,7 @@ def check_random_weights(raw: Mapping[str, Any]) -> Iterator[Problem]:
     at, entry = "latency.random_weights", section(raw, "latency", "random_weights")
     yield from unknown_names(entry, at, "methods", builtin_methods())
     with suppress(ValueError):  # sizes of the wrong type are reported elsewhere
+        # With one method that is always there, as the config's own may be unknown ones.
         dims = RandomWeights.model_validate({**entry, "methods": ["vanilla"]}).dims
         for name in (name for name in texts(entry.get("methods")) if name in builtin_methods()):
             try:

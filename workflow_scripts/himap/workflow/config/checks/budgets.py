@@ -25,7 +25,9 @@ def with_budgets(filled: Mapping[str, Any]) -> dict[str, Any]:
         budgets = [budget for _, budget in items(table["budgets"]) if _is_budget(budget)]
         pairs = [(method, budget) for budget in budgets for method in given if method != UNPRUNED]
         for method, budget in pairs:
+            # setdefault: a config may define fastv_192 itself.
             methods.setdefault(at_budget(method, budget), _definition(methods, method, budget))
+        # The unpruned model has no budget and stays the first row.
         rows = [method for method in given if method == UNPRUNED] + [at_budget(*pair) for pair in pairs]
         tables[name] = {**table, "methods": rows}
     return {**filled, "methods": methods, "tables": tables}
@@ -44,6 +46,7 @@ def check_budgets(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 def at_budget(method: str, budget: int | float | str) -> str:
     """Return the name of a method at a budget, as fastv_1of3 or fastv_192."""
+    # 0.25 and 1/4 are one budget and so one name, which may hold no slash.
     return f"{method}_{Fraction(str(budget))}".replace("/", "of")
 
 

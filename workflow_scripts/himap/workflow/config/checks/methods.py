@@ -40,6 +40,7 @@ def check_vanilla(method: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem if the method that all others are compared with drops tokens."""
     entries = [method, *(section(method, "models", model) for model in section(method, "models"))]
     stages = [entry.get("stages") for entry in entries]
+    # Stages are one list, or lists by kind of task; both forms end here as lists.
     lists = [stage for form in stages for stage in (form.values() if isinstance(form, Mapping) else [form])]
     if any(lists) or any(method.get(form) for form in FORMS if form != "stages") or any(map(method.get, ALTERED)):
         yield (
@@ -74,9 +75,10 @@ def check_method(raw: Mapping[str, Any], name: str, used: set[Use]) -> Iterator[
             yield f"{at}.{key}", "is only allowed together with `like`"
     yield from check_criteria(method, at)
     special = section(method, "models")
+    # Where the method really runs: stages of its own for a model replace the general ones there.
     runs_on = {(model, kind) for model, kind, other in used if other == name and model in models}
     general = {(model, kind) for model, kind in runs_on if model not in special}
-    # stages written for some depth are moved to the model's own before they run, so they must fit that depth
+    # Stages written for some depth are moved to the model's own before they run, so they must fit that depth.
     depth = method.get("depth")
     yield from check_stages(
         raw, method.get("stages"), f"{at}.stages", general, depth if isinstance(depth, int) else None
@@ -114,12 +116,13 @@ def check_stages(
     models = {model: depth_of(raw, model) for model in sorted({model for model, _ in runs_on})}
     if depth is not None:
         models = {f"a decoder of depth {depth}": depth}
+    # A method that nothing runs is checked too, without knowing a depth.
     for model, layers in (models or {"the model": None}).items():
         for path, problem in stage_problems(listed, layers=layers, model=model):
             yield at + path, problem
     keeps = [stage.get("keep") if isinstance(stage, Mapping) else None for stage in listed]
     for index, (before, keep) in enumerate(pairwise(keeps), start=1):
-        # the library allows this for computed schedules; written by hand it is a share taken for one of what is left
+        # The library allows this for computed schedules; written by hand it is a share taken for one of what is left.
         if keep == before and isinstance(keep, int | float):
             yield (
                 f"{at}[{index}].keep",
@@ -156,6 +159,7 @@ def check_resolved(raw: Mapping[str, Any], asked: set[Use], used: set[Use]) -> I
     @cache
     def trouble(model: str, kind: str, name: str) -> str | None:
         try:
+            # Also raises for budgets that no schedule of this depth can meet.
             schedule = resolve(name, sizes[model], methods=methods, kind=kind, model=model)
             family = section(raw, "models", model).get("family", "llava")
             looking = [stage.criterion for stage in schedule.stages if criterion_named(stage.criterion).needs_tower]
@@ -195,4 +199,5 @@ def sound_methods(raw: Mapping[str, Any], used: set[Use]) -> dict[str, dict[str,
             if not any(check_method(raw, name, used)):
                 sound[name] = Method.model_validate(methods[name]).model_dump(exclude_none=True, by_alias=True)
     chains = [definitions(methods, name) for name in sound]
+    # A method defined by a broken one would only repeat that one's message.
     return {chain[0]: sound[chain[0]] for chain in chains if set(chain) <= set(sound) and chain[-1] not in chain[:-1]}

@@ -25,12 +25,15 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield "models", "every model has `only`; at least one without it is needed, for the tables and the analyses"
     for name in models:
         model, at = section(models, name), f"models.{name}"
+        # The branches are exclusive, so that one mistake gives one line.
         if (model.get("path") is None) == (model.get("id") is None):
             yield at, "needs either `path` (a local folder) or `id` (a hub id), not both and not neither"
         elif model.get("id") is not None:
+            # Nothing is downloaded to read a config, so the sizes of a hub model stand in its entry.
             for key in ("revision", "dims"):
                 if model.get(key) is None:
                     yield f"{at}.{key}", "is required with `id`"
+        # The layout whose config.json we read sizes from is only written by the conversion.
         elif model.get("convert") and model.get("dims") is None:
             yield f"{at}.dims", "is required with `convert`"
         elif isinstance(model["path"], str) and not (ROOT / model["path"] / "config.json").is_file():

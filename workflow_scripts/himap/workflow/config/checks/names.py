@@ -57,6 +57,7 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield at, "is the name of another target; choose a different one"
         yield from unknown_names(table, at, "methods", methods)
         yield from unknown_names(table, at, "models", section(raw, "models"))
+        # Tables ask no open question, so a model with `only` is in none.
         yield from check_left_out(raw, table, at)
         yield from unknown_names(table, at, "benchmarks", benchmark_names())
     for key in ("saliency", "disruption", "latency", "grid"):
@@ -71,6 +72,7 @@ def check_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
             if key not in question.settings:
                 yield f"{at}.settings.{key}", "unknown setting" + hint(key, question.settings)
         try:
+            # A question's own file knows which criteria its settings name.
             for criterion in question.criteria({**question.settings, **section(entry, "settings")}):
                 criterion_named(criterion)
         except (TypeError, ValueError) as error:
@@ -106,6 +108,7 @@ def taken_names() -> frozenset[str]:
 def check_judge(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem if the judge's address is none of an endpoint, or holds a secret: addresses appear in logs and notes."""
     address = section(raw, "judge").get("base_url")
+    # https://user:password@host/v1?key=...: neither part belongs into a config that is packed and published.
     if isinstance(address, str) and ("@" in address or "?" in address):
         line = "an address without user, password or query is needed; the key comes from HIMAP_JUDGE_API_KEY or OPENAI_API_KEY"
         yield "judge.base_url", line
@@ -123,5 +126,6 @@ def check_scripts(value: Any, at: str) -> Iterator[Problem]:
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from check_scripts(item, f"{at}[{number}]")
+    # Snakemake's report puts the settings of each job into a script of its page as they are.
     elif isinstance(value, str) and (tag := re.search(r"</?script|<!--", value, re.IGNORECASE)):
         yield at, f"{tag[0]!r} is not allowed in a config: Snakemake's own report would run it; use other words"

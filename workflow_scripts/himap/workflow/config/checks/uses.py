@@ -23,6 +23,7 @@ def runs(raw: Mapping[str, Any]) -> set[Use]:
         table = section(raw, "tables", name)
         judged = table.get("judged", True) or raw.get("judge") is not None
         columns = [name for name in texts(table.get("benchmarks")) if name in tasks]
+        # A judged benchmark without a judge has no column in a table that says `judged: false`.
         kinds = {tasks[name].task for name in columns if judged or not tasks[name].judged}
         asked |= set(product(texts(table.get("models")) or models, kinds, texts(table.get("methods"))))
     latency = section(raw, "latency")

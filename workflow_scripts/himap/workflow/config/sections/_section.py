@@ -14,6 +14,7 @@ def check_keep(value: Any) -> int | float:
     """Return a share or a count of tokens as the library takes it. Raise ValueError for a bare 1, which could mean either."""
     if problem := keep_problem(value):
         raise ValueError(problem)
+    # In YAML `1` is an integer and `1.0` a float: a share of all, or a count of one, one digit apart.
     if isinstance(value, int) and value == 1:
         raise ValueError("a count of one token, or all of them? write 1.0 for all; a tiny share keeps a single token")
     return value
@@ -30,6 +31,7 @@ def check_title(value: str) -> str:
 
 def check_once(values: list[Any]) -> list[Any]:
     """Return a list that means a set. Raise ValueError if it holds a value twice."""
+    # Not with a set: values may be mappings, which have no hash.
     for index, value in enumerate(values):
         if value in values[:index]:
             raise ValueError(f"{value!r} is named twice; name it once")
@@ -40,7 +42,9 @@ Title = Annotated[str, AfterValidator(check_title), WithJsonSchema({"type": "str
 Item = TypeVar("Item")
 Each = Annotated[list[Item], AfterValidator(check_once), Field(json_schema_extra={"uniqueItems": True})]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+# Hexadecimal digits of a commit: a branch such as `main` moves, so results could not be repeated.
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
+# The schema for editors says the same as `check_keep`: 0, a count from 2, or a share up to 1.
 Keep = Annotated[
     int | float,
     PlainValidator(check_keep),

@@ -100,6 +100,7 @@ class RandomWeights(Section):
     @model_validator(mode="after")
     def check_sizes(self) -> RandomWeights:
         """Raise ValueError for sizes that make no decoder."""
+        # A head's width must be even: rotary positions turn pairs of its values.
         if self.width % (2 * self.heads):
             raise ValueError(f"width: {self.width} is no even multiple of `heads` ({self.heads}); take one that is")
         if isqrt(self.image_tokens) ** 2 != self.image_tokens:

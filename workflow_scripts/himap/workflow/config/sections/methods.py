@@ -28,6 +28,7 @@ class LayerRule(Section):
     """The signal, from the attention below: the instruction's share on image tokens, or its entropy among image tokens."""
     below: Share
     """The share of the peak; the peak counts from where the stage before is done with every input."""
+    # `from` is a keyword of Python.
     first: Index | Depth = Field(alias="from")
     """The earliest layer, or a share of the model's depth."""
     to: Index | Depth
@@ -36,6 +37,7 @@ class LayerRule(Section):
 
 def stage_form(value: Any) -> str:
     """Return whether a stage's layer or count is a number or a rule."""
+    # A discriminator is called with YAML's mapping and with a section that was built in code.
     return "rule" if isinstance(value, (Mapping, KeepRule, LayerRule)) else "number"
 
 
