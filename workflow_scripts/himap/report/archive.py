@@ -44,7 +44,8 @@ def listing(results: Results) -> Archive:
 
 def archive(results: Results, page: int = 0) -> Archive:
     """Return the archive of a run's tables and figures that fits into a page of so many bytes, numbers before drawings."""
-    most = (PAGE - page) * 3 // 4  # as text it takes a third more
+    # Base64 writes three bytes as four characters.
+    most = (PAGE - page) * 3 // 4
     packed, made = io.BytesIO(), Archive()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         for name in candidates(results):

@@ -10,6 +10,7 @@ from himap import benchmarks, numbers
 from himap.metrics.statistics import mean_interval
 from himap.results import Results, records_of
 
+# The counts of `himap.costs.formulas` in words, as the page shows them.
 CONVENTIONS = {
     "paper": "image tokens, two feed-forward matrices",
     "gated": "image tokens, three matrices",
@@ -26,6 +27,7 @@ def flow_curves(results: Results, definition: str) -> list[tuple[str, pd.DataFra
         return []
     flows = frame[(frame["source"] == "ours") & (frame["variant"] == definition)]
     return [
+        # A frame per place: rows are layers, columns are flows such as image_from_image.
         (f"{model}, {benchmarks.get(str(task)).title}", part.pivot_table(index="layer", columns="curve", values="raw"))
         for (model, task), part in flows.groupby(["model", "benchmark"], sort=False)
     ]
@@ -70,6 +72,7 @@ def trained_flows(results: Results, target: str | None = None) -> list[tuple[str
             frame = results.saliency(model, task)
             if frame is None:
                 continue
+            # The file also has the control (random weights) and the released code's definition.
             chosen = (frame["weights"] == "trained") & (frame["definition"] == "paper")
             rows = frame[chosen & (frame["target"] == (target or frame["target"].iloc[0]))]
             if len(rows):
@@ -118,6 +121,7 @@ def disruption_lines(results: Results, extent: str, flow: str, measure: str = "l
     ]
     lines = []
     for (model, task), part in bars[bars["part"] != "layer"].groupby(["model", "benchmark"], sort=False):
+        # Bars of single layers are left out above; the ends are means over the first and the last layers.
         ends = {row.part: row for row in records_of(part)}
         shown = [
             f"{name} layers {numbers.number(ends[name].value, 2)} [{numbers.interval(ends[name].low, ends[name].high, 2)}]"
@@ -140,6 +144,7 @@ def block_lines(results: Results, block: str) -> list[str]:
                 continue
             cut = whole[(whole["block"] == block) & (whole["flow"] == "img2txt") & (whole["extent"] == "single")]
             if len(cut):
+                # First each sample's mean over its layers: samples are independent, layers of one sample are not.
                 each: Any = cut.groupby("sample_id")[["same_answer", "jaccard"]].mean()
                 shown = [
                     f"{name} {numbers.number(each[key].mean(), 3)} [{numbers.interval(*mean_interval(each[key], top=1.0), 3)}]"
@@ -157,6 +162,7 @@ def control_lines(results: Results, measure: str) -> list[str]:
             whole = results.disruption(model, task)
             if whole is None:
                 continue
+            # The config's first way of cutting and first extent, as in the figures.
             own = whole[(whole["block"] == whole["block"].iloc[0]) & (whole["extent"] == whole["extent"].iloc[0])]
             means = own.groupby("flow")[measure].mean()
             if {"img2txt", "random"} <= set(means.index):

@@ -44,6 +44,7 @@ def scored_lines(
     if frame is None:
         return []
     lines = []
+    # `True` keeps all rows: pandas broadcasts it.
     scored = frame[frame["ours"].notna() & (True if model is None else frame["model"] == model)]
     for row in (row for method in methods for row in records_of(scored[scored["method"] == method])):
         benchmark = benchmarks.get(row.benchmark)
@@ -106,6 +107,7 @@ def precision_lines(results: Results, dtype: str) -> list[str]:
     """Return the unpruned model's scores in one precision."""
     lines = []
     for model in results.facts["models"]:
+        # A Boolean as an index: the pair is (float16, bfloat16).
         method = precision_methods(results, model)[dtype == "bfloat16"]
         lines += scored_lines(results, [method], "protocols", model)
     return lines

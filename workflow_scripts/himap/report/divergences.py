@@ -16,6 +16,7 @@ from himap.workflow.plan.report_settings import DIVERGENCES
 
 def divergences(results: Results, maps: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
     """Return each divergence as two columns of results; an empty column says what would fill it."""
+    # The page has drawn them already and passes them in, since they read all answers.
     maps = histograms(results) if maps is None else maps
     entries = yaml.safe_load(DIVERGENCES.read_text(encoding="utf-8"))
     return [divergence(results, maps, entry) for entry in entries if applies(results, entry)]
@@ -29,6 +30,7 @@ def applies(results: Results, entry: dict[str, Any]) -> bool:
 
 def divergence(results: Results, maps: list[dict[str, Any]], entry: dict[str, Any]) -> dict[str, Any]:
     """Return one divergence: what each side says and gives, and how the two compare."""
+    # Most entries set the paper against its code; some compare two other sides under the same keys.
     names = entry.get("names", ("Paper", "Released code"))
     return {
         "title": entry["title"],
@@ -42,6 +44,7 @@ def divergence(results: Results, maps: list[dict[str, Any]], entry: dict[str, An
 
 def side(results: Results, name: str, entry: dict[str, Any]) -> dict[str, Any]:
     """Return one side of a divergence."""
+    # A further sentence on what the embedded world shows of it.
     says = [entry["says"], entry["in_mini"]] if "in_mini" in entry and is_mini(results) else [entry["says"]]
     return {"name": name, "says": " ".join(says), "lines": lines_of(results, entry)}
 

@@ -28,6 +28,7 @@ def figure_part(results: Results, name: str) -> dict[str, Any]:
         "title": figure.title,
         "caption": figure.caption,
         "groups": page_groups(panels),
+        # An empty frame is a figure that was made and has nothing to show.
         "is_drawn": frame is not None,
         "legend": page_legend(panels),
         "notes": [f"In the paper: {what}." for what in inconsistencies(name)],

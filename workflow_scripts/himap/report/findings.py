@@ -82,6 +82,7 @@ def differences(results: Results, model: str, method: str, base: str) -> list[Di
         score, against = results.score(model, task, base), results.compare(model, task, base, method)
         # NaN differs from itself: a pair without a test cannot enter the correction.
         if score and against is not None and against.p_value == against.p_value:
+            # NaN instead of a division by zero: without a score there is no percentage of it.
             rows.append((task, against, 100 * against.difference / (abs(score["headline"]) or float("nan"))))
     corrected = holm([against.p_value for _, against, _ in rows])
     return [
@@ -117,6 +118,7 @@ def steepest(rows: Iterable[Difference]) -> Difference | None:
 def largest_loss(results: Results) -> Finding:
     """Return where HiMAP loses most against the unpruned model, and which method loses most of all."""
     mine = every_difference(results, METHOD, BASE)
+    # Later cases overwrite the headline of earlier ones: nothing lost, nothing compared, a loss.
     low, more = steepest(mine), []
     headline = f"HiMAP loses beyond chance on none of {of_benchmarks(results, mine)}"
     if not mine:
@@ -190,12 +192,14 @@ def time_saved(results: Results) -> Finding:
     savings = [
         (model, task, saving(frame[METHOD], frame[BASE]))
         for model in results.facts["models"]
+        # frame: a row per sample, a column of seconds per method.
         for task, frame in per_sample_seconds(results, model).items()
         if {METHOD, BASE} <= set(frame.columns)
     ]
     headline, more = "No time has been measured yet", []
     if savings:
         mean, low, high = mean_of_intervals([value[0] for *_, value in savings], [value[1:] for *_, value in savings])
+        # A positive saving is less time.
         headline = f"HiMAP takes {numbers.number(abs(mean), 0)} % {'less' if mean > 0 else 'more'} time than the unpruned model"
         # Decided last, so that a mean that looks like a saving is not called one when its interval holds zero.
         if low <= 0 <= high:

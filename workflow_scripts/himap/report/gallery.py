@@ -27,6 +27,7 @@ from himap.results import ANSWERS, Results, methods_of, scope
 SIDE = 288  # pixels of an embedded picture
 SHOWN = 3  # samples per benchmark
 STAGES = 3  # stages shown of a method that has more
+# CLIP's mean color times 255, with which LLaVA pads.
 PADDING = (122, 116, 104)
 MOST = 144  # samples on the whole page, so that a run of many models stays small enough to be sent
 
@@ -68,6 +69,7 @@ def task_part(results: Results, model: str, task: str) -> dict[str, Any] | None:
     samples = Path(results.paths.samples(task))
     if not main or not samples.is_file():
         return None
+    # Only the first table's methods choose; the others are shown beside them.
     ranked = disagreeing({m: answers[m] for m in main}, scores)
     # More candidates than places, since several questions are often about one picture and a picture is shown once.
     chosen = with_different_images(read_rows(samples, ranked[: 8 * SHOWN]), ranked)[: shown(results.facts)]
@@ -87,6 +89,7 @@ def scores_of(results: Results, model: str, task: str, method: str) -> dict[str,
     return {
         str(name): float(value)
         for name, value in zip(frame["sample_id"], frame["score"], strict=True)
+        # A judged answer without a readable verdict is NaN.
         if value == value
     }
 
@@ -97,6 +100,7 @@ def disagreeing(answers: dict[str, dict[str, dict[str, Any]]], scores: dict[str,
 
     def rank(name: str) -> tuple[float, int]:
         values = [scores[method][name] for method in answers if name in scores[method]]
+        # Answers that differ only in spaces around them do not count as different.
         different = {rows[name]["prediction"].strip() for rows in answers.values() if name in rows}
         return (-(max(values) - min(values)) if values else 0.0, -len(different))
 
@@ -110,6 +114,7 @@ def read_rows(path: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     samples: dict[str, dict[str, Any]] = {}
     for number in range(file.num_row_groups):
         ids = file.read_row_group(number, columns=["sample_id"])["sample_id"].to_pylist()
+        # Ids of a row group are small; its images are only read if a wanted row is in it.
         places = [place for place, name in enumerate(ids) if name in wanted]
         if places:
             rows = file.read_row_group(number, columns=columns).take(places).to_pylist()
@@ -124,6 +129,7 @@ def with_different_images(rows: dict[str, dict[str, Any]], ranked: list[str]) ->
     chosen, seen = [], set()
     for name in ranked:
         row = rows.get(name)
+        # By its bytes: data sets repeat a picture for each question about it.
         if row and row["images"] and row["images"][0] not in seen:
             seen.add(row["images"][0])
             chosen.append(row)
@@ -169,6 +175,7 @@ def sample_part(
 def picture(data: bytes, mode: str | None, grid: tuple[int, int]) -> str:
     """Return the image as the model sees it, in the proportions of its grid of tokens, as a data address."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
+    # A grid of 24 x 24 gives a square, one of 20 x 27 a picture of these proportions.
     height, width = (round(SIDE * side / max(grid)) for side in grid)
     resized = fitted(image, mode).resize((width, height), Image.Resampling.BICUBIC)
     packed = io.BytesIO()
@@ -193,11 +200,13 @@ def tiles(answer: dict[str, Any], layout: Layout, full: Layout, evidence: Sequen
     Dark is what no token shows that is left: tiles and a view of the whole may show the same place.
     """
     total = index(layout)
+    # No stage: the unpruned model, or a smaller image, which is drawn at its scale.
     if not answer["kept"]:
         smaller = total < index(full)
         note = f"{answer['image_tokens']}, smaller image" if smaller else f"all {answer['image_tokens']}"
         return [{"dropped": "", "note": note, "scale": round((total / index(full)) ** 0.5, 3) if smaller else 1}]
     many = len(answer["kept"])
+    # A method that prunes at every layer has dozens of stages: first, middle and last show the course.
     shown = range(many) if many <= STAGES else sorted({0, many // 2, many - 1})
     layers = []
     for stage in shown:
@@ -221,5 +230,6 @@ def dropped_path(mask: np.ndarray) -> str:
     for number, row in enumerate(mask):
         # Runs instead of cells: a path of 500 squares per method would be most of the page.
         edges = np.flatnonzero(np.diff(np.concatenate([[False], ~row, [False]]).astype(np.int8)))
+        # One closed rectangle per run, in cells: from column a, one row high, to column b.
         pieces += [f"M{a} {number}h{b - a}v1h-{b - a}z" for a, b in edges.reshape(-1, 2)]
     return "".join(pieces)

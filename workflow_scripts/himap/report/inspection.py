@@ -88,7 +88,9 @@ def layer_map(look: Inspection, number: int, kind: str) -> dict[str, str]:
     """Return one layer's heat map, light where it has most, and what it says in words."""
     values = look.layers[number].maps[kind]
     most = float(values.max(initial=0.0))
+    # [3, 3]: rows receive, columns give, both in the order of GROUPS.
     share = look.layers[number].flows[kind]
+    # All that the instruction receives, from the system prompt, the picture and itself.
     whole = float(share[GROUPS.index("instruction")].sum())
     of_all = percent(float(values.sum()) / whole) if whole else percent(0)
     peak = numbers.significant(most / float(values.mean()), 3) if most else "0"
@@ -119,6 +121,7 @@ def flow_panels(look: Inspection) -> list[Panel]:
         pairs = {"image_from_image": ("image", "image"), "instruction_from_image": ("instruction", "image")}
         curves = [
             Curve(CURVES[name], [(n, flow(look, n, kind, *pair)) for n in range(len(look.layers))], place)
+            # Colors after those of the three groups above, which mean other things.
             for place, (name, pair) in enumerate(pairs.items(), start=3)
         ]
         panels.append(Curves(title=KINDS[kind], x_label=LAYER, y_label="sum", curves=curves))
@@ -138,6 +141,7 @@ def attention_share(look: Inspection, layer: int, receiver: str, giver: str) -> 
 def cut_panels(look: Inspection) -> list[Panel]:
     """Return how likely the unpruned answer's first token is after each cut."""
     panels: list[Panel] = []
+    # dict.fromkeys: each once, in the order in which they were run.
     for extent in dict.fromkeys(cut.extent for cut in look.cuts):
         cuts = [cut for cut in look.cuts if cut.extent == extent]
         curves = [
@@ -187,6 +191,7 @@ def tiles(answer: MethodAnswer) -> list[dict[str, str]]:
     parts = []
     for number in shown:
         mask = np.zeros(answer.image_tokens, dtype=bool)
+        # `kept` holds original positions among the image tokens.
         mask[answer.kept[number]] = True
         stage = answer.stages[number]
         note = f"from layer {stage.layer}: {len(answer.kept[number])} of {answer.image_tokens}"

@@ -17,6 +17,7 @@ from himap.results import Results, methods_of, scope
 
 # ---- where the kept tokens lie
 
+# Nine colors of matplotlib's cividis, from dark blue to yellow: readable with every kind of color vision.
 CIVIDIS = np.array(
     [
         (0, 32, 76), (0, 48, 110), (50, 72, 108), (85, 96, 110), (117, 121, 115), (149, 145, 117), (184, 172, 109),
@@ -34,11 +35,12 @@ def histograms(results: Results) -> list[dict[str, Any]]:
         for task in results.facts["benchmarks"]:
             for method in methods_of(results, model, task):
                 answers = results.predictions(model, task, method) or []
-                last = [kept_places(one, facts) for one in answers if one["kept"]]
+                last = [kept_places(answer, facts) for answer in answers if answer["kept"]]
                 counts.setdefault(method, []).extend(places for places in last if places is not None)
         main = results.facts["main_methods"]
-        ordered = sorted(counts, key=lambda one: (one not in main, main.index(one) if one in main else 0))
-        # a method whose last stage drops every image token has no places to show
+        # Methods of the first table in its order, then the others as they came.
+        ordered = sorted(counts, key=lambda name: (name not in main, main.index(name) if name in main else 0))
+        # A method whose last stage drops every image token has no places to show.
         shown = [method for method in ordered if np.any(counts[method])]
         methods = [histogram(results, method, np.array(counts[method])) for method in shown]
         parts.append({"model": model, "scope": scope(results.facts, model), "grid": facts["grid"], "methods": methods})
@@ -54,7 +56,8 @@ def kept_places(answer: dict[str, Any], facts: dict[str, Any]) -> np.ndarray | N
 
 
 def histogram(results: Results, method: str, kept: np.ndarray) -> dict[str, Any]:
-    """Return one method's map, and its kept tokens over the four quarters of the image from top to bottom."""
+    """Return quarter method's map, and its kept tokens over the four quarters of the image from top to bottom."""
+    # [rows, columns] from [answers, rows, columns].
     share = kept.mean(axis=0)
     # Against chance, not as a share, so that methods that keep 5 % and 50 % can be compared by their colors.
     of_chance = share / share.mean()
@@ -64,13 +67,14 @@ def histogram(results: Results, method: str, kept: np.ndarray) -> dict[str, Any]
         "n": len(kept),
         "keep": f"{100 * float(share.mean()):.3g} %",
         "map": heat_map(of_chance),
-        "quarters": [{"text": numbers.number(one, 0), "value": float(one)} for one in quarters],
+        "quarters": [{"text": numbers.number(quarter, 0), "value": float(quarter)} for quarter in quarters],
         "most": numbers.number(float(of_chance.max())),
     }
 
 
 def heat_map(values: np.ndarray) -> str:
     """Return values from 0 to MOST as a small PNG, a pixel per token."""
+    # Position between two neighboring colors, mixed linearly.
     place = np.clip(values / MOST, 0, 1) * (len(CIVIDIS) - 1)
     below = np.minimum(place.astype(int), len(CIVIDIS) - 2)
     colors = CIVIDIS[below] + (place - below)[..., None] * (CIVIDIS[below + 1] - CIVIDIS[below])

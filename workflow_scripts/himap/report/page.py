@@ -58,6 +58,7 @@ def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
         figure_parts(results, figures_of(section, facts)) for section in ("figures", "cost", "beyond")
     )
     made_from = provenance(results)
+    # Everything but the archive, whose size depends on that of the filled page.
     fill = partial(
         environment.get_template("page.html.j2").render,
         scope=scope(facts),
@@ -95,6 +96,7 @@ def render_page(results: Results, groups: list[dict[str, Any]]) -> str:
 
 def without_blanks(html: str) -> str:
     """Return a page without line breaks between tags: in a large run they are a sixth of what a browser has to read."""
+    # Only between tags: a line break within a text may be all that separates two words.
     return re.sub(r">\n+<", "><", html)
 
 

@@ -121,6 +121,7 @@ def benchmark_rows(results: Results) -> list[dict[str, Any]]:
     for name, facts in results.facts["benchmarks"].items():
         manifest = results.json(results.paths.benchmark_manifest(name)) or {}
         subset = manifest.get("subset") or {}
+        # Shown as `rows of whole` only where a limit left some out.
         whole = subset.get("n_total")
         rows.append(
             {
@@ -147,6 +148,7 @@ def sidecar_rows(results: Results) -> dict[str, list[str]]:
     """Return the devices, versions, precisions and batch sizes that the results name."""
     values_of: dict[str, set[str]] = {}
     for sidecar in results.sidecars.values():
+        # A report's own sidecar names neither device nor versions.
         if "device" in sidecar:
             values_of.setdefault("device", set()).add(str(sidecar["device"]))
         for name, version in sidecar.get("versions", {}).items():
@@ -160,11 +162,13 @@ def sidecar_rows(results: Results) -> dict[str, list[str]]:
 def time_rows(results: Results) -> list[dict[str, Any]]:
     """Return jobs, wall time and GPU hours per stage, from Snakemake's benchmark files."""
     jobs = []
+    # timings/<stage>/<model>/<benchmark>/….tsv, one line for each repetition that Snakemake measured.
     for path in sorted((results.folder / "timings").rglob("*.tsv")):
         parts = path.relative_to(results.folder / "timings").with_suffix("").parts
         # Snakemake writes "-" for what it could not measure, which would turn the column into texts.
         frame = pd.read_csv(path, sep="\t", na_values=["-"])
         gpus = (
+            # The second part is a model except below models/, where nothing runs on a GPU.
             all_models(results.facts).get(parts[1], {}).get("gpus", 0) if len(parts) > 1 and parts[0] != "models" else 0
         )
         jobs += [{"stage": parts[0], "seconds": row["s"], "gpu": gpus * row["s"]} for _, row in frame.iterrows()]
@@ -172,7 +176,8 @@ def time_rows(results: Results) -> list[dict[str, Any]]:
         return []
     stages = pd.DataFrame(jobs).groupby("stage")
     rows = []
-    for stage in sorted(stages.groups, key=lambda one: (list(STAGES).index(one) if one in STAGES else 99, one)):
+    # In the order of the workflow; a stage of a name unknown here comes last.
+    for stage in sorted(stages.groups, key=lambda name: (list(STAGES).index(name) if name in STAGES else 99, name)):
         part = stages.get_group(stage)
         rows.append(time_row(STAGES.get(str(stage), str(stage)), part))
     return [*rows, time_row("all", pd.DataFrame(jobs))]

@@ -32,6 +32,7 @@ def template(name: str) -> Template:
 def picture_address(picture: Image) -> str:
     """Return a picture as a data address, made smaller where it is large."""
     small = picture.convert("RGB")
+    # Keeps the proportions and never enlarges.
     small.thumbnail((SIDE, SIDE))
     packed = io.BytesIO()
     small.save(packed, "WEBP", quality=82, method=4)

@@ -73,10 +73,12 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     world = scope(results.facts, model, tasks)
     rows, footnotes = [], []
     at_budgets = "mean_tokens" in frame
+    # Small models would show 0.00 TFLOPs in every row, so their tables have GFLOPs.
     tera = frame["tflops"].max() >= numbers.SMALL
     for _, rows_of_method in frame.groupby("method", sort=False):
         cells = rows_of_method.set_index("benchmark", drop=False)
         costs = different_costs(cells)
+        # Costs depend on the kind of task; kinds of equal cost are listed once (`different_costs`).
         first = costs[0][1]
         row = {
             "title": first["title"],
@@ -89,6 +91,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
         }
         for column in columns:
             cell = cell_part(cells.loc[column["task"]])
+            # Footnotes count through a block, in the order in which one reads it.
             if cell["detail"]:
                 footnotes.append(cell["detail"])
                 cell["note"] = len(footnotes)
@@ -115,6 +118,7 @@ def by_kind(
     """Return a cost of the first kind of task, and below it the paper's, and those of other kinds where they differ."""
     also: list[str] = []
     for number, (kind, row) in enumerate(costs):
+        # The first kind's value is the cell's own text.
         also += [f"{kind} {shown(row[key])}"] if number else []
         if printed and pd.notna(row[printed]):
             also.append(f"paper {row[printed]:g}{f' for {kind}' if number else ''}")
@@ -181,6 +185,7 @@ def detail(row: pd.Series, places: int) -> str:
         if pd.notna(row["difference"]):
             theirs += f", ours {numbers.number(row['difference'], places, sign=True)}"
         else:
+            # Another model, data or protocol than the paper's: shown, but not subtracted.
             theirs += f", for reference only ({row['why']})"
         parts.append(theirs)
     return "; ".join(parts) + "."

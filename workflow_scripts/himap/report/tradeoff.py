@@ -72,6 +72,7 @@ def method_point(results: Results, model: str, method: str, tasks: list[str], ra
     )  # fmt: skip
     edges = NONE if method == BASE else interval(100 + low, 100 + high)
     return Point(
+        # The mean is of differences in percent of the unpruned score, which is 100.
         x=ratio, y=100 + mean, low=None if method == BASE else 100 + low, high=None if method == BASE else 100 + high,
         label=name_of(results, method), look=look,
         cells=[name_of(results, method), f"{number(ratio)} %", f"{number(100 + mean)} %", edges],

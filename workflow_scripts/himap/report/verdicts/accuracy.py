@@ -71,6 +71,7 @@ def published_differences(results: Results, table: str, tasks: list[str], method
             one, other = (cells.get(name, {}).get(task) for name in (method, base))
             if one is not None and other is not None:
                 changes[task] = 100 * (one - other) / other
+        # Of many benchmarks the mean and the two ends, of one or two each value.
         if len(changes) > 2:
             low, high = min(changes, key=changes.__getitem__), max(changes, key=changes.__getitem__)
             ends = [f"{title_of(task)} {number(changes[task], sign=True)}" for task in (low, high)]
@@ -98,6 +99,7 @@ def planned(results: Results, tasks: list[str], methods: Iterable[str]) -> dict[
 def over_models(results: Results, table: str, tasks: list[str], method: str, base: str, judge: Judge) -> Verdict:
     """Return the verdict over all models for which the config plans all of a claim's benchmarks; others are only shown."""
     plans = planned(results, tasks, (method, base))
+    # A claim is about all of its benchmarks, so only a model that has all of them can decide it.
     whole = [model for model, known in plans.items() if known == tasks]
     verdict = Verdict(
         basis=ground(results, tasks, whole or plans), paper=published_differences(results, table, tasks, method, base)
@@ -107,7 +109,9 @@ def over_models(results: Results, table: str, tasks: list[str], method: str, bas
     # A model that lacks a benchmark in the config is shown only if no model has all; it decides nothing.
     for model in deciding or models_that_count(results, tasks, plans):
         rows = [row for task in plans[model] if (row := paired_difference(results, model, task, method, base))]
+        # Planned but without a comparison: not run yet, or answered and not judged.
         missing[model] = [task for task in plans[model] if task not in {row["task"] for row in rows}]
+        # Of an unpruned score of zero no difference in percent exists.
         zero += [f"{model}: {title(results, row['task'])}" for row in rows if not np.isfinite(row["value"])]
         rows = [row for row in rows if np.isfinite(row["value"])]
         if rows:
@@ -127,6 +131,7 @@ def reason_open(
     zero: list[str],
 ) -> str:  # fmt: skip
     """Return why a claim about scores cannot be decided."""
+    # The most basic reason first: not planned, then not run, then not judged, then too few samples.
     if not whole:
         seen = {task for known in plans.values() for task in known}
         lacking = [title_of(task) for task in tasks if task not in seen]
@@ -170,6 +175,7 @@ def scores_match(results: Results, book: Any, tables: list[str], tolerance: floa
     """Return the verdict on: every compared cell within the interval or the tolerance."""
     frames = [frame for name in tables if (frame := results.table(name)) is not None]
     cells = pd.concat(frames) if frames else pd.DataFrame(columns=["status", "paper", "ours"])
+    # "compared": the paper's model, data and protocol. All others are shown for reference only.
     cells = cells[(cells["status"] == "compared") & cells["paper"].notna() & cells["ours"].notna()]
     values = [
         value
@@ -177,6 +183,7 @@ def scores_match(results: Results, book: Any, tables: list[str], tolerance: floa
         for model in published()["tables"][name]["cells"].values()
         for row in model.values()
         for column, value in row.items()
+        # Rows of published.yaml hold costs beside the scores.
         if column not in ("tflops", "ratio") and value is not None
     ]
     why = "no cell ran on the paper's model, data and protocol"
@@ -186,6 +193,7 @@ def scores_match(results: Results, book: Any, tables: list[str], tolerance: floa
     verdict = Verdict(paper=[f"{len(values)} scores of its tables"], why=why)
     if cells.empty or waiting:
         return verdict
+    # The paper prints no intervals, so a small relative difference counts as agreement even outside of ours.
     close = (cells["ours"] - cells["paper"]).abs() <= tolerance / 100 * cells["paper"].abs()
     inside = (cells["low"] <= cells["paper"]) & (cells["paper"] <= cells["high"])
     agree = close | inside

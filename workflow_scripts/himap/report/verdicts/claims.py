@@ -37,6 +37,7 @@ def verdict_groups(results: Results, file: Path = CLAIMS) -> list[dict[str, Any]
         rows = []
         for claim in group["claims"]:
             tests = {**TESTS, **questions.TESTS, **injection.TESTS, **sweep.TESTS}
+            # `with` gives the rule's arguments, and the numbers that the rule's sentence names in braces.
             found: Verdict = tests[claim["test"]](results, book, **claim["with"])
             rows.append(
                 {"claim": claim, "rule": claim["rule"].format(**claim["with"]), "found": found, "words": words(found)}
@@ -48,6 +49,7 @@ def verdict_groups(results: Results, file: Path = CLAIMS) -> list[dict[str, Any]
 def summary(groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Return how many claims came out how, and apart from that what models that cannot decide show."""
     found = [row["found"] for group in groups for row in group["rows"]]
+    # Verdicts of the embedded world or of another model: counted apart, since they decide nothing about the paper.
     apart = [one for one in found if one.basis in ASIDES and one.verdict != OPEN]
     return {
         "total": len(found),

@@ -37,6 +37,7 @@ def formula(
     verdict, found = Verdict(basis="arithmetic"), []
     for model, method in cells:
         dims, stages = decoder(model), stated_stages(table, model, method)
+        # By the paper's own count, on the decoder sizes of its models: no model has to be here.
         value = formulas.flops(dims, stages) / 1e12 if quantity == "tflops" else 100 * formulas.ratio(dims, stages)
         printed = table_value(table, model, method, quantity)
         name = results.facts["methods"].get(method, {}).get("title", method)
@@ -62,6 +63,7 @@ def flops_cut(
         verdict.ours.append(f"{model} by formula: {number(cut)} %")
         found.append(HOLDS if abs(cut - target) <= tolerance else FAILS)
     names = {"paper": "image tokens", "prompt": "whole prompt", "measured": "as counted on a run, scoring included"}
+    # Shown beside it only: the claim is about the paper's count on its own models.
     for model in results.facts["models"]:
         frame = results.flops(model, kind, "himap")
         if frame is not None:
@@ -107,10 +109,12 @@ def latency_order(results: Results, book: Any, order: list[str]) -> Verdict:
     found, missing, names = [], {}, {name: method["title"] for name, method in results.facts["methods"].items()}
     for model in models_that_count(results, wanted):
         timed = per_sample_seconds(results, model)
+        # A benchmark on which one of the methods was not timed cannot be ordered.
         timed = {task: frame for task, frame in timed.items() if set(order) <= set(frame.columns)}
         missing[model] = [task for task in wanted if task not in timed]
         for task, frame in timed.items():
             parts = []
+            # Each against the next: himap < fastv, fastv < vanilla.
             for faster, slower in itertools.pairwise(order):
                 mean, low, high = saving(frame[faster], frame[slower])
                 found.append(side_of(low, high))
@@ -135,6 +139,7 @@ def latency_cut(results: Results, book: Any, quoted: str, tolerance: float) -> V
     ]
     span = f"{number(min(cuts), 0)} to {number(max(cuts), 0)} %, mean {number(float(np.mean(cuts)), 0)} %"
     verdict = Verdict(basis="arithmetic", paper=[f"text: {target} %", f"its Figure 8: {span}"])
+    # The rule asks whether the text and the figure of the paper agree.
     verdict.verdict = HOLDS if abs(np.mean(cuts) - target) <= tolerance else FAILS
     for model in results.facts["models"]:
         for task, frame in per_sample_seconds(results, model).items():

@@ -52,8 +52,10 @@ def flow_is_larger(results: Results, book: Any, larger: str, smaller: str, first
             kept = kept[kept["target"] == frame["target"].iloc[0]]
             for definition, part in kept.groupby("definition", sort=True):
                 sums = part.groupby("sample_id")[[larger, smaller]].sum()
+                # Sample by sample, since sums over samples would be those of the few with the largest gradients.
                 wins, n = int((sums[larger] > sums[smaller]).sum()), len(sums)
                 low, high = share_interval(wins, n)
+                # The claim is about equation 1; the released code's numbers are shown beside it.
                 name = "equation 1" if definition == "paper" else "released code"
                 share = f"{number(100 * wins / n, 0)} % of samples [{interval(100 * low, 100 * high, 0)}]"
                 verdict.ours.append(f"{model}, {title(results, task)}, {name}: {share}")
@@ -94,6 +96,7 @@ def image_importance(results: Results, book: Any, factor: float) -> Verdict:
     }
     bars = f"{number(min(shares.values()))} to {number(max(shares.values()))} %"
     verdict = Verdict(basis="arithmetic", paper=[f"text: {quoted} %", f"its bars, read off: {bars}"])
+    # The rule is about the paper's own figure: its bars against its text.
     verdict.verdict = HOLDS if max(shares.values()) <= factor * quoted else FAILS
     frame = results.figure("figure3")
     if frame is not None:
@@ -129,6 +132,7 @@ def early_cut_matters(results: Results, book: Any, kept: float) -> Verdict:
                 continue
             first, last = (end for end in ends if end is not None)
             edges = [(end.value, end.low, end.high) for end in (first, last)]
+            # Last minus first: positive where the last layers keep more answers.
             _, low, high = difference_of_intervals(*edges)
             keeps, drops = side_of(last.low, last.high, kept), side_of(low, high)
             # The point and not its interval: at a share near 1 the interval of few samples reaches below the line whatever they say.
@@ -152,6 +156,7 @@ def random_is_minor(results: Results, book: Any, kept: float) -> Verdict:
     verdict = Verdict(
         basis="arithmetic", paper=[f"{model}: keeps {value} in the first layers" for model, value in cells.items()]
     )
+    # The paper's bars alone decide: its own control is what the sentence is about.
     verdict.verdict = HOLDS if min(cells.values()) >= kept else FAILS
     frame = results.figure("figure5")
     if frame is not None:
@@ -165,6 +170,7 @@ def random_is_minor(results: Results, book: Any, kept: float) -> Verdict:
 
 def sign_change(shallow: tuple[float, float], deep: tuple[float, float]) -> str:
     """Return whether one interval lies below zero and the other above."""
+    # One interval surely on the wrong side is enough to fail; both on the right side are needed to hold.
     if shallow[0] > 0 or deep[1] < 0:
         return FAILS
     return HOLDS if shallow[1] < 0 and deep[0] > 0 else OPEN
@@ -193,6 +199,7 @@ def bias_changes_sign(results: Results, book: Any, shallow: int, deep: int, of: 
         spans = (layer_span(0, shallow, of, depth), layer_span(deep, of, of, depth))
         for extent, name in (("single", "layer l alone"), ("suffix", "layer l and all above")):
             ends = [mean_bias(sweeps, extent, span) for span in spans]
+            # The paper's words, layer l alone, decide; the released code's extent is shown.
             if extent == "single":
                 # A ratio from one or two layers of a span would say little about the span.
                 known = all(2 * end.layers >= len(span) for end, span in zip(ends, spans, strict=True))
@@ -232,17 +239,24 @@ def mean_bias(sweeps: dict[str, pd.DataFrame], extent: str, span: range) -> Mean
     for frame in sweeps.values():
         own = frame[(frame["extent"] == extent) & (frame["block"] == frame["block"].iloc[0])]
         own = own[own["layer"].isin(span)].assign(changed=1.0 - own["same_answer"].astype(float))
+        # [samples, flows and layers]: 1.0 where the cut changed the answer; NaN where a layer was not swept.
         table = own.pivot_table(index="sample_id", columns=["flow", "layer"], values="changed")
+        # [samples, layers] of each flow, E_vv first.
         columns = [table.reindex(columns=[(flow, layer) for layer in span]).to_numpy() for flow in BIASED]
         sums = np.stack([np.nansum(column, axis=0) for column in columns])  # [2, layers]
+        # [samples, 2 * layers]: a block of columns for each benchmark, E_vv and then E_vt.
         blocks.append(np.nan_to_num(np.concatenate(columns, axis=1)))
         counts.append(sums)
+        # log(0) is undefined, so a layer counts only where both cuts changed an answer.
         defined.append((sums > 0).all(axis=0))
     known = np.stack(defined)  # [benchmarks, layers]
     layers = int(known.any(axis=0).sum())
     if not layers:
         return MeanBias(float("nan"), (float("nan"), float("nan")), 0)
+    # [benchmarks, layers]: the mean over the benchmarks that define a layer, then over the defined layers. Sums to 1.
     weights = np.where(known, 1.0 / np.maximum(known.sum(axis=0), 1), 0.0) / layers
+    # Block diagonal, [all samples, benchmarks * 2 * layers]: a sample counts in its own benchmark's columns alone, so
+    # that leaving it out changes only these.
     values = np.zeros((sum(map(len, blocks)), 2 * known.size))
     start = 0
     for number_of, block in enumerate(blocks):
@@ -250,12 +264,15 @@ def mean_bias(sweeps: dict[str, pd.DataFrame], extent: str, span: range) -> Mean
         start += len(block)
 
     def weighted(sums: Any, extra: float = 0.5) -> Any:
+        # [..., benchmarks, E_vv and E_vt, layers]
         pairs = np.log(np.maximum(sums, 0) + extra).reshape(*sums.shape[:-1], len(blocks), 2, len(span))
         return ((pairs[..., 0, :] - pairs[..., 1, :]) * weights).sum(axis=(-1, -2))
 
     strata = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
     estimate = Estimate(values, weighted, strata=strata)
-    logs = [np.log(np.where(one, sums, 1.0)) for one, sums in zip(known, counts, strict=True)]
+    logs = [np.log(np.where(is_known, sums, 1.0)) for is_known, sums in zip(known, counts, strict=True)]
+    # The value itself takes the plain counts, and 1 where the ratio is undefined, whose weight is 0.
     value = float(sum(((log[0] - log[1]) * weight).sum() for log, weight in zip(logs, weights, strict=True)))
+    # The interval was made around the value with half an answer more; it is moved to the plain one.
     low, high = (edge - estimate.point() + value for edge in statistics_interval(estimate))
     return MeanBias(value, (low, high), layers)

@@ -24,7 +24,9 @@ def injection_shallow(results: Results, book: Any, beside: bool, keeps: float) -
     for model, task, frame in cells_of(results, "oq1"):
         if bool(frame["beside"].iloc[0]) != beside:
             continue
+        # Rows that compare both halves have no extent; NaN could not be found again as a key.
         frame = frame.fillna({"extent": ""})
+        # The layer where the second half begins; of an odd depth the middle layer belongs to the first.
         cuts = frame[(frame["measure"] == "same") & (frame["layer"] == (frame["layers"] + 1) // 2)]
         shares = {(row.flow, row.extent): row for row in records_of(cuts)}
         compared = {
@@ -35,7 +37,7 @@ def injection_shallow(results: Results, book: Any, beside: bool, keeps: float) -
             continue
         kept = shares["img2alltxt", "suffix"]
         bare = side(kept, gap, keeps)
-        # it fails because of the second half and holds because of the first, which must cost more than their control does
+        # It fails because of the second half and holds because of the first, which must cost more than its control does.
         told = bare == OPEN or is_told_apart(compared, "suffix" if bare == FAILS else "prefix")
         why = why if told else ALIKE
         cells.append((model, task, bare if told else OPEN))
@@ -59,6 +61,7 @@ def side(kept: Any, gap: Any, keeps: float) -> str:
 def is_told_apart(compared: dict[tuple[str, str], Any], extent: str) -> bool:
     """Return whether a cut surely costs more than its control: one that spares the evidence, else as many random pairs."""
     controls = [compared[measure, extent] for measure in AGAINST if (measure, extent) in compared]
+    # The stricter control where both were run: it cuts the same flow and spares only what is asked about.
     return bool(controls) and controls[0].p < SURE and controls[0].value > 0
 
 

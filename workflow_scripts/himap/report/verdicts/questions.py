@@ -36,6 +36,7 @@ def concluded(
     """
     scopes = [scope(results.facts, model, [task]) for model, task, _ in cells]
     basis = "paper" if "paper" in scopes else scopes[0] if scopes else "paper"
+    # Where some cells are of the paper's models on its data, the others are shown and do not count.
     counted = [verdict for (_, _, verdict), of in zip(cells, scopes, strict=True) if of == basis]
     return Verdict(together(counted), basis, ours=lines, ran_on=ran_on, why=why if cells else NOT_ASKED)
 
@@ -44,9 +45,12 @@ def blocked(results: Results, edit: str, depth: float, judge: Callable[[Any], st
     """Return the verdict on what an edit at a share of the depth leaves, with the control beside it."""
     cells, lines, ran_on = [], [], []
     for model, task, frame in cells_of(results, "blocking"):
+        # Rows taken from another picture's run may carry its answer over; other edits can only keep the answer or lose
+        # it.
         donor, measure = ("other answer", "follows") if edit in ("instruction", "image") else ("", "same")
         at = frame.fillna({"donor": ""})
         at = at[(at["edit"] == edit) & (at["donor"] == donor) & (at["measure"] == measure)]
+        # The first measured layer at or above the share of the depth; 1e-9 for shares such as 1/3 of 12.
         at = at[at["layer"] >= depth * at["layers"] - 1e-9].sort_values("layer")
         if at.empty:
             continue
@@ -116,7 +120,7 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
         if rows.empty:
             continue
         wins, losses = sure_kinds(rows[rows["kind"] != "all kinds"])
-        # that no kind differs shows nothing as long as so few samples could not have shown it
+        # That no kind differs shows nothing as long as so few samples could not have shown it.
         costs_of = frame[frame["part"] == "policy"].set_index("name")["x"]
         equal = abs(costs_of[policy] / costs_of["himap"] - 1) <= EQUAL_COST
         why = why if equal else UNEQUAL
@@ -139,6 +143,7 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
 def sure_kinds(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Return the kinds of question on which a policy is surely better, and those on which it is worse, after Holm's correction."""
     rows = rows.assign(holm=holm(rows["p"].tolist()))
+    # Both, because the test and the interval may disagree at the edge.
     sure = rows[(rows["holm"] < 0.05) & ((rows["low"] > 0) | (rows["high"] < 0))]
     return [*sure[sure["value"] > 0]["kind"]], [*sure[sure["value"] < 0]["kind"]]
 
@@ -157,6 +162,7 @@ def saves(results: Results, book: Any, share: float) -> Verdict:
         oracle, control, fixed = (rows[name] for name in ("oracle", "oracle's schedules, shuffled", "himap"))
         n = int(oracle["n"])
         saved = 1 - oracle["x"] / fixed["x"]
+        # Shuffled schedules cost as much. If they answer as well, it does not matter which sample gets which.
         told_apart = control["high"] < oracle["value"]
         why = why if told_apart else ALIKE
         cells.append((model, task, OPEN if not told_apart else HOLDS if saved >= share else FAILS))
@@ -211,10 +217,11 @@ def repeated(results: Results, book: Any, part: str, above: float) -> Verdict:
     """Return the verdict on: kept tokens tell at least such a share of what the tokens say that HiMAP drops without loss."""
     cells, lines, ran_on = [], [], []
     for model, task, frame in cells_of(results, "oq3"):
-        # where the model has no view of its tower, the decoder's input is the encoder's output
+        # Where the model has no view of its tower, the decoder's input is the encoder's output.
         where = next((place for place in ("tower", "input") if place in set(frame["where"])), "")
         rows = frame[(frame["part"] == part) & (frame["name"] == "himap") & (frame["where"] == where)]
         rows_by = {int(row["control"]): row for row in rows.to_dict("records")}
+        # 0: told by the kept tokens of the same picture; 1: by those of another, as a control.
         if set(rows_by) != {0, 1}:
             continue
         row, control = rows_by[0], rows_by[1]
@@ -241,6 +248,7 @@ def nowhere_better(results: Results, book: Any, where: str) -> Verdict:
         rows = rows.assign(holm=holm(rows["p"].tolist()))
         sure = rows[rows["holm"] < 0.05]
         better, worse = sure[sure["low"] > 0], sure[sure["high"] < 0]
+        # One criterion that is surely better refutes `nowhere`; to hold, all must be surely worse.
         cells.append((model, task, FAILS if len(better) else HOLDS if len(worse) == len(rows) else OPEN))
         each = (
             f"{method_or_criterion(row.name_)} {number(row.value, sign=True)} points [{interval(row.low, row.high, sign=True)}]"
@@ -260,6 +268,7 @@ def led_astray(results: Results, book: Any, measure: str, method: str, sign: int
         if method not in rows:
             continue
         row = rows.pop(method)
+        # Turned so that above zero means what the claim says; a negative sign swaps the edges.
         low, high = sorted((sign * row["low"], sign * row["high"]))
         cells.append((model, task, side_of(low, high)))
         others = (

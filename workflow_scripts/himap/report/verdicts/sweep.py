@@ -53,11 +53,13 @@ def lose_more(results: Results, book: Any, captions: str, questions: str) -> Ver
 
 def wants_other(results: Results, book: Any, model: str, than: str, margin: float) -> Verdict:
     """Return the verdict on: a model's own choice of K and R is better than another's; `margin` is what is none better."""
+    # Claims name models as the paper does, results by their key in the config.
     names = {facts["published"]: name for name, facts in results.facts["models"].items()}
     rows = [row for row in numbers_of(results, "transfer", names.get(than, "")) if row["model"] == names.get(model)]
     if not rows:
         here = ", ".join(results.facts["models"])
         return Verdict(why=f"{NOT_BOTH}: {model} and {than}, over the same grid; this run has {here}")
+    # The last row is the mean over the benchmarks (`himap.figures.sweep`).
     mean, tasks = rows[-1], [str(row["benchmark"]) for row in rows if row["benchmark"] in results.facts["benchmarks"]]
     verdict = HOLDS if mean["low"] > 0 else FAILS if mean["high"] < margin else OPEN
     each = [f"{title_of(row['benchmark'])} {points(row)}" for row in rows if row["benchmark"] in tasks]

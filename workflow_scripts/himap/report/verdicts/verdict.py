@@ -84,6 +84,7 @@ def holm(values: list[float]) -> list[float]:
     order = np.argsort(values)
     corrected, running = [1.0] * len(values), 0.0
     for rank, index in enumerate(order):
+        # The k-th smallest of m is multiplied by m - k + 1, and no corrected value is below a smaller one's.
         running = max(running, min(1.0, values[index] * (len(values) - rank)))
         corrected[index] = running
     return corrected
@@ -103,6 +104,7 @@ def ran(results: Results, model: str, stage: str, sizes: dict[str, tuple[int, in
 
 def layer_span(first: int, last: int, of: int, layers: int) -> range:
     """Return the same share of another depth, at least one layer."""
+    # layer_span(7, 16, of=32, layers=12) is range(2, 6): layers 2 to 5.
     begin = first * layers // of
     return range(begin, max(begin + 1, round(last * layers / of)))
 

@@ -29,7 +29,7 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if (model.get("path") is None) == (model.get("id") is None):
             yield at, "needs either `path` (a local folder) or `id` (a hub id), not both and not neither"
         elif model.get("id") is not None:
-            # Nothing is downloaded to read a config, so the sizes of a hub model stand in its entry.
+            # Nothing is downloaded to read a config, so the sizes of a hub model are in its entry.
             for key in ("revision", "dims"):
                 if model.get(key) is None:
                     yield f"{at}.{key}", "is required with `id`"
