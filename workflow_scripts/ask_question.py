@@ -37,15 +37,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = questions.get(arguments.question)
     settings = read_settings(arguments.settings, {**SETTINGS, **asked.settings})
 
+    # Before anything is loaded, so that a second job waits without holding a GPU.
     with sole_writer(arguments.out):
         model = open_model(arguments, settings)
         groups = samples_in_groups(asked, model, arguments, settings)
         with closing(Journal(arguments.out, key_of(asked, arguments, settings))) as journal:
+            # A journal knows rows by sample id; here a row is a whole group, known by its number.
             missing = [str(number) for number in range(len(groups)) if str(number) not in journal.done]
             label = f"{arguments.question} {model.name} {arguments.benchmark}"
             for number in progress(missing, len(missing), label):
                 rows = list(asked.measure(model, groups[int(number)], settings))
                 journal.add({"sample_id": number, "rows": rows})
+            # From the journal and in order, whether measured now or by a job that was killed.
             write_rows(arguments, [journal.done[str(number)]["rows"] for number in range(len(groups))])
         write_provenance(arguments.out, model, arguments, settings)
 
@@ -58,6 +61,7 @@ def samples_in_groups(
     from himap.experiments.questions import Asked
 
     benchmark, protocol = get(arguments.benchmark), settings["protocol"]
+    # Only the loaded model tells its family, by which a benchmark's limit may differ.
     if settings["max_new_tokens"] is None:
         settings["max_new_tokens"] = benchmark.max_new_tokens(model.family, **protocol)
     samples = [

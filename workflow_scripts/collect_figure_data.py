@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     settings = json.loads(arguments.settings)
 
+    # After the command line, so that --help does not import pandas.
     from himap import figures
 
     frame = figures.get(arguments.figure).numbers(settings, arguments.results)

@@ -42,17 +42,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         benchmark, model = get(arguments.benchmark), open_model(arguments, settings)
         measured = max(1, settings["measured"])  # at least one, since the formulas need the length of a real prompt
+        # Formulas cost nothing, so a schedule that each input finds for itself is averaged over more prompts.
         every = max([measured, *(PER_INPUT for schedule, _, _ in methods if not schedule.is_fixed)])
         samples = islice(read_samples(arguments.samples), every)
         questions = [question(sample, benchmark, model.family, settings["protocol"]) for sample in samples]
         full: dict[int, dict[str, float]] = {}  # by the number of questions
         for schedule, _, own in progress(methods, len(methods), f"{model.name} {benchmark.name} FLOPs"):
             asked = questions[: measured if schedule.is_fixed else every]
+            # The share is taken of the unpruned model on the same prompts.
             if len(asked) not in full:
                 full[len(asked)] = costs(model, asked, Schedule(), measured)
+            # An unpruned method is the reference itself and needs no second count.
             is_plain = not schedule.stages and not schedule.image_grid
             cost = full[len(asked)] if is_plain else costs(model, asked, schedule, measured)
-            # of how many samples a cost by formula is the mean, where each input has its own
+            # Of how many samples a cost by formula is the mean, where each input has its own.
             more = {} if schedule.is_fixed else {"samples": len(asked)}
             write_provenance(own.out, model, own, settings)
             write_text(own.out, table(schedule.name, cost, full[len(asked)], more))
@@ -84,6 +87,7 @@ def costs(model: Model, questions: Sequence[Question], schedule: Schedule, measu
 
     prompts = [encode(model, [question], schedule.image_grid) for question in questions]
     counts = [prompt.counts() for prompt in prompts]
+    # The stages as they acted on each prompt, rules replaced by the layer and count that it found.
     acted = [stages_on(model, prompt, schedule) for prompt in prompts]
     cost = {
         convention: fmean(

@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows: list[dict[str, object]] = []
         used = 0
         label = f"disruption {model.name} {benchmark.name} layers {arguments.layers}"
+        # Read one by one: how many are needed depends on how many the model answers right.
         for sample in progress(read_samples(arguments.samples), settings["limit"], label):
             sample_rows = list(_of_sample(model, benchmark, sample, layers, settings))
             # The limit counts samples that were disrupted, not those that were looked at.
@@ -85,12 +86,14 @@ def _of_sample(
     from himap.experiments.sharing import sample_seed
 
     asked = question(sample, benchmark, model.family, settings["protocol"])
+    # Once per sample: every cut is compared with this run and resumes from its layers.
     clean = run_undisturbed(model, encode(model, [asked]), settings["new_tokens"], asked.prompt.choices)
     clean_answer = model.detokenize(clean.ids)
     if settings["only_correct"] and not benchmark.rows([sample], [clean_answer])[0]["score"]:
         return
     reference = sample.references[0] if sample.references else ""
     options = {key: settings[key] for key in ("window", "new_tokens")}
+    # By sample, so that the random control does not depend on which samples a job has.
     seed = sample_seed(settings["seed"], sample.sample_id)
     for number, block in enumerate(settings["blocks"]):
         # The second way of cutting is there for the comparison of both; on one flow it shows the difference at a fraction of the time.

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "revision": arguments.revision,
     }
     protocol = json.loads(arguments.protocol)
+    # What the config names replaces the declared place; columns stay as declared.
     source = replace(
         benchmark.source_of(protocol), **{name: value for name, value in given.items() if value is not None}
     )

@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap import figures
     from himap.figures._matplotlib import draw
 
+    # The CSV alone, so that a new style or drawing needs no result again.
     panels = figures.get(arguments.figure).panels(pd.read_csv(arguments.data))
     draw(panels, json.loads(arguments.style), arguments.out)
 

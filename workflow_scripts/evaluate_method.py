@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from himap.models.model import Model
 
 SETTINGS = {"max_new_tokens": None}
+# `protocol` and `seed` decide how a question is asked, not how the model is loaded.
 LOADED_WITH = [key for key in MODEL_SETTINGS if key not in ("protocol", "seed")]
 
 
@@ -94,6 +95,7 @@ def key_of(method: Method) -> str:
     """Hash all that decides a method's answers; which methods run beside it does not."""
     from himap.pruning.criteria import get as criterion_named
 
+    # Criteria are found by name, which a walk along the imports does not see.
     criteria = {criterion_named(stage.criterion).score.__module__ for stage in method.schedule.stages}
     code = ("evaluate_method.py", f"himap.benchmarks.{method.arguments.benchmark}", *sorted(criteria))
     return job_key(method.arguments, *code, ignore=("device", "batch_size"))
@@ -105,11 +107,13 @@ def shard_of(arguments: argparse.Namespace, benchmark: Benchmark) -> bytes:
 
     first = next(read_samples(arguments.samples, ["metadata"]), None)
     picture_is_known = first is not None and benchmark.picture is not None and benchmark.knows_picture(first)
+    # The metadata names the picture. Without several shards the order of ids is enough.
     columns = ["metadata"] if picture_is_known and arguments.shards > 1 else ["sample_id"]
     samples = read_samples(arguments.samples, columns)
     # Every n-th picture and not blocks: sets are sorted by kind, and shards should take about the same time.
     numbers: dict[str, int] = {}
     pictures = (benchmark.picture_of(sample) if "metadata" in columns else sample.sample_id for sample in samples)
+    # The n-th new picture gets the number n; a byte per sample instead of an object keeps large sets small.
     return bytes(numbers.setdefault(name, len(numbers)) % arguments.shards == arguments.shard for name in pictures)
 
 
@@ -132,6 +136,7 @@ def waiting(
     first = next(chosen(["metadata"]), None)
     if first is None or benchmark.picture is None or not benchmark.knows_picture(first):
         return chosen()
+    # The counts tell when a picture's last question has come, after which its group is complete.
     return by_picture(chosen(), benchmark.picture_of, Counter(map(benchmark.picture_of, chosen(["metadata"]))))
 
 
@@ -154,6 +159,7 @@ def answer(
         told = {"batch_size": arguments.batch_size, "method": method.schedule.to_json()}
         write_provenance(method.arguments.out, model, method.arguments, {**method.settings, **told})
     by_name = {method.schedule.name: method for method in methods}
+    # A sample is read if one of the methods lacks it; `is_done` then leaves the others out.
     wanted = {name for name in ids if any(method.lacks(name) for method in methods)}
     rows = answer_each(
         model,
@@ -184,6 +190,7 @@ def askings(methods: Sequence[Method], model: Model, benchmark: Benchmark) -> li
             question=partial(question, benchmark=benchmark, family=model.family, protocol=protocol),
         )
         for alike in groups.values()
+        # A loop of one gives the protocol a name within the comprehension.
         for protocol in [alike[0].settings["protocol"]]
     ]
 

@@ -85,6 +85,7 @@ def _of_sample(
                     "target": target,
                     **{f"size_{name}": int(size) for name, size in zip(GROUPS, result.sizes.tolist(), strict=True)},
                     **{
+                        # Rows of a block receive, columns give: image_from_image, instruction_from_image, …
                         f"{query}_from_{key}": block[q][k]
                         for q, query in enumerate(GROUPS)
                         for k, key in enumerate(GROUPS)

@@ -59,6 +59,7 @@ def download(arguments: argparse.Namespace) -> Path:
         raise ValueError(f"--revision: missing; give the commit of {arguments.id} to which the model is pinned")
     cache = Path(arguments.cache_dir or Path.home() / ".cache" / "himap")
     cache.mkdir(parents=True, exist_ok=True)
+    # Data only: code that a repository brings along is neither downloaded nor run.
     patterns = [f"*{kind}" for kind in KINDS]
     try:
         with FileLock(cache / f"{arguments.id.replace('/', '--')}.lock"):
@@ -93,6 +94,7 @@ def manifest(directory: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         checksum, blob = sha256(path), path.resolve()
         # In the hub's cache a large file is a link to a blob whose name is the published SHA-256.
         hub = blob.name if blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name) else None
+        # Without a known checksum the file's own is recorded.
         if checksum != (expected := hub or recorded.get(path.name, checksum)):
             where = f"on the hub; delete {blob}" if hub else f"when it was converted; delete {directory}"
             raise ValueError(f"{path}: has the checksum {checksum}, not {expected} as {where} and start again")

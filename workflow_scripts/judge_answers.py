@@ -72,9 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = read_predictions(arguments.predictions)
     if unknown := set(predictions) - {sample.sample_id for sample in samples}:
         raise ValueError(f"{arguments.predictions}: '{sorted(unknown)[0]}' is not a sample of {arguments.samples}")
+    # Before the first request: what is sent costs money.
     print(f"{benchmark.name}, {settings.model}: {workload(benchmark, samples, predictions, settings)}", flush=True)
     if arguments.estimate_only:
         return
+    # Only now: --estimate-only should not wait for a running job.
     with sole_writer(arguments.out), disk_full(arguments.out):
         rows = judge(benchmark, samples, predictions, settings)
         write_jsonl(arguments.out, rows)

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out.suffix == ".parquet" and len(names) != 1:
         raise ValueError(f"--out {args.out} is one file but {len(names)} benchmarks were asked for; name a folder")
     for name in names:
+        # FILE.parquet is what the workflow asks for, a folder is for use by hand.
         path = args.out if args.out.suffix == ".parquet" else args.out / f"{name}.parquet"
         rows = benchmarks.write(name, path, args.split, args.seed, args.samples)
         print(f"{path}: {rows} rows")

@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from himap.tables.rivals import with_measures
 
     frame = records(settings, arguments.results)
+    # Only tables with budgets show equal answers, hard samples and kept evidence, for which all answers are read.
     if "budgets" in settings:
         frame = with_measures(frame, settings, arguments.results)
     for extension, text in forms(frame, settings).items():

@@ -30,6 +30,7 @@ def share(near: float, questions: int = 1) -> Draw:
     """Return a simulation of right and wrong answers, with one or several questions per picture."""
 
     def draw(generator: np.random.Generator, pictures: int) -> Simulated:
+        # The interval has to contain the share of which the answers are drawn, not the drawn share.
         truth = generator.uniform(near - NEAR, near + NEAR)
         if questions == 1:
             return [right_or_wrong(generator.random(pictures) < truth, pictures)], 100 * truth
@@ -61,6 +62,7 @@ def captions(generator: np.random.Generator, pictures: int) -> Simulated:
     """Draw scores as skewed as those of captions (CIDEr): Gamma of shape 2, mean 80."""
     from himap.metrics.statistics import mean_of
 
+    # Gamma of shape 2 and scale 0.4 has the mean 0.8, which is 80 in percent.
     return [mean_of(generator.gamma(2, 0.4, pictures), top=1000)], 80.0
 
 
@@ -81,6 +83,7 @@ def shared_pair(changed: float, gain: float = 0.03) -> Draw:
 
     def draw(generator: np.random.Generator, pictures: int) -> Simulated:
         easy = generator.uniform(0.3, 0.9, pictures)[:, None]
+        # By picture, as a method helps on some pictures and harms on others; the mean is `gain`.
         better = easy + generator.uniform(gain - 0.07, gain + 0.07, pictures)[:, None]
         first = generator.random((pictures, QUESTIONS)) < easy
         again = generator.random((pictures, QUESTIONS)) < changed
@@ -96,6 +99,7 @@ def caption_pair(generator: np.random.Generator, pictures: int) -> Simulated:
 
     first = generator.gamma(2, 0.4, pictures)
     second = first + generator.normal(0.02, 0.3, pictures) * (generator.random(pictures) < 0.6)
+    # A true gain of 0.6 * 0.02 = 0.012, 1.2 in percent.
     return [mean_of(first, top=1000), mean_of(second, top=1000)], 1.2
 
 
@@ -123,6 +127,7 @@ def measure(draw: Draw, pictures: int, sets: int, seed: int) -> float:
     from himap.metrics.paired import paired_interval
     from himap.metrics.statistics import interval
 
+    # The number of pictures is part of the seed, so that a further column changes no other.
     generator, hits = np.random.default_rng([seed, pictures]), 0
     for _ in range(sets):
         results, truth = draw(generator, pictures)

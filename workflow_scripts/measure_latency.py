@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             min_new_tokens=benchmark.min_new_tokens(model.family, **asked),
             **{key: settings[key] for key in ("rounds", "seed", "batches", "eager")},
         )
+        # Yielded as they are timed; methods take turns, so that a slower hour of the machine hits all of them.
         rows = time_methods(model, questions, schedules, protocol)
         total = count_rows(len(questions), schedules, protocol)
         frame = pd.DataFrame(progress(rows, total, f"latency {model.name} {benchmark.name}"))
+        # In the file itself, as the table `efficiency` names the device of each time.
         frame["device"] = device_name(model.device)
         write_provenance(arguments.out, model, arguments, settings)
         write_text(arguments.out, frame.to_csv(index=False, float_format="%.8g"))

@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     ids = (sample.sample_id for sample in read_samples(arguments.samples, ["sample_id"]))
     write_jsonl(arguments.out, merged(ids, [read(Path(shard)) for shard in arguments.shards], arguments.out))
+    # The merged file has what the journals were kept for.
     for shard in arguments.shards:
         forget(shard)
 
@@ -33,6 +34,8 @@ def merged(ids: Iterable[str], shards: Sequence[Iterator[dict[str, Any]]], out: 
 
     Raise ValueError for a sample that no shard has or several have.
     """
+    # The next row of each shard by its sample. Every shard is in the order of the samples, so the next one wanted is
+    # always a head.
     heads: dict[str, tuple[dict[str, Any], Iterator[dict[str, Any]]]] = {}
 
     def advance(shard: Iterator[dict[str, Any]]) -> None:

@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", metavar="DIR", help="folder of all results (default: the config's)")
     parser.add_argument("--out", metavar="FILE", help="the page (default: report.html in that folder)")
     arguments = parser.parse_args(argv)
+    # The rule passes the facts that it was compared by; by hand they are worked out from the config.
     if arguments.settings is not None:
         facts, folder = json.loads(arguments.settings), arguments.results or "results"
     else:

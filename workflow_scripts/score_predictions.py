@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     verdicts = read_verdicts(benchmark, arguments.judgements)
     scores = benchmarks.score(benchmark, samples, predictions, verdicts, allow_missing=arguments.allow_missing)
     write(scores, arguments.out, arguments.per_sample_out or arguments.out.parent / "per_sample.parquet")
+    # Snakemake has noted the answers as finished, so their journal is no longer needed.
     forget(arguments.predictions)
     print(describe(scores))
 
@@ -75,6 +76,7 @@ def describe(scores) -> str:
     if scores.headline is None:
         return f"{scores.benchmark}: not judged (n = {scores.n}{left_out})"
     low, high = scores.interval
+    # A judge's reply may hold no verdict; such samples are named, not counted as wrong.
     if (verdicts := int(scores.scores.get("verdicts", 0))) and (unreadable := int(scores.scores["unreadable"])):
         left_out += f", {unreadable} of {verdicts} verdicts unreadable and left out"
     size = f"n = {scores.n}" + (f", pictures = {scores.pictures}" if scores.pictures < scores.n else "")

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         tokens = settings["new_tokens"]
         protocol = Protocol(
             max_new_tokens=tokens,
+            # Random weights may end an answer at any token, and all methods must generate as many.
             min_new_tokens=tokens,
             **{key: settings[key] for key in ("rounds", "seed", "batches", "eager")},
         )

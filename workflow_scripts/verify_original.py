@@ -99,14 +99,17 @@ def ask_ours(arguments: argparse.Namespace) -> None:
     for sample in islice(read_samples(arguments.samples), arguments.limit):
         prompt = benchmark.prompt(sample, model.family)
         picture = open_image(sample.images[0], f"sample {sample.sample_id!r}")
+        # [1, image tokens, width]
         features = model.encode_images(model.preprocess([picture]).to(model.device))
         ids = model.tokenize(prompt, [features.shape[1]])
         answer = generate(model, model.embed([ids], [features]), arguments.max_new_tokens)
+        # PNG, since both implementations must see the same pixels.
         data = io.BytesIO()
         picture.convert("RGB").save(data, "PNG")
         rows.append(
             {
                 "sample_id": sample.sample_id,
+                # The original puts a line break of its own between the picture and the text.
                 "text": prompt.text.lstrip("\n"),
                 "style": prompt.style,
                 "image": base64.b64encode(data.getvalue()).decode(),
@@ -144,6 +147,7 @@ def collapse_images(ids: Sequence[int], image_token: int) -> list[int]:
 
 def without_special(ids: Sequence[int]) -> list[int]:
     """Return an answer's ids without <unk>, <s> and </s>, because the original begins an answer with <s>."""
+    # Vicuna's ids 0, 1 and 2.
     return [token for token in ids if token > 2]
 
 
@@ -191,6 +195,7 @@ def rewrite_and_ask_original(arguments: argparse.Namespace) -> None:
         )
     if (Path(arguments.checkpoint) / "tower").is_dir():
         return ask_original(arguments, Path(arguments.checkpoint))
+    # Beside the output and not in /tmp, which may not have room for 14 GB.
     with tempfile.TemporaryDirectory(dir=Path(arguments.out).parent, prefix=".safetensors-") as folder:
         words = ["rewrite", "--checkpoint", arguments.checkpoint, "--out", folder]
         words += ["--revision", arguments.revision] if arguments.revision else []
@@ -231,6 +236,7 @@ def ask_original(arguments: argparse.Namespace, folder: Path) -> None:
     ours, device = read_json(arguments.ours), device_of(arguments.device)
     dtype = getattr(torch, ours["dtype"])
     config = LlavaConfig.from_pretrained(str(folder))
+    # The package loads the tower from the place that the config names: the rewritten one, not the hub's pickle.
     config.mm_vision_tower = str((folder / "tower").resolve())
     tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=False)
     model = LlavaLlamaForCausalLM.from_pretrained(
@@ -251,6 +257,7 @@ def ask_original(arguments: argparse.Namespace, folder: Path) -> None:
         pixels = process_images([picture], tower.image_processor, config).to(device, dtype)
         ids = tokenizer_image_token(prompt, tokenizer, SENTINEL, return_tensors="pt")[None].to(device)
         with torch.inference_mode():
+            # After the prompt's last token: [vocabulary], in float32 to be written with five digits.
             logits = model(input_ids=ids, images=pixels, use_cache=False).logits[0, -1].float()
             answer = model.generate(
                 ids, images=pixels, do_sample=False, num_beams=1, max_new_tokens=ours["max_new_tokens"]

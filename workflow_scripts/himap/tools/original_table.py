@@ -26,6 +26,7 @@ COLUMNS = {
 def write_comparison(ours_file: str, original_file: str, out: Path) -> None:
     """Write one row per sample, and a last one with counts, as CSV and, beside it, as an HTML page."""
     ours, original = read_json(ours_file), read_json(original_file)
+    # `original` reads the questions from the file of `ours`; a later run of `ours` may have others.
     if [row["sample_id"] for row in ours["rows"]] != [row["sample_id"] for row in original["rows"]]:
         raise ValueError(f"{original_file}: not the samples of {ours_file}; run the step `original` again")
     rows = [compare_rows(our_row, row) for our_row, row in zip(ours["rows"], original["rows"], strict=True)]
