@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     directory = snapshot(arguments.source, arguments.revision)
     named = arguments.tower or default_tower(directory)
+    # None where the family has its tower among the checkpoint's own weights (Qwen-VL-Chat).
     tower = fetch_tower(named, arguments.tower_revision, carried=carries_tower(directory)) if named else None
     origin = {
         "source": arguments.source, "revision": arguments.revision,
@@ -47,6 +48,7 @@ def fetch_tower(named: str, revision: str | None, *, carried: bool) -> Path:
     try:
         return snapshot(named, revision)
     except ValueError as error:
+        # Without the tower's weights anywhere there is nothing to convert.
         if not carried:
             raise
         print(f"{error}; using the vision tower among the checkpoint's own weights instead", file=sys.stderr)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PARTS = ("test", "places", "schedules", "captions", "flow")
 CHOICES = ("scienceqa", "aokvqa")
 QUESTIONS = ("vqav2", "aokvqa", "scienceqa")
+# Criteria compared at one stage, and what HiMAP's and FastV's stages rank by.
 PLACED = ("random", "instruction_attention", "image_attention", "last_token_attention")
 SHALLOW, DEEP, FASTV, RANDOM = "instruction_attention", "image_attention", "last_token_attention", "random"
 
@@ -27,6 +28,7 @@ SHALLOW, DEEP, FASTV, RANDOM = "instruction_attention", "image_attention", "last
 def candidates() -> dict[str, list[Stage]]:
     """Schedules for questions: HiMAP at several places and sizes, its criteria replaced, and FastV at several places."""
     found: dict[str, list[Stage]] = {"no pruning": []}
+    # The mini decoder has 12 layers, the paper's 32: its stages at 2 and 8 would be at 1 and 3.
     for k1, k2 in ((2, 6), (3, 6), (3, 8), (4, 6), (4, 7), (4, 8), (5, 8), (6, 8), (6, 9)):
         for r1, r2 in ((0.5, 0.125), (0.25, 0.0625)):
             found[f"himap {k1} {r1} {k2} {r2}"] = [Stage(k1, r1, SHALLOW), Stage(k2, r2, DEEP)]
@@ -57,11 +59,11 @@ class Exam:
         from himap.mini import benchmarks as drawn
 
         if (name, split, number) not in self.held:
-            one = benchmarks.get(name)
-            rows = [one.sample(row, index) for index, row in enumerate(drawn.make(name, split, samples=number))]
-            if one.rows_per_id > 1:  # ids repeat, so each gets its number
+            benchmark = benchmarks.get(name)
+            rows = [benchmark.sample(row, index) for index, row in enumerate(drawn.make(name, split, samples=number))]
+            if benchmark.rows_per_id > 1:  # MME has two questions under one id, and answers are kept by id
                 rows = [replace(row, sample_id=f"{row.sample_id}#{index}") for index, row in enumerate(rows)]
-            self.held[name, split, number] = one, rows
+            self.held[name, split, number] = benchmark, rows
         return self.held[name, split, number]
 
     def answers(
@@ -71,11 +73,11 @@ class Exam:
         from himap.experiments.answers import Question
         from himap.experiments.batches import answer_all
 
-        one, samples = self.samples(name, split, number)
+        benchmark, samples = self.samples(name, split, number)
         family = self.model.family
-        asked = [Question(s.sample_id, [gray()] if blind else s.images, one.prompt(s, family)) for s in samples]
+        asked = [Question(s.sample_id, [gray()] if blind else s.images, benchmark.prompt(s, family)) for s in samples]
         rows = answer_all(
-            self.model, asked, Schedule(tuple(stages)), max_new_tokens=one.max_new_tokens(family), batch_size=32
+            self.model, asked, Schedule(tuple(stages)), max_new_tokens=benchmark.max_new_tokens(family), batch_size=32
         )
         return {row["sample_id"]: row["prediction"] for row in rows}
 
@@ -83,12 +85,13 @@ class Exam:
         """Return a benchmark's numbers; where a judge would be needed, how often the whole reference is met instead."""
         from himap import benchmarks
 
-        one, samples = self.samples(name, split, number)
+        benchmark, samples = self.samples(name, split, number)
         answers = self.answers(name, split, number, **run)
-        if one.judged:
+        if benchmark.judged:
+            # MM-Vet writes "first<AND>second": all parts have to be in the answer.
             hits = [all(part in answers[s.sample_id] for part in s.references[0].split("<AND>")) for s in samples]
             return {"n": len(samples), "headline": 100 * sum(hits) / len(hits), "metric": "whole reference met"}
-        found = benchmarks.score(one, samples, answers)
+        found = benchmarks.score(benchmark, samples, answers)
         topics = {s.sample_id: s.metadata["topic"] for s in samples if s.metadata.get("topic")}
         kinds = found.per_sample.assign(topic=found.per_sample["sample_id"].map(topics)).groupby("topic")["score"]
         return {
@@ -106,6 +109,7 @@ def gray() -> bytes:
     from PIL import Image
 
     data = io.BytesIO()
+    # The mini model's own picture size.
     Image.new("RGB", (96, 96), (128, 128, 128)).save(data, "PNG")
     return data.getvalue()
 
@@ -141,6 +145,7 @@ def places(exam: Exam) -> dict[str, Any]:
         cells = []
         for criterion in PLACED:
             both = [
+                # On validation scenes, so that a schedule chosen by these numbers has not seen the test scenes.
                 exam.score(name, "validation", 120, stages=[Stage(layer, 0.25, criterion)])["headline"]
                 for name in ("vqav2", "aokvqa")
             ]
@@ -176,18 +181,21 @@ def flow(exam: Exam) -> dict[str, Any]:
     from himap.experiments.cut_runs import run_undisturbed, sweep
     from himap.experiments.saliency import saliency
 
-    one, samples = exam.samples("aokvqa", "validation", 40)
+    benchmark, samples = exam.samples("aokvqa", "validation", 40)
     model = exam.model
+    # [layers, receiving group, giving group], groups in the order system, image, instruction.
     sums = np.zeros((len(model.layers), 3, 3))
     same: dict[str, list[list[bool]]] = {}
     for sample in samples:
-        prompt = encode(model, [Question(sample.sample_id, sample.images, one.prompt(sample, model.family))])
+        prompt = encode(model, [Question(sample.sample_id, sample.images, benchmark.prompt(sample, model.family))])
         token = model.answer_ids(sample.references[0])[0]
         blocks = saliency(model, prompt, token, ("paper",)).blocks["paper"].numpy()
+        # Each sample's layers as shares, so that samples with large gradients do not decide the mean.
         sums += blocks / blocks.sum((1, 2), keepdims=True)
         clean = run_undisturbed(model, prompt, 2)
         answer = model.detokenize(clean.ids)
-        if not one.rows([sample], [answer])[0]["score"]:
+        # As in the paper, only samples that the undisturbed model answers right are disrupted.
+        if not benchmark.rows([sample], [answer])[0]["score"]:
             continue
         for outcome in sweep(
             model, clean, list(range(len(model.layers))), ["img2txt", "img2img", "random"], ["single", "suffix"],
@@ -223,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for part in args.parts:
         print(f"\n{part}", flush=True)
         found[part] = globals()[part](exam)
+        # After each part, since all together take long.
         files.write_json(args.out, found)
     return 0
 

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = replace(
         benchmark.source_of(protocol), **{name: value for name, value in given.items() if value is not None}
     )
+    # Where the files lie; a download is only made for the hub.
     found = from_hub(source) if arguments.from_hub else from_path(arguments.from_path, source)
     facts = prepare(
         benchmark, source, found, arguments.out, arguments.manifest, arguments.limit, arguments.seed, protocol

@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = list(islice(read_samples(arguments.samples), settings["limit"]))
         schedules = Grid(**{key: settings[key] for key in ("k1", "r1", "k2", "r2", "criteria")}).schedules(model.dims)
         asking = Asking(
+            # Schedules are keys, values are their points of the grid.
             list(schedules),
             max_new_tokens=settings["max_new_tokens"] or benchmark.max_new_tokens(model.family, **protocol),
             min_new_tokens=benchmark.min_new_tokens(model.family, **protocol),

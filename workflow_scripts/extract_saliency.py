@@ -30,6 +30,7 @@ GROUPS = ("system", "image", "instruction")
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = model_arguments(__doc__, SETTINGS).parse_args(argv)
     settings = read_settings(arguments.settings, SETTINGS)
+    # The workflow's config checks this too; a script run by hand has only this check.
     for key, allowed in (
         ("weights", ("trained", "random")),
         ("targets", ("emitted", "released")),

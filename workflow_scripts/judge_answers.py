@@ -12,6 +12,7 @@ from himap.workflow.jobs import script
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
+    # Only these can be named: others have an official rule and need no judge.
     judged = [name for name in benchmarks.names() if benchmarks.get(name).judged]
     options = argparse.ArgumentParser(
         description=__doc__, epilog="The key is taken from HIMAP_JUDGE_API_KEY or OPENAI_API_KEY."

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmark, dims = benchmarks.get(arguments.benchmark), Dims(**json.loads(arguments.sizes))
     by_schedule: dict[tuple[Any, ...], dict[str, str]] = {}
     for _, row in read_jsonl(arguments.predictions):
+        # {(k1, r1, k2, r2): {sample id: answer}}
         by_schedule.setdefault(tuple(row[key] for key in KEYS), {})[row["sample_id"]] = row["prediction"]
     answered = set(next(iter(by_schedule.values()), {}))  # the grid may have run on a part of the samples
     samples = [sample for sample in read_for_scoring(arguments.samples, benchmark) if sample.sample_id in answered]
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     frame = pd.DataFrame([score_row(benchmark, result, dims, schedule) for schedule, result in results.items()])
     frame["frontier"] = on_frontier(frame["ratio"].tolist(), frame["score"].tolist())
+    # Each sample's score too, for paired comparisons of schedules (figure `sweep`).
     single = [
         result.per_sample[["sample_id", "picture", "score"]].assign(**dict(zip(KEYS, schedule, strict=True)))
         for schedule, result in results.items()

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_benchmark(arguments.samples, benchmark.name)
     samples = list(read_for_scoring(arguments.samples, benchmark))
     predictions = read_predictions(arguments.predictions)
+    # None for a benchmark without a judge, and for a judged one whose answers nobody has graded.
     verdicts = read_verdicts(benchmark, arguments.judgements)
     scores = benchmarks.score(benchmark, samples, predictions, verdicts, allow_missing=arguments.allow_missing)
     write(scores, arguments.out, arguments.per_sample_out or arguments.out.parent / "per_sample.parquet")

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from himap.mini.recipe import QUICK, Recipe
 
     torch.set_num_threads(args.threads)
+    # Options that are not given leave the recipe's own values.
     recipe = QUICK if args.quick else Recipe()
     recipe = replace(recipe, seed=args.seed, architecture=args.architecture, start=args.start, rate=args.rate)
     if args.minutes is not None:

@@ -21,6 +21,7 @@ def difference_lines(
         return []
     first, second = methods
     lines = []
+    # The table's own cells, in its order; the test looks at the answers behind them.
     for model, task in frame[["model", "benchmark"]].drop_duplicates().itertuples(index=False, name=None):
         if (tasks is not None and task not in tasks) or (models is not None and model not in models):
             continue

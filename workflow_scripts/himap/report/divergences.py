@@ -65,6 +65,7 @@ def quarters(maps: list[dict[str, Any]]) -> dict[str, Any] | None:
         [part["model"], method["title"], *(quarter["text"] + " %" for quarter in method["quarters"])]
         for part in maps
         for method in part["methods"]
+        # Variants of HiMAP only: the divergence is about its deep criterion.
         if method["title"].startswith("HiMAP")
     ]
     if not rows:

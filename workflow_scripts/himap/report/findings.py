@@ -77,6 +77,7 @@ def differences(results: Results, model: str, method: str, base: str) -> list[Di
     """Return a method against another one on every benchmark where both are scored, corrected together."""
     rows = []
     for task in results.facts["benchmarks"]:
+        # Not both run yet.
         if not {method, base} <= set(methods_of(results, model, task)):
             continue
         score, against = results.score(model, task, base), results.compare(model, task, base, method)
@@ -189,6 +190,7 @@ def where(results: Results, ups: list[Difference], downs: list[Difference]) -> s
 
 def time_saved(results: Results) -> Finding:
     """Return how much less measured time HiMAP takes than the unpruned model, over the timed benchmarks."""
+    # (model, benchmark, (mean, low, high)), in percent of the unpruned model's time.
     savings = [
         (model, task, saving(frame[METHOD], frame[BASE]))
         for model in results.facts["models"]

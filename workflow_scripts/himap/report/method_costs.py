@@ -24,6 +24,7 @@ def method_panels(results: Results) -> list[Panel]:
     scored = cells[cells["ours"].notna()].groupby(["model", "benchmark"], sort=False)
     panels = [method_panel(str(model), str(task), part) for (model, task), part in scored]
     models = list(dict.fromkeys(cells["model"]))
+    # Stable: a model's benchmarks stay in the order of the tables.
     return sorted(panels, key=lambda panel: models.index(panel.model))
 
 

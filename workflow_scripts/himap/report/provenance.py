@@ -105,12 +105,18 @@ def verified(results: Results) -> list[dict[str, Any]]:
         frame = results.csv(results.paths.verification(name))
         if frame is not None:
             asked, answered = (
-                results.json(results.paths.verification(name, f"{one}.json")) or {} for one in ("ours", "original")
+                results.json(results.paths.verification(name, f"{entry}.json")) or {} for entry in ("ours", "original")
             )
-            made = [str(one.get("made_with", "unknown")) for one in (asked, answered)]
+            made = [str(entry.get("made_with", "unknown")) for entry in (asked, answered)]
+            # The last row counts the others and has no answers.
             rows = frame.fillna("").astype(str).to_numpy().tolist()
             comparisons.append(
-                {"model": name, "head": [one.replace("_", " ") for one in frame.columns], "rows": rows, "made": made}
+                {
+                    "model": name,
+                    "head": [entry.replace("_", " ") for entry in frame.columns],
+                    "rows": rows,
+                    "made": made,
+                }
             )
     return comparisons
 

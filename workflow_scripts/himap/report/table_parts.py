@@ -27,6 +27,7 @@ def table_part(results: Results, name: str) -> dict[str, Any]:
     """Return one table: a block per model, its notes."""
     title = results.facts["tables"][name]
     frame = results.table(name)
+    # A table that is not made yet keeps its place on the page, without blocks.
     part: dict[str, Any] = {"name": name, "title": title, "blocks": [], "notes": []}
     if frame is not None and len(frame):
         part["blocks"] = [block(results, name, str(model), rows) for model, rows in frame.groupby("model", sort=False)]
@@ -72,6 +73,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
     ]
     world = scope(results.facts, model, tasks)
     rows, footnotes = [], []
+    # Only a table with budgets has this column.
     at_budgets = "mean_tokens" in frame
     # Small models would show 0.00 TFLOPs in every row, so their tables have GFLOPs.
     tera = frame["tflops"].max() >= numbers.SMALL

@@ -93,6 +93,7 @@ def load_named(plan: Plan, arguments: argparse.Namespace) -> tuple[Model, list[S
     from himap.models.loading import load
     from himap.pruning.resolve import resolve
 
+    # Models with `only` are left out: they are for single open questions.
     name = arguments.model or plan.models_for()[0]
     options: dict[str, Any] = {"device": arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")}
     # A model outside the config has no stages of its own there: the built-in methods are resolved for its depth.

@@ -50,7 +50,7 @@ def summary(groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Return how many claims came out how, and apart from that what models that cannot decide show."""
     found = [row["found"] for group in groups for row in group["rows"]]
     # Verdicts of the embedded world or of another model: counted apart, since they decide nothing about the paper.
-    apart = [one for one in found if one.basis in ASIDES and one.verdict != OPEN]
+    apart = [verdict for verdict in found if verdict.basis in ASIDES and verdict.verdict != OPEN]
     return {
         "total": len(found),
         "counts": {verdict: sum(shown(one) == verdict for one in found) for verdict in WORDS},

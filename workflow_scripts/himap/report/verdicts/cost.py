@@ -41,6 +41,7 @@ def formula(
         value = formulas.flops(dims, stages) / 1e12 if quantity == "tflops" else 100 * formulas.ratio(dims, stages)
         printed = table_value(table, model, method, quantity)
         name = results.facts["methods"].get(method, {}).get("title", method)
+        # Cells that the paper leaves empty.
         if printed is None:
             continue
         places, unit = (3, "TFLOPs") if quantity == "tflops" else (1, "%")
@@ -117,6 +118,7 @@ def latency_order(results: Results, book: Any, order: list[str]) -> Verdict:
             # Each against the next: himap < fastv, fastv < vanilla.
             for faster, slower in itertools.pairwise(order):
                 mean, low, high = saving(frame[faster], frame[slower])
+                # Above zero: the method surely saves time of the next one.
                 found.append(side_of(low, high))
                 edges = interval(low, high, 0)
                 parts.append(f"{names[faster]} saves {number(mean, 0)} % [{edges}] of {names[slower]}'s time")

@@ -65,6 +65,7 @@ def blocked(results: Results, edit: str, depth: float, judge: Callable[[Any], st
 
 def control_lines(frame: pd.DataFrame, model: str, results: Results, task: str, layer: int) -> list[str]:
     """Return how many answers stay when rows come from a picture with the same answer."""
+    # Rows from such a picture should change nothing; what they change, the edit itself breaks.
     part = frame[(frame["donor"] == "same answer") & (frame["measure"] == "same") & (frame["layer"] == layer)]
     return [
         f"control, {row.edit} rows of a picture with the same answer: {number(100 * row.value, 0)} % "
@@ -122,6 +123,7 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
         wins, losses = sure_kinds(rows[rows["kind"] != "all kinds"])
         # That no kind differs shows nothing as long as so few samples could not have shown it.
         costs_of = frame[frame["part"] == "policy"].set_index("name")["x"]
+        # A policy that spends more would win for that reason alone.
         equal = abs(costs_of[policy] / costs_of["himap"] - 1) <= EQUAL_COST
         why = why if equal else UNEQUAL
         cells.append((model, task, OPEN if not equal else FAILS if losses else HOLDS if wins else OPEN))
@@ -130,6 +132,7 @@ def better_somewhere(results: Results, book: Any, policy: str) -> Verdict:
             f"{model}, {title(results, task)}: {number(whole.value)} points [{interval(whole.low, whole.high)}] over all kinds, "
             f"{at}; better on {', '.join(wins) or 'no kind'}, worse on {', '.join(losses) or 'none'} (Holm)"
         )
+        # With kinds dealt out at random no policy can be better on a kind; what is counted here is chance.
         dealt = frame[(frame["part"] == "control") & (frame["name"] == policy)]
         if len(dealt):
             better, worse = map(len, sure_kinds(dealt))
@@ -185,6 +188,7 @@ def finds_importance(results: Results, book: Any, stage: int, criterion: str, ag
         }
         if "agreement" not in rows or "over_random" not in rows:
             continue
+        # Both parts of the claim as a set of verdicts: one that fails decides, one that is open leaves it open.
         sides = {
             side_of(rows[measure]["low"], rows[measure]["high"], line)
             for measure, line in (("agreement", agreement), ("over_random", gain))

@@ -35,6 +35,7 @@ def lose_more(results: Results, book: Any, captions: str, questions: str) -> Ver
         if row["benchmark"] != captions:
             continue
         model = str(row["model"])
+        # Positive: captions lose more of their score than questions, over the same schedules.
         cells.append((model, captions, side_of(row["low"], row["high"])))
         lines.append(
             f"{model}: {title(results, captions)} loses {points(row)} more than {title(results, questions)}, "

@@ -12,6 +12,7 @@ from himap.results import Results, scope
 
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "not decidable here"}
+# By what a verdict rests on: grounds decide a claim about the paper, asides are only shown.
 GROUNDS = {"paper": "on the paper's models", "arithmetic": "from the paper's own numbers"}
 ASIDES = {"mini": "in the embedded world", "other": "on another model"}
 TOO_FEW = "the samples are too few to tell"
@@ -38,6 +39,7 @@ def words(found: Verdict) -> dict[str, str]:
     """Return a verdict in words with its ground, or why there is none; and what a model that cannot decide shows nevertheless."""
     verdict = shown(found)
     aside = found.verdict != OPEN and verdict == OPEN
+    # An open verdict says why, a decided one on what ground.
     reason = found.why if found.verdict == OPEN else GROUNDS.get(found.basis, "")
     return {"verdict": verdict, "text": WORDS[verdict], "ground": reason, "aside": ASIDES[found.basis] if aside else ""}
 
@@ -71,6 +73,7 @@ def together(verdicts: Iterable[str]) -> str:
     found = list(verdicts)
     if FAILS in found:
         return FAILS
+    # No verdict at all is open, not true of everything.
     return HOLDS if found and all(one == HOLDS for one in found) else OPEN
 
 

@@ -108,6 +108,7 @@ def question_field(question: OpenQuestion) -> Any:
 
 
 if TYPE_CHECKING:
+    # A type checker cannot read classes that are made at run time.
     Figures = Section
     Questions = Section
 else:  # a key per file of himap/figures, and of himap/experiments/questions

@@ -48,6 +48,7 @@ def model_arguments(
     if samples:
         parser.add_argument("--benchmark", required=True, help="name of the benchmark")
         parser.add_argument("--samples", required=True, metavar="FILE", help="its samples.parquet")
+    # With `append` a default list would be kept beside the given values, so there is none.
     repeated: Any = {"action": "append"} if several else {}
     parser.add_argument("--settings", default=None if several else "{}", metavar="JSON", help="see below", **repeated)
     parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")

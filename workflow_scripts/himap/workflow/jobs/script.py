@@ -25,6 +25,7 @@ def advice(error: Exception) -> str:
     """Return what to do if the system's own message does not say it."""
     if not isinstance(error, OSError):
         return ""
+    # No room on the disk, or none left in the user's quota.
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "; free some space, or set `output` to a folder with room, and run again: what is finished is kept"
     if error.errno == errno.EROFS:

@@ -42,6 +42,7 @@ def conversion_settings(plan: Plan, model: str) -> str:
 def original(plan: Plan, model: str) -> dict[str, str] | None:
     """Return where a model's weights lie as LLaVA's authors published them, or None if that is not known."""
     entry = plan.model(model)
+    # The package llava runs no other family.
     if entry.family != "llava":
         return None
     if entry.original:

@@ -39,6 +39,7 @@ class Plan:
         self._methods = {
             name: method.model_dump(exclude_none=True, by_alias=True) for name, method in config.methods.items()
         }
+        # By model, kind of task and method. Both caches, since Snakemake asks again for each of hundreds of jobs.
         self._resolved: dict[Cell, Schedule] = {}
         self._dims: dict[str, Dims] = {}
 
@@ -69,6 +70,7 @@ class Plan:
 
     def checkpoint(self, model: str) -> str | None:
         """Return the folder that a model is loaded from, or None if it lies in the hub library's cache."""
+        # The conversion's output, not its source, which the library cannot load.
         return self.converted(model)[0] if self.model(model).convert else self.model(model).path
 
     # ---- benchmarks
@@ -150,6 +152,7 @@ class Plan:
 
     def _cells(self, entry: Question | Grid, question: str = "") -> list[tuple[str, str]]:
         models = self.models_for(question) if entry.models is None else entry.models
+        # Defaults name benchmarks that a small config may not have.
         return [(model, benchmark) for model in models for benchmark in self.known(entry.benchmarks)]
 
     # ---- methods
@@ -206,6 +209,7 @@ class Plan:
     def columns(self, table: str) -> list[str]:
         """Return a table's benchmarks, as far as the config has them."""
         entry = self.config.tables[table]
+        # With `judged: false` a column waits until a judge is configured.
         return [name for name in self.known(entry.benchmarks) if entry.judged or self.scored(name)]
 
     def table_models(self, table: str) -> list[str]:

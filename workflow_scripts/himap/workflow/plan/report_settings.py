@@ -52,6 +52,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
                 "scored": plan.scored(name),
                 "asked": plan.asked(name)["protocol"],
             }
+            # In the report's order, that of the paper, not the config's.
             for name, entry in sorted(config.benchmarks.items(), key=lambda entry: benchmarks.get(entry[0]).rank)
         },
         "methods": {
@@ -63,6 +64,7 @@ def report_facts(plan: Plan) -> dict[str, Any]:
         "evaluated": [list(cell) for cell in plan.evaluations()],
         # The first table's rows are the methods that the page's first screen compares.
         "main_methods": next((table.methods for table in plan.tables().values()), []),
+        # Only what differs from the defaults is shown; the hash below is over everything.
         "config": yaml.safe_dump(deciding(config, exclude_none=True, exclude_defaults=True), sort_keys=False),
         "config_hash": digest(deciding(config)),
         # The page's job compares the text of these facts, so the templates' hash is one of them.

@@ -42,6 +42,7 @@ def one_line(error: BaseException) -> str:
 
 def listed(findings: Iterable[Finding]) -> Iterator[str]:
     """Yield the list line by line, a heading per part, and what to do below the first finding that needs it."""
+    # Findings come grouped by part, one after the other.
     part = advice = ""
     for finding in findings:
         if finding.part != part:

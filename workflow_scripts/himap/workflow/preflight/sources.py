@@ -156,6 +156,7 @@ def on_hub(part: str, name: str, hub_id: str, revision: str | None, kind: str, l
         )
     except ValueError as error:
         return Finding(part, label, False, one_line(error), "give the whole commit as `revision`")
+    # The benchmark's declaration first, then the repository's tags.
     stated = licence or licence_in(info.tags or [])
     if not stated:
         return Finding(

@@ -66,6 +66,7 @@ def samples_of(folder: Path, benchmark: str) -> Path:
 def answers(plan: Plan, name: str, tasks: Sequence[str], problems: dict[str, str], folder: Path) -> Iterator[Finding]:
     """Load a model and yield what it says on each benchmark."""
     entry, checkpoint = plan.model(name), plan.checkpoint(name)
+    # The conversion is a job of its own, which a check does not start.
     if entry.convert and not Path(str(checkpoint)).is_dir():
         yield Finding(
             TRIAL, name, None, "a run rewrites its weights first", f"make them with: ./reproduce {checkpoint}"

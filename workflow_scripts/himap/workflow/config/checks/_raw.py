@@ -38,6 +38,7 @@ def texts(value: Any) -> list[str]:
 
 def unknown_names(entry: Mapping[str, Any], at: str, key: str, known: Any) -> Iterator[Problem]:
     """Yield the names in a list that are not known."""
+    # Anything but text is reported by the typed check.
     for index, name in items(entry.get(key)):
         if isinstance(name, str) and name not in known:
             yield f"{at}.{key}[{index}]", f"unknown {key.removesuffix('s')} {name!r}" + hint(name, known)

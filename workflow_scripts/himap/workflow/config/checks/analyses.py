@@ -40,6 +40,7 @@ def check_disruption(raw: Mapping[str, Any]) -> Iterator[Problem]:
             "disruption.flows",
             f"{flows} lacks {' and '.join(missing)}; Figure 6 compares img2txt with img2img, add it",
         )
+    # Disruption compares with answers known to be right, which only a rule can tell.
     for index, name in used:
         if part.get("only_correct") and benchmark_named(name).judged:
             line = f"{name!r} is judged, so no answer is known to be right; set `disruption.only_correct: false` or leave it out"

@@ -65,6 +65,7 @@ def check_conversion(model: Mapping[str, Any], at: str) -> Iterator[Problem]:
         if model.get(key) is not None and not model.get("convert"):
             yield f"{at}.{key}", "is only allowed together with `convert`"
     tower = model.get("tower")
+    # A tower that is no folder here is taken for a hub id, which has to be pinned.
     if isinstance(tower, str) and not (ROOT / tower).is_dir() and model.get("tower_revision") is None:
         yield f"{at}.tower_revision", f"is required: {tower!r} is no folder, so it is taken from the hub"
     if (original := model.get("original")) is None:

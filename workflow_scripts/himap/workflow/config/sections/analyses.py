@@ -95,6 +95,7 @@ class RandomWeights(Section):
     def dims(self) -> Dims:
         """Return the decoder's sizes."""
         head = self.width // self.heads
+        # As many key-value heads as heads: LLaVA-1.5 has no grouped queries.
         return Dims(self.layers, self.width, self.heads, self.heads, head, self.ffn, VOCABULARY, self.image_tokens)
 
     @model_validator(mode="after")
