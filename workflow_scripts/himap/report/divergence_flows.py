@@ -17,7 +17,7 @@ CONVENTIONS = {
     "prompt": "whole prompt, operations",
     "measured": "counted on a run, scoring included",
 }
-MIDDLE = (0.22, 0.5)  # layers 7 to 15 of 32, as shares of the depth
+MIDDLE = (7 / 32, 16 / 32)  # layers 7 to 15 of 32, as shares of the depth; the upper one excluded
 
 
 def flow_curves(results: Results, definition: str) -> list[tuple[str, pd.DataFrame]]:
