@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             min_new_tokens=tokens,
             **{key: settings[key] for key in ("rounds", "seed", "batches", "eager")},
         )
-        # Pictures of noise: their content does not change how long a forward pass takes.
+        # Black pictures: their content does not change how long a forward pass takes.
         questions = random_questions(settings["examples"])
         rows = time_methods(model, questions, schedules, protocol)
         frame = pd.DataFrame(progress(rows, count_rows(len(questions), schedules, protocol), "latency random weights"))
