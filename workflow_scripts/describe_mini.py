@@ -28,7 +28,7 @@ SHALLOW, DEEP, FASTV, RANDOM = "instruction_attention", "image_attention", "last
 def candidates() -> dict[str, list[Stage]]:
     """Schedules for questions: HiMAP at several places and sizes, its criteria replaced, and FastV at several places."""
     found: dict[str, list[Stage]] = {"no pruning": []}
-    # The mini decoder has 12 layers, the paper's 32: its stages at 2 and 8 would be at 1 and 3.
+    # The mini decoder has 12 layers, the paper's 32: its stages at 2 and 8 would be at 1 and 3 in proportion.
     for k1, k2 in ((2, 6), (3, 6), (3, 8), (4, 6), (4, 7), (4, 8), (5, 8), (6, 8), (6, 9)):
         for r1, r2 in ((0.5, 0.125), (0.25, 0.0625)):
             found[f"himap {k1} {r1} {k2} {r2}"] = [Stage(k1, r1, SHALLOW), Stage(k2, r2, DEEP)]

@@ -47,6 +47,7 @@ def scored_lines(
     lines = []
     # `True` keeps all rows: pandas broadcasts it.
     scored = frame[frame["ours"].notna() & (True if model is None else frame["model"] == model)]
+    # In the order of `methods`, not of the table, since a side names its methods in a sentence.
     for row in (row for method in methods for row in records_of(scored[scored["method"] == method])):
         benchmark = benchmarks.get(row.benchmark)
         edges = numbers.interval(row.low, row.high, benchmark.digits)

@@ -132,6 +132,7 @@ def largest_loss(results: Results) -> Finding:
             f"That is {numbers.number(-low.percent, 0)} % of the unpruned score (95 % interval {edges} points).",
             f"It loses beyond chance on {lost} of {of_benchmarks(results, mine)}.",
         ]
+    # HiMAP is among these methods: the sentence is only written where another one loses more.
     most = steepest(row for method in pruning_methods(results) for row in every_difference(results, method, BASE))
     if most is not None and most.method != METHOD:
         more.append(
@@ -158,6 +159,7 @@ def against_rivals(results: Results) -> Finding:
         rival: every_difference(results, METHOD, rival) for rival in pruning_methods(results) if rival != METHOD
     }
     counts = [counts_of(results, rival, rows) for rival, rows in compared.items() if rows]
+    # A comparison is one rival on one benchmark of one model.
     every = [row for rows in compared.values() for row in rows]
     better, worse = sum(row.better for row in every), sum(row.worse for row in every)
     headline = f"Of {len(every)} comparisons with rivals, HiMAP wins {better} and loses {worse}"
@@ -201,7 +203,6 @@ def time_saved(results: Results) -> Finding:
     headline, more = "No time has been measured yet", []
     if savings:
         mean, low, high = mean_of_intervals([value[0] for *_, value in savings], [value[1:] for *_, value in savings])
-        # A positive saving is less time.
         headline = f"HiMAP takes {numbers.number(abs(mean), 0)} % {'less' if mean > 0 else 'more'} time than the unpruned model"
         # Decided last, so that a mean that looks like a saving is not called one when its interval holds zero.
         if low <= 0 <= high:

@@ -66,6 +66,7 @@ def render(look: Inspection, picture: Image, titles: Mapping[str, str] | None = 
         answers=[answer_part(answer, titles or {}) for answer in look.answers],
         cuts=page_groups(cuts),
         cut_legend=page_legend(cuts),
+        # Only these are listed; `tried` says of how many.
         changed=[changed_answer(cut) for cut in look.cuts if cut.text != look.clean],
         tried=len(look.cuts),
         style=Markup((FOLDER / "inspection" / "style.css").read_text(encoding="utf-8")),  # our own text

@@ -39,6 +39,7 @@ def what_ran(results: Results, made_from: dict[str, Any]) -> list[dict[str, str]
     """Return the run in a few facts: models, benchmarks, methods, samples, device, date and commit."""
     facts, code = results.facts, made_from["code"]
     models, methods = list(facts["models"]), {method for *_, method in facts["evaluated"]}
+    # None while a benchmark is not prepared yet.
     sizes = [row["rows"] for row in made_from["benchmarks"] if row["rows"] is not None]
     layers = ", ".join(sorted({f"{facts['models'][name]['layers']} layers" for name in models}))
     samples = f"{min(sizes)} to {max(sizes)} samples each" if sizes else "no samples yet"

@@ -87,8 +87,7 @@ def values_of(option: str) -> Callable[[str], bool]:
     """Return a test of whether the next word belongs to an option. To an option that is not known here, all words belong."""
     if option in SHAPES:
         shape = SHAPES[option]
-        # A list of one, so that the function below can use its permission up: only the first word is taken whatever it
-        # is.
+        # A list of one, which the function below empties: only the first word is taken whatever it is.
         first = [option in NEEDS_ONE]
         return lambda word: bool((first and first.pop()) or shape.fullmatch(word))
     if option in SINGLE:

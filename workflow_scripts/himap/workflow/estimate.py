@@ -193,8 +193,7 @@ class Estimator:
                 # The last block may be shorter than the others, so their sum can exceed the depth.
                 layers = min(self.plan.dims(model).layers, len(blocks) * part.layers_per_job)
                 variants = layers * cuts * len(part.extents)
-                # Cuts at layer l resume from the undisturbed prefix below it: over all layers, half a prefill on
-                # average.
+                # Cuts at layer l resume from the undisturbed prefix below it: half a prefill on average.
                 example = self.times.prefill(model, "qa") / 2 + self.times.decoding(
                     model, part.new_tokens - 1, batch=together
                 )

@@ -67,8 +67,7 @@ class ModelTimes:
             # Image tokens before any stage: a method with a smaller image (`downsample`) starts with fewer.
             seen = prod(schedule.image_grid) if schedule.image_grid else dims.tokens_per_image
             for layer, tokens in enumerate(image_tokens_per_layer(dims, as_costly_as_possible(schedule.stages), seen)):
-                # What has happened to a prompt below this layer. Two schedules with the same stages so far do the same
-                # work here.
+                # Two schedules with the same stages up to this layer do the same work in it.
                 before = tuple(stage for stage in schedule.stages if stage.layer <= layer)
                 cost = cost_at(dims, layer, tokens, TEXT_TOKENS[kind], "prompt")
                 # Until a stage prunes by the question, questions about one picture share all rows up to the picture's

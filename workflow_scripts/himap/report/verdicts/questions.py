@@ -45,8 +45,7 @@ def blocked(results: Results, edit: str, depth: float, judge: Callable[[Any], st
     """Return the verdict on what an edit at a share of the depth leaves, with the control beside it."""
     cells, lines, ran_on = [], [], []
     for model, task, frame in cells_of(results, "blocking"):
-        # Rows taken from another picture's run may carry its answer over; other edits can only keep the answer or lose
-        # it.
+        # Rows of another picture's run may carry its answer over; other edits can only keep or lose the answer.
         donor, measure = ("other answer", "follows") if edit in ("instruction", "image") else ("", "same")
         at = frame.fillna({"donor": ""})
         at = at[(at["edit"] == edit) & (at["donor"] == donor) & (at["measure"] == measure)]

@@ -88,8 +88,7 @@ class FigureStyle(Section):
 def laid_over(section: type[Section], usual: dict[str, Any], about: str) -> Any:
     """Return a key that holds a section: what the config says is laid over its usual values."""
 
-    # Before validation: a key that the config leaves out gets the value of the figure's file, not the section's
-    # default.
+    # Before validation: a key that the config leaves out gets the figure file's value, not the section's default.
     def over_usual(given: Any) -> Any:
         return {**usual, **given} if isinstance(given, Mapping) else given
 

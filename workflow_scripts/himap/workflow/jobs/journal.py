@@ -77,8 +77,7 @@ class Journal:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append one finished row and flush it to the system."""
-        # Before the write: where the line begins. The flush hands it to the system, which keeps it if this process is
-        # killed.
+        # Before the write: where the line begins. What is flushed the system keeps if this process is killed.
         self.done.places[row["sample_id"]] = self.file.tell()
         self.file.write(_line(row))
         self.file.flush()

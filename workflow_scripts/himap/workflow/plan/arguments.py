@@ -48,6 +48,7 @@ def part(name: str) -> list[str]:
     """Return which part of the samples an evaluation answers, from its file's name: `shard-0-of-2`, or all (`predictions`)."""
     if name == "predictions":
         return []
+    # shard-0-of-2 counts from 0, as --shard does.
     _, shard, _, shards = name.split("-")
     return ["--shard", shard, "--shards", shards]
 

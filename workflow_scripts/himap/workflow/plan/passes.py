@@ -209,8 +209,7 @@ def _groups(
     # A note of other methods (another config) does not count.
     if sorted(method for group in frozen for method in group) == methods:
         return [(group, text(group)) for group in frozen]
-    # Settled outputs keep the text that they were made with, by which they stay in their old pass. All others make new
-    # ones.
+    # Settled outputs keep the text that they were made with, and so their old pass. All others make new passes.
     settled: dict[str, list[str]] = {}
     asked: dict[bool, list[str]] = {}
     for method in methods:

@@ -15,8 +15,7 @@ METHODS_AT_ONCE = 6  # that are done within `execution.runtime_minutes`
 def light_job(memory_mb: int, minutes: int) -> Bundle:
     """Return the request of a job without a model, more at each attempt."""
     return {
-        # Snakemake calls such functions with the number of the attempt: a job that ran out of memory is tried again
-        # with more.
+        # Snakemake gives the number of the attempt: a job that ran out of memory is tried again with more.
         "mem_mb": lambda wildcards, attempt: memory_mb * attempt,
         "runtime": lambda wildcards, attempt: minutes * attempt,
     }

@@ -24,6 +24,7 @@ def used_benchmarks(raw: Mapping[str, Any], part: str) -> list[tuple[int, str]]:
 def check_disruption(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the problems of the disruption: layers beyond a model, a flow that Figure 6 lacks, unscored answers that must be right."""
     used, part = used_benchmarks(raw, "disruption"), section(raw, "disruption")
+    # Nothing of it runs, so its layers need not fit.
     if not used:
         return
     for index, layer in items(part.get("layers")):
@@ -34,6 +35,7 @@ def check_disruption(raw: Mapping[str, Any]) -> Iterator[Problem]:
                     f"disruption.layers[{index}]",
                     f"{layer} is not a layer of {model}, which has {depth} (0 to {depth - 1})",
                 )
+    # The bias ratio of Figure 6 is log(E_vv / E_vt), so it needs both flows.
     flows = part.get("flows")
     if missing := [flow for flow in ("img2txt", "img2img") if isinstance(flows, list) and flows and flow not in flows]:
         yield (

@@ -38,6 +38,7 @@ def check_models(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield f"{at}.dims", "is required with `convert`"
         elif isinstance(model["path"], str) and not (ROOT / model["path"] / "config.json").is_file():
             yield f"{at}.path", f"{model['path']!r} holds no config.json; give the folder of a checkpoint"
+        # A local checkpoint's config.json lists these layers; for a hub model only its entry can.
         if (
             model.get("family") in CROSS
             and model.get("dims") is not None

@@ -58,6 +58,7 @@ Keep = Annotated[
         }
     ),
 ]
+# `strict`: neither 2.0 nor "2" is taken for a count.
 Count = Annotated[int, Field(ge=1, strict=True)]
 Index = Annotated[int, Field(ge=0, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1)]

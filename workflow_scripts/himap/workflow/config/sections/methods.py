@@ -70,6 +70,7 @@ def stages_form(value: Any) -> str:
     return "by_kind" if isinstance(value, (Mapping, StagesByKind)) else "list"
 
 
+# A discriminator instead of a plain union: pydantic then reports the errors of the form that is meant, not of both.
 Stages = Annotated[
     Annotated[list[Stage], Tag("list")] | Annotated[StagesByKind, Tag("by_kind")], Discriminator(stages_form)
 ]
