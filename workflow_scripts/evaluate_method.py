@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         stack.enter_context(sole_writer(*(method.arguments.out for method in methods)))
         for method in methods:
             method.journal = Journal(method.arguments.out, key_of(method))
+            # Closed in reverse order, all of them before the outputs are given free.
             stack.callback(method.journal.close)
         mine = shard_of(arguments, benchmark)
         ids = [sample.sample_id for sample in samples_of(arguments, mine, ["sample_id"])]
@@ -98,6 +99,7 @@ def key_of(method: Method) -> str:
     # Criteria are found by name, which a walk along the imports does not see.
     criteria = {criterion_named(stage.criterion).score.__module__ for stage in method.schedule.stages}
     code = ("evaluate_method.py", f"himap.benchmarks.{method.arguments.benchmark}", *sorted(criteria))
+    # Device and batch size say how a job runs: answers that a killed job gave with others are kept.
     return job_key(method.arguments, *code, ignore=("device", "batch_size"))
 
 

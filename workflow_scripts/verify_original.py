@@ -234,6 +234,7 @@ def ask_original(arguments: argparse.Namespace, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     ours, device = read_json(arguments.ours), device_of(arguments.device)
+    # The precision of the other side, so that logits compare.
     dtype = getattr(torch, ours["dtype"])
     config = LlavaConfig.from_pretrained(str(folder))
     # The package loads the tower from the place that the config names: the rewritten one, not the hub's pickle.

@@ -68,6 +68,7 @@ def published_differences(results: Results, table: str, tasks: list[str], method
     for model, cells in published()["tables"][table]["cells"].items():
         changes = {}
         for task in tasks:
+            # Published cells may be empty: not every method is printed for every model.
             one, other = (cells.get(name, {}).get(task) for name in (method, base))
             if one is not None and other is not None:
                 changes[task] = 100 * (one - other) / other

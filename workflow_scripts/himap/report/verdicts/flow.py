@@ -77,6 +77,7 @@ def published_flow(larger: str, smaller: str, first: int, last: int, of: int) ->
     """Return how often the one flow exceeds the other over the same span, as read off the paper's figure."""
     lines = []
     for place, curves in published()["figures"]["figure4"]["cells"].items():
+        # The paper's figure has a curve for each model, with as many points as the model has layers.
         span = layer_span(first, last, of, len(curves[larger]))
         sums = [sum(curves[name][layer] for layer in span) for name in (larger, smaller)]
         model, task = place.split("/")

@@ -48,6 +48,7 @@ def check_output(folder: str) -> str:
     top = place.relative_to(ROOT).parts[:1] if place.is_relative_to(ROOT) else ()
     if ROOT.is_relative_to(place):
         raise ValueError("the project itself lies in this folder; name a folder for results alone, e.g. results/mine")
+    # Also .git, .snakemake and .cache.
     if top and (top[0] in OWN_FOLDERS or top[0].startswith(".")):
         raise ValueError(f"{top[0]} is a folder of the project; name a folder for results alone, e.g. results/mine")
     return folder

@@ -98,6 +98,7 @@ def partitions(chosen: Mapping[str, Any]) -> list[str]:
 
 def request(profile: str, given: Mapping[str, str]) -> Finding:
     """Return whether SLURM would take a small job with the profile's account and partition."""
+    # Resources of the executor plugin on the left, options of sbatch on the right.
     flags = {"slurm_partition": "partition", "slurm_account": "account", "constraint": "constraint", "qos": "qos"}
     words = [f"--{flag}={given[key]}" for key, flag in flags.items() if key in given]
     name = f"a job with {' '.join(words)}" if words else "a job without partition and account"

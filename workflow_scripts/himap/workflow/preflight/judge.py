@@ -44,6 +44,7 @@ def verdict(plan: Plan, benchmark: str) -> Finding:
         raise ValueError(f"judge.base_url: {problem}")
     protocol: JudgeProtocol = protocol_of(benchmark_named(benchmark))
     model = entry.model or protocol.default_model
+    # One run, few attempts: a check should be cheap and not wait for minutes.
     settings = Settings(entry.base_url, model, 1, Path(entry.cache), timeout=SECONDS, attempts=ATTEMPTS)
     request = request_of(protocol, Task(SAMPLE, "The ball is red.", 1), model)
     with ThreadPoolExecutor(1) as alone:  # the client starts an event loop, and this thread may have one already

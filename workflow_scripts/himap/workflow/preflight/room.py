@@ -30,6 +30,7 @@ def disks(plan: Plan) -> Iterator[Finding]:
     estimator = Estimator(plan, "a100")
     stages = [estimator.models(), estimator.benchmarks()]
     downloads = sum(stage.download_gb for stage in stages)
+    # `disk_gb` counts downloads too.
     results = sum(stage.disk_gb for stage in stages) - downloads + RESULTS_GB
     cache, out = existing(Path(constants.HF_HUB_CACHE)), existing(ROOT / plan.out)
     if not downloads:

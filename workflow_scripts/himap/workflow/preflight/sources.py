@@ -45,6 +45,7 @@ def folder_of_weights(name: str, folder: str) -> Finding:
     from himap.models.checkpoints import weight_files
     from himap.models.sizes import read_config
 
+    # `tried` turns what this raises into a finding.
     def check() -> Finding:
         read_config(ROOT / folder)
         files = weight_files(ROOT / folder)
@@ -183,6 +184,7 @@ def in_cache(part: str, name: str, hub_id: str, revision: str | None, kind: str)
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
+        # Offline the library looks for the revision's folder and does not check that every file is in it.
         snapshot_download(hub_id, revision=revision, repo_type=kind, local_files_only=True)
     except (LocalEntryNotFoundError, ValueError):
         return Finding(

@@ -52,6 +52,7 @@ def problem_with(plan: Plan, benchmark: str, folder: Path) -> str:
         else:
             files = from_path(ROOT / plan.benchmark(benchmark).source, source)
         out, manifest = samples_of(folder, benchmark), folder / f"{benchmark}.json"
+        # With the config's seed and a limit of two, as a run with `limit: 2` would prepare them.
         prepare(declared, source, files, out, manifest, SAMPLES, plan.config.seed, plan.row_options(benchmark))
     except (ValueError, OSError) as error:
         return one_line(error)

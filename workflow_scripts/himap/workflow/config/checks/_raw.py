@@ -47,6 +47,7 @@ def unknown_names(entry: Mapping[str, Any], at: str, key: str, known: Any) -> It
 def depth_of(raw: Mapping[str, Any], model: Any) -> int | None:
     """Return how many layers a model has, from its entry or its folder; None while that cannot be known."""
     entry = section(raw, "models", str(model))
+    # An entry's own sizes go before those of a folder, as in `dims_of`.
     layers = section(entry, "dims").get("layers")
     if isinstance(layers, int):
         return layers

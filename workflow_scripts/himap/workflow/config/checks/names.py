@@ -35,6 +35,7 @@ def check_benchmarks(raw: Mapping[str, Any]) -> Iterator[Problem]:
         source = entry.get("source", "hub")
         if isinstance(source, str) and source not in ("hub", "mini") and not (ROOT / source).exists():
             yield f"{at}.source", f"{source!r} is neither `hub` nor `mini` nor a file or folder that exists"
+        # Benchmarks that only this project draws have no published data.
         if source == "hub" and not benchmark_named(name).source.hub_id:
             yield f"{at}.source", f"{name!r} exists in the embedded world alone; write `source: mini`"
         # The file is looked for and not imported: reading a config takes no numpy.

@@ -39,6 +39,7 @@ def runs(raw: Mapping[str, Any]) -> set[Use]:
 def definitions(methods: Mapping[str, Any], name: str) -> list[str]:
     """Return a method and those that it is defined by, one by the other; in a circle the last has been named before."""
     names = [name]
+    # A name that occurs before closes a circle; one that is no method ends the chain.
     while names[-1] not in names[:-1] and (other := reference(methods, names[-1])) in methods:
         names.append(other)
     return names
@@ -56,4 +57,5 @@ def taken_from(raw: Mapping[str, Any], model: str, name: str) -> Iterator[str]:
 def reference(methods: Mapping[str, Any], name: str) -> str:
     """Return the method that a method is defined by, or nothing."""
     method = section(methods, name)
+    # `flops_of` refers too: a budget follows from the other method's stages.
     return str(method.get("like") or method.get("flops_of") or "")
