@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice
 from math import prod
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from himap.costs.formulas import flops, ideal_speedup, image_tokens_per_layer
 from himap.decoder.cache import STEP, Cache
@@ -33,6 +31,7 @@ from himap.decoder.loop import forward
 from himap.decoder.tokens import PADDING, Rows
 from himap.experiments.answers import Question, encode, prompt_ids
 from himap.experiments.counted_flops import prefill_flops, stages_on
+from himap.experiments.kernels import EAGER, attention, kernel_of
 from himap.experiments.machine import peak_memory
 from himap.experiments.pictures import pictures_of, pixels_of
 from himap.experiments.sharing import sample_seed
@@ -43,14 +42,6 @@ if TYPE_CHECKING:
     from himap.decoder.attention import LayerAttention
     from himap.models.model import Model
     from himap.pruning.stage import Schedule
-
-EAGER = "eager"
-KERNELS = {  # torch's operators and what they are called elsewhere
-    "_scaled_dot_product_flash_attention": "flash",
-    "_scaled_dot_product_cudnn_attention": "cuDNN",
-    "_scaled_dot_product_efficient_attention": "memory-efficient",
-    "_scaled_dot_product_attention_math": "math",
-}
 
 
 class Tokens(TypedDict):
@@ -287,34 +278,3 @@ def tflops(model: Model, question: Question, schedule: Schedule) -> tuple[float,
     stages = stages_on(model, prompt, schedule)
     formula = flops(model.dims, stages, "prompt", n_image=image, n_text=text, n_padding=padding)
     return formula / 1e12, prefill_flops(model, prompt, schedule.stages) / 1e12
-
-
-class Operators(TorchDispatchMode):
-    """Notes the names of the operators that run under it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-@torch.no_grad()
-def kernel_of(model: Model, prompt: Rows) -> str:
-    """Return the name of the attention kernel that torch takes for a batch, seen in its first layer."""
-    with Operators() as seen:
-        forward(model, prompt, Cache(), stop=1)
-    known = (name for part, name in KERNELS.items() if any(part in operator for operator in seen.names))
-    return next(known, model.attention)
-
-
-@contextmanager
-def attention(model: Model, kind: str) -> Iterator[None]:
-    """Let a model use another kernel of attention for a while."""
-    before, model.attention = model.attention, kind
-    try:
-        yield
-    finally:
-        model.attention = before

@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
+from himap.decoder.ids import expand_image_tokens, token_groups
 from himap.decoder.layout import Layout, PictureTokens
 from himap.decoder.tokens import (
     FRAME,
@@ -16,10 +17,8 @@ from himap.decoder.tokens import (
     Rows,
     batch_rows,
     batch_samples,
-    expand_image_tokens,
     image_runs,
     pad_left,
-    token_groups,
 )
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
