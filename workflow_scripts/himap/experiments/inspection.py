@@ -146,6 +146,7 @@ def layers_of(model: Model, prompt: Rows, target: int) -> list[Layer]:
         )
         for keys, maps in layer_maps(model, prompt, target, MAPS)
     ]
+    # the backward pass comes from the last layer
     return layers[::-1]
 
 

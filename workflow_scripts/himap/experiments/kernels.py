@@ -33,6 +33,7 @@ class Operators(TorchDispatchMode):
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # such as "aten._scaled_dot_product_flash_attention.default"
         self.names.add(str(func))
         return func(*args, **(kwargs or {}))
 
@@ -41,8 +42,10 @@ class Operators(TorchDispatchMode):
 def kernel_of(model: Model, prompt: Rows) -> str:
     """Return the name of the attention kernel that torch takes for a batch, seen in its first layer."""
     with Operators() as seen:
+        # torch decides by shapes, number format and mask, which are the same in all layers
         forward(model, prompt, Cache(), stop=1)
     known = (name for part, name in KERNELS.items() if any(part in operator for operator in seen.names))
+    # eager attention is plain multiplications, which no name gives away
     return next(known, model.attention)
 
 

@@ -101,6 +101,7 @@ class Model:
             return range(layer + 1, layer + 2)
         if layer not in self.dims.cross:
             return range(0)
+        # A stage may look at this attention until the next cross-attention replaces it, that layer included.
         later = [other for other in self.dims.cross if other > layer]
         return range(layer + 1, (later[0] if later else len(self.layers) - 1) + 1)
 
@@ -216,6 +217,7 @@ def three_axes(is_image: Tensor, layouts: Sequence[Layout]) -> Tensor:
     remaining = iter(layouts)
     while place < len(marks):
         if not marks[place]:
+            # a token of text
             axes.append((position,) * 3)
             place, position = place + 1, position + 1
             continue

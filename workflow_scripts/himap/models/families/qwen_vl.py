@@ -69,6 +69,7 @@ class QwenVL(nn.Module):
         self.layers = nn.ModuleList([Qwen2DecoderLayer(text, index) for index in range(size.layers)])
         for layer in self.layers:
             attention: Any = layer.self_attn
+            # the loop calls these on queries and keys, as it does for Qwen3's norms
             attention.q_norm, attention.k_norm = ScaledQueries(self.rotary), nn.Identity()
         self.norm = Qwen2RMSNorm(size.width, eps=config["layer_norm_epsilon"])
         self.head = nn.Linear(size.width, size.vocab, bias=False)
@@ -93,6 +94,7 @@ def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
         elif name.startswith(published):
             name = ours + name.removeprefix(published)
     if ".attn.c_attn." in name:
+        # [3 * D, D]: queries, keys, values
         parts = zip(("q", "k", "v"), tensor.chunk(3), strict=True)
         return [(name.replace(".attn.c_attn.", f".self_attn.{part}_proj."), piece) for part, piece in parts]
     return [(name, tensor)]
@@ -179,6 +181,7 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
     special = {mark: encoding.encode_single_token(mark) for mark in SPECIAL}
 
     def encode(text: str) -> list[int]:
+        # as the authors' tokenizer does first
         text = unicodedata.normalize("NFC", text)
         return encoding.encode(text, allowed_special=GROUNDING, disallowed_special=())
 
@@ -197,6 +200,7 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
             said += encode(text + label.format(number)) + picture(count)
             text = "\n"
         said += encode(text + prompt.text.lstrip("\n"))
+        # ChatML: <|im_start|>role, a line end, the content, <|im_end|>, a line end
         close = [special["<|im_end|>"], *encode("\n")]
         return turn("system", *encode(SYSTEM), *close) + turn("user", *said, *close) + turn("assistant")
 
@@ -208,6 +212,7 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
 
     model.tokenize, model.plain_id = tokenize, plain_id
     model.answer_ids = lambda text: encode(f" {text}")  # its question-answering prompts are raw and end in a word
+    # marks have the highest ids and are left out
     model.detokenize = lambda ids: encoding.decode([t for t in ids if t < special["<|endoftext|>"]]).strip()
 
 
