@@ -173,8 +173,8 @@ class LayerAttention:
             total += weights.sum(dim=1)
             if not itself:
                 # what each row gave to its own column, taken back
-                own = weights.gather(2, index.clamp(min=0)[:, :, None])[..., 0].masked_fill(index < 0, 0.0)
-                total.scatter_add_(1, index.clamp(min=0), -own)
+                to_itself = weights.gather(2, index.clamp(min=0)[:, :, None])[..., 0].masked_fill(index < 0, 0.0)
+                total.scatter_add_(1, index.clamp(min=0), -to_itself)
         return total
 
     def given(self, chosen: Tensor, to: Tensor) -> Tensor:

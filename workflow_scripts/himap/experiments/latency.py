@@ -147,8 +147,8 @@ def time_batch(model: Model, questions: Sequence[Question], schedule: Schedule, 
     pictures = [list(islice(seen, len(question.images))) for question in questions]
     encoded = now(model.device)
     ids = [
-        prompt_ids(model, question, [picture.layout for picture in own])
-        for question, own in zip(questions, pictures, strict=True)
+        prompt_ids(model, question, [picture.layout for picture in tokens])
+        for question, tokens in zip(questions, pictures, strict=True)
     ]
     prompt = model.embed(ids, pictures)
     # padding may still be asked for and is computed then, inside of the prefill's time

@@ -152,7 +152,7 @@ def nearest(places: Tensor, wanted: Tensor, kept: Tensor, count: int) -> Tensor:
 
 def places_of(layouts: Iterable[Layout]) -> Tensor:
     """Return where each image token lies [n, 2]: row and column as shares of its picture; pictures lie far from each other."""
-    found: list[tuple[float, float]] = []
+    places: list[tuple[float, float]] = []
     for number, layout in enumerate(layouts):
         for part in layout.parts:
             left, top, right, bottom = part.box
@@ -160,8 +160,8 @@ def places_of(layouts: Iterable[Layout]) -> Tensor:
                 row, column = (0.0, 0.0) if cell is None else cell
                 down, across = (row + 0.5) / part.rows, (column + 0.5) / max(1, part.columns)
                 # 9: farther than any two places of one picture, whose sides are 1
-                found.append((top + down * (bottom - top) + 9.0 * number, left + across * (right - left)))
-    return torch.tensor(found)
+                places.append((top + down * (bottom - top) + 9.0 * number, left + across * (right - left)))
+    return torch.tensor(places)
 
 
 class Narrowing:

@@ -170,7 +170,7 @@ class Chat:
 
     def _hidden(self, frame: str) -> str:
         """Return a piece of a frame with its marks as twins."""
-        return self.marks.sub(lambda found: self._twin(found.group()), frame)
+        return self.marks.sub(lambda match: self._twin(match.group()), frame)
 
     def _twin(self, mark: str) -> str:
         """Return the secret token that stands for a mark and splits the text around it as the mark does."""

@@ -145,10 +145,10 @@ def redraw_weights(model: Model, seed: int) -> None:
 def redrawn_weights(model: Model, seed: int) -> Iterator[None]:
     """Give a model random weights for a while, then its own again."""
     # a second copy of all weights for as long as it takes
-    own = [parameter.detach().clone() for parameter in model.module.parameters()]
+    saved = [parameter.detach().clone() for parameter in model.module.parameters()]
     redraw_weights(model, seed)
     try:
         yield
     finally:
-        for parameter, values in zip(model.module.parameters(), own, strict=True):
+        for parameter, values in zip(model.module.parameters(), saved, strict=True):
             parameter.data.copy_(values)

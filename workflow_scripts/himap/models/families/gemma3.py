@@ -76,6 +76,6 @@ def _attach_processor(model: Model, directory: Path) -> None:
         made = [processor([_native.opaque(image)], return_tensors="pt", do_pan_and_scan=False) for image in images]
         # The tower has one input size, so fewer tokens are an average over their grid.
         share = _native.share_of(grid, model.dims)
-        return [{"pixel_values": one["pixel_values"], "share": share} for one in made]
+        return [{"pixel_values": inputs["pixel_values"], "share": share} for inputs in made]
 
     model.preprocess = preprocess

@@ -72,6 +72,7 @@ def _pixels(image: Image, processor: Any, share: float) -> dict[str, Any]:
 
     def grid(most: int) -> tuple[int, int]:
         shape = (image.height, image.width), (tile["height"], tile["width"])
+        # transformers returns columns first here
         columns, rows = get_optimal_tiled_canvas(*shape, least, most) if most > 1 else (1, 1)
         return rows, columns
 

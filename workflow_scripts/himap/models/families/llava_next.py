@@ -71,6 +71,6 @@ def _attach_processor(model: Model, directory: Path) -> None:
         made = [processor([_native.opaque(image)], return_tensors="pt") for image in images]
         # The tiles' sizes are fixed, so fewer tokens are an average over their grid.
         share = _native.share_of(grid, model.dims)
-        return [{**{key: one[key] for key in ("pixel_values", "image_sizes")}, "share": share} for one in made]
+        return [{**{key: inputs[key] for key in ("pixel_values", "image_sizes")}, "share": share} for inputs in made]
 
     model.preprocess = preprocess

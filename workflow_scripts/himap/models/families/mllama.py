@@ -41,6 +41,7 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
         # [tiles, class token and patches, width of the tower] of the only picture
         seen = module.model.vision_model(**{name: pixels[name] for name in names}).last_hidden_state[0, 0]
         tokens = module.model.multi_modal_projector(seen)  # [tiles, class token and patches, D]
+        # each tile is two parts: its class token, its patches
         layout = Layout(tuple(part for box in pixels["boxes"] for part in _tile(side, box)))
         filled = len(pixels["boxes"])
         # the tower returns as many tiles as the config allows; those that the picture does not fill are padding

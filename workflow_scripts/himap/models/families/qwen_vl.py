@@ -89,6 +89,7 @@ def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
         (".ln_2.", ".post_attention_layernorm."), (".attn.c_proj.", ".self_attn.o_proj."),
         (".mlp.w1.", ".mlp.up_proj."), (".mlp.w2.", ".mlp.gate_proj."), (".mlp.c_proj.", ".mlp.down_proj."),
     ):  # fmt: skip
+        # names inside of a layer begin with a dot, those of the whole model do not
         if published.startswith("."):
             name = name.replace(published, ours)
         elif name.startswith(published):
@@ -115,6 +116,7 @@ def load(
     if image_mode != "resize":
         raise unknown("image_mode", image_mode, ["resize"])
     _check(directory, config)
+    # no memory for weights that `fill` replaces one by one
     with torch.device("meta"):
         module = QwenVL(config)
     fill(module, directory, rename, device=device, dtype=dtype)
@@ -194,15 +196,15 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
     def tokenize(prompt: Prompt, image_tokens: Sequence[SupportsIndex]) -> list[int]:
         if prompt.style == "raw":
             return [token for count in image_tokens for token in picture(count)] + encode(prompt.text)
-        said, text = [], ""
+        content, text = [], ""
         label = "" if prompt.style == "chat_plain" else announce
         for number, count in enumerate(image_tokens, start=1):
-            said += encode(text + label.format(number)) + picture(count)
+            content += encode(text + label.format(number)) + picture(count)
             text = "\n"
-        said += encode(text + prompt.text.lstrip("\n"))
+        content += encode(text + prompt.text.lstrip("\n"))
         # ChatML: <|im_start|>role, a line end, the content, <|im_end|>, a line end
         close = [special["<|im_end|>"], *encode("\n")]
-        return turn("system", *encode(SYSTEM), *close) + turn("user", *said, *close) + turn("assistant")
+        return turn("system", *encode(SYSTEM), *close) + turn("user", *content, *close) + turn("assistant")
 
     def plain_id(entry: str) -> int:
         try:
@@ -223,6 +225,7 @@ def _pixels(images: Sequence[Image], native: int, tokens: tuple[int, int], grid:
 
     rows, columns = tokens if grid is None else grid
     height, width = native * rows // tokens[0], native * columns // tokens[1]
+    # stretched to a square, as the authors' code does
     resized = [image.convert("RGB").resize((width, height), pictures.Resampling.BICUBIC) for image in images]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in resized])).float() / 255  # [N, H, W, 3]
     return ((pixels - torch.tensor(MEAN)) / torch.tensor(SPREAD)).permute(0, 3, 1, 2).contiguous()

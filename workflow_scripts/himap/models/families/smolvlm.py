@@ -61,7 +61,9 @@ def picture_text(layout: Layout) -> str:
     text = ""
     for number, part in enumerate(tiles):
         row, column = divmod(number, columns)
+        # rows and columns of tags count from 1
         text += FAKE + TILE.format(row + 1, column + 1) + "<image>" * part.tokens + "\n" * (column == columns - 1)
+    # a picture of one tile is only the whole and has no line before it
     return text + "\n" * bool(tiles) + FAKE + GLOBAL + "<image>" * whole.tokens + FAKE
 
 
