@@ -13,7 +13,8 @@ import torch
 from himap.benchmarks._base import Sample
 from himap.benchmarks.samples.prepare import write_samples
 from himap.decoder.generation import generate
-from himap.decoder.tokens import IMAGE, SYSTEM, token_groups
+from himap.decoder.ids import token_groups
+from himap.decoder.tokens import IMAGE, SYSTEM
 from himap.experiments.answers import Question, encode
 from himap.models.families.llava import dims, prompt_text
 from himap.models.loading import find, load

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from himap.decoder.bitmaps import from_bitmap, to_bitmap
+from himap.decoder.ids import expand_image_tokens, token_groups
 from himap.decoder.tokens import (
     GROUPS,
     IMAGE,
@@ -12,8 +13,6 @@ from himap.decoder.tokens import (
     PADDING,
     SYSTEM,
     batch_rows,
-    expand_image_tokens,
-    token_groups,
 )
 from tiny import prompt, sequence
 

@@ -61,6 +61,7 @@ def image_tokens_per_layer(dims: Dims, stages: Sequence[Drop], n_image: int) -> 
     tokens, left = [], n_image
     keep_at = {stage.layer: stage.keep for stage in stages}
     for layer in range(dims.layers):
+        # before the layer runs
         if layer in keep_at:
             left = keep_count(keep_at[layer], n_image)  # of the original tokens, not of those still there
         is_met = not dims.cross or layer in dims.cross
@@ -73,7 +74,9 @@ def layer_flops(dims: Dims, tokens: int, convention: str) -> float:
     d, m = dims.width, dims.ffn
     if convention == "paper":
         return 4 * tokens * d * d + 2 * tokens * tokens * d + 2 * tokens * d * m
+    # Not `width`: the 8 heads of Gemma 3 have 256 dimensions each, at a width of 2304.
     inner, shared = dims.heads * dims.head_dim, dims.kv_heads * dims.head_dim  # widths of queries and of keys
+    # queries and output, keys and values; scores and weighted sum; three matrices of the feed-forward part
     macs = tokens * d * (2 * inner + 2 * shared) + 2 * tokens * tokens * inner + 3 * tokens * d * m
     return 2 * macs if convention == "prompt" else macs  # a multiply-accumulate is two operations
 
@@ -81,9 +84,11 @@ def layer_flops(dims: Dims, tokens: int, convention: str) -> float:
 def cross_flops(dims: Dims, n_image: int, n_text: int, convention: str) -> float:
     """Return the cost of one layer in which rows of text look at image tokens beside the sequence, padding counted among these."""
     d, inner, shared = dims.width, dims.heads * dims.head_dim, dims.kv_heads * dims.head_dim
+    # keys and values of the picture tokens, which are as wide as `picture_width`
     macs = 2 * n_image * dims.picture_width * shared
     if convention != "prompt":
         return macs
+    # queries and output; scores and weighted sum; feed-forward part
     return 2 * (macs + 2 * n_text * d * inner + 2 * n_text * n_image * inner + 3 * n_text * d * dims.ffn)
 
 

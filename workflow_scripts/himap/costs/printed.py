@@ -72,6 +72,7 @@ def unexplained() -> tuple[Unexplained, ...]:
         for model, methods in entry["cells"].items():
             dims = decoder(model)
             vanilla = methods["vanilla"].get("tflops")
+            # not even the unpruned cost comes out, so the number of image tokens must have been another
             open_tokens = vanilla is not None and not prints(flops(dims, []) / 1e12, vanilla, 2)
             for method, cells in methods.items():
                 stages = stated_stages(table, model, method)

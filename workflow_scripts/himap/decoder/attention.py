@@ -59,11 +59,13 @@ def attend(
     keys, values = share_heads(keys, queries.shape[1]), share_heads(values, queries.shape[1])
     if kind == "eager":
         if mask is None and causal:
+            # a plain prefill has as many keys as queries, so the triangle starts at the corner
             mask = torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=queries.device).tril()[None]
-        weights = attention_weights(queries, keys, scale, mask)
+        weights = attention_weights(queries, keys, scale, mask)  # fp32, whatever the values are in
         return weights.to(values.dtype) @ values
     seen = None if mask is None else mask[:, None]
     if kind == "flash" and seen is None:
+        # Only this kernel, or an error: it takes no mask, and with one torch chooses another by itself.
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
             return F.scaled_dot_product_attention(queries, keys, values, is_causal=causal, scale=scale)
     return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen, is_causal=causal, scale=scale)
@@ -76,6 +78,7 @@ def attend_unpadded(
     # Without a mask: a masked kernel computes every pair, and a batch would take longer than its samples one by one.
     attended = queries.new_zeros(*queries.shape[:3], values.shape[3])
     begin = 0
+    # neighbors that begin with the same padding go through the kernel together
     for start, alike in groupby(padding.tolist()):
         end = begin + len(list(alike))
         part = (slice(begin, end), slice(None), slice(start, None))
@@ -118,11 +121,12 @@ class LayerAttention:
         count = int(chosen.sum(dim=1).max())
         if count == 0:
             return
+        # the chosen rows first, in their order; where a sample has fewer, others follow and are marked absent
         order = chosen.to(torch.int8).argsort(dim=1, stable=True, descending=True)[:, :count]  # [B, R]
         index = order.masked_fill(~chosen.gather(1, order), -1)
         keys = share_heads(self.keys, self.queries.shape[1])
         batch, heads, length, _ = keys.shape
-        step = max(1, BLOCK_ELEMENTS // (batch * heads * length))
+        step = max(1, BLOCK_ELEMENTS // (batch * heads * length))  # rows per block
         for begin in range(0, count, step):
             yield index[:, begin : begin + step], self._block(index[:, begin : begin + step], keys)
 
@@ -168,8 +172,9 @@ class LayerAttention:
         for index, weights in self.head_mean(chosen):
             total += weights.sum(dim=1)
             if not itself:
-                own = weights.gather(2, index.clamp(min=0)[:, :, None])[..., 0].masked_fill(index < 0, 0.0)
-                total.scatter_add_(1, index.clamp(min=0), -own)
+                # what each row gave to its own column, taken back
+                to_itself = weights.gather(2, index.clamp(min=0)[:, :, None])[..., 0].masked_fill(index < 0, 0.0)
+                total.scatter_add_(1, index.clamp(min=0), -to_itself)
         return total
 
     def given(self, chosen: Tensor, to: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class CrossLayer(nn.Module):
         super().__init__()
         self.input_layernorm, self.post_attention_layernorm = layer.input_layernorm, layer.post_attention_layernorm
         self.attention, self.mlp = layer.cross_attn, layer.mlp
+        # Idefics has these norms only where its config asks for them
         self.query_norm, self.key_norm = (getattr(self.attention, name, nn.Identity()) for name in norms)
         self.attention_gate, self.mlp_gate = (getattr(layer, name) for name in gates)
         self.scaling: float = self.attention.scaling
@@ -56,7 +57,8 @@ class CrossLayer(nn.Module):
     def sees(self, positions: Tensor, groups: Tensor, pictures: Rows | LayerCache) -> Tensor:
         """Return which keys rows at positions [B, T] and of groups [B, T] look at: [B, T, M]."""
         assert pictures.until is not None
-        places = positions[:, :, None]
+        places = positions[:, :, None]  # [B, T, 1]
+        # from the picture's mark on, until before the token at which the next one takes over
         seen = (pictures.positions[:, None, :] <= places) & (places < pictures.until[:, None, :])
         if self.blind_see_all:
             seen = seen | (groups == SYSTEM)[:, :, None]
@@ -67,6 +69,7 @@ class CrossLayer(nn.Module):
         added = self.attention.o_proj(attended.transpose(1, 2).flatten(2))
         hidden = rows.hidden + self.attention_gate.tanh() * added
         added = self.mlp(self.post_attention_layernorm(hidden))
+        # transformers' Mllama skips this part for rows that no picture comes before
         if self.blind_see_all:
             added = added.masked_fill((rows.groups == SYSTEM)[..., None], 0.0)
         return hidden + self.mlp_gate.tanh() * added
@@ -115,6 +118,7 @@ class CrossAttention(LayerAttention):
         seen, left = self._pictures(), rows.memory
         if left is None or left.positions.shape == seen.positions.shape:
             return self
+        # by original index, since columns moved: [B, M, M'] reduced to [B, M]
         stays = (seen.image_index[:, :, None] == left.image_index[:, None, :]).any(dim=2) & (seen.groups != PADDING)
         stays = stays | (seen.groups == FRAME)  # which is never dropped
         first = stays.shape[1] - left.positions.shape[1]
@@ -126,9 +130,11 @@ class CrossAttention(LayerAttention):
         """Yield blocks of rows and their weights as for other layers; rows of text have columns behind the pictures'."""
         _, total = self.tokens
         length = self.rows.positions.shape[1]
+        # picture tokens ask nothing, so only the columns behind them can be chosen
         for index, weights in super().head_mean(chosen[:, total - length :]):
             if self.columns is not None:
                 weights = weights.gather(2, self.columns[:, None, :].expand(-1, weights.shape[1], -1))
+            # rows of text are no keys of this layer: zeros in their columns
             yield torch.where(index < 0, index, index + total - length), F.pad(weights, (0, length))
 
     def _seen(self, index: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class Layout:
     @classmethod
     def placeless(cls, tokens: int) -> Layout:
         """Return the layout of tokens that show no place, such as the queries of a small encoder that reads the picture."""
+        # rows without columns, each of which ends in a token
         return cls((Part(tokens, 0, row_ends=True),))
 
     @classmethod
@@ -67,6 +68,7 @@ class Layout:
 
     def to_json(self) -> list[list[float]]:
         """Return each part as [rows, columns], with its box and its row ends where it is not a plain grid of the whole."""
+        # [[24, 24]] for LLaVA-1.5; [[64, 0, 0, 0, 1, 1, 1]] for the 64 latents of Idefics
         return [
             [part.rows, part.columns]
             if part == Part(part.rows, part.columns)
@@ -84,6 +86,7 @@ class Layout:
         """Return rows and columns of a grid over the whole picture that is as fine as its finest part, up to FINEST along a side."""
         if not self.shows_places:
             return 1, 1
+        # a tile of 8 rows over a quarter of the height is as fine as 32 rows over all of it
         rows = max(round(part.rows / (part.box[3] - part.box[1])) for part in self.parts)
         columns = max(round(part.columns / (part.box[2] - part.box[0])) for part in self.parts)
         scale = min(1.0, FINEST / max(rows, columns))
@@ -99,6 +102,7 @@ class Layout:
         Where no token shows a place, dropping some hides none.
         """
         tokens = _tokens_at(self, grid)
+        # -1 reads the last token, which the second condition takes out again
         return (kept[tokens] & (tokens >= 0)).any(axis=2) | (not self.shows_places)
 
     def density(self, values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -119,6 +123,7 @@ def _tokens_at(layout: Layout, grid: tuple[int, int]) -> np.ndarray:
     begin = 0
     for number, part in enumerate(layout.parts):
         left, top, right, bottom = part.box
+        # the part's own row and column at each cell's middle; outside of the part they are negative or too large
         row = np.floor((middles[0] - top) / (bottom - top) * part.rows).astype(int)[:, None]
         column = np.floor((middles[1] - left) / (right - left) * part.columns).astype(int)[None, :]
         inside = (row >= 0) & (row < part.rows) & (column >= 0) & (column < part.columns)

@@ -57,6 +57,7 @@ def project(layer: Any, normed: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[
     shape = (*normed.shape[:2], -1, attention.head_dim)  # [B, T, heads, d]
     queries, keys = attention.q_proj(normed).view(shape), attention.k_proj(normed).view(shape)
     if hasattr(attention, "q_norm"):  # Qwen3 norms each head; our Qwen-VL scales its queries there
+        # per head and before the rotation: the other order would give other products
         queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     values = attention.v_proj(normed).view(shape)
     cos, sin = rotary[0][:, :, None], rotary[1][:, :, None]  # [B, T, 1, d]
@@ -105,16 +106,19 @@ def forward(
                 rows = entering
                 # The columns moved, and positions may be counted again, so the table of angles must follow.
                 angles.clear()
+                # a cross-attention may lie several layers below, and its map still has the dropped columns
                 if isinstance(below, CrossAttention):
                     below = below.narrowed(rows)
         layer = model.layers[index]
         queries, entry = _ask(model, index, rows, cache, angles)
         cut, after_softmax = _find_cut_pairs(interventions, index, rows, entry)
         attended = _attend(model, index, queries, entry, rows, cut, after_softmax)
+        # the layers before which this attention is the last one seen; more than one only below the next cross-attention
         above = model.stages_above(index)
         if any(intervention.wants_attention(stage) for stage in above for intervention in interventions):
             below = _attention(model, index, queries, entry, rows, cut, after_softmax)
         elif above:
+            # not kept for later layers, which would take it for the one right below them
             below = None
         rows = rows.with_hidden(finish(layer, rows, attended)).deepened(index)
     return rows
@@ -127,6 +131,7 @@ def _ask(
     layer, window = model.layers[index], model.window(index)
     normed = layer.input_layernorm(rows.hidden)
     if isinstance(layer, CrossLayer):
+        # projected at the first call and not again: a decoding step and a resumed run find them here
         if index not in cache.layers:
             if rows.memory is None:
                 raise ValueError(
@@ -180,6 +185,7 @@ def _attend(
     keys, values, positions, groups = entry.view()
     scale, window, new = layer.self_attn.scaling, model.window(index), queries.shape[2]
     # Without padding, a plain prefill is causal by column and a single row sees the whole cache: no mask is needed.
+    # A window as wide as the prompt hides nothing.
     is_plain = rows.run is None and (window is None or int(rows.positions.max()) < window)
     if cut is None and is_plain and rows.dense and entry.dense and (new == 1 or new == entry.length):
         return attend(queries, keys, values, scale=scale, mask=None, causal=new > 1, kind=model.attention)

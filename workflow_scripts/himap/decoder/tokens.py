@@ -1,4 +1,4 @@
-"""Which token of a sequence is system, image, frame, instruction or padding, read from its ids; no position is hard-coded.
+"""Tokens as rows of a batch, each with its position and its group: system, image, frame, instruction or padding.
 
 *System* is every token before the first image token. *Frame* are the marks that a model puts around a picture and between
 its tiles: they are text, but tell nothing of the question. *Instruction* is every other token that is not an image token,
@@ -7,7 +7,7 @@ the generated answer included.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from himap.decoder.layout import Layout
 if TYPE_CHECKING:
     from himap.models.tower import Pictures
 
+# 0 is padding, so that a new tensor of groups is all padding.
 PADDING, SYSTEM, IMAGE, INSTRUCTION, FRAME = 0, 1, 2, 3, 4
 GROUPS = {
     "system": SYSTEM,
@@ -28,68 +29,18 @@ GROUPS = {
 }  # between which attention flows; frames are none
 
 
-PAD = {  # what padding has
+PAD = {  # what each part of `Rows` holds where there is no token
     "hidden": 0, "positions": -1, "groups": PADDING, "image_index": -1, "rotary": -1, "run": -1, "until": -1,
 }  # fmt: skip
 FOREVER = 1 << 40  # a position that no token reaches
 
 
-def token_groups(
-    ids: Sequence[int], image_token_id: int, counts: Sequence[int] = (), frame_ids: Collection[int] = (), *,
-    marks: int = IMAGE,
-) -> list[int]:  # fmt: skip
-    """Return the group of each token of one prompt. Raise ValueError for a prompt without an image token.
-
-    `counts` are the numbers of image tokens of its pictures: what stands inside of a picture is frame. So is, after the
-    first image token, every token of `frame_ids`. `marks` is the group of the image tokens themselves.
-    """
-    ids = list(ids)
-    if image_token_id not in ids:
-        raise ValueError(f"a prompt of {len(ids)} tokens has no image token (id {image_token_id})")
-    places = [place for place, token in enumerate(ids) if token == image_token_id]
-    groups = [
-        SYSTEM if place < places[0] else FRAME if token in frame_ids else INSTRUCTION for place, token in enumerate(ids)
-    ]
-    begin = 0
-    for count in counts:
-        first, last = places[begin], places[begin + count - 1]
-        groups[first : last + 1] = [FRAME] * (last + 1 - first)
-        begin += count
-    for place in places:
-        groups[place] = marks
-    return groups
-
-
 def image_runs(groups: Tensor) -> Tensor:
     """Return for groups [B, T] the number of the unbroken run of image tokens that each belongs to, -1 elsewhere."""
     is_image = groups == IMAGE
+    # a run begins where the token on the left is no image token
     begins = is_image & ~pad(is_image, (1, 0))[:, :-1]
     return (begins.cumsum(dim=1) - 1).masked_fill(~is_image, -1)
-
-
-def check_image_marks(ids: Sequence[int], image_token_id: int, images: int, tokens_per_image: int) -> None:
-    """Raise ValueError unless a prompt has one image mark per image, or one per image token."""
-    marks = sum(token == image_token_id for token in ids)
-    if images == 0:
-        raise ValueError("the sample has no image; every prompt needs at least one")
-    if marks not in (images, images * tokens_per_image):
-        raise ValueError(
-            f"the prompt has {marks} image marks (id {image_token_id}) but the sample has {images} images; "
-            f"allowed: {images} marks, or {images * tokens_per_image} if each image token has its own"
-        )
-
-
-def expand_image_tokens(ids: Sequence[int], image_token_id: int, counts: Sequence[int]) -> list[int]:
-    """Repeat each image's single mark once per token of the image; ids that are already expanded are returned as they are."""
-    marks = sum(token == image_token_id for token in ids)
-    if marks == sum(counts) and marks != len(counts):  # already one mark per image token
-        return list(ids)
-    if marks != len(counts):
-        raise ValueError(
-            f"the prompt has {marks} image marks (id {image_token_id}) but the sample has {len(counts)} images"
-        )
-    remaining = iter(counts)
-    return [t for token in ids for t in ([token] * next(remaining) if token == image_token_id else [token])]
 
 
 @dataclass
@@ -119,8 +70,9 @@ class Rows:
         counts = keep.sum(dim=1)  # [B]; samples of one batch may keep different numbers
         longest = int(counts.max())
         first = keep.shape[1] - longest
+        # A stable sort of 0 and 1 moves the kept columns to the end and leaves their order alone.
         index = keep.to(torch.int8).argsort(dim=1, stable=True)[:, first:]  # [B, T'] kept ones last, in order
-        kept = keep.gather(1, index)
+        kept = keep.gather(1, index)  # [B, T'] false where a sample keeps fewer than `longest`
         return replace(
             self,  # deep features stay as they are: each row finds its own by its image index
             hidden=_gather(self.hidden, index),
@@ -150,6 +102,7 @@ class Rows:
         """Return all tokens in one sequence: those of the memory, then the rows; of two widths, the smaller one is filled up."""
         if self.memory is None:
             return self
+        # Idefics' latents are as wide as its vision tower, its rows of text as the decoder.
         both, width = (self.memory, self), max(self.memory.hidden.shape[-1], self.hidden.shape[-1])
         hidden = torch.cat([pad(part.hidden, (0, width - part.hidden.shape[-1])) for part in both], dim=1)
         positions, groups, image_index = (
@@ -162,6 +115,7 @@ class Rows:
         """Return only some of the batch's samples, without the columns that are padding for all of them."""
         part = self._at(list(samples))
         is_real = part.groups != PADDING  # [B', T]
+        # argmax finds the first column that is real for any sample
         first = int(is_real.any(dim=0).int().argmax()) if is_real.numel() else 0  # the padding is on the left
         memory = self.memory and self.memory.of(samples)
         return replace(part.after(first), dense=bool(is_real[:, first:].all()), memory=memory)
@@ -198,6 +152,7 @@ class Rows:
         """Return the rows from column `first` on, which must not lie inside a run: a change there reaches no earlier row."""
         return replace(
             self,
+            # `deep` goes by image index and not by column, so it stays whole
             hidden=self.hidden[:, first:],
             positions=self.positions[:, first:],
             groups=self.groups[:, first:],
@@ -210,6 +165,7 @@ class Rows:
     def repeated(self, times: int) -> Rows:
         """Return the same rows `times` over in the batch, without copying."""
 
+        # Views of one sample: all samples share its memory, so nothing may write into them.
         def expand(part: Tensor | None) -> Tensor | None:
             return None if part is None else part.expand(times, *part.shape[1:])
 
@@ -239,6 +195,7 @@ class Rows:
         """Return the rows as they leave a layer: with what the model adds there to the image tokens that are left."""
         if self.deep is None or layer >= self.deep.shape[2]:
             return self
+        # By the original index, since dropped tokens leave gaps; tokens of text look up token 0, masked out below.
         index = self.image_index.clamp(min=0)[..., None].expand(-1, -1, self.hidden.shape[-1])
         added = self.deep[:, :, layer].gather(1, index)  # [B, T, D]
         return self.with_hidden(self.hidden + added.masked_fill((self.image_index < 0)[..., None], 0))
@@ -261,6 +218,7 @@ def batch_rows(embeddings: Sequence[Tensor], groups: Sequence[Sequence[int]]) ->
         positions[b, longest - len(group) :] = torch.arange(len(group), device=device)
         group_ids[b, longest - len(group) :] = torch.tensor(group, device=device)
     is_image = group_ids == IMAGE  # [B, T]
+    # counted over all pictures of a prompt, as kept tokens are reported
     image_index = (is_image.cumsum(dim=1) - 1).masked_fill(~is_image, -1)  # [B, T]
     return Rows(hidden, positions, group_ids, image_index, dense=all(len(group) == longest for group in groups))
 

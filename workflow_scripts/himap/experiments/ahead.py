@@ -24,13 +24,16 @@ def ahead(items: Iterable[T], room: Callable[[], int]) -> Iterator[T]:
     pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
         while True:
+            # one more than there is room for: the item that is yielded next
             while len(coming) <= room():
+                # `end`, since a StopIteration would become a RuntimeError inside of this generator
                 coming.append(pool.submit(next, source, end))
             item = coming.popleft().result()
             if item is end:
                 return
             yield item
     finally:
+        # also where the caller stops early, so that nothing is decoded for nobody
         pool.shutdown(cancel_futures=True)
 
 

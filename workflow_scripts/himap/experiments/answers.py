@@ -86,6 +86,7 @@ def prompt_ids(model: Model, question: Question, layouts: Sequence[Layout]) -> l
         ids = model.tokenize(question.prompt, layouts)
     except (ValueError, TypeError, KeyError) as error:  # lone surrogates, for instance, are a TypeError
         raise ValueError(f"{question.where}: its text cannot be tokenized ({error}); correct or remove it") from error
+    # Two layouts are allowed: one mark per image token, or one per image, which `embed` repeats.
     marks, expected = ids.count(model.image_token_id), sum(map(index, layouts))
     if marks not in (expected, len(question.images)):
         raise ValueError(
@@ -140,6 +141,7 @@ def tasks_of(
             if places:
                 groups.setdefault((places, schedule.image_grid), []).append(schedule)
         # schedules that answer the same questions one after another, whatever the size of their pictures
+        # a dictionary as an ordered set: groups of questions in the order in which they came
         order = list(dict.fromkeys(places for places, _ in groups))
         for (places, _), schedules in sorted(groups.items(), key=lambda group: order.index(group[0][0])):
             yield Task(asking, [questions[place] for place in places], schedules)
@@ -164,6 +166,7 @@ def readied(
             key = picture_key(model, task.questions[0], task.grid)
             if key not in pixels:
                 pixels[key] = last[key] if key in last else pixels_of(model, task.questions[0], task.grid)
+        # only the item before is remembered, so memory stays small; items about one picture follow each other
         last = pixels
         yield Ready(item, pixels)
 
@@ -192,6 +195,7 @@ def answer_in_parts(
     """
     seen: dict[Any, Seen] = {}
     for task in tasks_of(items, askings, wanted):
+        # sample ids too: a task may be about other samples of the batch that show the same pictures
         view = tuple((question.sample_id, picture_key(model, question, task.grid)) for question in task.questions)
         if view not in seen:
             seen[view] = look(model, task.questions, task.grid, ready)
@@ -206,10 +210,12 @@ def _of_like_length(prompt: Rows) -> list[list[int]]:
     """Return the samples of a batch in those parts that are faster on their own: on a processor, padding takes time."""
     groups: list[list[int]] = [[]]
     lengths = (prompt.groups != PADDING).sum(dim=1).tolist()
+    # On a GPU a larger batch is worth its padding, and shared beginnings need the whole batch.
     if prompt.groups.device.type != "cpu" or beginnings.find(prompt) is not None:
         return [list(range(len(lengths)))]
     for place, length in enumerate(lengths):
         together = [*(lengths[other] for other in groups[-1]), length]
+        # columns with padding against tokens without
         if max(together) * len(together) > PADDED * sum(together):
             groups.append([])
         groups[-1].append(place)
@@ -228,6 +234,7 @@ def _answer_prompt(
         tracks.setdefault(track, []).append(schedule)
     names = [question.sample_id for question in questions]
     for track, prefill in prefills(model, prompt, list(tracks), names, min(asking.max_new_tokens, STEP)):
+        # by `rerank`, the one thing in which schedules of a track still differ
         rows: dict[bool, list[AnswerRow]] = {}
         for schedule in tracks[track]:
             if schedule.rerank not in rows:
@@ -265,6 +272,7 @@ def finish_batch(
         }
         for b, question in enumerate(questions)
     ]
+    # a fixed schedule says it itself
     if not schedule.is_fixed:
         for b, row in enumerate(rows):
             row["layers"] = [stage.layer for stage in pruning.as_acted(b)]

@@ -42,6 +42,7 @@ class Weighted(Pruning):
         evidence: Sequence[Sequence[int]], weight: float,
     ):  # fmt: skip
         super().__init__(model, stages, prompt, seeds)
+        # [B, N] by original image index, which stays valid after earlier drops
         factors = torch.full((len(evidence), max(self.image_tokens)), weight, device=prompt.hidden.device)
         for b, tokens in enumerate(evidence):
             factors[b, list(tokens)] = 1.0
@@ -90,24 +91,30 @@ def attack(
 
     Raise ValueError if the gradient does not reach the pixels.
     """
+    # `area` [H, W] is 1 where pixels may change
     area, change = pixels_of(free, pixels), torch.zeros_like(pixels)
     wanted = torch.tensor([target], device=pixels.device)
     for _ in range(steps):
         given = (pixels + change).requires_grad_()
         with torch.enable_grad():
             scores, logits = scores_and_logits(model, ids, given, stage)
+            # logarithms: what counts is how many times the free cells draw what the evidence does
             logs = scores.clamp(min=1e-9).log()
+            # the last term keeps the model's own answer: only what is dropped is to change
             loss = logs[list(evidence)].mean() - logs[free].mean() + torch.nn.functional.cross_entropy(logits, wanted)
             if not loss.requires_grad:
                 raise ValueError(f"{model.name}: no gradient reaches the pixels through this model's vision tower")
+            # only the pixels' gradient is made, none of a weight
             loss.backward(inputs=[given])
         assert given.grad is not None
+        # the sign alone, as in projected gradient descent under a bound on the largest change
         change = within(change - size / PULL * given.grad.sign() * area, pixels, size)
     return pixels + change
 
 
 def noise(pixels: Tensor, free: Tensor, *, size: float, seed: int) -> Tensor:
     """Return pixels with a random change of `size` up or down in the cells `free` [N]."""
+    # drawn on the processor, so that every device gets the same noise
     drawn = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(seed)).to(pixels)
     return pixels + within((drawn - 0.5).sign() * size * pixels_of(free, pixels), pixels, size)
 

@@ -67,6 +67,7 @@ def answer_each(
     if has_core_for_it(model):
         source = ahead(source, lambda: size)
     while True:
+        # Refilled each time: after a lack of memory some are still waiting, and a larger batch takes more.
         waiting += islice(source, size - len(waiting)) if len(waiting) < size else []
         if not waiting:
             return
@@ -74,6 +75,7 @@ def answer_each(
             batch = [each.item for each in waiting[:size]]
             pixels = {key: made for each in waiting[:size] for key, made in each.pixels.items()}
             for schedule, rows in answers.answer_in_parts(model, batch, askings, is_wanted, pixels):
+                # noted one by one, since the caller may journal a row before the next part runs out of memory
                 for row in rows:
                     answered.add((schedule.name, row["sample_id"]))
                     yield schedule, row
@@ -89,6 +91,7 @@ def answer_each(
                     "on the batch: set execution.batch_size to that and run again where methods are to be compared",
                     file=sys.stderr, flush=True,
                 )  # fmt: skip
+            # blocks of the failed batch's sizes would only be in the way of smaller ones
             torch.cuda.empty_cache()
             continue
         waiting = waiting[size:]
@@ -110,4 +113,5 @@ def _has_room(model: Model) -> bool:
     weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
     taken = torch.cuda.max_memory_allocated(model.device) - weights
     free = torch.cuda.get_device_properties(model.device).total_memory - weights
+    # twice the batch takes up to two thirds of it; prompts to come may be longer
     return taken * 3 < free

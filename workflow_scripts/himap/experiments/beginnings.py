@@ -52,6 +52,7 @@ class Beginnings:
 def find(prompt: Rows) -> Beginnings | None:
     """Return the beginnings of a batch's prompts; None if no two prompts share one that holds all image tokens."""
     is_image, size = prompt.groups == IMAGE, prompt.groups.shape[1]
+    # A picture beside the rows is no part of any beginning.
     if prompt.memory is not None or not bool(is_image.any(dim=1).all()):
         return None
     starts = (prompt.groups == PADDING).sum(dim=1)
@@ -90,18 +91,23 @@ def run(
     Return the rows that come after the beginnings, and what enters the watched layers as if nothing had been shared.
     """
     before, early, late = Cache(), watch(), watch()
+    # one sample for each beginning
     first = prompt.of(beginnings.firsts)
     forward(model, first.select(_places(first) <= beginnings.length), before, [early], stop=stop)
+    # left-padded anew: questions of unequal length end in the same column
     rest = prompt.select(_places(prompt) > beginnings.length)
     width = rest.groups.shape[1]
     for layer, entry in before.layers.items():
+        # each sample gets a copy, since its question's keys are written behind it
         cache.layers[layer] = entry.spread(beginnings.of, width + cache.reserve)
     rest = forward(model, rest, cache, [late], stop=stop)
     columns = _columns(prompt, beginnings.length, width)
 
     def joined(begun: Tensor, after: Tensor, dim: int) -> Tensor:
         """Return what belongs to the beginnings and to the rest in the columns of the whole prompts."""
+        # [B, length + width, …]: beginnings first, then the padded rest
         both = torch.cat([begun[beginnings.of], after], dim=dim)
+        # the columns' shape [B, T], spread over heads and widths
         shape = [-1 if axis in (0, dim) else 1 for axis in range(both.ndim)]
         return both.take_along_dim(columns.reshape(columns.shape[0], *shape[1:]), dim=dim)
 
@@ -128,4 +134,5 @@ def _columns(prompt: Rows, length: int, width: int) -> Tensor:
     size = prompt.groups.shape[1]
     place = _places(prompt) - 1  # -1 in padding
     column = torch.arange(size, device=place.device)
+    # in the rest, columns count from the right, where all prompts end together
     return torch.where(place < length, place.clamp(min=0), column - size + length + width)

@@ -31,6 +31,7 @@ def conclude(
     rerank: bool = False,
 ) -> list[tuple[str, list[int]]]:
     """Return text and ids of a prefilled batch's answers: the likeliest choice where prompts have choices, else greedy tokens."""
+    # a benchmark asks all of its questions in one way, so a batch has choices everywhere or nowhere
     choices = [question.prompt.choices for question in questions]
     cache, logits = prefill.cache, prefill.logits
     if any(choices):
@@ -60,9 +61,11 @@ def likeliest(
     """
 
     def loss(choice: str) -> float:
+        # tokenized as an answer begins, with the space or mark that the model itself would emit
         ids = model.answer_ids(choice.strip())
         known = log_probabilities(model, prompt, cache, logits, b, ids, interventions)  # [n, vocabulary]
         return -float(known.gather(1, torch.tensor(ids, device=known.device)[:, None]).mean())
 
+    # min takes the first of equals, so that the order of choices decides a tie
     losses = {choice: loss(choice) for choice in choices}
     return min(losses, key=losses.__getitem__).strip()

@@ -111,6 +111,7 @@ def run_cuts(
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for number, cut in enumerate(cuts):
+        # Cuts that start at the same layer and column have rows of the same shape.
         groups.setdefault((cut.first, _first_column(clean.prompt, cut)), []).append(number)
     for (first, column), members in groups.items():
         answers = _resume(model, clean, first, column, [cuts[n] for n in members], block, new_tokens, seed)
@@ -122,6 +123,7 @@ def _first_column(prompt: Rows, cut: Cut) -> int:
     """Return the first token whose state a cut can change: the first that is cut off from an image token."""
     if cut.flow == "img2txt":
         return int((prompt.groups[0] == INSTRUCTION).nonzero()[0])
+    # rows before the picture see nothing that could be cut
     first = first_that_sees(prompt, 0)
     if cut.flow == "img2alltxt":
         # beside the sequence, words before the picture may see it too (`CrossLayer.blind_see_all`)
@@ -136,6 +138,7 @@ def _resume(
 ) -> list[tuple[Tensor, list[int]]]:
     """Run a batch of cuts from `layer` and `column` on; return first logits and answer of each."""
     times, length = len(cuts), clean.prompt.positions.shape[1]
+    # views, as many as there are cuts: nothing is copied until a cache grows
     prompt = clean.prompt.repeated(times)
     disruption = Disruption(cuts, prompt, [seed] * times, block)
     cache = Cache(new_tokens)
@@ -148,6 +151,7 @@ def _resume(
         for index in range(layer):
             cache.layers[index] = clean.cache.layers[index].prefix(length, times)
     if clean.choices:
+        # likelihoods are computed for one row of the batch at a time, under that row's own cut
         alone = [[Disruption([cut], clean.prompt, [seed], block)] for cut in cuts]
         texts = [likeliest(model, rows, cache, logits, clean.choices, b, alone[b]) for b in range(times)]
         return list(zip(logits, map(model.answer_ids, texts), strict=True))

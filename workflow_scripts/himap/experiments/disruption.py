@@ -63,6 +63,7 @@ def make_cut(flow: str, layer: int, extent: str, layers: int, window: int = 5) -
         )
     if extent == "window" and (not isinstance(window, int) or window < 1):
         raise ValueError(f"window: {window!r} is no number of layers; at least 1")
+    # inclusive; a prefix of layer 0 ends at -1 and cuts nothing
     last = {"single": layer, "suffix": layers - 1, "prefix": layer - 1, "window": min(layers, layer + window) - 1}[
         extent
     ]
@@ -108,6 +109,7 @@ class Disruption(Intervention):
             return torch.zeros(rows.groups.shape[1], len(key_groups), dtype=torch.bool, device=key_groups.device)
         if not flow.startswith("random"):
             return receivers(flow, rows.groups[b])[:, None] & (key_groups == IMAGE)[None, :]
+        # [P, K] by position
         drawn = self.drawn[b]
         assert drawn is not None
         # pairs are drawn by position, since the rows of a resumed run or a decoding step are only some of the prompt's
@@ -116,6 +118,7 @@ class Disruption(Intervention):
             later = self._later(b, flow, rows.positions[b])[:, None] & (key_groups == IMAGE)[None, :]
         else:
             later = torch.zeros_like(in_prompt)[:, None]
+        # Padding is at -1 and generated tokens are beyond the prompt: both look up a row that is masked out below.
         queries = rows.positions[b].clamp(0, drawn.shape[0] - 1)
         keys = self._keys(key_positions).clamp(0, drawn.shape[1] - 1)
         real = (rows.groups[b] != PADDING)[:, None] & (key_groups == IMAGE)[None, :]  # [Tq, Tk]
@@ -125,6 +128,7 @@ class Disruption(Intervention):
         """Return which rows [Tq] are cut off from the image if they were generated: all that a matched control must take."""
         if flow == "random":  # a row sees every image token, so only all of them are as many as img2txt cuts
             return torch.ones_like(positions, dtype=torch.bool)
+        # the same share of later rows as of the prompt's
         chance = self.chances[b]
         return torch.tensor(
             [_drawn_later(self.seeds[b], p, chance) for p in positions.tolist()], device=positions.device
@@ -183,6 +187,7 @@ def _draw(prompt: Rows, b: int, cut: Cut, seed: int) -> Tensor | None:
     order = torch.randperm(len(kinds) - first, generator=generator) + first  # rows before an image see none of it
     if cut.flow == "random_unmatched":
         chosen = torch.zeros_like(is_image)
+        # whole rows, whatever number of image tokens each one sees
         chosen[order[: int(is_instruction.sum())]] = True
         return (sees & chosen[:, None]).to(groups.device)
     receiver = is_image if cut.flow == "random_img2img" else is_instruction
@@ -206,6 +211,7 @@ def _matched(sees: Tensor, order: Tensor, target: int, generator: torch.Generato
     whole = int((counts.cumsum(0) <= target).sum())
     pairs = torch.zeros_like(sees)
     pairs[order[:whole]] = sees[order[:whole]]
+    # fewer pairs than the next row has, so that the count is met exactly
     missing = target - int(pairs.sum())
     if missing:
         row = order[whole]

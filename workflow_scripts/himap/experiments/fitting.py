@@ -47,17 +47,21 @@ def fitted(model: Model, prompts: Sequence[Rows], goal: Sequence[Stage], policy:
     ranges = layer_ranges([stage.layer for stage in goal], len(model.layers))
     for number, stage in enumerate(goal):
         total = [n for rows in prompts for n in image_counts(rows)]
+        # of all stages so far, so that a later stage makes up for what an earlier one missed
         target = fmean(flops(model.dims, goal[: number + 1], n_image=n) for n in total)
         if policy != "mass":
             first, last = ranges[number]
             after = After(DEPTH_SIGNALS[min(number, 1)], 1.0, last)
             stage = Stage(first, stage.keep, stage.criterion, None, after)
             seen = observed(model, prompts, (*stages, stage))
+            # A higher threshold is undercut at an earlier layer, so the cost falls with it.
             below = bisected(lambda value, seen=seen: seen.cost(below=value), target, rising=False)  # type: ignore[misc]
             stage = replace(stage, after=replace(after, below=below))
+            # Layers are whole numbers and meet the target only roughly; the share of tokens takes up what is left.
             keep = bisected(lambda share, seen=seen, at=below: seen.cost(below=at, keep=share), target, rising=True)  # type: ignore[misc]
             stage = replace(stage, keep=keep)
         if policy != "depth":
+            # all of the mass for the observing run; the threshold follows from what it sees
             stage = replace(stage, keep=1.0, mass=Mass(1.0, LEAST))
             seen = observed(model, prompts, (*stages, stage))
             share = bisected(lambda value, seen=seen: seen.cost(mass=value), target, rising=True)  # type: ignore[misc]
@@ -85,6 +89,7 @@ class _Watched(Pruning):
         if stage is not self.stages[-1]:
             return super()._left(stage, rows, view, due)
         scores: Tensor = self.criteria[stage.layer].score(view)
+        # noted at the layer at which the stage acts for this sample
         for b in due.nonzero()[:, 0].tolist():
             self.seen[b] = scores[b, view.is_image[b]]
         return rows
@@ -111,6 +116,7 @@ class _Sample:
 
     def layer_below(self, below: float) -> int:
         """Return the layer at which the signal has sunk below a share of its peak so far."""
+        # the signal was read at every layer up to the latest, so its first value belongs to this one
         first_seen = self.stage.latest - len(self.signal) + 1
         for number, value in enumerate(self.signal):
             layer = first_seen + number
@@ -164,7 +170,9 @@ def bisected(cost: Callable[[float], float], target: float, *, rising: bool) -> 
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
+        # too dear where cost rises with the threshold, or cheap enough where it falls: go on in the lower half
         low, high = (low, middle) if (cost(middle) > target) == rising else (middle, high)
+    # 0 is no threshold; `low` is still 0 where even the smallest costs too much
     return min((value for value in (low, high) if value > 0), key=lambda value: abs(cost(value) - target))
 
 

@@ -63,6 +63,7 @@ class _Look(Intervention):
 def entering(model: Model, prompt: Rows, layer: int, reserve: int = 0) -> Entering:
     """Return what enters a layer of a prompt's unpruned run; runs that go on from there have room for `reserve` tokens."""
     look, cache = _Look(layer), Cache(reserve)
+    # one layer further than asked for: a layer's input is seen when it is entered
     forward(model, prompt, cache, [look], stop=layer + 1)
     return Entering(*look.seen[0], shared(cache, layer))
 
@@ -78,8 +79,10 @@ def log_probability(model: Model, rows: Rows, layer: int, target: int, kept: Ten
     """Return the log-probability [n] of a next token where only the image tokens `kept` [n, N] go on into a layer."""
     found = []
     for part in kept.split(max(1, min(AT_ONCE, ROWS_AT_ONCE // rows.groups.shape[1]))):
+        # all text stays
         stay = (rows.groups != IMAGE).expand(len(part), -1).clone()  # [n, T]
         stay[:, rows.groups[0] == IMAGE] = part.to(stay.device)
+        # the cache is thrown away: only the next token is asked for
         left = forward(model, rows.repeated(len(part)).select(stay), Cache(), start=layer)
         found.append(next_token_logits(model, left).log_softmax(dim=-1)[:, target])
     return torch.cat(found)

@@ -102,7 +102,7 @@ def inspect(
     prompt, drawn = encode(model, [question]), sample_seed(seed, question.sample_id)
     clean = run_undisturbed(model, prompt, min(CUT_TOKENS, max_new_tokens))
     target, chances = clean.ids[0], clean.logits[0].softmax(-1)
-    found = sweep(
+    outcomes = sweep(
         model, clean, range(len(model.layers)), FLOWS, EXTENTS, new_tokens=min(CUT_TOKENS, max_new_tokens), seed=drawn
     )
     return Inspection(
@@ -117,7 +117,7 @@ def inspect(
         answers=[ask(model, question, schedule, max_new_tokens, drawn) for schedule in schedules],
         cuts=[
             CutAnswer(cut.layer, cut.flow, cut.extent, model.detokenize(cut.ids), float(cut.logits.softmax(-1)[target]))
-            for cut in found
+            for cut in outcomes
         ],
     )
 
@@ -146,6 +146,7 @@ def layers_of(model: Model, prompt: Rows, target: int) -> list[Layer]:
         )
         for keys, maps in layer_maps(model, prompt, target, MAPS)
     ]
+    # the backward pass comes from the last layer
     return layers[::-1]
 
 

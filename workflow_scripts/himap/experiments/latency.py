@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice
 from math import prod
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from himap.costs.formulas import flops, ideal_speedup, image_tokens_per_layer
 from himap.decoder.cache import STEP, Cache
@@ -33,6 +31,7 @@ from himap.decoder.loop import forward
 from himap.decoder.tokens import PADDING, Rows
 from himap.experiments.answers import Question, encode, prompt_ids
 from himap.experiments.counted_flops import prefill_flops, stages_on
+from himap.experiments.kernels import EAGER, attention, kernel_of
 from himap.experiments.machine import peak_memory
 from himap.experiments.pictures import pictures_of, pixels_of
 from himap.experiments.sharing import sample_seed
@@ -43,14 +42,6 @@ if TYPE_CHECKING:
     from himap.decoder.attention import LayerAttention
     from himap.models.model import Model
     from himap.pruning.stage import Schedule
-
-EAGER = "eager"
-KERNELS = {  # torch's operators and what they are called elsewhere
-    "_scaled_dot_product_flash_attention": "flash",
-    "_scaled_dot_product_cudnn_attention": "cuDNN",
-    "_scaled_dot_product_efficient_attention": "memory-efficient",
-    "_scaled_dot_product_attention_math": "math",
-}
 
 
 class Tokens(TypedDict):
@@ -123,6 +114,7 @@ class TimedPruning(Pruning):
         """Return the rows that go on, after the device has finished what its stage asked for."""
         if layer not in self.at:
             return rows
+        # waits for the layers below first, whose time would count as scoring
         begin = now(self.model.device)
         left = super().enter(layer, rows, below)
         self.seconds += now(self.model.device) - begin
@@ -146,22 +138,26 @@ def time_batch(model: Model, questions: Sequence[Question], schedule: Schedule, 
     """Time questions that go through the model together; decoding their image files is not part of it."""
     each: list[Any] = [pixels_of(model, question, schedule.image_grid) for question in questions]
     pixels: Any = torch.cat(each) if isinstance(each[0], Tensor) else list(chain(*each))
+    # Pixels are made; the clock starts when the device has nothing left to do.
     begin = now(model.device)
+    # Only where a criterion looks at it: the others must not pay for what it takes.
     view = model.view_tower if looks_at_tower(schedule) else None
     tower = None if view is None else view(pixels)  # in one run with the features
     seen = iter(model.see(pixels, tower))
     pictures = [list(islice(seen, len(question.images))) for question in questions]
     encoded = now(model.device)
     ids = [
-        prompt_ids(model, question, [picture.layout for picture in own])
-        for question, own in zip(questions, pictures, strict=True)
+        prompt_ids(model, question, [picture.layout for picture in tokens])
+        for question, tokens in zip(questions, pictures, strict=True)
     ]
     prompt = model.embed(ids, pictures)
+    # padding may still be asked for and is computed then, inside of the prefill's time
     prompt.pictures = pictures_of(model, questions, pixels, pictures, tower)
     seeds = [sample_seed(protocol.seed, question.sample_id) for question in questions]
     pruning = TimedPruning(model, schedule.stages, prompt, seeds, renumber=schedule.renumbers)
     cache = Cache(reserve=min(protocol.max_new_tokens, STEP))
     logits = next_token_logits(model, forward(model, prompt, cache, [pruning]))
+    # read now, since decoding adds to the cache and calls the stages again
     prefilled, scoring, cache_mb = now(model.device), pruning.seconds, megabytes(cache)
     answer = continue_greedily(
         model, prompt, cache, logits, protocol.max_new_tokens, [pruning],
@@ -175,7 +171,7 @@ def time_batch(model: Model, questions: Sequence[Question], schedule: Schedule, 
         "seconds_scoring": scoring,
         "seconds_answer": done - prefilled,
         "seconds_total": done - begin,
-        "steps": max(lengths) - 1,
+        "steps": max(lengths) - 1,  # the first token comes from the prefill
         "generated_tokens": sum(lengths),
         **_tokens(model, schedule, prompt, pruning),
         "cache_mb": cache_mb,
@@ -193,9 +189,11 @@ def _tokens(model: Model, schedule: Schedule, prompt: Rows, pruning: Pruning) ->
         stages = pruning.as_acted(b)
         n_full = n_image
         if schedule.image_grid:  # a smaller image has fewer tokens from the start
+            # how many the unpruned model would have had, in proportion to the grids
             n_full = round(n_image * dims.tokens_per_image / prod(schedule.image_grid))
         left.append(fmean(image_tokens_per_layer(dims, stages, n_image)))
         speedup = ideal_speedup(dims, stages, n_image=n_image, n_text=n_text)
+        # against the whole image, since the smaller one saves tokens before any stage
         ideal.append(speedup * (n_full + n_text) / (n_image + n_text))
     return {
         "image_tokens": fmean(image),
@@ -221,6 +219,7 @@ def time_methods(
     # A model that is told to use the eager kernel is timed with the best one all the same: that is what is compared.
     best = "sdpa" if model.attention == EAGER else model.attention
     arms = arms_of(schedules, best, protocol.eager)
+    # counted once and untimed: the counter slows a run and takes its fused kernels away
     operations = {name: tflops(model, questions[0], schedule) for name, schedule in schedules.items()}
     for size in dict.fromkeys((1, *protocol.batches)):
         batches = in_batches(questions, size)
@@ -230,6 +229,7 @@ def time_methods(
             costs = [describe(model, batches[0], arm, protocol, operations[arm.method], kernel) for arm in arms]
         except torch.OutOfMemoryError:
             if size == 1:
+                # not even one question fits, and there is no smaller batch
                 raise
             print(f"batches of {size} do not fit in memory and are left out", file=sys.stderr, flush=True)
             torch.cuda.empty_cache()
@@ -248,6 +248,7 @@ def time_methods(
 def arms_of(schedules: Mapping[str, Schedule], best: str, eager: bool) -> list[Arm]:
     """Return every method with the best kernel, and the unpruned model with the eager one where that is asked for."""
     arms = [Arm(name, schedule, best) for name, schedule in schedules.items()]
+    # a smaller image drops nothing in a stage, but is no unpruned model either
     plain = [arm for arm in arms if not arm.schedule.stages and not arm.schedule.image_grid]
     return arms + [replace(arm, attention=EAGER) for arm in plain if eager]
 
@@ -266,6 +267,7 @@ def batch_count(questions: int, size: int) -> int:
 
 def in_batches(questions: Sequence[Question], size: int) -> list[list[Question]]:
     """Return full batches of the questions; those of a first batch that lacks some come twice."""
+    # batches of 8 of 5 questions repeat the first three
     endless = cycle(questions)
     return [list(islice(endless, size)) for _ in range(batch_count(len(questions), size))]
 
@@ -287,34 +289,3 @@ def tflops(model: Model, question: Question, schedule: Schedule) -> tuple[float,
     stages = stages_on(model, prompt, schedule)
     formula = flops(model.dims, stages, "prompt", n_image=image, n_text=text, n_padding=padding)
     return formula / 1e12, prefill_flops(model, prompt, schedule.stages) / 1e12
-
-
-class Operators(TorchDispatchMode):
-    """Notes the names of the operators that run under it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-@torch.no_grad()
-def kernel_of(model: Model, prompt: Rows) -> str:
-    """Return the name of the attention kernel that torch takes for a batch, seen in its first layer."""
-    with Operators() as seen:
-        forward(model, prompt, Cache(), stop=1)
-    known = (name for part, name in KERNELS.items() if any(part in operator for operator in seen.names))
-    return next(known, model.attention)
-
-
-@contextmanager
-def attention(model: Model, kind: str) -> Iterator[None]:
-    """Let a model use another kernel of attention for a while."""
-    before, model.attention = model.attention, kind
-    try:
-        yield
-    finally:
-        model.attention = before

@@ -35,6 +35,7 @@ def log_probabilities(
     # a cache of its own: running one continuation must leave the prompt's to the next
     alone, before = cache.of([b]), prompt.sample(b)
     given = torch.tensor(list(ids[:-1]), device=logits.device)
+    # behind the prompt's last token, whatever was dropped since
     positions = before.positions[:, -1:] + 1 + torch.arange(len(given), device=logits.device)[None]
     embedded = model.embed_tokens(given[None]).to(prompt.hidden.dtype)  # 1 sample, n-1 tokens
     hidden = forward(model, new_rows(embedded, positions, before), alone, interventions).hidden[0]

@@ -34,8 +34,10 @@ def peak_memory(call: Callable[[], Any], device: torch.device) -> float | None:
         return None
     give_back_free_memory()
     Path("/proc/self/clear_refs").write_text("5")  # resets the kernel's peak of resident memory, VmHWM
+    # bytes; memory that is in use now is no part of the call's peak
     before = resident("VmRSS")
     call()
+    # the kernel's counters are approximate, so the peak may read lower than what was there before
     return max(0.0, (resident("VmHWM") - before) / 1e6)
 
 

@@ -56,6 +56,7 @@ class Patch(Change):
             return replace(
                 rows, memory=Patch(layer, self.donor.memory or self.donor, IMAGE).enter(layer, rows.memory, below)
             )
+        # A resumed run has only the last rows of the prompt, and the donor all: groups are matched, not columns.
         places, taken = rows.groups == self.group, self.donor.groups == self.group
         if int(places.sum()) != int(taken.sum()):
             raise ValueError(
@@ -97,6 +98,7 @@ def resume(model: Model, clean: Undisturbed, change: Change, new_tokens: int, un
     """
     layer, is_image = change.layer, change.group == IMAGE
     column = _first_changed(model, clean.prompt, change)
+    # prefixes are views, so that generated tokens go to a cache of their own
     below, cache = (under or clean.cache).layers, Cache(new_tokens)
     cache.layers = {index: below[index].prefix(below[index].length, 1) for index in range(layer)}
     for index in range(layer, len(model.layers)):

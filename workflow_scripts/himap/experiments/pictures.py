@@ -79,12 +79,14 @@ def look(
     known: dict[Any, range] = {}  # the places of pictures among the distinct ones
     count, order = 0, []
     for question in questions:
+        # by the bytes of the files, so that equal pictures of different samples are seen once
         key = picture_key(model, question, grid)
         if key not in known:
             each.append(ready[key] if key in ready else pixels_of(model, question, grid))
             known[key] = range(count, count + len(question.images))
             count += len(question.images)
         order.append(known[key])
+    # a tensor where all pictures have one size, else a list of dictionaries
     pixels = torch.cat(each) if isinstance(each[0], Tensor) else list(chain(*each))
     seen = model.see(pixels)
     tokens = [[seen[place] for place in places] for places in order]
@@ -107,6 +109,7 @@ def pictures_of(
 
     def sight() -> Tower:
         assert view is not None
+        # a second run of the tower, unless it was kept from the features' own
         whole = tower or view(pixels)
         return whole if places is None else whole.of(list(places))
 
@@ -126,6 +129,7 @@ def _padding(model: Model, question: Question, data: bytes, seen: PictureTokens)
     """Return the share of padding in each image token [n] of one picture."""
     if not model.pads(question.image_mode):
         return torch.zeros(index(seen.layout))
+    # only models with one grid over a square pad their pictures
     (square,) = seen.layout.parts
     share = padded_share(open_image(data, question.where).size, (square.rows, square.columns))
     return torch.from_numpy(share).float().flatten()

@@ -27,6 +27,7 @@ def random_weights(
     """Return a LLaVA of random weights that is asked in random tokens: no text has a meaning to it, only its length counts."""
     model = random_model(sizes, seed=seed, dtype=dtype, device=device)
     model.end_ids = frozenset()  # so that every answer has the full length
+    # 14: pixels of a patch of CLIP's ViT-L/14
     side = 14 * sizes.grid[0]
 
     def drawn(seed: int) -> torch.Generator:
@@ -37,6 +38,7 @@ def random_weights(
         return torch.randn(len(images), 3, height, width, generator=drawn(seed)).to(device, dtype)
 
     def tokenize(prompt: Prompt, layouts: Sequence[SupportsIndex]) -> list[int]:
+        # ids 0 to 2 are marks in Llama's vocabulary, and the last one is the image mark
         text = torch.randint(3, sizes.vocab - 1, (text_tokens,), generator=drawn(seed)).tolist()
         return [*text[:SYSTEM_TOKENS], *[model.image_token_id] * len(layouts), *text[SYSTEM_TOKENS:]]
 

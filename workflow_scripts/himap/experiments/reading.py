@@ -70,7 +70,9 @@ def reading_saliency(
     with torch.no_grad():
         out = forward(reader.model, rows, Cache(), [inputs])
         prompt = decoder_prompt(model, question, out)
+    # Two chained backward passes: through the decoder to its input, then from the queries through the encoder.
     at_input = input_gradient(model, prompt, target)[0]  # [T, D]
+    # rows of the question are not handed to the decoder, so their gradient is 0
     gradient = torch.zeros_like(out.hidden, dtype=torch.float32)
     is_query = out.groups[0] == INSTRUCTION
     gradient[0, is_query] = _through(reader, out.hidden[0, is_query], at_input[prompt.groups[0] == IMAGE])
@@ -91,6 +93,7 @@ def reading_sweep(
 ) -> Iterator[Outcome]:
     """Yield what a question's answer becomes when the queries cannot look at the picture in a layer of cross-attention."""
     reader, rows = reader_of(model), reader_rows(model, question)
+    # only these layers look at the picture
     for layer in reader.model.dims.cross:
         for extent in extents:
             cut = make_cut("img2txt", layer, extent, len(reader.model.layers))

@@ -48,6 +48,7 @@ class _Trace(Intervention):
         for place, where in self.layers.items():
             if where == layer:
                 self.seen[place] = rows.hidden
+                # they are no leaves of the graph, whose gradients are thrown away by default
                 if rows.hidden.requires_grad:
                     rows.hidden.retain_grad()
         return None
@@ -72,6 +73,7 @@ def influence(model: Model, prompt: Rows, layers: Mapping[str, int]) -> list[Fea
     with torch.enable_grad():
         if towers:
             hidden = prompt.hidden.detach().clone()
+            # The projector runs again inside of the graph, so that the gradient reaches the tower's states.
             hidden[is_image] = torch.cat([tower.project(states).flatten(0, 1) for tower, states in towers]).to(hidden)
         else:
             hidden = prompt.hidden.detach().requires_grad_()
@@ -126,6 +128,7 @@ def fit(inputs: Tensor, outputs: Tensor, penalty: float) -> Ridge:
     gram = centered.T @ centered
     # in units of the inputs, so that one penalty serves the large states of late layers and the small ones of early layers
     gram.diagonal().add_(penalty * float(gram.diagonal().mean()) + TINY)
+    # in fp64: neighbors have nearly the same features, and fp32 solves a nearly singular matrix badly
     weights = torch.linalg.solve(gram.double(), (centered.T @ (outputs - outputs_mean)).double())
     return Ridge(weights.to(inputs), inputs_mean, outputs_mean)
 
@@ -149,15 +152,16 @@ def nearest(places: Tensor, wanted: Tensor, kept: Tensor, count: int) -> Tensor:
 
 def places_of(layouts: Iterable[Layout]) -> Tensor:
     """Return where each image token lies [n, 2]: row and column as shares of its picture; pictures lie far from each other."""
-    found: list[tuple[float, float]] = []
+    places: list[tuple[float, float]] = []
     for number, layout in enumerate(layouts):
         for part in layout.parts:
             left, top, right, bottom = part.box
             for cell in part.cells():
                 row, column = (0.0, 0.0) if cell is None else cell
                 down, across = (row + 0.5) / part.rows, (column + 0.5) / max(1, part.columns)
-                found.append((top + down * (bottom - top) + 9.0 * number, left + across * (right - left)))
-    return torch.tensor(found)
+                # 9: farther than any two places of one picture, whose sides are 1
+                places.append((top + down * (bottom - top) + 9.0 * number, left + across * (right - left)))
+    return torch.tensor(places)
 
 
 class Narrowing:
@@ -169,6 +173,7 @@ class Narrowing:
             states = torch.cat([features[place] for features in first])
             if states.shape[1] > components:
                 mean = states.mean(dim=0)
+                # [width, components]
                 _, _, basis = torch.pca_lowrank(states - mean, q=components, center=False)
                 self.bases[place] = (mean, basis)
 

@@ -95,6 +95,7 @@ def sums_of(
     sums: dict[str, list[Tensor]] = {name: [] for name in definitions}
     for keys, maps in layers:
         for name in definitions:
+            # popped, so that only one layer's map is in memory
             sums[name].append(groups @ maps.pop(name) @ group_masks(keys).T)  # [3, T] [T, K] [K, 3]
     blocks = {name: torch.stack(parts[::-1]).cpu() for name, parts in sums.items()}  # layers came last to first
     return Saliency(blocks, sizes, target)
@@ -140,6 +141,7 @@ def maps_below(
     The list of inputs is used up. The value of the generator is the gradient at the first layer's input.
     """
     for index in reversed(range(len(model.layers))):
+        # popped, so that a layer's input is freed once it is used
         entering = prompt.with_hidden(inputs.pop().float())
         keys = prompt.memory if index in model.dims.cross and prompt.memory is not None else prompt
         gradient, maps = _layer_backward(model, index, entering, gradient, kinds)
@@ -159,6 +161,7 @@ def _output_gradient(model: Model, hidden: Tensor, target: int) -> Tensor:
         logits = in_fp32(model.head)(in_fp32(model.norm)(last))[:, 0]
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor([target], device=hidden.device))
     gradient = torch.zeros_like(hidden, dtype=torch.float32)
+    # the loss is that of the last token, and norm and head mix no rows
     gradient[:, -1:] = torch.autograd.grad(loss, last)[0]
     return gradient
 
@@ -174,6 +177,7 @@ def _layer_backward(
 
     What the model adds after the layer (`Rows.deep`) depends on no hidden state, so the gradient passes it unchanged.
     """
+    # a copy of one layer at a time: a whole model in fp32 would take twice its memory
     layer = in_fp32(model.layers[index])
     kind = "sdpa" if model.attention == "flash" else model.attention  # flash knows no fp32
     if isinstance(layer, CrossLayer):
@@ -186,6 +190,7 @@ def _layer_backward(
         queries, keys, values = project(layer, layer.input_layernorm(hidden), rotary)
         attended = attend(queries, keys, values, scale=scale, mask=mask, causal=mask is None, kind=kind)
         output = finish(layer, rows.with_hidden(hidden), attended)
+        # dL/dh at the layer's input, and dL/dO at its attention output, from which the maps follow without autograd
         below, upstream = torch.autograd.grad(output, (hidden, attended), gradient)
     with torch.no_grad():
         maps = _maps(queries.detach(), keys.detach(), values.detach(), upstream, scale, seen, kinds)
@@ -236,5 +241,6 @@ def _maps(
     if "paper" in kinds:
         total["paper"].abs_()  # only now, over the sum of all heads: Eq. 1 takes the absolute value outside
     for name in {"released", ATTENTION} & set(kinds):
+        # means over heads, where the paper's definition is a sum
         total[name] /= heads
     return total

@@ -46,6 +46,7 @@ class Track:
         # with another seed any stage may differ: which criteria draw is not known here
         same = (self.seed, self.renumbers) == (other.seed, other.renumbers)
         # where a stage looks for its layer too: it must see the signal from the first of those layers on
+        # by layer, for every layer at which a stage may act or look
         ours, theirs = layers_of(self.stages), layers_of(other.stages)
         return min(layer for layer in ours | theirs if not same or ours.get(layer) != theirs.get(layer))
 
@@ -84,6 +85,7 @@ def prefills(
     model: Model, prompt: Rows, tracks: Sequence[Track], sample_ids: Sequence[str], reserve: int = 0
 ) -> Iterator[tuple[Track, Prefill]]:
     """Yield every track with its prefill, whose cache has room for `reserve` further tokens."""
+    # without repetitions, in their order
     tracks = list(dict.fromkeys(tracks))
     common = beginnings.find(prompt)
     if common is None or all(track.stages and Track().parting(track) == 0 for track in tracks):
@@ -118,9 +120,11 @@ def _run(
     track, *others = tracks
     partings: dict[int, list[Track]] = {}
     for other in others:
+        # by the first layer at which they differ from the track that runs now
         partings.setdefault(track.parting(other), []).append(other)
     seeds = [sample_seed(track.seed, name) for name in sample_ids]
     pruning = Pruning(model, track.stages, prompt, seeds, renumber=track.renumbers)
+    # what earlier layers did in the run that this one branches off from
     pruning.kept, pruning.acted, pruning.shifts = dict(state.kept), dict(state.acted), dict(state.shifts)
     watch, cache = _watch(model, partings), state.cache
     rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below)

@@ -39,10 +39,12 @@ class Frame:
 def read_template(directory: Path, tokenizer: Any) -> str:
     """Return a checkpoint's chat template, from the file of its own or from the tokenizer's settings."""
     template = getattr(tokenizer, "chat_template", None)
+    # A file of its own comes before what the tokenizer's settings hold.
     if (directory / "chat_template.jinja").is_file():
         template = (directory / "chat_template.jinja").read_text(encoding="utf-8")
     elif (directory / "chat_template.json").is_file():
         template = read_json(directory / "chat_template.json").get("chat_template")
+    # several templates by name, such as {"default": …, "tool_use": …}
     if isinstance(template, dict):
         template = template.get("default")
     if not isinstance(template, str):
@@ -58,6 +60,7 @@ def read_template(directory: Path, tokenizer: Any) -> str:
 
 def render(tokenizer: Any, template: str, pictures: int, text: str) -> str:
     """Return what a template makes of one user's turn. Raise ValueError if it fails, runs too long or writes too much."""
+    # pictures first, then the text, as benchmarks ask
     content = [{"type": "image"}] * pictures + [{"type": "text", "text": text}]
     result: list[str | Exception] = []
 
@@ -112,17 +115,20 @@ class Chat:
         self.special = special
         self.twins: dict[str, str] = {}  # by mark
         self.real: dict[int, int] = {}  # by a twin's id
+        # Longer marks first, since one may begin another; (?!) matches nothing where there is no mark.
         self.marks = re.compile("|".join(re.escape(name) for name in sorted(special, key=len, reverse=True)) or r"(?!)")
 
     def frame(self, pictures: int) -> Frame:
         """Return what the template writes around a question with a number of pictures."""
         if pictures not in self.frames:
+            # in spaces, which show whether the template strips the question
             secret = secrets.token_hex(16)
             try:
                 written = render(self.tokenizer, self.template, pictures, f" {secret} ")
             except ValueError as error:
                 raise ValueError(f"{self.directory}: {error}") from error
             trims = f" {secret} " not in written
+            # the text that the template writes before and after the question
             parts = written.split(secret if trims else f" {secret} ")
             if len(parts) != 2 or parts[0].count(self.mark) != pictures:
                 raise ValueError(
@@ -138,6 +144,7 @@ class Chat:
         if prompt.style == "raw":
             return self._ids("".join(pictures), prompt.text, "")
         frame = self.frame(len(layouts))
+        # the frame has one mark per picture, so its pieces lie around the pictures
         pieces = frame.before.split(self.mark)
         before = pieces[0] + "".join(picture + piece for picture, piece in zip(pictures, pieces[1:], strict=True))
         return self._ids(before, prompt.text.strip() if frame.trims else prompt.text, frame.after)
@@ -145,6 +152,7 @@ class Chat:
     def answer_ids(self, text: str) -> list[int]:
         """Return the ids of a text as the start of an answer: after the frame, and a space unless that ends in one."""
         after = self.frame(1).after
+        # Tokens of the frame's end, alone and with the text: what is new belongs to the text.
         before = self._ids("", "", after, start=False)
         whole = self._ids("", "", after, text if after[-1:].isspace() else f" {text}", start=False)
         if whole[: len(before)] != before:  # the text's first letters merged with the frame's last
@@ -156,12 +164,13 @@ class Chat:
         bos = self.tokenizer.bos_token
         add = start and not (bos and before.startswith(bos))  # a template may write the start mark itself
         whole = self._hidden(before) + text + self._hidden(after) + answer
+        # split_special_tokens: the question's own marks fall into pieces like any other text
         ids = self.plain(whole, split_special_tokens=True, add_special_tokens=add)["input_ids"]
         return [self.real.get(token, token) for token in ids]
 
     def _hidden(self, frame: str) -> str:
         """Return a piece of a frame with its marks as twins."""
-        return self.marks.sub(lambda found: self._twin(found.group()), frame)
+        return self.marks.sub(lambda match: self._twin(match.group()), frame)
 
     def _twin(self, mark: str) -> str:
         """Return the secret token that stands for a mark and splits the text around it as the mark does."""

@@ -63,6 +63,7 @@ def _indexed_files(directory: Path, index: str) -> list[str]:
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ValueError(f"{path}: weight_map is not a table of tensor and file names; download the checkpoint again")
+    # ".safetensors" or ".bin": an index of one format must not lead to a file of the other
     kind = Path(index.removesuffix(".index.json")).suffix
     names = sorted(set(weight_map.values()))
     for name in names:
@@ -102,6 +103,7 @@ def outlines(path: Path) -> list[tuple[str, Tensor]]:
         with _safe_open(path) as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         return [(name, torch.empty(shape, device="meta")) for name, shape in shapes.items()]
+    # a pickle has no list of shapes apart from its tensors, but mapped values are not read
     return [(name, tensor.to("meta")) for name, tensor in _load_bin(path).items()]
 
 
@@ -196,6 +198,7 @@ class Faults:
 
     def check(self, directory: Path, dtype: torch.dtype | None = None) -> None:
         """Raise ValueError with the tensors and the way out if any fault was recorded."""
+        # the verb, the tensors' names, and the rest of the sentence
         groups = [
             ("lacks", sorted(self.missing), ""),
             ("holds", self.unexpected, " that the model of its config.json does not have"),
@@ -225,9 +228,11 @@ def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
     """Replace a module's parameter or buffer by a tensor."""
     from torch import nn
 
+    # "layers.3.mlp.up_proj.weight": the module's path, and the name of the weight in it
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     if leaf in owner._parameters:
+        # assigned and not copied into: a meta tensor has no memory to copy to
         owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
     else:
         owner._buffers[leaf] = tensor

@@ -30,9 +30,11 @@ def kept_picture(image: Image, kept: Sequence[int], layout: Layout, *, square: b
     shape = (side, side)
     rgb = image.convert("RGB")
     if square:
+        # CLIP's mean color, as LLaVA pads
         rgb = pad_to_square(rgb, (122, 116, 104))
     else:
         shape = (round(side * image.width / max(image.size)), round(side * image.height / max(image.size)))
+    # NEAREST keeps the edges of cells sharp
     light = images.fromarray(kept_mask(kept, layout)).resize(shape, images.Resampling.NEAREST)
     pixels = np.asarray(rgb.resize(shape, images.Resampling.BICUBIC), dtype=np.float32)
     dimmed = np.where(np.asarray(light)[..., None], pixels, pixels * DIMMED)  # [side, side, 3]
@@ -45,9 +47,11 @@ def padded_share(size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
     filled = []
     for length, cells in zip(reversed(size), grid, strict=True):
         first = (side - length) // 2  # as `pad_to_square` places it
+        # of the cells, along one side of the square
         edges = np.linspace(0, side, cells + 1)
         inside = np.clip(edges[1:], first, first + length) - np.clip(edges[:-1], first, first + length)
         filled.append(inside / (side / cells))
+    # a cell's filled area is the product of its filled height and width
     return 1 - filled[0][:, None] * filled[1][None, :]
 
 

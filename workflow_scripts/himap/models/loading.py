@@ -31,6 +31,7 @@ def find(path_or_id: str | Path, revision: str | None = None) -> Path:
     """Return the local folder of a checkpoint: the folder itself, or a snapshot of a hub id at a revision, without code."""
     from himap.models.checkpoints import snapshot
 
+    # a folder has no revision, and a moving one such as the newest must be asked of the hub
     pinned = revision is not None and not Path(path_or_id).is_dir() and "/" in str(path_or_id)
     if pinned and (directory := _on_disk(str(path_or_id), str(revision))):
         return directory
@@ -78,6 +79,7 @@ def load(
     config = read_config(directory)
     for name, family in families().items():
         if family.matches(config):
+            # checked here, since a family's own TypeError would name neither option nor way out
             for option in options:
                 if option not in inspect.signature(family.load).parameters:
                     raise ValueError(f"{option}: models of the family {name} have no such option; leave it out")
@@ -93,6 +95,7 @@ def load(
         model.text_tower = _text_tower_of(model, text_tower, device)
     if (directory / "schedules.json").is_file():
         model.extras["schedules"] = read_json(directory / "schedules.json")
+    # No gradient of a weight is ever made: attacks and saliency ask for those of states alone.
     model.module.requires_grad_(False).eval()
     return model
 
@@ -141,10 +144,11 @@ def redraw_weights(model: Model, seed: int) -> None:
 @contextmanager
 def redrawn_weights(model: Model, seed: int) -> Iterator[None]:
     """Give a model random weights for a while, then its own again."""
-    own = [parameter.detach().clone() for parameter in model.module.parameters()]
+    # a second copy of all weights for as long as it takes
+    saved = [parameter.detach().clone() for parameter in model.module.parameters()]
     redraw_weights(model, seed)
     try:
         yield
     finally:
-        for parameter, values in zip(model.module.parameters(), own, strict=True):
+        for parameter, values in zip(model.module.parameters(), saved, strict=True):
             parameter.data.copy_(values)

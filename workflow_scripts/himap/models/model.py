@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
+from himap.decoder.ids import expand_image_tokens, token_groups
 from himap.decoder.layout import Layout, PictureTokens
 from himap.decoder.tokens import (
     FRAME,
@@ -16,10 +17,8 @@ from himap.decoder.tokens import (
     Rows,
     batch_rows,
     batch_samples,
-    expand_image_tokens,
     image_runs,
     pad_left,
-    token_groups,
 )
 from himap.models.prompts import Prompt
 from himap.models.sizes import Dims
@@ -102,6 +101,7 @@ class Model:
             return range(layer + 1, layer + 2)
         if layer not in self.dims.cross:
             return range(0)
+        # A stage may look at this attention until the next cross-attention replaces it, that layer included.
         later = [other for other in self.dims.cross if other > layer]
         return range(layer + 1, (later[0] if later else len(self.layers) - 1) + 1)
 
@@ -217,6 +217,7 @@ def three_axes(is_image: Tensor, layouts: Sequence[Layout]) -> Tensor:
     remaining = iter(layouts)
     while place < len(marks):
         if not marks[place]:
+            # a token of text
             axes.append((position,) * 3)
             place, position = place + 1, position + 1
             continue

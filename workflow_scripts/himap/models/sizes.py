@@ -56,6 +56,7 @@ class Dims:
     def grid(self) -> tuple[int, int]:
         """Return rows and columns of the image tokens; the nearest square if pictures differ, else a row if they form none."""
         side = round(self.tokens_per_image**0.5)
+        # a typical picture's number is rarely a square, and its grid is only a measure of its fineness
         return (side, side) if self.varies else square(self.tokens_per_image)
 
 
@@ -92,6 +93,7 @@ def checkpoint_dims(config: dict[str, Any]) -> Dims:
         dims = decoder_dims(text, typical_tokens(config), varies=config["model_type"] in VARYING)
         return WITH_CROSS[config["model_type"]](dims, config) if config["model_type"] in WITH_CROSS else dims
     vision = {"image_size": 336, "patch_size": 14, **config.get("vision_config", {})}
+    # "default" drops the class token, "full" keeps it
     class_token = 0 if config.get("vision_feature_select_strategy", "default") == "default" else 1
     tokens = (vision["image_size"] // vision["patch_size"]) ** 2 + class_token
     return decoder_dims(text, tokens)
@@ -100,11 +102,14 @@ def checkpoint_dims(config: dict[str, Any]) -> Dims:
 def _with_gated_layers(dims: Dims, config: dict[str, Any]) -> Dims:
     """Return the sizes of an Idefics: a layer of cross-attention comes before each of some layers, and entries after the vocabulary."""
     every = config.get("cross_layer_interval", 1)
+    # one gated layer before each `every`-th layer of Llama
     count = dims.layers // every
     return replace(
         dims,
+        # both kinds count, in the order in which they run
         layers=dims.layers + count,
         vocab=dims.vocab + config.get("additional_vocab_size", 0),
+        # with 4: layers 0, 5, 10, … of all
         cross=tuple(number * (every + 1) for number in range(count)),
         picture_width=config["vision_config"].get("embed_dim", 768),
     )
@@ -112,6 +117,7 @@ def _with_gated_layers(dims: Dims, config: dict[str, Any]) -> Dims:
 
 def _with_cross_layers(dims: Dims, config: dict[str, Any]) -> Dims:
     """Return the sizes of a Llama 3.2 Vision, some of whose layers are cross-attention."""
+    # without the key as transformers fills it: 3, 8, 13, …, which are counted among the layers already
     layers = config["text_config"].get("cross_attention_layers") or range(3, dims.layers, 5)
     return replace(dims, cross=tuple(layers), picture_width=dims.width)
 
@@ -152,7 +158,9 @@ def _llava_next(config: dict[str, Any]) -> int:
     """Return the tokens of LLaVA-NeXT: the whole, and two by two tiles of which three quarters of the rows are left."""
     vision = {"image_size": 336, "patch_size": 14, **config["vision_config"]}
     side = vision["image_size"] // vision["patch_size"]
+    # 640 x 480 leaves a quarter of the square's rows empty, cut evenly at top and bottom as `unpad_image` does
     rows = 2 * side - 2 * ((2 * side - 2 * side * TYPICAL_PICTURE[1] // TYPICAL_PICTURE[0]) // 2)
+    # the whole, then rows of two tiles' columns and a token at the end of each
     return side * side + rows * (2 * side + 1)
 
 

@@ -29,6 +29,7 @@ class TextTower(nn.Module):
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
         self.post_layernorm = nn.LayerNorm(width, eps=config.vision_config.layer_norm_eps)
         self.visual_projection = nn.Linear(width, config.projection_dim, bias=False)
+        # 77 in CLIP; position embeddings end there
         self.longest: int = config.text_config.max_position_embeddings
         self.tokenizer: Any = None
 
@@ -47,6 +48,7 @@ class TextTower(nn.Module):
     def compared(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """Return the cosine [N, n] of tower states [N, n, C] with a text's segments [segments, longest], in their mean."""
         weight = self.visual_projection.weight
+        # In training CLIP projects its class token alone; here every patch goes the same way.
         patches = self.visual_projection(self.post_layernorm(hidden.to(weight)))
         texts = self.text_projection(self.text_model(input_ids=ids).pooler_output)
         return (_unit(patches) @ _unit(texts).T).mean(dim=-1)
@@ -84,6 +86,7 @@ def _fill(tower: TextTower, directory: Path, dtype: torch.dtype) -> None:
             name = published
             for theirs, ours in READ_BY.items():
                 name = name.replace(theirs, ours)
+            # the vision layers, which the model has of its own
             if name not in waiting:
                 continue
             faults.missing.discard(name)

@@ -65,9 +65,11 @@ class Pictures:
     def of(self, samples: Sequence[int]) -> Pictures:
         """Return the pictures of only some of the prompts; what is computed for them is computed for all, once."""
         ends = list(accumulate(self.counts))
+        # of their pictures among all pictures, prompt after prompt
         places = [place for b in samples for place in range(ends[b] - self.counts[b], ends[b])]
         return Pictures(
             [self.counts[b] for b in samples],
+            # looked up later and in the whole batch's view, so that the tower still runs once
             lambda: self._tower.of(places),
             lambda: [self.padding[b] for b in samples],
             [self.questions[b] for b in samples] if self.questions else (),

@@ -83,6 +83,7 @@ def after_problems(value: Mapping[str, Any], layers: int | None, model: str) -> 
             yield f".{key}", f"{end!r} is no layer at which a signal can be read (allowed: {allowed})"
         elif layers is not None and end > layers - 2:
             yield f".{key}", f"{end} is not below the last layer of {model} (allowed: {allowed})"
+    # Compared only if both are layers or both shares: without a depth, 0.25 and 6 have no order.
     (_, first), (_, last) = ends
     if (len(whole) == 2 or (_is_depth(first) and _is_depth(last))) and last < first:
         yield ".to", f"{last} is before {first}, where the layers begin; give `from` and `to` in order"
@@ -90,6 +91,7 @@ def after_problems(value: Mapping[str, Any], layers: int | None, model: str) -> 
 
 def layer_at(layer: int | float, layers: int) -> int:
     """Return the number of a layer that may be given as a share of the model's depth."""
+    # Halves go up, as in `keep_count`. Layer 0 has no attention below it, so a share never becomes 0.
     return max(1, int(layer * layers + 0.5)) if isinstance(layer, float) else layer
 
 
@@ -110,6 +112,7 @@ def _is_depth(value: object) -> bool:
 
 def instruction_share(below: LayerAttention, is_image: Tensor, is_instruction: Tensor) -> Tensor:
     """Share [B] of the instruction's attention that falls on image tokens: it sinks once they have been read."""
+    # fp64, so that a sum does not depend on how many columns of padding stand beside it
     given = below.given(is_instruction, to=is_image).double().sum(dim=1)
     return given / is_instruction.sum(dim=1).clamp(min=1)
 
@@ -117,6 +120,7 @@ def instruction_share(below: LayerAttention, is_image: Tensor, is_instruction: T
 def image_entropy(below: LayerAttention, is_image: Tensor, is_instruction: Tensor) -> Tensor:
     """Entropy [B] of the attention that image tokens receive from each other, 1 where they all receive the same."""
     received = below.received(is_image).double().masked_fill(~is_image, 0.0)  # [B, T]
+    # a distribution over the image tokens that are left
     shares = received / received.sum(dim=1, keepdim=True).clamp(min=1e-30)
     entropy = -(shares * shares.clamp(min=1e-30).log()).sum(dim=1)
     return entropy / is_image.sum(dim=1).clamp(min=2).log()  # of two, so that a single token has entropy 0 and not 0/0
@@ -129,4 +133,5 @@ def holding(scores: Tensor, among: Tensor, share: float) -> Tensor:
     """Return for scores [B, T] the fewest of the tokens in `among` [B, T] whose scores sum to at least a share of all of theirs [B]."""
     # in fp64: the sums of a long row in fp32 would depend on how much padding it has
     amounts = scores.double().clamp(min=0).masked_fill(~among, 0.0).sort(dim=1, descending=True).values.cumsum(dim=1)
+    # places before the one where the sum reaches the share, and that one
     return (amounts < share * amounts[:, -1:]).sum(dim=1) + 1

@@ -52,9 +52,11 @@ def token_budget(value: object, dims: Dims) -> Budget:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{wrong}; {way}")
     try:
+        # reads numbers and texts such as "1/3"; ZeroDivisionError is "1/0", OverflowError infinity
         number = Fraction(value)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"{wrong}; {way}") from None
+    # 192 is a count and 1 one token; "1/3" and 0.25 are shares of the model's tokens
     target = float(number) if isinstance(value, int) else float(number * total)
     if not 1 <= target <= total:
         raise ValueError(f"tokens_of: {value!r} is {target:g} image tokens of a model that has {total}; {way}")
@@ -76,10 +78,12 @@ def meet(dims: Dims, stages: tuple[Stage, ...], budget: Budget, *, by_layers: bo
             )
     if by_layers:
         stages = min(_at_depths(stages, dims.layers - 2, dims), key=lambda moved: budget.miss(dims, moved))
+    # VTW: a share of 0 stays 0 under any power, so only its layer can meet the budget
     if all(stage.keep == 0 for stage in stages):
         return stages
     # layers too deep for the budget move toward the input, as little as needed
     depths = _at_depths(stages, stages[-1].layer, dims)
+    # cost falls as stages move toward the input, and `depths` begins with the deepest
     reachable = (moved for moved in [stages, *depths] if _least(dims, moved, budget) <= budget.target)
     moved = next(reachable, None)
     if moved is None:
@@ -116,6 +120,7 @@ def _nearest(stages_at: Callable[[float], tuple[Stage, ...]], dims: Dims, budget
             low = middle
         else:
             high = middle
+    # counts are whole numbers, so the cost jumps over the target: the nearer side counts
     return min(stages_at(low), stages_at(high), key=lambda stages: budget.miss(dims, stages))
 
 
@@ -132,7 +137,9 @@ def at_layers(stages: Sequence[Stage], layers: Sequence[float], dims: Dims) -> t
     """Return stages at other layers, rounded, in their order and inside the model; what was at layer 0 stays there."""
     moved: list[Stage] = []
     for index, (stage, layer) in enumerate(zip(stages, layers, strict=True)):
+        # one layer for each stage, in order; a stage at layer 0 is one before the decoder
         lowest = moved[-1].layer + 1 if moved else min(1, stage.layer)
+        # not the last layer, and room for the stages that follow
         highest = dims.layers - 2 - (len(stages) - 1 - index)
         moved.append(replace(stage, layer=min(max(lowest, int(layer + 0.5)), highest)))
     return tuple(moved)
@@ -145,6 +152,7 @@ def at_layers(stages: Sequence[Stage], layers: Sequence[float], dims: Dims) -> t
 def nearest_grid(dims: Dims, budget: Budget) -> tuple[int, int]:
     """Return the smaller grid of image tokens, in the proportions of the model's own, whose cost is nearest to the budget."""
     rows, columns = dims.grid
+    # row counts decide; columns follow in proportion
     grids = [(side, max(1, round(columns * side / rows))) for side in range(1, rows + 1)]
     return min(grids, key=lambda grid: budget.miss(dims, [], grid[0] * grid[1]))
 
@@ -158,6 +166,7 @@ def count_before(dims: Dims, budget: Budget) -> int | float:
 
 def geometric(dims: Dims, share: float) -> list[Drop]:
     """Return stages that keep, at every layer after the first that meets image tokens, the same share of what was left before."""
+    # the first layer has to look at all tokens before attention can rank them
     first = 1 + (dims.cross[0] if dims.cross else 0)
     counts = [keep_count(share ** (number + 1), dims.tokens_per_image) for number in range(dims.layers - 1 - first)]
     return [Drop(layer, _kept(dims, count)) for layer, count in enumerate(counts, start=first)]

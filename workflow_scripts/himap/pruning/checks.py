@@ -32,8 +32,10 @@ def stage_problems(
         if not isinstance(stage, Mapping):
             yield f"[{index}]", f"{stage!r} is no stage; give an object with layer, keep and criterion"
             continue
+        # both are the layer itself, unless each input finds it between `from` and `to`
         first, latest = (_end_of(stage.get("layer"), key, layers) for key in ("from", "to"))
         least, most = _counts_of(stage.get("keep"))
+        # By path, so that a key that is missing is called so, and not a None of the wrong type.
         problems = {
             **{f".{key}": "unknown key" + hint(key, STAGE_KEYS) for key in stage if key not in STAGE_KEYS},
             **_layer_problems(stage.get("layer"), first, below, layers, model),
@@ -96,6 +98,7 @@ def keep_problem(keep: object) -> str | None:
     """Return why a stage's `keep` is neither a share nor a count, to be read after the value."""
     if isinstance(keep, bool) or not isinstance(keep, int | float):  # True is an int to Python
         return "is no number; give a share in (0, 1] or a count of image tokens"
+    # The type decides: 1.0 is a share and keeps all tokens, 1 is a count and keeps one.
     if isinstance(keep, float) and not 0 < keep <= 1:
         return "is outside (0, 1]; give a share of the original image tokens, or a whole number as a count"
     if isinstance(keep, int) and keep < 0:
@@ -130,6 +133,7 @@ def _order_problem(keep: int | float, kept: Sequence[int | float], image_tokens:
     """Return what is wrong with a `keep` after those of earlier stages: it must not be more than what is left."""
     if 0 in kept:
         return f"{keep}: the stage before keeps 0, so no image token is left; remove this stage"
+    # shares with shares and counts with counts: 0.5 and 100 have an order only in a picture of known size
     alike = [earlier for earlier in kept if isinstance(earlier, float) == isinstance(keep, float)]
     if isinstance(keep, float) and alike and keep > min(alike):
         return (
@@ -146,6 +150,7 @@ def _order_problem(keep: int | float, kept: Sequence[int | float], image_tokens:
 
 def _ends_problem(floor: int | float, ceiling: int | float, image_tokens: int | None) -> str | None:
     """Return what is wrong with the ends of a count that each input finds."""
+    # two shares or two counts have an order of their own
     if isinstance(floor, float) == isinstance(ceiling, float):
         wrong = floor > ceiling
     else:
@@ -158,6 +163,7 @@ def _criterion_problem(criterion: object, layer: object) -> str | None:
     known = criteria.names()
     if not isinstance(criterion, str) or criterion not in known:
         return f"unknown criterion {criterion!r}" + hint(criterion, known)
+    # such tokens come from the projector, which only the decoder's input takes
     if layer != 0 and criteria.get(criterion).at_input:
         return f"{criterion!r} makes tokens for the decoder's input; its stage is at layer 0"
     if layer == 0 and criteria.get(criterion).needs_attention:

@@ -89,11 +89,13 @@ class Pruning(Intervention):
             return shifted(rows, self.shifts.get(layer))
         view = self._view(stage, layer, rows, below, is_image)
         due = self._due(stage, layer, view, below)  # [B]
+        # Nobody is due yet. A fixed stage goes on, since it acts for all samples or for none.
         if stage.after is not None and not bool(due.any()):
             return rows
         left = self._left(stage, rows, view, due)
         self._note(stage, layer, left, due.tolist())
         if self.renumber:
+            # Batches are padded on the left, so the last column tells by how much every later token moves down.
             before, left = left.positions[:, -1], left.renumbered()
             self.shifts[layer] = before - left.positions[:, -1]
         return left
@@ -118,12 +120,13 @@ class Pruning(Intervention):
             return everyone
         if self.at.get(layer - 1) != stage:  # first layer of this stage: forget the previous pass
             self.peak, self.waiting = torch.zeros_like(everyone, dtype=torch.double), everyone
+        # every sample was dropped at an earlier layer
         if not bool(self.waiting.any()):
             return self.waiting
         if below is None:  # layers before the first cross-attention give no signal
             return ~everyone
         value = SIGNALS[stage.after.signal](below, view.is_image, view.is_instruction)  # [B]
-        self.peak = torch.maximum(self.peak, value)
+        self.peak = torch.maximum(self.peak, value)  # from the first layer looked at, also below `from`
         if layer < stage.layer:
             return ~everyone
         has_sunk = (value < stage.after.below * self.peak) | (layer == stage.latest)
@@ -136,6 +139,7 @@ class Pruning(Intervention):
         if stage.keep == 0:
             return _without(rows, concerned)
         scores = criterion.score(view)  # [B, T]
+        # the criterion has made the rows itself
         if criterion.merges:  # at the same layer for every sample
             return scores
         counts = torch.tensor(view.counts, device=scores.device)  # [B]
@@ -149,6 +153,7 @@ class Pruning(Intervention):
         """Remember what is left of the samples that are due, and where."""
         kept = self.kept.setdefault(stage.layer, [[] for _ in due])
         acted = self.acted.setdefault(stage.layer, [NOWHERE] * len(due))
+        # `kept` is noted for the whole batch, so a smaller one has been cut out of it by `of`
         if len(kept) != len(due):  # only some of the samples, in a later pass
             return
         for b, index in enumerate(left.joined().image_index):
@@ -187,6 +192,7 @@ class Pruning(Intervention):
                 f"layer {layer} of this model looks at no image token, and the stage scores them by the attention of that layer; "
                 f"put it at one of the layers {', '.join(map(str, self.model.dims.cross))}, or choose another criterion"
             )
+        # as the loop will compute them; one layer's projections are made twice
         queries, keys, _ = project(module, module.input_layernorm(rows.hidden), self.model.angles(rows, layer))
         return LayerAttention(queries, keys, module.self_attn.scaling, rows, window=self.model.window(layer))
 

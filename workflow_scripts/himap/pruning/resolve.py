@@ -86,6 +86,7 @@ class Method(TypedDict, total=False):
 
 def load_all() -> dict[str, Method]:
     """Return the methods that come with the library, by name."""
+    # a copy, since callers lay their own keys over it and the files are read once
     return deepcopy(_read_all())
 
 
@@ -115,12 +116,13 @@ def resolve(
     method = check_form(name, known[name])
     if "like" in method and has_budget(method) and (form := _matched_form(method["like"], known)):
         method = cast(Method, {**form, **method})  # its form alone says how it meets a budget
-        del method["like"]
+        del method["like"]  # a definition has one form, and it is the other's now
 
     def other(reference: str) -> Schedule:
         return resolve(reference, dims, methods=methods, kind=kind, model=model, schedules=schedules)
 
     schedule = Schedule(name=name, rerank=bool(method.get("rerank", False)))
+    # the most special source first: the checkpoint's own file, the method's entry for the model, its form
     if schedules and name in schedules:
         schedule = replace(schedule, stages=_for_kind(schedules[name], kind, name, dims.layers))
     elif model and model in method.get("models", {}):
@@ -130,6 +132,7 @@ def resolve(
         schedule = replace(
             schedule,
             stages=_replaced(name, method, like.stages, dims),
+            # what `like` takes over, without the other's name and `rerank`
             image_grid=like.image_grid,
             positions=like.positions,
         )
@@ -140,6 +143,7 @@ def resolve(
         schedule = replace(schedule, positions=method["positions"])
     if has_budget(method):
         budget = token_budget(method["tokens_of"], dims) if "tokens_of" in method else None
+        # by the paper's formula, whatever convention a table shows
         budget = budget or Budget("flops", flops(dims, other(method["flops_of"]).stages))
         if any(form in method for form in MATCHED):
             schedule = _matched(schedule, method, dims, budget)
@@ -189,6 +193,7 @@ def _at_budget_layers(stages: tuple[Stage, ...], method: Mapping[str, object], d
         return stages
     if len(layers) != len(stages):
         raise ValueError(f"budget_layers: {len(layers)} layers for {len(stages)} stages")
+    # `budget_layers` are written for the same depth as the stages
     scale = dims.layers / cast(int, method.get("depth", dims.layers))
     return at_layers(stages, [layer * scale for layer in layers], dims)
 
@@ -256,11 +261,13 @@ def _replaced(name: str, method: Method, stages: tuple[Stage, ...], dims: Dims) 
         shares = [
             stage.keep if isinstance(stage.keep, float) else stage.keep / dims.tokens_per_image for stage in stages
         ]
+        # 0.125 of all after 0.5 of all is 0.25 of what was left
         before = [1.0, *shares[:-1]]
         stages = tuple(
             replace(stage, keep=share / left) for stage, share, left in zip(stages, shares, before, strict=True)
         )
     chosen = [stages[index] for index in method["only"]] if "only" in method else list(stages)
+    # an empty text leaves a stage its own criterion
     criteria = method.get("criteria") or len(chosen) * [method.get("criterion", "")]
     if len(criteria) != len(chosen):
         raise ValueError(f"method {name!r}: {len(criteria)} criteria for {len(chosen)} stages of {method['like']!r}")
@@ -278,5 +285,6 @@ def _matched(schedule: Schedule, method: Method, dims: Dims, budget: Budget) -> 
         stage = Stage(0, count_before(dims, budget), method["before_decoder"]["criterion"])
         return replace(schedule, stages=(stage,))
     criterion = method["every_layer"]["criterion"]
+    # exactly one of MATCHED's forms is left here
     drops = geometric(dims, share_per_layer(dims, budget))
     return replace(schedule, stages=tuple(Stage(drop.layer, drop.keep, criterion) for drop in drops))

@@ -52,6 +52,7 @@ class Stage(Drop):
 
     def to_json(self) -> dict[str, Any]:
         """Return the stage as {"layer", "keep", "criterion"}."""
+        # With a rule, `layer` holds the earliest layer and `keep` the most tokens; both are ends of the written rule.
         layer: object = self.layer
         if self.after is not None:
             layer = {"after": self.after.signal, "below": self.after.below, "from": self.layer, "to": self.after.to}
@@ -64,6 +65,7 @@ class Stage(Drop):
 def as_acted(stages: Sequence[Stage], counts: Sequence[int], layers: Sequence[int]) -> tuple[Stage, ...]:
     """Return stages as they acted on one input: at the layers and with the counts that it found."""
     return tuple(
+        # without `mass` the share stays as written, since costs turn it into a count for any total
         replace(stage, layer=layer, keep=stage.keep if stage.mass is None else count, mass=None, after=None)
         for stage, count, layer in zip(stages, counts, layers, strict=True)
     )
@@ -126,6 +128,7 @@ class Schedule:
 
     def check(self, dims: Dims) -> None:
         """Raise ValueError that names what does not fit a model of these sizes."""
+        # where pictures differ, a count may be more than one picture has and fewer than another
         image_tokens = None if dims.varies else dims.tokens_per_image
         read_stages(self.stages, layers=dims.layers, image_tokens=image_tokens)
         for index, stage in enumerate(self.stages):
@@ -141,8 +144,10 @@ def read_stages(values: object, *, layers: int | None = None, image_tokens: int 
 
     Raise a ValueError that names the stage, the key, the value and what is allowed.
     """
+    # a text is a sequence too, of its characters
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ValueError(f"stages: {values!r} is no list; give a list of objects with layer, keep and criterion")
+    # the checks read what a config holds, so stages made in code are written out for them
     listed = [value.to_json() if isinstance(value, Stage) else value for value in values]
     for path, problem in stage_problems(listed, layers=layers, image_tokens=image_tokens):
         raise ValueError(f"stages{path}: {problem}")
@@ -152,9 +157,11 @@ def read_stages(values: object, *, layers: int | None = None, image_tokens: int 
 def _read_stage(value: Mapping[str, Any], layers: int | None) -> Stage:
     """Return a checked stage. Raise ValueError for a relative layer where the model's depth is not known."""
     layer, keep, after, mass = value["layer"], value["keep"], None, None
+    # {"after": "instruction_share", "below": 0.5, "from": 2, "to": 6}
     if isinstance(layer, Mapping):
         after = After(layer["after"], float(layer["below"]), _number(layer["to"], layers))
         layer = layer["from"]
+    # {"mass": 0.9, "floor": 0.05, "ceiling": 0.5}
     if isinstance(keep, Mapping):
         mass = Mass(float(keep["mass"]), keep.get("floor", LEAST))
         keep = keep.get("ceiling", 1.0)

@@ -133,7 +133,7 @@ def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from himap.decoder.tokens import check_image_marks
+    from himap.decoder.ids import check_image_marks
 
     try:
         tensors = load_file(path)

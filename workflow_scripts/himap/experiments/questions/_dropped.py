@@ -53,6 +53,7 @@ def look_at_all(model: Model, samples: Sequence[Asked], layers: Mapping[str, int
     for some in batches(samples, BATCH):
         prompt = encode(model, [asked.question for asked in some])
         known = look_at(model, prompt, layers)
+        # fitted on the first batch alone, so that all pictures are narrowed by one basis
         narrowed = narrowed or Narrowing(known, components)
         for b, asked in enumerate(some):
             features[asked.sample.sample_id] = narrowed(known[b])
@@ -79,8 +80,9 @@ def left(
     from himap.experiments.redundancy import fit
 
     everywhere = list(pictures.features[test[0].sample.sample_id])
+    # criteria at the tower's output drop before the decoder, where only the encoder's places still have all tokens
     for place in everywhere if dropping.by_himap else [place for place in everywhere if place in ENCODER]:
-
+        # `place` as a default: a function made in a loop would see the loop's last value
         def told(asked: Asked, donor: Asked, place: str = place) -> tuple[Tensor, Tensor, Tensor]:
             return regressed(asked.sample.sample_id, donor.sample.sample_id, dropping, pictures, place, settings)
 
@@ -90,6 +92,7 @@ def left(
         ridge = fit(inputs, own, settings["penalty"])
         shown = shows_something(classes)
         marks = one_hot(classes[shown], pictures.classes)
+        # what the kept tokens tell of a cell, and as a ceiling what the dropped token itself would tell
         by_kept, by_itself = (fit(given[shown], marks, settings["penalty"]) for given in (inputs, own))
         for number, asked in enumerate(test):
             for donor in (asked, other_question(test, number)):
@@ -120,6 +123,7 @@ def regressed(
     from himap.experiments.redundancy import nearest, told_by
 
     kept, dropped = dropping.kept[donor], dropping.dropped[name]
+    # kept tokens of the donor's picture that lie nearest to where this picture's dropped tokens were
     near = nearest(pictures.places[donor], pictures.places[name][dropped], kept, settings["neighbors"])
     inputs = told_by(pictures.features[donor][place], near, kept)
     return inputs, pictures.features[name][place][dropped], pictures.content[name][dropped]

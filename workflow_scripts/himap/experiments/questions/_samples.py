@@ -33,9 +33,11 @@ def divided(samples: Sequence[Asked], every: int) -> tuple[list[Asked], list[Ask
     for asked in samples:
         known = questions.setdefault(asked.kind, [])
         known += [] if group_of(asked) in known else [group_of(asked)]
+    # kind by kind, so that a rare kind is in both parts
     chosen = {(kind, group) for kind, groups in questions.items() for group in groups[::every]}
     parts: tuple[list[Asked], list[Asked]] = ([], [])
     for asked in samples:
+        # index 0, validation, where it is chosen
         parts[(asked.kind, group_of(asked)) not in chosen].append(asked)
     return parts
 

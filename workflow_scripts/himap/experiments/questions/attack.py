@@ -66,6 +66,7 @@ def weighted(model: Model, group: Sequence[Asked], settings: Settings) -> Iterat
     evidence = [evidence_of(asked, prompt.layouts[b], settings) for b, asked in enumerate(group)]
     weights, schedules = settings["weights"], methods(model)
     # the layers below a first stage run once for all weights and methods that drop nothing there
+    # by the layer of a method's first stage
     below = {
         layer: entering(model, prompt, layer, settings["new_tokens"])
         for layer in {stages[0].layer for stages in schedules.values()}
@@ -78,6 +79,7 @@ def weighted(model: Model, group: Sequence[Asked], settings: Settings) -> Iterat
                 if not evidence[b]:
                     continue
                 text = model.detokenize(answers[b])
+                # after the last stage
                 kept = pruning.kept[stages[-1].layer][b]
                 yield {
                     "part": "weighted", **named(asked), "method": method, "weight": weight, "score": asked.score(text), "answer": text,
@@ -141,6 +143,7 @@ def under_attack(model: Model, asked: Asked, settings: Settings) -> Iterator[Row
         sample_seed(settings["seed"], asked.sample.sample_id),
     )
     pixels, limits = pixels.to(model.device, model.dtype), {"size": settings["size"]}
+    # the clean picture's own next token, which the attack has to keep
     with torch.no_grad():
         target = int(scores_and_logits(model, ids, pixels, first)[1].argmax())
     pictures = {
@@ -165,6 +168,7 @@ def free_cells(asked: Asked, evidence: Sequence[int], count: int) -> Tensor:
 
     content = asked.sample.metadata.get("content")
     free = torch.tensor(content)[:, 0] == 0 if content else torch.ones(count, dtype=torch.bool)
+    # where nothing is known of the content, cells without evidence may still show something
     free[list(evidence)] = False
     return free
 
@@ -208,6 +212,7 @@ def defenses(model: Model, first: Stage, settings: Settings) -> dict[str, tuple[
     """Return HiMAP's first stage, and others in its place: criteria of the tower and of the tokens' features before the decoder."""
     from himap.pruning.criteria import get
 
+    # a tower criterion needs a view of the tower, which not every model has
     known = {name: get(name) for name in settings["defenses"]}
     usable = {name: criterion for name, criterion in known.items() if model.view_tower or not criterion.needs_tower}
     places = {name: first.layer if criterion.needs_attention else 0 for name, criterion in usable.items()}

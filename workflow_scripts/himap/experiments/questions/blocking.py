@@ -23,20 +23,24 @@ def pairs(samples: Sequence[Asked], settings: Settings) -> list[list[Asked]]:
     No sample is in two groups, so that groups are independent. Where no other sample asks the same, the sample is asked
     about the next one's picture.
     """
+    # Greedy pairing: each sample takes the first ones after it that fit, in the order of the benchmark.
     waiting = list(samples)
     groups: list[list[Asked]] = []
     alone: list[Asked] = []
     while waiting:
         first = waiting.pop(0)
         alike = [other for other in waiting if other.question.prompt == first.question.prompt]
+        # open benchmarks have several right answers to a question, so no answer may be right for both
         others = [other for other in alike if not set(other.sample.references) & set(first.sample.references)]
         same = [other for other in alike if other.sample.references == first.sample.references]
         if others:
+            # the third is the control: another picture that leads to the same answer
             groups.append([first, others[0], *same[:1]])
             waiting = [other for other in waiting if all(other is not taken for taken in groups[-1])]
         else:
             alone.append(first)
     for first, second in zip(alone[::2], alone[1::2], strict=False):
+        # only the picture is the other sample's; its own question would change the number of rows
         groups.append([first, replace(first, question=replace(first.question, images=second.question.images))])
     return groups
 
@@ -62,6 +66,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     clean, *donors = (run_undisturbed(model, prompt, settings["max_new_tokens"], choices) for prompt in prompts)
     if not usable(model, group, [clean, *donors], settings):
         return
+    # the run without a picture, from whose rows a late picture's instruction comes
     text = text_alone(model, prompts[0], length, choices)
     common = {"sample_id": first.sample.sample_id, "kind": first.kind, "layers": len(model.layers)}
     for layer in depths(settings, len(model.layers)):
@@ -88,6 +93,7 @@ def usable(model: Model, group: Sequence[Asked], runs: Sequence[Undisturbed], se
     if begins[1] == begins[0] or (len(runs) > 2 and begins[2] != begins[0]):
         return False
     swapped = group[1].sample is group[0].sample  # about another sample's picture: nobody knows the right answer
+    # the first run's answer has a reference; the other's is only required to differ
     known = [group[0]] if swapped else group
     return not settings["only_correct"] or all(
         asked.score(model.detokenize(run.ids)) >= 0.5 for asked, run in zip(known, runs, strict=False)
@@ -119,6 +125,7 @@ def compared(model: Model, ending: Ending, clean: Undisturbed, other: Undisturbe
 
 def moved(ending: Ending, clean: Undisturbed, other: Undisturbed) -> float | None:
     """Return the normalized logit difference: 0 as in the clean run, 1 as in the other; None where both begin alike."""
+    # by the first token of each answer, which all later ones depend on
     a, b = clean.ids[0], other.ids[0]
     if a == b:
         return None

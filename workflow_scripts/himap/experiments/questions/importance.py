@@ -73,6 +73,7 @@ def at_stage(model: Model, asked: Asked, prompt: Rows, stage: Stage, settings: S
     at = importance.entering(model, prompt, layer)
     total = int((at.rows.image_index >= 0).sum())
     count, size = keep_count(stage.keep, total), settings["group"]
+    # neighbors in the order of image tokens; with a group of 1 each token is left out alone
     parts = [range(begin, min(begin + size, total)) for begin in range(0, total, size)]
     target = importance.next_token(model, at.rows, layer)
 
@@ -81,13 +82,16 @@ def at_stage(model: Model, asked: Asked, prompt: Rows, stage: Stage, settings: S
 
     clean = kept_only(torch.ones(1, total, dtype=torch.bool))[0]
     fall = (clean - kept_only(importance.left_out(parts, total))).cpu()  # [parts]
+    # every token of a part counts as much as the whole part
     truth = torch.cat([fall[number].expand(len(part)) for number, part in enumerate(parts)])  # [total]
     seed = sample_seed(settings["seed"], asked.sample.sample_id)
     ranked = {
         name: importance.scores(model, prompt, at, layer, name, seed, count).cpu() for name in settings["criteria"]
     }
     chosen = {name: importance.best(scores, count) for name, scores in ranked.items()}
+    # the ranking that no criterion can know: keep what costs most when it is left out
     truly = importance.best(truth, count)
+    # what the answer loses if only the best are kept: by true importance first, then by each criterion
     values = kept_only(torch.stack([truly, *chosen.values()])).cpu()
     shuffled = torch.Generator().manual_seed(seed)
     about = asked.tokens_about(prompt.layouts[0])
@@ -113,6 +117,7 @@ def agreement(scores: Tensor, fall: Tensor, parts: Sequence[range]) -> float | N
     from himap.metrics.ranks import spearman
 
     rho = spearman([float(scores[part.start : part.stop].sum()) for part in parts], fall.tolist())
+    # NaN, where all values are equal
     return None if rho != rho else rho
 
 

@@ -51,6 +51,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
 def boundaries(settings: Settings, layers: int) -> list[int]:
     """Return the layers at which the depth is divided into an upper and a lower part; the middle is always one of them."""
     points = settings["points"]
+    # as a set: in a shallow model rounded boundaries may coincide
     return sorted({round(index * layers / points) for index in range(points)} | {middle(layers)})
 
 
@@ -63,6 +64,7 @@ def looking(model: Model, settings: Settings) -> list[int]:
     """Return the layers at which single cuts are made: of those that look at the picture as many as there are boundaries."""
     layers = list(model.dims.cross or range(len(model.layers)))
     points = min(settings["points"], len(layers))
+    # evenly over those layers, whose distances may be uneven in a model with cross-attention
     return [layers[index * len(layers) // points] for index in range(points)]
 
 
@@ -96,6 +98,7 @@ def planned(model: Model, asked: Asked, prompt: Rows, settings: Settings) -> Ite
         (SPARED, about, [0, middle(layers)] if about else []),
         (RANDOM, (), [middle(layers)] if has_other_rows(prompt) else []),
     ):
+        # the same flow, but for the image tokens that the question is about
         kind = FLOW if flow == SPARED else flow
         for layer in places:
             yield flow, SUFFIX, layer, Cut(kind, layer, layers - 1, spared)
@@ -120,6 +123,7 @@ def salient(model: Model, clean: Undisturbed) -> Iterator[Row]:
     flows = {"s_vt": ("instruction", "image")} | ({} if model.dims.cross else {"s_vv": ("image", "image")})
     for name, (query, key) in flows.items():
         values = sums.block("paper", query, key)
+        # of the whole depth, so that models of other sizes can be compared
         shares = values / values.sum() if float(values.sum()) else values
         for layer, share in enumerate(shares.tolist()):
             if not model.dims.cross or layer in model.dims.cross:

@@ -21,13 +21,16 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     from himap.experiments.answers import Asking, encode
     from himap.experiments.batches import answer_each
 
+    # thresholds are fitted on samples that are not scored
     validation, test = divided(group, settings["validation_every"])
     if not validation or not test:
         return
     goal = reference(model)
+    # all in memory at once: each threshold is fitted on every validation sample
     prompts = [encode(model, [asked.question for asked in some]) for some in batches(validation, BATCH)]
     schedules = [*fixed(model, goal, settings["budgets"]), *adaptive(model, prompts, goal, settings["policies"])]
     by_name = {asked.sample.sample_id: asked for asked in test}
+    # items are samples with their benchmark, of which the model is asked the question alone
     asking = Asking(
         schedules,
         max_new_tokens=min(settings["new_tokens"], settings["max_new_tokens"]),
@@ -39,6 +42,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     predictors = predicted_by(model, test, goal)
     for name, rows in answers.items():
         for policy, row in rows.items():
+            # every schedule against the unpruned one, itself included
             same = int(row["answer"] == rows[UNPRUNED]["answer"])
             yield {**row, "policy": policy, "same": same, **predictors[name]}
 
@@ -75,6 +79,7 @@ def row_of(model: Model, asked: Asked, schedule: Schedule, answer: AnswerRow) ->
     from himap.pruning.stage import as_acted
 
     counts = [len(from_bitmap(kept)) for kept in answer["kept"]]
+    # answers of a fixed schedule do not say where its stages acted
     layers = answer.get("layers", [stage.layer for stage in schedule.stages])
     acted = as_acted(schedule.stages, counts, layers)
     return {
@@ -93,6 +98,7 @@ def predicted_by(model: Model, samples: Sequence[Asked], goal: Schedule) -> dict
     from himap.experiments.answers import encode
     from himap.experiments.fitting import DEPTH_SIGNALS, signals
 
+    # where the fitted rules read them too: one signal for each stage
     at = {signal: stage.layer for signal, stage in zip(DEPTH_SIGNALS, goal.stages, strict=False)}
     found: dict[str, Row] = {}
     for some in batches(samples, BATCH):
@@ -103,6 +109,7 @@ def predicted_by(model: Model, samples: Sequence[Asked], goal: Schedule) -> dict
             found[asked.sample.sample_id] = {
                 **{f"by_{signal}": numbers[b] for signal, numbers in values.items()},
                 "by_question_length": lengths[b],
+                # 0 means that the data do not say what the question is about
                 "by_evidence": len(asked.evidence) or None,
             }
     return found

@@ -75,7 +75,9 @@ def arms(model: Model, settings: Settings) -> list[Arm]:
     first, *_ = goal
     listed = [Arm(UNPRUNED), Arm(STAGES, "himap", AS_HIMAP, goal)]
     for dose in (AS_HIMAP, *settings["keep"]):
+        # "random": costs do not depend on the criterion
         target = flops(dims, goal if dose == AS_HIMAP else [Stage(0, float(dose), "random")])
+        # 0.5 is a placeholder that `of_equal_cost` replaces by the share that meets the target
         candidates = [Arm(TOWER, name, dose, (Stage(0, 0.5, name),)) for name in usable(model, settings["criteria"])]
         candidates.append(Arm(DECODER, first.criterion, dose, (Stage(settings["decoder"], 0.5, first.criterion),)))
         candidates += [Arm(STAGES, "himap", dose, goal)] if dose != AS_HIMAP else []
@@ -176,6 +178,7 @@ def masks_of(
         for arm in fitted:
             pruning = Pruning(model, arm.stages, prompt, seeds)
             with torch.no_grad():
+                # no further than the last stage, since only what it keeps is asked for
                 forward(model, prompt, Cache(), [pruning], stop=arm.stages[-1].layer + 1)
             for b, asked in enumerate(some):
                 left = torch.zeros(len(arm.stages), pruning.image_tokens[b], dtype=torch.bool)
@@ -199,6 +202,7 @@ def droppings(
         }
         for number in range(len(arm.stages)):
             kept = {name: known[arm.name][number] for name, known in masks.items()}
+            # a stage drops from what the stage before it left
             before = {
                 name: known[arm.name][number - 1] if number else torch.ones_like(kept[name])
                 for name, known in masks.items()
@@ -223,6 +227,7 @@ def concentration(model: Model, samples: Sequence[Asked], settings: Settings) ->
     from himap.experiments.redundancy import effective_number, influence, top_share
     from himap.metrics.ranks import spearman
 
+    # fewer samples at a time where pictures have thousands of tokens
     size = max(1, min(BATCH, GRADIENT_TOKENS // model.dims.tokens_per_image))
     for some in batches(samples, size):
         prompt = encode(model, [asked.question for asked in some])

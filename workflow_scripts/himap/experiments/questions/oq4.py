@@ -40,7 +40,9 @@ def arms(settings: Settings, dims: Dims) -> list[Arm]:
     listed = [Arm(UNPRUNED, 1.0)]
     for keep in settings["keep"]:
         shallow = Stage(layer_at(settings["shallow"], dims.layers), float(keep), settings["criteria"][0])
+        # the shallow stage keeps its share; the deep one is fitted to its cost
         listed.append(Arm(SHALLOW, keep, (shallow,)))
+        # 0.5 is a placeholder: `of_equal_cost` finds the share that costs what the shallow stage does
         deep = Stage(layer_at(settings["deep"], dims.layers), 0.5, settings["criteria"][1])
         stages = of_equal_cost(dims, (deep,), flops(dims, [shallow]))
         listed += [Arm(DEEP, keep, stages)] if stages else []
@@ -57,6 +59,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
     for schedule, rows in answers:
         arm = listed[schedule.name]
         for number, (asked, row) in enumerate(zip(group, rows, strict=True)):
+            # the last sample of a group takes the first one's evidence
             other = group[(number + 1) % len(group)]  # whose evidence is a control that should find chance
             yield {
                 "sample_id": asked.sample.sample_id, "picture": asked.benchmark.picture_of(asked.sample), "kind": asked.kind,

@@ -48,6 +48,7 @@ def plan(directory: Path, tower: Path | None) -> Conversion:
 def convert(directory: Path, tower: Path | None, out: Path, *, origin: Mapping[str, Any] | None = None) -> Path:
     """Convert a checkpoint into the folder `out`, or continue a run that was killed. Return the manifest's path."""
     work = plan(directory, tower)
+    # done already, from the same files
     if (out / "manifest.json").is_file() and read_json(out / "manifest.json")["inputs"] == _inputs(work):
         return out / "manifest.json"
     if out.is_dir() and any(out.iterdir()):
@@ -61,10 +62,12 @@ def convert(directory: Path, tower: Path | None, out: Path, *, origin: Mapping[s
         if target.name not in done:
             names = write_safetensors(target, _renamed(source, rename))
             done[target.name] = {"tensors": names, "bytes": target.stat().st_size, "sha256": sha256(target)}
+            # after each file, so that a kill loses one file at most
             _record(partial, work, done)
         weight_map |= dict.fromkeys(done[target.name]["tensors"], target.name)
     _finish(partial, work, done, weight_map, origin or {})
     out.parent.mkdir(parents=True, exist_ok=True)
+    # one step: the folder has its final name or does not
     os.replace(partial, out)
     return out / "manifest.json"
 
@@ -87,6 +90,7 @@ def _resume(partial: Path, work: Conversion) -> dict[str, Any]:
     """Return the target files that an earlier run finished from the same sources; delete everything else in the folder."""
     state = read_json(partial / "progress.json") if (partial / "progress.json").is_file() else {}
     if state.get("inputs") != _inputs(work):
+        # of other sources, so nothing in it can be used
         shutil.rmtree(partial, ignore_errors=True)
         _record(partial, work, {})
         return {}
@@ -125,7 +129,9 @@ def _finish(
     write_json(partial / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
     write_json(partial / "config.json", work.config)
     work.write_beside(partial)
+    # not part of the result; without it and without a manifest, a killed run starts from the beginning
     (partial / "progress.json").unlink()
+    # everything but the manifest itself, which cannot have its own checksum in it
     written = sorted(path for path in partial.iterdir() if path.name != "manifest.json")
     manifest = {
         "layout": work.layout,

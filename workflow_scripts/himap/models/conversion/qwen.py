@@ -28,16 +28,19 @@ def _plan_qwen(directory: Path, config: dict[str, Any]) -> Conversion:
     expected: dict[str, Tensor] = {}
     for path in files:
         for name, outline in outlines(path):
+            # renamed only to check them: names on disk stay
             parts = list(qwen_vl.rename(name, outline))
             for part, piece in parts:
                 if part in ours:
                     faults.compare(name, piece, ours.pop(part))
                 else:
                     faults.unexpected.append(name)
+            # an empty list is a tensor that nothing reads, such as saved rotary frequencies
             if parts:
                 expected[name] = outline
     faults.missing = set(ours)
     faults.check(directory)
+    # read only to check it before anything is written
     qwen_vl.read_vocabulary(directory / "qwen.tiktoken", config)
     beside = ("qwen.tiktoken", "generation_config.json", "tokenizer_config.json")
 

@@ -28,6 +28,7 @@ def write_safetensors(path: Path, named: Sequence[tuple[str, Tensor]]) -> list[s
             raise ValueError(
                 f"{name}: weights in {tensor.dtype} are not converted; take the checkpoint in full precision"
             )
+        # offsets count from the end of the header, the second one exclusive
         size = tensor.numel() * tensor.element_size()
         header[name] = {
             "dtype": formats[tensor.dtype],
@@ -35,10 +36,12 @@ def write_safetensors(path: Path, named: Sequence[tuple[str, Tensor]]) -> list[s
             "data_offsets": [offset, offset + size],
         }
         offset += size
+    # a file is 8 bytes of the header's length, the header, then all tensors' bytes in its order
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the format aligns the first tensor to 8 bytes
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, tensor in named:
+            # as bytes, since NumPy has no bfloat16; contiguous, since a split projection is a view with gaps
             file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return [name for name, _ in named]

@@ -56,6 +56,7 @@ def _plan_vicuna(directory: Path, config: dict[str, Any], tower: Path) -> Conver
         )
     layout, vision, processor, rename_tower = layouts[kind](tower, vision, str(config.get("mm_vision_tower", "")))
     vocabulary = config["vocab_size"]
+    # 32,000 becomes 32,064: there is always room for the image mark, whose id is the old size
     padded = (vocabulary // BLOCK + 1) * BLOCK
     target = _vicuna_config(config, vision, vocabulary, padded)
 
@@ -67,14 +68,17 @@ def _plan_vicuna(directory: Path, config: dict[str, Any], tower: Path) -> Conver
             return [] if named else rename_tower(name.removeprefix(CARRIED), tensor)
         if name.endswith("rotary_emb.inv_freq"):  # saved by old versions, computed by today's
             return []
+        # 0 and 2 of a Sequential with an activation between them
         name = name.replace("model.mm_projector.0.", "multi_modal_projector.linear_1.")
         name = name.replace("model.mm_projector.2.", "multi_modal_projector.linear_2.")
+        # both have a row per entry of the vocabulary
         if name in ("model.embed_tokens.weight", "lm_head.weight"):
             tensor = _with_rows(tensor, padded, copied=name == "lm_head.weight")
         return [(f"language_model.{name}" if name.startswith(("model.", "lm_head.")) else name, tensor)]
 
     sources: list[tuple[Path, Renaming]] = [(path, rename) for path in weight_files(directory)]
     if named or not carried:
+        # also where neither has a tower, so that the missing files are named
         sources += [(path, rename_tower) for path in weight_files(tower)]
     tokenizer = _vicuna_tokenizer(directory, vocabulary)
 
@@ -135,6 +139,7 @@ def _vicuna_outline(config: Mapping[str, Any]) -> dict[str, Tensor]:
 
     with torch.device("meta"):
         module = LlavaForConditionalGeneration(LlavaConfig(**config))
+    # CLIP's towers have a part between, InternViT's do not
     clip = "." if config["vision_config"]["model_type"] == "internvl_vision" else ".vision_model."
     # transformers loads these names on disk under others in memory: here the names in memory are turned back.
     outline = {}
@@ -169,6 +174,7 @@ def _clip(tower: Path, vision: Mapping[str, Any], name: str) -> tuple[str, dict[
     processor = read_json(tower / "preprocessor_config.json")
 
     def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
+        # position_ids: a buffer that old versions saved, 0 to n
         if name.startswith(UNREAD) or name.endswith("position_ids"):
             return []
         return [(f"vision_tower.{name}", tensor)]
@@ -201,8 +207,10 @@ def _intern(tower: Path, vision: Mapping[str, Any], name: str) -> tuple[str, dic
             ours = INTERN_EMBEDDINGS.get(name.removeprefix("embeddings."), name)
             tensor = _interpolate_positions(tensor, size // patch) if ours == "position_embeddings" else tensor
             return [(f"vision_tower.embeddings.{ours}", tensor)]
+        # filled up, so that a name of another form falls through and is reported as unexpected
         _, _, number, rest = [*name.split(".", 3), "", "", ""][:4]  # encoder.layers.<number>.<rest>
         layer = f"vision_tower.encoder.layer.{number}"
+        # [3 * D, D] falls into queries, keys and values
         if rest == "attn.qkv.weight":
             return [(f"{layer}.attention.{p}_proj.weight", t) for p, t in zip("qkv", tensor.chunk(3), strict=True)]
         part, _, leaf = rest.rpartition(".")

@@ -29,6 +29,7 @@ def _vicuna_tokenizer(directory: Path, vocabulary: int) -> Any:
         )
     texts = [pieces.id_to_piece(i) for i in range(vocabulary)]
     ids = {text: i for i, text in enumerate(texts)}
+    # bytes, marks and <unk> are never made by merging
     plain = [i for i in range(vocabulary) if not (pieces.is_byte(i) or pieces.is_control(i) or pieces.is_unknown(i))]
     words = {texts[i] for i in plain}
     # SentencePiece stores scores, BPE needs an ordered list of merges: better scores first, and for each entry every way
@@ -41,7 +42,9 @@ def _vicuna_tokenizer(directory: Path, vocabulary: int) -> Any:
         )
     mark = "\u2581"  # SentencePiece writes a space, and the start of a text, as this sign
     tokenizer = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    # "a cat" becomes "▁a▁cat"
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(mark), normalizers.Replace(" ", mark)])
+    # the other way round; Strip takes off the space that Prepend's mark has become
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(mark, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )

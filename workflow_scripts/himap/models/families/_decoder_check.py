@@ -68,6 +68,7 @@ def text_config(config: Any) -> Any:
 def _windows(text: Any) -> Iterator[str]:
     """Yield each setting by which a layer sees less than all tokens before it."""
     window, types = getattr(text, "sliding_window", None), getattr(text, "layer_types", None)
+    # A config without a list of types has one type for all layers.
     types = ["sliding_attention" if window is not None else "full_attention"] if types is None else types
     is_narrow = window is None or window < text.max_position_embeddings  # a window as wide as any prompt hides nothing
     for layer_type in sorted(set(types) - {"full_attention"}):
@@ -82,8 +83,10 @@ def _rotary(text: Any) -> Iterator[str]:
     parameters = getattr(text, "rope_parameters", None) or {}
     if any(isinstance(value, dict) for value in parameters.values()):
         yield "separate rope_parameters for each type of layer"
+    # named once: where the config has the key itself too, IDLE reports it
     if parameters.get("partial_rotary_factor", 1) != 1 and getattr(text, "partial_rotary_factor", None) is None:
         yield f"partial_rotary_factor = {parameters['partial_rotary_factor']!r}"
+    # 0 for a layer without rotary positions, as in SmolLM3
     if not all(getattr(text, "no_rope_layers", None) or [1]):
         yield f"no_rope_layers = {text.no_rope_layers}"
     if parameters.get("llama_4_scaling_beta"):
@@ -101,12 +104,14 @@ def check_parts(decoder: Any, directory: Path, norms: frozenset[str] = frozenset
         _compare_parts(attention, ATTENTION, QUERY_NORMS, f"the attention of layer {number}", directory)
         for name in sorted(QUERY_NORMS & dict(attention.named_children()).keys()):
             shapes = {tuple(weight.shape) for weight in getattr(attention, name).parameters()}
+            # [head_dim] is one norm for each head; [H * head_dim] would mix the heads, as OLMo 2 does
             if shapes != {(attention.head_dim,)}:
                 refuse(directory, f"layer {number} normalizes queries or keys over all heads at once ({name})")
 
 
 def _compare_parts(module: nn.Module, needed: set[str], allowed: set[str], place: str, directory: Path) -> None:
     """Raise ValueError for a module that lacks a needed part, or has one that is neither needed nor allowed."""
+    # bare parameters too, such as attention sinks
     parts = {name for name, _ in module.named_children()} | {name for name, _ in module.named_parameters(recurse=False)}
     if missing := sorted(needed - parts):
         refuse(directory, f"{place} has no {', '.join(missing)}")
@@ -127,6 +132,7 @@ def check_decoder(model: Model, directory: Path, decoder: Any = None, norms: fro
     module: Any = model.module
     decoder = module.model.language_model if decoder is None else decoder
     check_parts(decoder, directory, norms)
+    # any tokens serve, since the same ones go through both
     ids = torch.arange(TRIED_TOKENS, device=model.device) % model.embed_tokens.num_embeddings
     hidden = model.embed_tokens(ids)
     rows = batch_rows([hidden], [[SYSTEM] * TRIED_TOKENS])

@@ -32,6 +32,7 @@ def read_module(directory: Path, dtype: torch.dtype, architecture: str, check: C
     from safetensors import SafetensorError
 
     model_class = getattr(transformers, architecture)
+    # only for its errors, which name the missing file and the way out
     weight_files(directory, pickles=False)
     config = model_class.config_class.from_pretrained(directory, local_files_only=True)
     check(config, directory)
@@ -51,6 +52,7 @@ def read_module(directory: Path, dtype: torch.dtype, architecture: str, check: C
     faults = Faults(missing=set(info["missing_keys"]), unexpected=sorted(info["unexpected_keys"]))
     for name, shape, expected in sorted(info["mismatched_keys"]):
         faults.note_shape(name, shape, expected)
+    # transformers filled those with random numbers, so values mean something only if nothing is missing
     if not (faults.missing or faults.misshapen):
         faults.not_finite = [name for name, tensor in module.state_dict().items() if not is_finite(tensor)]
     faults.check(directory, dtype)
@@ -75,6 +77,7 @@ def _without_report() -> Iterator[None]:
 def end_ids(module: Any) -> frozenset[int]:
     """Return the ids with which an answer ends."""
     ends = module.generation_config.eos_token_id
+    # checkpoints without a generation_config.json say it in the decoder's config, if at all
     ends = text_config(module.config).eos_token_id if ends is None else ends
     return frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
 
@@ -121,6 +124,7 @@ def pooled(picture: PictureTokens, share: float) -> PictureTokens:
     parts, features = [], []
     counts = [part.tokens for part in picture.layout.parts]
     for part, tokens in zip(picture.layout.parts, picture.features.split(counts), strict=True):
+        # a share of an area is its square root along each side
         rows, columns = (max(1, round(side * share**0.5)) for side in (part.rows, part.columns))
         grid = tokens.view(part.rows, -1, tokens.shape[-1])  # [rows, columns and row end, D]
         cells = grid[:, : part.columns].permute(2, 0, 1)  # [D, rows, columns]
@@ -158,6 +162,7 @@ def load_tokenizer(model: Model, directory: Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    # Idefics embeds its added entries in a table of their own
     embedded = model.embed_tokens.num_embeddings + getattr(model.embed_tokens, "num_additional_embeddings", 0)
     if len(tokenizer) > embedded:
         raise ValueError(
@@ -176,6 +181,7 @@ def opaque(image: Image) -> Image:
     """Return a picture in RGB with white where it is transparent, as transformers' processors have it."""
     from PIL import Image as pictures
 
+    # "transparency" is a palette's or a PNG's single transparent color
     if "A" not in image.getbands() and image.info.get("transparency") is None:
         return image.convert("RGB")
     white = pictures.new("RGBA", image.size, "white")

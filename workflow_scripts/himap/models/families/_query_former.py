@@ -50,9 +50,11 @@ class SelfLayer(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
+        # BERT norms after each sum, and not what enters a part
         self.input_layernorm = nn.Identity()
         self.self_attn = Projections(layer.attention)
         self.text = FeedForward(layer.intermediate, layer.output)
+        # Where cross-attention follows, the queries' feed-forward part comes after that, in `QueryLayer`.
         self.queries = None if layer.has_cross_attention else FeedForward(layer.intermediate_query, layer.output_query)
 
     def finish(self, rows: Rows, attended: Tensor) -> Tensor:
@@ -66,6 +68,7 @@ class QueryLayer(CrossLayer):
     """Cross-attention of the queries to the picture; the question passes by."""
 
     def __init__(self, layer: Any) -> None:
+        # CrossLayer's own takes parts that this layer does not have: gates and norms of queries and keys
         nn.Module.__init__(self)
         self.input_layernorm = self.query_norm = self.key_norm = nn.Identity()
         self.attention = Projections(layer.crossattention)
@@ -101,6 +104,7 @@ def reader_of(module: Any, name: str) -> Reader:
     )  # fmt: skip
 
     def no_rotation(hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        # cos = 1 and sin = 0 rotate nothing: BERT adds its positions to the embeddings
         ones = hidden.new_ones(*positions.shape, head_dim)
         return ones, torch.zeros_like(ones)
 
@@ -130,8 +134,10 @@ def _rows(hidden: Tensor, seen: Tensor, queries: int) -> Rows:
         torch.full_like(keys, IMAGE),
         keys,
         dense=True,
+        # from position 0 until that of the first token of the question, so that the queries alone look
         until=torch.full_like(keys, queries),
     )
+    # one run of all rows, which lets them see each other both ways
     run = torch.zeros_like(places)
     return Rows(hidden, places, groups, torch.full_like(places, -1), dense=True, run=run, memory=memory)
 

@@ -30,8 +30,10 @@ def load(
 
     def encode_picture(pixels: dict[str, Any]) -> PictureTokens:
         made = module.model.get_image_features(pixels["pixel_values"], image_grid_thw=pixels["image_grid_thw"])
+        # (1, 34, 46) counts patches; two by two of them become one token
         _, rows, columns = (pixels["image_grid_thw"][0] // module.config.vision_config.spatial_merge_size).tolist()
         levels = getattr(made, "deepstack_features", None)
+        # Qwen3-VL alone: [n, levels, D]
         deep = torch.stack([level[0] for level in levels], dim=1) if levels else None
         return PictureTokens(made.pooler_output[0], Layout((Part(rows, columns),)), deep)
 
@@ -71,6 +73,7 @@ def _pixels(image: Image, processor: Any, share: float) -> dict[str, Any]:
     if share < 1:
         cell = processor.patch_size * processor.merge_size
         least, most = processor.size["shortest_edge"], processor.size["longest_edge"]  # of pixels, whatever their names
+        # the size that it would have, in whole cells; a share of its area is asked for as the upper limit
         height, width = smart_resize(image.height, image.width, cell, least, most)
         settings["size"] = {"shortest_edge": cell * cell, "longest_edge": max(cell * cell, int(share * height * width))}
     made = processor([_native.opaque(image)], return_tensors="pt", **settings)

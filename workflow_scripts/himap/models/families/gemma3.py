@@ -43,6 +43,7 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
         varies=False, encode_picture=encode_picture, sees_both_ways=True, local_rotary=_table(decoder, "sliding_attention"),
         windows=[text.sliding_window if kind == "sliding_attention" else None for kind in text.layer_types],
     )  # fmt: skip
+    # transformers' class takes the kind of layer as a third argument, which the loop does not know
     model.rotary = _table(decoder, "full_attention")
     check_decoder(model, directory, decoder, SANDWICH)
     if _native.has_processor(directory):
@@ -71,9 +72,10 @@ def _attach_processor(model: Model, directory: Path) -> None:
     def preprocess(
         images: Sequence[Image], grid: Sequence[int] | None = None, mode: str | None = None
     ) -> list[dict[str, Any]]:
+        # without crops of wide pictures, as where the settings say nothing of pan and scan
         made = [processor([_native.opaque(image)], return_tensors="pt", do_pan_and_scan=False) for image in images]
         # The tower has one input size, so fewer tokens are an average over their grid.
         share = _native.share_of(grid, model.dims)
-        return [{"pixel_values": one["pixel_values"], "share": share} for one in made]
+        return [{"pixel_values": inputs["pixel_values"], "share": share} for inputs in made]
 
     model.preprocess = preprocess

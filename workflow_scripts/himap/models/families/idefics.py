@@ -63,11 +63,13 @@ def _check_layers(model: Model, directory: Path, core: Any) -> None:
     """Raise ValueError unless the loop computes what transformers' class does in the first layers, gated ones included."""
 
     def native(hidden: Tensor, seen: Tensor) -> Any:
+        # every token looks at the one picture: [1, T, pictures]
         mask = torch.ones(1, hidden.shape[1], 1, device=hidden.device)
         return core.eval()(
             inputs_embeds=hidden, perceiver_embeddings=seen[:, None], image_attention_mask=mask, use_cache=False
         )
 
+    # the gated layers that come before the first four of Llama
     gated = math.ceil(TRIED_LAYERS / core.cross_layer_interval)
     check_cross_decoder(model, directory, core, native, theirs=TRIED_LAYERS, ours=TRIED_LAYERS + gated)
 
@@ -108,6 +110,7 @@ def _attach_processor(model: Model, directory: Path) -> None:
             f"{directory}: the tokenizer's mark of a picture ({IMAGE}) is not entry {model.image_token_id}; "
             "tokenizer and weights do not belong together"
         )
+    # the instruct checkpoints; the base model would read the mark as several tokens
     is_trained_with_end = END in tokenizer.get_added_vocab()
     template = TEMPLATE.replace("END", END if is_trained_with_end else "")
     chat = Chat(directory, tokenizer, model.image_token_id, IMAGE, lambda layout: IMAGE, template)

@@ -36,6 +36,7 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
         if "question" not in pixels:
             raise ValueError("the picture encoder of an InstructBLIP reads the question; call Model.add_question first")
         queries = module.config.num_query_tokens
+        # through our own loop, so that interventions on the encoder and a plain run compute the same
         read = forward(reader.model, reader.rows(pixels["pixel_values"], pixels["question"]), Cache())
         return PictureTokens(reader.project(read.hidden[0, :queries]), Layout.placeless(queries))
 

@@ -38,6 +38,7 @@ def load(
         raise unknown("image_mode", image_mode, IMAGE_MODES)
     module = llava.read_module(directory, dtype).to(device)
     vision = module.config.vision_config
+    # plain numbers again: the config class of transformers makes pairs of them
     vision.image_size, vision.patch_size = config["vision_config"]["image_size"], config["vision_config"]["patch_size"]
     tower, projector = module.model.vision_tower, module.model.multi_modal_projector
     # Tower layers above the feature layer (-4 or so, counted from the end) never run, so their memory is freed.

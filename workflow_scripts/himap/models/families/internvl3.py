@@ -72,10 +72,12 @@ def _pixels(image: Image, processor: Any, share: float) -> dict[str, Any]:
 
     def grid(most: int) -> tuple[int, int]:
         shape = (image.height, image.width), (tile["height"], tile["width"])
+        # transformers returns columns first here
         columns, rows = get_optimal_tiled_canvas(*shape, least, most) if most > 1 else (1, 1)
         return rows, columns
 
     if share < 1:
+        # the number of tiles nearest to a share of those that the picture would have
         wanted = share * _tiles(*grid(most))
         most = min(range(1, most + 1), key=lambda number: abs(_tiles(*grid(number)) - wanted))
     made = processor([_native.opaque(image)], return_tensors="pt", crop_to_patches=True, max_patches=most)

@@ -226,6 +226,7 @@ def _pixels(images: Sequence[Image], processor: Any, mode: str, grid: Sequence[i
     """Return pixels [N, 3, H, W]: padded to a square with the mean color, or center-cropped; `grid` asks for a smaller size."""
     rgb = [image.convert("RGB") for image in images]
     if mode == "pad":
+        # (122, 116, 104) for CLIP; cut off and not rounded, as the authors do
         color = tuple(int(255 * mean) for mean in processor.image_mean)
         rgb = [pad_to_square(image, color) for image in rgb]
     size = {}

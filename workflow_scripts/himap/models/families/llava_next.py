@@ -52,6 +52,7 @@ def _layout(config: Any, size: torch.Tensor) -> Layout:
     vision = config.vision_config
     side = vision.image_size // vision.patch_size
     rows, columns = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, vision.image_size)
+    # an empty tensor: only its shape is asked for
     cut = unpad_image(torch.empty(1, rows * side, columns * side), size).shape  # the rule itself is transformers' own
     return Layout((Part(side, side), Part(cut[1], cut[2], row_ends=True)))
 
@@ -70,6 +71,6 @@ def _attach_processor(model: Model, directory: Path) -> None:
         made = [processor([_native.opaque(image)], return_tensors="pt") for image in images]
         # The tiles' sizes are fixed, so fewer tokens are an average over their grid.
         share = _native.share_of(grid, model.dims)
-        return [{**{key: one[key] for key in ("pixel_values", "image_sizes")}, "share": share} for one in made]
+        return [{**{key: inputs[key] for key in ("pixel_values", "image_sizes")}, "share": share} for inputs in made]
 
     model.preprocess = preprocess

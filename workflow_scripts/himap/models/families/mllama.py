@@ -38,10 +38,13 @@ def load(directory: Path, config: dict[str, Any], *, device: str, dtype: torch.d
 
     def encode_picture(pixels: dict[str, Any]) -> PictureTokens:
         names = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
+        # [tiles, class token and patches, width of the tower] of the only picture
         seen = module.model.vision_model(**{name: pixels[name] for name in names}).last_hidden_state[0, 0]
         tokens = module.model.multi_modal_projector(seen)  # [tiles, class token and patches, D]
+        # each tile is two parts: its class token, its patches
         layout = Layout(tuple(part for box in pixels["boxes"] for part in _tile(side, box)))
         filled = len(pixels["boxes"])
+        # the tower returns as many tiles as the config allows; those that the picture does not fill are padding
         return PictureTokens(tokens[:filled].flatten(0, 1), layout, padding=tokens[filled:].flatten(0, 1))
 
     model = _native.wrap(
@@ -86,6 +89,7 @@ def _tile(side: int, box: Box) -> tuple[Part, Part]:
 def spans(marks: Sequence[int]) -> list[tuple[int, int]]:
     """Return where each picture is looked at: from its mark to the next one, with marks in a row all to the end of the last."""
     ends = [FOREVER]
+    # backwards, since a mark beside another one takes that one's end
     for mark, following in reversed(list(pairwise(marks))):
         ends.append(ends[-1] if following == mark + 1 else following)
     return list(zip(marks, reversed(ends), strict=True))
@@ -126,6 +130,7 @@ def _boxes(image: Image, tile: int, most: int) -> list[Box]:
     )
 
     size = {"image_height": image.height, "image_width": image.width, "tile_size": tile}
+    # in pixels, whole tiles
     high, wide = get_optimal_tiled_canvas(**size, max_image_tiles=most)
     height, width = get_image_size_fit_to_canvas(**size, canvas_height=high, canvas_width=wide)
     return [

@@ -69,6 +69,7 @@ class QwenVL(nn.Module):
         self.layers = nn.ModuleList([Qwen2DecoderLayer(text, index) for index in range(size.layers)])
         for layer in self.layers:
             attention: Any = layer.self_attn
+            # the loop calls these on queries and keys, as it does for Qwen3's norms
             attention.q_norm, attention.k_norm = ScaledQueries(self.rotary), nn.Identity()
         self.norm = Qwen2RMSNorm(size.width, eps=config["layer_norm_epsilon"])
         self.head = nn.Linear(size.width, size.vocab, bias=False)
@@ -88,11 +89,13 @@ def rename(name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
         (".ln_2.", ".post_attention_layernorm."), (".attn.c_proj.", ".self_attn.o_proj."),
         (".mlp.w1.", ".mlp.up_proj."), (".mlp.w2.", ".mlp.gate_proj."), (".mlp.c_proj.", ".mlp.down_proj."),
     ):  # fmt: skip
+        # names inside of a layer begin with a dot, those of the whole model do not
         if published.startswith("."):
             name = name.replace(published, ours)
         elif name.startswith(published):
             name = ours + name.removeprefix(published)
     if ".attn.c_attn." in name:
+        # [3 * D, D]: queries, keys, values
         parts = zip(("q", "k", "v"), tensor.chunk(3), strict=True)
         return [(name.replace(".attn.c_attn.", f".self_attn.{part}_proj."), piece) for part, piece in parts]
     return [(name, tensor)]
@@ -113,6 +116,7 @@ def load(
     if image_mode != "resize":
         raise unknown("image_mode", image_mode, ["resize"])
     _check(directory, config)
+    # no memory for weights that `fill` replaces one by one
     with torch.device("meta"):
         module = QwenVL(config)
     fill(module, directory, rename, device=device, dtype=dtype)
@@ -179,6 +183,7 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
     special = {mark: encoding.encode_single_token(mark) for mark in SPECIAL}
 
     def encode(text: str) -> list[int]:
+        # as the authors' tokenizer does first
         text = unicodedata.normalize("NFC", text)
         return encoding.encode(text, allowed_special=GROUNDING, disallowed_special=())
 
@@ -191,14 +196,15 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
     def tokenize(prompt: Prompt, image_tokens: Sequence[SupportsIndex]) -> list[int]:
         if prompt.style == "raw":
             return [token for count in image_tokens for token in picture(count)] + encode(prompt.text)
-        said, text = [], ""
+        content, text = [], ""
         label = "" if prompt.style == "chat_plain" else announce
         for number, count in enumerate(image_tokens, start=1):
-            said += encode(text + label.format(number)) + picture(count)
+            content += encode(text + label.format(number)) + picture(count)
             text = "\n"
-        said += encode(text + prompt.text.lstrip("\n"))
+        content += encode(text + prompt.text.lstrip("\n"))
+        # ChatML: <|im_start|>role, a line end, the content, <|im_end|>, a line end
         close = [special["<|im_end|>"], *encode("\n")]
-        return turn("system", *encode(SYSTEM), *close) + turn("user", *said, *close) + turn("assistant")
+        return turn("system", *encode(SYSTEM), *close) + turn("user", *content, *close) + turn("assistant")
 
     def plain_id(entry: str) -> int:
         try:
@@ -208,6 +214,7 @@ def _attach_vocabulary(model: Model, encoding: tiktoken.Encoding, announce: str)
 
     model.tokenize, model.plain_id = tokenize, plain_id
     model.answer_ids = lambda text: encode(f" {text}")  # its question-answering prompts are raw and end in a word
+    # marks have the highest ids and are left out
     model.detokenize = lambda ids: encoding.decode([t for t in ids if t < special["<|endoftext|>"]]).strip()
 
 
@@ -218,6 +225,7 @@ def _pixels(images: Sequence[Image], native: int, tokens: tuple[int, int], grid:
 
     rows, columns = tokens if grid is None else grid
     height, width = native * rows // tokens[0], native * columns // tokens[1]
+    # stretched to a square, as the authors' code does
     resized = [image.convert("RGB").resize((width, height), pictures.Resampling.BICUBIC) for image in images]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in resized])).float() / 255  # [N, H, W, 3]
     return ((pixels - torch.tensor(MEAN)) / torch.tensor(SPREAD)).permute(0, 3, 1, 2).contiguous()

@@ -56,11 +56,14 @@ def _side(config: Any) -> int:
 def picture_text(layout: Layout) -> str:
     """Return the text of a picture: each tile has its tag, each row of tiles ends in a new line, the whole comes last."""
     *tiles, whole = layout.parts
+    # tiles of the first row begin at the top
     columns = sum(part.box[1] == 0 for part in tiles)
     text = ""
     for number, part in enumerate(tiles):
         row, column = divmod(number, columns)
+        # rows and columns of tags count from 1
         text += FAKE + TILE.format(row + 1, column + 1) + "<image>" * part.tokens + "\n" * (column == columns - 1)
+    # a picture of one tile is only the whole and has no line before it
     return text + "\n" * bool(tiles) + FAKE + GLOBAL + "<image>" * whole.tokens + FAKE
 
 
@@ -98,6 +101,7 @@ def _longest_edge(image: Image, processor: Any, share: float) -> int:
 
     def tiles(edge: int) -> int:
         rows, columns = math.ceil(edge * shorter / tile), math.ceil(edge / tile)
+        # the whole picture is one more tile, unless it is the only one
         return rows * columns + 1 if max(rows, columns) > 1 else 1
 
     wanted = share * tiles(largest)

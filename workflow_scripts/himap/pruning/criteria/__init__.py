@@ -154,6 +154,7 @@ def _import_files() -> None:
 
 def get(name: str) -> Criterion:
     """Return a criterion by name; raise ValueError with the nearest name for an unknown one."""
+    # `names` first: it imports the files that fill _KNOWN
     if name not in names():
         raise unknown("criterion", name, _KNOWN)
     return _KNOWN[name]

@@ -27,9 +27,11 @@ def with_new_tokens(view: View, kept: Sequence[Tensor], new: Sequence[Tensor], p
 
     rows, samples = view.rows, []
     for b, (columns, hidden, between) in enumerate(zip(kept, new, places, strict=True)):
+        # all text, and of the image tokens only the kept ones
         stays = (rows.groups[b] != PADDING) & ~view.is_image[b]  # [T]
         stays[columns] = True
-        old = stays.nonzero()[:, 0]
+        old = stays.nonzero()[:, 0]  # columns
+        # halves such as 7.5 fall between columns 7 and 8; stable, so that new tokens at one place keep their order
         order = torch.cat([old.to(between), between]).argsort(stable=True)
         none = torch.full((len(hidden),), -1, device=old.device)
         made = {

@@ -21,6 +21,7 @@ def random(view: View) -> Tensor:
     scores = torch.zeros(view.is_image.shape)  # [B, T], on the processor: its generator is the same on every machine
     index = view.rows.image_index.cpu()  # [B, T]
     for b, (seed, total) in enumerate(zip(view.seeds, view.image_tokens, strict=True)):
+        # a prime keeps seeds and layers from falling together
         generator = torch.Generator().manual_seed((seed * 1_000_003 + view.layer) % (1 << 63))
         drawn = torch.rand(total, generator=generator)  # for all original tokens, so that earlier drops shift no draw
         scores[b] = drawn[index[b].clamp(min=0)]

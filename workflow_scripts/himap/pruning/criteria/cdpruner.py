@@ -62,5 +62,6 @@ def most_likely(weights: Tensor, count: int) -> Tensor:
         # beyond the rank of the features gains are noise around zero, and a division by their root would make infinities
         steps[step] = torch.where(gain[best] > noise[best], row / gain[best].clamp(min=0).sqrt(), 0)
         gain = (gain - steps[step].square()).clamp(min=0)
+        # chosen tokens are out; clamping above would have put them back to 0, equal to used-up ones
         gain[torch.stack(chosen)] = float("-inf")
     return torch.stack(chosen) if chosen else torch.zeros(0, dtype=torch.long, device=weights.device)

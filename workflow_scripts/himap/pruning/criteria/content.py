@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @criterion(needs_attention=False, amounts=True)
 def embedding_norm(view: View) -> Tensor:
     """Length of the token's hidden state."""
+    # in fp32: a sum of thousands of squares would round in half precision
     return view.rows.hidden.float().norm(dim=-1)
 
 

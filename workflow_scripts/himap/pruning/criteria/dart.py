@@ -17,6 +17,7 @@ PIVOTS = 4  # of the image, and as many of the text
 def dart(view: View) -> Tensor:
     """Four image tokens with the longest keys, and of the others those least like them and four tokens of text with long keys."""
     lengths = full(view.below.keys).abs().sum(dim=(1, 3))  # [B, T] over all heads
+    # normed by the decoder's last norm before they are compared, as in the release
     states = view.final_norm(view.rows.hidden)  # [B, T, D]
     picked = []
     for b, columns, _ in view.samples():
@@ -47,6 +48,7 @@ def choose(
         order = likeness.argsort(stable=True)
         take = per + (number < extra)
         chosen.append(pool[order[:take]])
+        # back in the order of columns, so that ties fall to the earlier token for the next pivot too
         pool = pool[order[take:].sort().values]
     return torch.cat(chosen)
 

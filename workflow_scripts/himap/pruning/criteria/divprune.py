@@ -31,6 +31,7 @@ def farthest(distance: Tensor, count: int) -> Tensor:
 
     count = min(count, len(distance))
     if len(distance) < 2 or count == 0:
+        # a single token has no nearest other one, and topk(2) would fail
         return torch.arange(count, device=distance.device)
     chosen = [
         distance.topk(2, dim=0, largest=False).values[1].argmax()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def class_attention(tower: Tower) -> Tensor:
     """Return the attention [tokens] that a prompt's image tokens get from their picture's class token, averaged over heads."""
+    # [N, H, n] to [N * n], the pictures of a prompt one after another as in its image index
     return tower.class_attention.mean(dim=1).flatten()
 
 

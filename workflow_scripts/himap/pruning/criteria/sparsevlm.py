@@ -72,14 +72,17 @@ def merged(states: Tensor, clusters: int) -> Tensor:
     if clusters == 0 or len(states) == 0:
         return states[:0]
     distance = torch.cdist(states, states) / states.shape[1] ** 0.5  # [m, m]
+    # as many neighbors as there are clusters; the nearest is the token itself, at distance 0
     near = distance.topk(min(clusters, len(states)), dim=1, largest=False).values
     # logarithms: densities of long vectors are zero in fp32, where the release decides by the noise that it adds against ties
     density = -near.square().mean(dim=1)  # [m]
     denser = density[None, :] > density[:, None]  # [m, m]
     isolation = distance.masked_fill(~denser, float("inf")).amin(dim=1)
+    # the densest token has no denser one and counts as the most isolated
     isolation = torch.where(denser.any(dim=1), isolation, distance.max())
     centers = descending(isolation.log() + density)[:clusters]
     nearest = distance[:, centers].argmin(dim=1)  # [m]
+    # of two equal tokens that are both centers, argmin would give both to the first and leave the other empty
     nearest[centers] = torch.arange(len(centers), device=centers.device)
     sums = states.new_zeros(len(centers), states.shape[1]).index_add_(0, nearest, states)
     return sums / torch.bincount(nearest, minlength=len(centers))[:, None]

@@ -53,6 +53,7 @@ def merge(hidden: Tensor, keys: Tensor, others: Tensor, count: int) -> tuple[Ten
     """
     import torch
 
+    # every step-th one, cut to `count` where the division leaves a rest
     step = max(1, len(others) // max(1, count))
     is_target = torch.zeros(len(others), dtype=torch.bool, device=others.device)
     is_target[::step][:count] = True
@@ -62,6 +63,7 @@ def merge(hidden: Tensor, keys: Tensor, others: Tensor, count: int) -> tuple[Ten
         likeness = unit(keys[rest]) @ unit(keys[targets]).T  # [len(rest), count]
         nearest = likeness.argmax(dim=1)
         sums = torch.zeros_like(values).index_add_(0, nearest, hidden[rest])
+        # a target that nothing resembles gets a mean of zero and not 0 / 0
         sizes = torch.bincount(nearest, minlength=len(targets)).clamp(min=1)[:, None]
         values = values + sums / sizes  # a sum of two vectors, as released, although the paper averages
     return targets, values
