@@ -23,6 +23,7 @@ from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.history import History
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.resources import conversion_job, light_job, model_job, pass_job, random_job, timing_cores
+from himap.workflow.scheduler_timer import limit_timers
 from himap.yaml_files import ConfigError, read_config
 
 try:
@@ -69,3 +70,4 @@ def take_resources(name, shared):
 onstart:
     note_code(Path.cwd())
     plan.history.freeze(passes.partition(plan))
+    limit_timers(workflow.scheduler)
