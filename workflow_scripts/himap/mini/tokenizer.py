@@ -76,7 +76,7 @@ def load_or_train(path: Path, pictures: int) -> Any:
 
 def corpus(pictures: int = 3000) -> list[str]:
     """Return the texts the vocabulary is trained on: prompts and answers about training scenes, and the frame around them."""
-    from himap.mini import conversations, scenes
+    from himap.mini import conversations, descriptions, scenes
 
     texts = [f"{SYSTEM} USER: ", " ASSISTANT:"] * pictures
     for index in range(pictures):
@@ -85,8 +85,6 @@ def corpus(pictures: int = 3000) -> list[str]:
         for turn in conversations.turns(scene, rng, 12):
             texts += [f"\n{turn.prompt} ASSISTANT:", f" {turn.answer}"]
         texts += (
-            [f" {caption}" for caption in conversations.captions(scene, rng, 10)]
-            if conversations.content(scene)
-            else []
+            [f" {caption}" for caption in descriptions.captions(scene, rng, 10)] if descriptions.content(scene) else []
         )
     return texts

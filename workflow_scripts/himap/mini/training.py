@@ -21,14 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from himap import files
-from himap.mini import checkpoint, cross_checkpoint, cross_network, network
 from himap.mini.batches import Batch, BatchMaker
-from himap.mini.helper_losses import Heads, Words
-from himap.mini.optimizer import Optimizer
-from himap.mini.recipe import FREE, Recipe
-from himap.mini.tokenizer import load_or_train
-
-ARCHITECTURES = {"llava": (checkpoint, network), "mllama": (cross_checkpoint, cross_network)}
+from himap.mini.recipe import Recipe
+from himap.mini.training_state import TrainingState
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -65,101 +60,8 @@ class _Steps(torch.utils.data.IterableDataset):
             yield self.maker[step]
 
 
-class Trainer:
-    """Hold model, optimizers and progress of one training run, saved and restored as a whole."""
-
-    def __init__(self, recipe: Recipe, state: Path, device: str, compiled: bool, workers: int = 1):
-        self.recipe, self.folder, self.device = recipe, state, torch.device(device)
-        if recipe.start and not (state / "tokenizer.json").exists():
-            files.write_text(state / "tokenizer.json", (Path(recipe.start) / "tokenizer.json").read_text())
-        self.tokenizer = load_or_train(state / "tokenizer.json", recipe.corpus_pictures)
-        torch.manual_seed(recipe.seed)
-        self.form, networks = ARCHITECTURES[recipe.architecture]
-        self.model = self.form.build(self.tokenizer)
-        if recipe.start:
-            self.form.load_weights(self.model, recipe.start)
-        else:
-            networks.initialize(self.model)
-        self.model.to(self.device).float()
-        # Where phases overlap the first counts: the curriculum goes from easy over choices to everything and then to hard.
-        hard = (0 if recipe.start else recipe.hard_from, 1 << 29, "hard")
-        easy = (0, recipe.easy_steps, "easy")
-        choices = (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices")
-        phases = (hard,) if recipe.start else (easy, choices, hard)
-        self.phases, self.workers = phases, workers
-        self.batches = self._batches("train")
-        dtype = activation_dtype(self.device)
-        self.network = networks.Network(self.model, self.batches.prefix_ids, compiled, dtype)
-        self.heads = Heads(self.form.FEATURES).to(self.device)
-        self.words = Words(self.batches, self.tokenizer, self.device)
-        # The last norm of the tower is never used (the features are taken before it), so it is not trained either.
-        named = dict(self.model.named_parameters())
-        tower = {k: v for k, v in named.items() if networks.TOWER in k and "post_layernorm" not in k}
-        tower |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
-        rest = {k: v for k, v in named.items() if networks.TOWER not in k}
-        matrices = {k for k, v in rest.items() if v.ndim == 2 and ".layers." in k}
-        self.tower_optimizer = Optimizer(tower, set(), 0.0, recipe.tower_rate)
-        self.optimizer = Optimizer(rest, matrices, recipe.muon_rate, recipe.adam_rate, dtype=dtype)
-        self.tower_step = recipe.tower_steps if recipe.start else 0  # a finished checkpoint has a trained tower
-        self.step = 0
-        self.seconds = 0.0  # of decoder training, over all resumed runs
-        self.held_out: list[Batch] = []
-
-    def _batches(self, split: str) -> BatchMaker:
-        """Return the maker of a split's batches; the curriculum is that of training alone."""
-        phases = self.phases if split == "train" else ()
-        return BatchMaker(self.tokenizer, split, self.recipe.seed, self.recipe.pictures, phases, self.form.prefix_ids)
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """Return all tensors that a resumed run needs."""
-        tensors = {f"model.{k}": v for k, v in self.model.named_parameters()}
-        tensors |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
-        tensors |= {f"tower.{k}": v for k, v in self.tower_optimizer.state.items()}
-        return tensors | {f"optimizer.{k}": v for k, v in self.optimizer.state.items()}
-
-    def save(self) -> None:
-        """Write weights, moments and counters in one file, atomically."""
-        from safetensors.torch import save_file
-
-        counters = {
-            "tower_step": self.tower_step,
-            "step": self.step,
-            "seconds": self.seconds,
-            "tower_optimizer_steps": self.tower_optimizer.steps,
-            "optimizer_steps": self.optimizer.steps,
-        }
-        metadata = {"recipe": json.dumps(asdict(self.recipe)), "counters": json.dumps(counters)}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self._tensors().items()}
-        with files.replacing(self.folder / "state.safetensors") as temporary:
-            save_file(tensors, temporary, metadata)
-
-    def resume(self) -> bool:
-        """Load the saved state and return True; False where there is none, an error where it is of another recipe."""
-        from safetensors import safe_open
-
-        path = self.folder / "state.safetensors"
-        if not path.exists():
-            return False
-        with safe_open(path, "pt", device=str(self.device)) as saved:
-            metadata = saved.metadata()
-            earlier = json.loads(metadata["recipe"])
-            other = [
-                name for name, value in asdict(self.recipe).items() if earlier.get(name) != value and name not in FREE
-            ]
-            if other:
-                raise ValueError(
-                    f"{path}: was made with other values of {', '.join(other)}; use the same values or delete the file"
-                )
-            with torch.no_grad():
-                for name, tensor in self._tensors().items():
-                    tensor.copy_(saved.get_tensor(name))
-        counters = json.loads(metadata["counters"])
-        self.tower_step, self.step, self.seconds = counters["tower_step"], counters["step"], counters["seconds"]
-        self.tower_optimizer.steps, self.optimizer.steps = (
-            counters["tower_optimizer_steps"],
-            counters["optimizer_steps"],
-        )
-        return True
+class Trainer(TrainingState):
+    """Train the model of a state: its tower, then its projector and decoder, and count what it answers right."""
 
     def log(self, **values: Any) -> None:
         """Write one line to the terminal and to the log file."""
@@ -198,12 +100,6 @@ class Trainer:
                     s=time.time() - started,
                 )
         self.save()
-
-    def progress(self) -> float:
-        """Return the share of the decoder's training that is done."""
-        if self.recipe.minutes:
-            return self.seconds / (60 * self.recipe.minutes)
-        return self.step / self.recipe.steps
 
     def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return answer loss, alignment loss, and which answer tokens are predicted right (in row-major order)."""
@@ -281,13 +177,6 @@ class Trainer:
                 hits[group].append(bool(correct[row][batch.turn[row] == turn].all()))
         every = [hit for group in hits.values() for hit in group]
         return {"all": float(np.mean(every)), "groups": {k: float(np.mean(v)) for k, v in sorted(hits.items())}}
-
-
-def activation_dtype(device: torch.device) -> torch.dtype:
-    """Return bf16 where the device computes in it, fp32 on a CPU that would only imitate it (many times slower)."""
-    if device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16"):
-        return torch.bfloat16
-    return torch.float32
 
 
 def can_compile(device: str) -> bool:

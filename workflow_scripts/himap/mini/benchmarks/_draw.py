@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from himap.mini import conversations
+from himap.mini.descriptions import NUMBERS
 from himap.mini.questions.question import Maker, Question, ask
 from himap.mini.scenes import Scene, generator, make_scene, png
 
@@ -107,5 +107,5 @@ def _annotator(question: Question, rng: np.random.Generator) -> str:
             return question.wrong[int(rng.integers(min(3, len(question.wrong))))]
         return "no" if answer == "yes" else "yes"
     if draw < 0.12:
-        return conversations.NUMBERS[int(answer)] if answer.isdigit() and 0 < int(answer) < 10 else answer.capitalize()
+        return NUMBERS[int(answer)] if answer.isdigit() and 0 < int(answer) < 10 else answer.capitalize()
     return answer

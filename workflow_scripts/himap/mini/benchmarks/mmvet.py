@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
-from himap.mini.conversations import NUMBERS, two_in_one
+from himap.mini.descriptions import NUMBERS, two_in_one
 from himap.mini.questions.forms_and_sums import total
 from himap.mini.questions.knowledge import like_thing
 from himap.mini.questions.marks import color_of_shape, count_shape, neighbor

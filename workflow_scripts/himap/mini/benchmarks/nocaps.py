@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
-from himap.mini.conversations import captions
+from himap.mini.descriptions import captions
 from himap.mini.questions.question import about
 from himap.mini.scenes import PIXELS
 
