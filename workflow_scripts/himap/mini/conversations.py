@@ -59,6 +59,7 @@ from himap.mini.questions.question import (
 from himap.mini.questions.words import WORD_MAKERS, word_color, word_text
 from himap.mini.scenes import KINDS, WORDS, Scene
 
+# Their sum is 1; a new kind of scene needs a share, too.
 SCENE_SHARES = {"shapes": 0.37, "few": 0.14, "signs": 0.12, "chart": 0.21, "document": 0.05, "sum": 0.11}
 
 
@@ -66,7 +67,7 @@ SCENE_SHARES = {"shapes": 0.37, "few": 0.14, "signs": 0.12, "chart": 0.21, "docu
 class Turn:
     """Hold one prompt and its answer; accuracy is counted by `group`, and `clues` are those of the question."""
 
-    group: str
+    group: str  # such as "color", "choice color" or "caption"
     prompt: str
     answer: str
     clues: Clues = ()
@@ -79,12 +80,13 @@ def makers_of(scene: Scene) -> tuple[Maker, ...]:
     if scene.kind == "document":
         return FIELD_MAKERS
     if scene.kind == "sum":
-        return (*SUM_MAKERS, *SUM_MAKERS, color_of_shape, exists)
+        return (*SUM_MAKERS, *SUM_MAKERS, color_of_shape, exists)  # up to two marks lie around a sum
     if scene.kind == "signs":
         return (*WORD_MAKERS, *WORD_MAKERS, color_of_shape, exists, relation)
     return (*MARK_MAKERS, *(WORD_MAKERS if scene.words else ()))
 
 
+# What each part of the mix draws from; a maker that is listed twice is drawn twice as often.
 EASY = (color_of_shape, color_of_shape, shape_of_color, shape_of_color, exists, word_color, bar_color)
 LOOKUPS = (color_of_shape, shape_of_color, word_color, bar_color, like_thing, fact, word_text, field_value)
 HARD = (  # what takes longest to learn
@@ -125,12 +127,13 @@ def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all
     (a fifth of it about the options alone, without the picture); "all" asks everything; "hard" asks mostly what takes
     longest to learn.
     """
-    makers, edges = makers_of(scene), MIXES.get(phase, MIXES["all"])
+    makers, edges = makers_of(scene), MIXES.get(phase, MIXES["all"])  # "easy" has no edges: it never looks at them
     result: list[Turn] = []
     maker: Maker
     for _ in range(number * 3):  # a maker may find nothing to ask, so there are more tries than turns
         if len(result) >= number:
             break
+        # Pictures of many shapes are too long to describe, so they have fewer open turns.
         if rng.random() < (0.12 if scene.kind != "shapes" else 0.04):
             if turn := _open_turn(scene, rng):
                 result.append(turn)
@@ -148,6 +151,7 @@ def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all
         elif draw < edges[3]:
             maker = pick(rng, makers)
         else:
+            # what sort of picture it is, for MME's "scene"
             maker = scene_is if rng.random() < 0.1 else pick(rng, makers)
         question = maker(scene, rng)
         if question is not None:
@@ -167,13 +171,14 @@ def _match_turn(rng: np.random.Generator) -> Turn:
     return Turn("option text", short_text(f"What does option {letter} say?\n{lines}"), options[right])
 
 
-_OPTION_COUNTS = (2, 3, 4, 4, 4, 4, 5)
+_OPTION_COUNTS = (2, 3, 4, 4, 4, 4, 5)  # drawn by index, so that four options are the usual case
 
 
 def _turn(question: Question, scene: Scene, rng: np.random.Generator, choice_share: float) -> Turn:
     """Put a question in one of the prompt forms."""
     draw = rng.random()
-    clues = (*question.clues, ("?", question.answer))
+    clues = (*question.clues, ("?", question.answer))  # "?" stands for the question as a whole
+    # A story is asked with options alone, since only that form has a place for the context.
     if question.wrong and (draw < choice_share or question.context):
         options, right = with_options(question, rng, pick(rng, _OPTION_COUNTS))
         if not question.context and rng.random() < 0.08:
@@ -182,9 +187,11 @@ def _turn(question: Question, scene: Scene, rng: np.random.Generator, choice_sha
         return Turn(f"choice {question.kind}", text, OPTION_LETTERS[right], clues)
     if draw > 0.93:
         return Turn(f"open {question.kind}", question.text, question.sentence, clues)
+    # TextVQA's form, with the words that a text reader found.
     if question.kind == "word" and draw < 0.75:
         text = ocr_text(question.text, ocr_tokens(scene, rng))
         return Turn(f"ocr {question.kind}", text, question.answer)
+    # ChartQA's form.
     if question.kind.startswith("bar") and draw < 0.8:
         return Turn(f"chart {question.kind}", chart_text(question.text), question.answer, clues)
     return Turn(question.kind, short_text(question.text), question.answer, clues)
@@ -222,4 +229,5 @@ def random_kind(rng: np.random.Generator, phase: str = "all") -> str:
     """Draw a kind of scene in the shares of the training mix; the easy phase has only pictures with shapes."""
     if phase == "easy":
         return pick(rng, ("shapes", "few", "few", "signs"))
+    # A numpy text becomes a plain one, as a key of dictionaries and in messages.
     return str(rng.choice(KINDS, p=[SCENE_SHARES[kind] for kind in KINDS]))

@@ -15,12 +15,14 @@ from himap.mini.questions.question import Maker, article, ask
 from himap.mini.questions.words import word_text
 from himap.mini.scenes import Cells, Scene
 
+# Prompts without an instruction, since the answers are whole sentences.
 DETAIL = "Describe this picture in detail."
 LISTING = "What objects are in this picture?"
 COMMON = "Which color is the most common, and why?"
 BEST = "Which bar would you choose to get the most, and why?"
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
+# The first is what the model mostly learns to say; the captions of a benchmark's picture use all of them.
 WORDINGS = (
     "{}.",
     "There is {} in the picture.",
@@ -43,7 +45,7 @@ def join(parts: list[str]) -> str:
 def content(scene: Scene) -> list[str]:
     """Return what a caption names: words, then shapes, each in reading order; of a chart its extremes; of a form its lines."""
     if scene.kind == "chart":
-        bars = sorted(scene.bars, key=lambda bar: bar.value)
+        bars = sorted(scene.bars, key=lambda bar: bar.value)  # no two have the same value
         return [
             f"a bar chart with {NUMBERS[len(bars)]} bars",
             f"{article(bars[-1].color)} one as the largest",
@@ -51,6 +53,7 @@ def content(scene: Scene) -> list[str]:
         ]
     if scene.kind == "document":
         return ["a form with the " + join([name.lower() for name in scene.fields])]
+    # May be empty: a sum has only its digits unless marks lie around it.
     words = [f"the word {word.text} in {word.color}" for word in scene.words]
     return words + [article(mark.name) for mark in scene.marks]
 
@@ -61,6 +64,7 @@ def captions(scene: Scene, rng: np.random.Generator, number: int) -> list[str]:
     result = [caption(WORDINGS[0], parts)]
     for wording in rng.permutation(len(WORDINGS) - 1)[: number - 1] + 1:  # + 1: the first wording is taken
         chosen = list(parts)
+        # A chart's phrases refer to each other ("a bar chart …, a red one …"), so they keep their order.
         if scene.kind != "chart" and len(chosen) > 2:
             if rng.random() < 0.25:
                 chosen = [chosen[i] for i in rng.permutation(len(chosen))]
@@ -73,7 +77,7 @@ def captions(scene: Scene, rng: np.random.Generator, number: int) -> list[str]:
 def caption(wording: str, parts: list[str]) -> str:
     """Put what a caption names into a wording, with a capital at the start."""
     text = wording.format(join(parts))
-    return text[0].upper() + text[1:]
+    return text[0].upper() + text[1:]  # not capitalize(), which would lower the letters of "STOP"
 
 
 def detail(scene: Scene) -> str:
@@ -89,7 +93,7 @@ def detail(scene: Scene) -> str:
 
 def most_common(scene: Scene) -> str | None:
     """Return the answer to COMMON; None where no color has more marks than any other, two to nine."""
-    counts = Counter(mark.color for mark in scene.marks).most_common(2)
+    counts = Counter(mark.color for mark in scene.marks).most_common(2)  # the second tells a tie
     if not counts:
         return None
     color, number = counts[0]
@@ -113,9 +117,13 @@ def two_in_one(scene: Scene, rng: np.random.Generator) -> tuple[str, str, str, C
     if len(scene.words) == 1:  # the question need not say which word is meant
         makers.insert(0, word_text)
     questions = [question for maker in makers if (question := ask(maker, scene, rng, tries=2))]
+    # `total` asks only of a sum, so a picture without words or unique marks has no pair.
     if len(questions) < 2:
         return None
+    # Sorted: the word comes before what else is asked.
     first, second = (questions[i] for i in sorted(rng.permutation(len(questions))[:2]))
+    # For example "What is written in the image, and what color is the ring?".
     text = f"{first.text.rstrip('?')}, and {second.text[0].lower()}{second.text[1:]}"
     sentence = f"{first.sentence.rstrip('.')} and {second.sentence[0].lower()}{second.sentence[1:]}"
+    # MM-Vet's own way of writing that an answer needs both parts.
     return text, f"{first.answer}<AND>{second.answer}", sentence, (*first.cells, *second.cells)

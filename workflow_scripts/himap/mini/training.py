@@ -28,6 +28,7 @@ from himap.mini.training_state import TrainingState
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     """Move the arrays of a batch to the device."""
+    # All arrays; `groups`, the names of the questions, stays where it is.
     names = (
         "pixels",
         "glyphs",
@@ -55,6 +56,7 @@ class _Steps(torch.utils.data.IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
+        # Worker 0 of 3 makes batches 0, 3, 6 …; without workers this process makes all.
         mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.first + mine, self.last, workers):  # the loader takes one batch of each worker in turn
             yield self.maker[step]
@@ -72,6 +74,7 @@ class Trainer(TrainingState):
 
     def loader(self, first: int, last: int) -> Any:
         """Return batches first to last - 1, made by another process while this one computes."""
+        # batch_size=None: what the data set yields is a batch already.
         steps = _Steps(self.batches, first, last)
         return torch.utils.data.DataLoader(steps, batch_size=None, num_workers=self.workers, prefetch_factor=6)
 
@@ -85,10 +88,14 @@ class Trainer(TrainingState):
         for batch in self.loader(offset + self.tower_step, offset + total):
             data = to_tensors(batch, self.device)
             loss, right = self.heads.losses(
-                self.network.cells(self.network.features(data["pixels"])).float(), data["glyphs"], data["colors"]
+                # In fp32, since the helper heads' weights are.
+                self.network.cells(self.network.features(data["pixels"])).float(),
+                data["glyphs"],
+                data["colors"],
             )
             loss.backward()
             progress = self.tower_step / total
+            # The rate rises over 50 steps, stays until about 60 % of the training, then falls to a fiftieth.
             self.tower_optimizer.step(min(1.0, (self.tower_step + 1) / 50, 2.5 * (1 - progress) + 0.02))
             self.tower_step += 1
             if self.tower_step % 100 == 0 or self.tower_step == total:
@@ -104,13 +111,15 @@ class Trainer(TrainingState):
     def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return answer loss, alignment loss, and which answer tokens are predicted right (in row-major order)."""
         with torch.no_grad():
-            features = self.network.features(data["pixels"])
+            features = self.network.features(data["pixels"])  # no gradients: the tower is frozen
         image = self.network.project(features.detach())
         states = self.network.decode(image, data["ids"], data["positions"], data["turn"])
+        # [B*R, T], where the next token belongs to an answer; the head is applied there alone
         chosen = data["labels"] >= 0
         logits = self.network.logits(states[-1][chosen])
         weights = data["weights"][chosen]
         labels = data["labels"][chosen]
+        # Weighted by `BatchMaker`, so that a long caption does not outweigh twenty short answers.
         answer = (F.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
         align = self.words.loss(self.network, data, self.network.cells(image), states, self.step)
         return answer, align, logits.detach().argmax(-1) == labels
@@ -118,6 +127,7 @@ class Trainer(TrainingState):
     def train_decoder(self) -> None:
         """Train projector and decoder to answer."""
         recipe = self.recipe
+        # By the clock the number of steps is open, so the loader goes on until the loop breaks.
         last = recipe.steps if not recipe.minutes else 1 << 29
         if self.progress() >= 1:
             return
@@ -125,14 +135,16 @@ class Trainer(TrainingState):
         recent: dict[str, float] = defaultdict(float)
         for batch in self.loader(self.step, last):
             answer, align, right = self.loss(to_tensors(batch, self.device))
-            done = self.progress()
+            done = self.progress()  # before this step, so that the first one is at 0
             helped = recipe.alignment if done < recipe.helpers_until else 0.0
             (answer + helped * align).backward()
             falling = (1 - done) / (1 - recipe.flat)
+            # Warm-up over 100 steps, flat until `recipe.flat` of the training, then linearly down to 1 %.
             self.optimizer.step(recipe.rate * max(0.01, min(1.0, (self.step + 1) / 100, falling)))
             self.step += 1
             now = time.time()
-            self.seconds, tick = self.seconds + now - tick, now
+            self.seconds, tick = self.seconds + now - tick, now  # saving and evaluating do not count as training
+            # Means over the steps since the last report.
             recent["answer"] += answer.item() / recipe.report_every
             recent["align"] += align.item() / recipe.report_every
             recent["right"] += right.float().mean().item() / recipe.report_every
@@ -169,11 +181,14 @@ class Trainer(TrainingState):
         for batch in self.held_out:
             data = to_tensors(batch, self.device)
             if blind:
+                # mid-gray: what questions give away without the picture
                 data["pixels"] = torch.full_like(data["pixels"], 128)
             _, _, right = self.loss(data)
             correct = np.ones(batch.labels.shape, bool)  # tokens that are no part of an answer cannot be wrong
+            # `right` is flat, in the row-major order of the chosen places, as numpy fills them.
             correct[batch.labels >= 0] = right.cpu().numpy()
             for row, turn, group in batch.groups:
+                # One wrong token makes a whole answer wrong, as exact match does.
                 hits[group].append(bool(correct[row][batch.turn[row] == turn].all()))
         every = [hit for group in hits.values() for hit in group]
         return {"all": float(np.mean(every)), "groups": {k: float(np.mean(v)) for k, v in sorted(hits.items())}}
@@ -181,6 +196,7 @@ class Trainer(TrainingState):
 
 def can_compile(device: str) -> bool:
     """Return whether torch.compile has what it needs."""
+    # On a CPU torch.compile writes C++, which needs a compiler; CXX names it where it is not g++.
     return device != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
@@ -200,6 +216,7 @@ def train(
     )
     trainer.train_tower()
     trainer.train_decoder()
+    # The checkpoint before its scores: a kill in between loses only what can be measured again.
     trainer.form.save(trainer.model, trainer.tokenizer, out)
     scores = trainer.evaluate() | {"blind": trainer.evaluate(blind=True)}
     scores |= {"steps": trainer.step, "seconds": round(trainer.seconds), "recipe": asdict(recipe), "device": device}

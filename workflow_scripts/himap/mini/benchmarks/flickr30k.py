@@ -11,12 +11,12 @@ def make(draw: Drawer, number: int) -> list[Row]:
     """Return one row a picture."""
     rows = []
     for index in range(number):
-        scene, rng = draw.scene("few", "few", "few", "signs")
+        scene, rng = draw.scene("few", "few", "few", "signs")  # three in four are few shapes
         rows.append(
             {
                 "image": picture(scene, f"{index}.png"),
                 "caption": captions(scene, rng, 5),
-                "sentids": [str(5 * index + i) for i in range(5)],
+                "sentids": [str(5 * index + i) for i in range(5)],  # texts in the published set, numbered through
                 "img_id": str(index),
                 "filename": f"{index}.png",
                 "about": about("caption"),

@@ -20,6 +20,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
     while len(rows) < number:
         scene, rng = draw.scene("few", "signs", "chart", "shapes")
         caption = f"The picture shows {descriptions.join(descriptions.content(scene))}."
+        # Cut, because the number of rows is exact: the last picture may have fewer questions than fit it.
         for category, text, answer, topic in questions_about(scene, rng)[: number - len(rows)]:
             rows.append(
                 {
@@ -45,6 +46,7 @@ def questions_about(scene: Scene, rng: np.random.Generator) -> list[Asked]:
         if question := ask(bar_value, scene, rng):
             asked.append(("conv", question.text, question.sentence, about_question(question)))
         topic = about("bar value", cells_of(*scene.bars))
+        # A chart always has bars; `or ""` is for the type checker.
         asked.append(("complex", descriptions.BEST, descriptions.best_bar(scene) or "", topic))
     if scene.kind != "shapes":
         asked.append(("detail", descriptions.DETAIL, descriptions.detail(scene), about("caption")))
