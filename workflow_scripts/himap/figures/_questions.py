@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from himap.figures._panels import Curve, Dot, points
+from himap.figures._base import Figure, Run, Style
+from himap.figures._panels import Curve, Dot, Panel, points
 from himap.numbers import interval, number
 from himap.results import Paths
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from himap.figures._base import Run
+
+def question_figure(
+    name: str,
+    *,
+    title: str,
+    about: str,
+    caption: str,
+    numbers: Callable[[dict[str, Any], str], pd.DataFrame],
+    panels: Callable[[pd.DataFrame], list[Panel]],
+    style: Style,
+    rank: float,
+) -> Figure:
+    """Return the figure of an open question, which reads that question's rows alone.
+
+    Its keywords are those of `Figure`: a job's code hash leaves out, by their names, those that the job does not look at.
+    """
+    return Figure(
+        title=title,
+        about=about,
+        caption=caption,
+        inputs=partial(files_of_question, name=name),
+        settings=partial(asked_on, name=name),
+        numbers=numbers,
+        panels=panels,
+        style=style,
+        section="beyond",
+        rank=rank,
+    )
 
 
 def files_of_question(run: Run, name: str) -> list[str]:

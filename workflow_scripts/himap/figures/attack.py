@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import log2
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Curves, Dots
-from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question, shares
+from himap.figures._questions import curve, measured_dot, question_figure, read_question, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +118,8 @@ def percent(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(power=[log2(weight) for weight in frame["weight"]], **scaled)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Attention led astray",
     about="What weighted scores, and pixels changed in empty cells, cost a model that ranks its image tokens by attention.",
     caption="First: where tokens are ranked by attention, that to tokens without evidence (those that the question is not about) counts so"
@@ -128,11 +128,8 @@ FIGURE = Figure(
     " the model's own answer stays. Shown is how often pruning at that stage's count then loses an answer that it gave before and that the"
     " unpruned model still gives, for HiMAP's criterion, which is attacked, and for others, which are not; noise of the same size is the"
     " control. Bars are 95 % intervals over samples.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=25,
 )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Dots
-from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question, shares
+from himap.figures._questions import measured_dot, question_figure, read_question, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +82,8 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
     return shown
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Attention and importance",
     about="How well each criterion finds the tokens whose loss changes the answer, and those that the question is about.",
     caption="True importance of an image token is how far the log-probability of the unpruned answer's first token falls if the token is"
@@ -93,11 +93,8 @@ FIGURE = Figure(
     " is measured one token at a time, so tokens that say the same look unimportant each, and keeping the best ones alone can be worse"
     " than a ranking that spreads. Controls are a random order and, where it was measured, the same attention in"
     " random weights. Bars are 95 % intervals over samples.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=24,
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._panels import Curves, Dots
-from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question, shares
+from himap.figures._questions import curve, measured_dot, question_figure, read_question, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,7 +158,8 @@ def architecture(frame: pd.DataFrame) -> str:
     return "cross-attention" if frame["beside"].iloc[0] else "in the sequence"
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Phased processing across architectures",
     about="When the picture reaches the text, over relative depth, in models with image tokens in the sequence and beside it.",
     caption="One panel per model. First, text is cut off from the picture in a layer and all above it (where the curve is high,"
@@ -170,11 +170,8 @@ FIGURE = Figure(
     " random pairs. Third, |sum over heads of A * dL/dA| of each flow, in shares of its sum over all layers. With cross-attention"
     " nothing flows among image tokens in the decoder, and only layers that look at the picture have points. Bars are 95 % intervals"
     " over questions, each about one picture.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=3, width=12.0),
-    section="beyond",
     rank=13,
 )

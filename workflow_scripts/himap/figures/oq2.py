@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._panels import Curve, Curves, Dot, Dots, Point, Scatter, points
-from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question
+from himap.figures._questions import measured_dot, question_figure, read_question
 from himap.numbers import interval, number, significant
 
 if TYPE_CHECKING:
@@ -195,7 +194,8 @@ def difference_dot(row: dict[Any, Any]) -> Dot:
     return Dot(label=row["kind"], value=row["value"], low=row["low"], high=row["high"], cells=cells)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Layers and counts that each input finds",
     about="Rules by which each input finds its own counts and layers against HiMAP's at equal mean FLOPs, and an oracle.",
     caption="Rules by which each input finds how many tokens stay (the fewest that hold a share of the criterion's score), before which"
@@ -203,11 +203,8 @@ FIGURE = Figure(
     " so that the mean FLOPs are HiMAP's; FLOPs are the mean of what samples really kept, by the paper's formula. The oracle takes"
     " for each sample the cheapest of the schedules that are the same for all and still give the unpruned answer; shuffled, samples swap"
     " these schedules: the control. Bars are 95 % intervals.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=22,
 )

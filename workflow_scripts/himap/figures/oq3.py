@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Curves, Dots
-from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question
+from himap.figures._questions import curve, measured_dot, question_figure, read_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,7 +182,8 @@ def place_label(where: str) -> str:
     return PLACES.get(where, where)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Redundancy in the encoder or in the decoder",
     about="Dropping at the tower's output against dropping in the decoder, and what kept tokens tell of dropped ones.",
     caption="First: image tokens are dropped at the tower's output by several criteria, at an early layer of the decoder, or in HiMAP's"
@@ -193,11 +193,8 @@ FIGURE = Figure(
     " fitted on other pictures, at the tower's output, the decoder's input and between layers. The control is told by the kept tokens of"
     " another picture. What kept tokens tell, the encoder has said twice; what they do not tell, the decoder did not use. Last: the"
     " effective number of tokens (exp of the entropy) over which |x · dL/dx| is spread. Bars are 95 % intervals over pictures.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=23,
 )

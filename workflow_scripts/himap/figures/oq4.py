@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._panels import Curves
-from himap.figures._questions import asked_on, curve, files_of_question, read_question
+from himap.figures._questions import curve, question_figure, read_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,7 +177,8 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
     yield replace(base, title=f"evidence, n = {int(part['n'].max())}", y_label="evidence kept, %", curves=curves)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Early injection, counting, reading and localization",
     about="What shallow and deep pruning of equal FLOPs leave of recognition, counting, reading and localization.",
     caption="Image tokens are dropped once, early or later, with what is kept later chosen so that the FLOPs (the paper's formula) are"
@@ -186,11 +186,8 @@ FIGURE = Figure(
     " kind of question: recognition is existence, color, shape and knowledge; counting; reading words and numbers; localization is"
     " position, neighbors and where an object is. The last panel shows the share of the tokens that a question is about which are"
     " kept, and as a control the same for another sample's. Bars are 95 % intervals over pictures.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=3),
-    section="beyond",
     rank=14,
 )
