@@ -29,6 +29,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
     frame = read_question(settings, results, NAME)
     keys = ["model", "benchmark"]
+    # The question's two experiments.
     weighted, attack = (frame[frame["part"] == part] for part in ("weighted", "attack"))
     parts = [
         shares(weighted, [*keys, "method", "weight"], column).assign(measure=name)
@@ -36,7 +37,9 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     ]
     parts.append(pd.DataFrame(costs(weighted, keys)))
     parts.append(shares(attack, [*keys, "method", "picture"], "recall").assign(measure="recall"))
+    # Answers that pruning alone had not lost.
     pruned = attack[(attack["method"] != UNPRUNED) & (attack["clean_same"] == 1)]
+    # Stays: unpruned, same: pruned, both under changed pixels.
     lost = pruned.assign(success=((pruned["stays"] == 1) & (pruned["same"] == 0)).astype(float))
     parts.append(shares(lost, [*keys, "method", "picture"], "success").assign(measure="success"))
     parts.append(pd.DataFrame(gains(lost, keys)))
@@ -49,7 +52,7 @@ def costs(frame: pd.DataFrame, keys: list[str]) -> Iterator[dict[str, Any]]:
         scores = part.pivot(index="sample_id", columns="weight", values="score").sort_index(axis=1)
         yield {
             **dict(zip([*keys, "method"], place, strict=True)),
-            **change(scores.iloc[:, 0], scores.iloc[:, -1], "change"),
+            **change(scores.iloc[:, 0], scores.iloc[:, -1], "change"),  # columns are sorted by weight
         }
 
 
@@ -115,6 +118,7 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
 def percent(frame: pd.DataFrame) -> pd.DataFrame:
     """Return shares in percent, with the weight as a power of two."""
     scaled = {name: 100 * frame[name] for name in ("value", "low", "high")}
+    # Weights are powers of two: even steps on the axis.
     return frame.assign(power=[log2(weight) for weight in frame["weight"]], **scaled)
 
 

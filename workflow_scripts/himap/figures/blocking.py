@@ -35,6 +35,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """Return for each model and benchmark what swapped rows carry, the control, and what late and early pictures leave."""
+    # A CSV's empty text is NaN; late and early pictures have no donor.
     cells = frame.fillna({"donor": ""}).groupby(["model", "benchmark"], sort=False)
     return [panel for (model, task), here in cells for panel in panels_of(str(model), str(task), here)]
 
@@ -47,9 +48,9 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
         ("picture late or gone", "", "same", BLOCKS, "answers that stay"),
     ):
         part = frame[(frame["donor"] == donor) & (frame["measure"] == measure)]
-        if part.empty:
+        if part.empty:  # no two pictures with such answers were found
             continue
-        looks = enumerate(edits.items(), start=0 if edits is SWAPS else 2)
+        looks = enumerate(edits.items(), start=0 if edits is SWAPS else 2)  # no look twice: the legend is one for all
         yield Curves(
             title=f"{title}, n = {int(part['n'].max())}", group=f"{model}, {benchmarks.get(task).title}", model=model,
             x_label=LAYER, y_label=y_label, y_range=(0.0, 1.04), digits=2,

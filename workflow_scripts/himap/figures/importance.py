@@ -24,10 +24,8 @@ MEASURES = {
     "precision": "truly best tokens among those kept",
     "regret": "log-probability lost against the truly best tokens",
 }
-CONTROLS = (
-    "recall_shuffled",
-    "over_random",
-)  # of the recall: as many tokens anywhere; the paired gain over a random order
+# Of the recall: as many tokens anywhere; the paired gain over a random order.
+CONTROLS = ("recall_shuffled", "over_random")
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -44,7 +42,7 @@ def with_gain(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the recall of evidence beyond that of a random order of the same sample's tokens."""
     keys = ["model", "benchmark", "stage", "sample_id"]
     by_chance = frame[frame["criterion"] == RANDOM][[*keys, "recall"]].rename(columns={"recall": "chance"})
-    frame = frame.merge(by_chance, on=keys, how="left")
+    frame = frame.merge(by_chance, on=keys, how="left")  # left: rows stay where no random order was measured
     return frame.assign(over_random=frame["recall"] - frame.pop("chance"))
 
 
@@ -68,7 +66,7 @@ def mean_of(frame: pd.DataFrame, keys: list[str], measure: str) -> pd.DataFrame:
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """Return for each stage a panel per measure with a dot for each criterion."""
     shown: list[Panel] = []
-    known = frame.dropna(subset=["value"])
+    known = frame.dropna(subset=["value"])  # a benchmark without evidence has no recall
     for (model, task, layer), here in known.groupby(["model", "benchmark", "layer"], sort=False):
         for measure, words in MEASURES.items():
             part = here[here["measure"] == measure]

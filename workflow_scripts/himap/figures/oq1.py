@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from himap.figures._panels import Panel
 
-NAME = "oq1"
+NAME = "oq1"  # of the question, whose rows lie under it
 DEPTH = "layer, as a share of the depth"
-KEYS = ("part", "flow", "extent", "layer")
+KEYS = ("part", "flow", "extent", "layer")  # what a mean is taken within
 MEASURES = {"same": "cut", "overlap": "cut", "share": "saliency"}  # columns of the rows, and the part that has them
 EXTENTS = {"suffix": "from layer l on", "prefix": "in all layers below l", "single": "at layer l alone"}
 FLOWS = {"s_vt": "picture to instruction (S_vt)", "s_vv": "among image tokens (S_vv)"}
@@ -45,14 +45,14 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
             for part in (found, halves(here))
         ]
     made = pd.concat(parts, ignore_index=True)
-    return made.assign(depth=made["layer"] / made["layers"])
+    return made.assign(depth=made["layer"] / made["layers"])  # 0 to 1: models of unequal depth share the axis
 
 
 def with_whole_cuts(frame: pd.DataFrame, layers: int) -> pd.DataFrame:
     """Return the rows with those of a cut in all layers a second time: from the first one on is below the last one's end."""
     import pandas as pd
 
-    whole = frame[(frame["extent"] == "suffix") & (frame["layer"] == 0)]
+    whole = frame[(frame["extent"] == "suffix") & (frame["layer"] == 0)]  # from layer 0 on: every layer
     return pd.concat([frame, whole.assign(extent="prefix", layer=layers)], ignore_index=True)
 
 
@@ -63,7 +63,9 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
+    # Suffix: the second half; prefix: the first.
     cuts = frame[(frame["part"] == "cut") & (frame["layer"] == middle(frame))]
+    # A row per question, so that differences are paired.
     table = cuts.pivot_table(index="sample_id", columns=["flow", "extent"], values="same", sort=False)
     pairs = [("second half less first", "", ("img2alltxt", "prefix"), ("img2alltxt", "suffix"))]
     pairs += [
@@ -74,7 +76,7 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {"measure": measure, "extent": extent, "layer": middle(frame), **difference(table[[first, second]].dropna())}
         for measure, extent, first, second in pairs
-        if first in table and second in table
+        if first in table and second in table  # with cross-attention there are no random pairs
     )
 
 
@@ -91,7 +93,7 @@ def difference(table: pd.DataFrame) -> dict[str, float]:
 
 def middle(frame: pd.DataFrame) -> int:
     """Return the first layer of the second half."""
-    return (int(frame["layers"].iloc[0]) + 1) // 2
+    return (int(frame["layers"].iloc[0]) + 1) // 2  # of 5 layers the last two are the second half
 
 
 # ---- panels
@@ -142,7 +144,7 @@ def saliency_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Pane
     """Yield over which layers the flows from the picture are spread."""
     part = frame[frame["measure"] == "share"]
     curves = [
-        curve(part[part["flow"] == flow], words, 7 + look, x="depth")
+        curve(part[part["flow"] == flow], words, 7 + look, x="depth")  # 7: other dashes than those of the cuts
         for look, (flow, words) in enumerate(FLOWS.items())
         if flow in set(part["flow"])
     ]

@@ -49,7 +49,8 @@ def numbers_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     yield from accuracies(parts["arm"])
     yield from differences(parts["arm"])
     left = parts["left"][parts["left"]["same"] == 1]  # tokens that were dropped without a change of the answer
-    by_himap = left["criterion"].str.startswith("stage ")
+    by_himap = left["criterion"].str.startswith("stage ")  # rows of HiMAP's own stages are named after them
+    # All stages together, then each criterion or stage.
     for name, part in [(HIMAP, left[by_himap]), *left.groupby("criterion", sort=False)]:
         yield from told(str(name), part)
     yield from concentrations(parts["gradient"])
@@ -78,6 +79,7 @@ def differences(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     from himap.metrics.statistics import mean_of
 
     equal = frame[frame["dose"] == AS_HIMAP]
+    # Sorted: paired by place.
     base = mean_of(equal[equal["where"] == STAGES].sort_values("sample_id")["score"], binary=True)
     for (where, criterion), part in equal[equal["where"] != STAGES].groupby(["where", "criterion"], sort=False):
         found = paired(base, mean_of(part.sort_values("sample_id")["score"], binary=True))
@@ -95,10 +97,11 @@ def told(name: str, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     from himap.metrics.bootstrap import bootstrap
 
     for (where, control), part in frame.groupby(["where", "control"], sort=False):
+        # Over the tokens dropped from a picture.
         sums = part.groupby("sample_id")[["error", "spread", "told", "own", "cells"]].sum()
         common = {"name": name, "where": where, "control": control, "n": len(sums)}
         yield {"part": "features", **common, **edges(bootstrap([sums[["error", "spread"]].to_numpy()], explained))}
-        if sums["own"].sum() > 0:
+        if sums["own"].sum() > 0:  # else the probe reads nothing even in the tokens themselves
             yield {"part": "content", **common, **edges(bootstrap([sums[["told", "own"]].to_numpy(float)], quotient))}
             yield {"part": "own", **common, **edges(bootstrap([sums[["own", "cells"]].to_numpy(float)], quotient))}
 
@@ -122,13 +125,14 @@ def concentrations(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the effective number of tokens as a share of all, the share of the top tenth, and the agreement with the decoder's input."""
     from himap.metrics.statistics import mean_interval
 
-    shown = frame.assign(effective=frame["effective"] / frame["tokens"])
+    shown = frame.assign(effective=frame["effective"] / frame["tokens"])  # models have unequal numbers of tokens
     for where, part in shown.groupby("where", sort=False):
+        # A rank correlation, the last, has no such bound.
         for measure, top in (("effective", 1.0), ("top", 1.0), ("agreement", None)):
             if measure == "agreement" and where == "input":  # with itself
                 continue
             values = part[measure].dropna().to_numpy(dtype=float)
-            if len(values) > 1:
+            if len(values) > 1:  # one has no interval
                 low, high = mean_interval(values, top=top)
                 yield {
                     "part": measure, "name": "gradient", "where": where, "value": values.mean(), "low": low, "high": high,
