@@ -65,7 +65,7 @@ class BatchMaker:
             text: tokenizer.encode(text, add_special_tokens=False)[0]
             for text in ("\n", ".", "?", " yes", " no", *OPTION_LETTERS)
         }
-        # by which `option_ends` finds options
+        # By which `option_ends` finds options.
         self.line, self.dot, self.yes, self.no = (token[text] for text in ("\n", ".", " yes", " no"))
         self.question_mark = token["?"]
         self.option_letters = {token[letter]: letter for letter in OPTION_LETTERS}
@@ -86,7 +86,7 @@ class BatchMaker:
             "letters": [*self.option_letters],
             "verdicts": [self.yes, self.no],
         }
-        # clues and finds choose from all words: anything may be true
+        # Clues and finds choose from all words: anything may be true.
         masks = {name: np.zeros(len(self.tokenizer), np.float32) for name in ("clues", "finds", *choices)}
         for name, tokens in choices.items():
             masks[name][:] = -np.inf
@@ -119,7 +119,7 @@ class BatchMaker:
             rng = generator(self.split, self.seed, step, picture)
             scene = make_scene(conversations.random_kind(rng, phase), rng)
             batch.pixels[picture] = render(scene)
-            # row by row, the order of image tokens
+            # Row by row, the order of image tokens.
             batch.glyphs[picture] = np.minimum(scene.glyphs.ravel(), FIRST_CLUTTER)
             batch.colors[picture] = np.where(scene.glyphs.ravel() == 0, COLOR_CLASSES - 1, scene.colors.ravel())
             # More turns than usually fit (10 to 14 do), so that rows are full.

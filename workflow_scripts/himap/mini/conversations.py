@@ -151,7 +151,7 @@ def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all
         elif draw < edges[3]:
             maker = pick(rng, makers)
         else:
-            # what sort of picture it is, for MME's "scene"
+            # What sort of picture it is, for MME's "scene".
             maker = scene_is if rng.random() < 0.1 else pick(rng, makers)
         question = maker(scene, rng)
         if question is not None:

@@ -41,7 +41,7 @@ class Network:
         self.device = next(model.parameters()).device
         self.prefix_ids = torch.tensor(prefix_ids, device=self.device)
         p = len(prefix_ids)
-        # [P, P], True where a token is seen
+        # [P, P], True where a token is seen.
         self.causal = torch.ones(p, p, dtype=torch.bool, device=self.device).tril()
         # [3, 1, 1], so that they broadcast over pixels [B, 3, 96, 96].
         self.mean, self.deviation = (
@@ -92,7 +92,7 @@ class Network:
         # The prefix sees itself causally, a row all of the prefix and its own turns: [B*R, P+T, P+T].
         allowed = torch.zeros(n, p + t, p + t, dtype=torch.bool, device=ids.device)
         allowed[:, :p, :p], allowed[:, p:, :p], allowed[:, p:, p:] = self.causal, True, own
-        # additive, [B*R, 1, P+T, P+T]
+        # Additive, [B*R, 1, P+T, P+T].
         mask = torch.zeros(allowed.shape, device=ids.device).masked_fill(~allowed, float("-inf"))[:, None]
         pictures = image_tokens.repeat_interleave(n // len(image_tokens), 0)  # R rows in turn look at one picture
         # Without a mask, the class's attention to the picture would be causal.

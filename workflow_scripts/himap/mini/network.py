@@ -29,7 +29,7 @@ def rope_table(head_dim: int, theta: float, length: int) -> tuple[Tensor, Tensor
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:
     """Apply Llama's RMS norm, with the mean square in fp32."""
-    # 1e-6: Llama's epsilon, as in checkpoint.configuration
+    # 1e-6: Llama's epsilon, as in checkpoint.configuration.
     scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)
     return (x * scale.to(x.dtype)) * weight
 
@@ -88,13 +88,13 @@ def decoder_layer(
     # One softmax over both parts without joining them: exponentials under a common maximum, divided by their common sum.
     # [B, heads, R*T, 1]
     peak = torch.maximum(to_prefix.amax(-1, keepdim=True).float(), to_own.amax(-1, keepdim=True)).detach()
-    # fp32: in bf16 the sums would be off
+    # fp32: in bf16 the sums would be off.
     e_prefix, e_own = torch.exp(to_prefix.float() - peak), torch.exp(to_own - peak)
     share = 1 / (e_prefix.sum(-1, keepdim=True) + e_own.sum(-1, keepdim=True))
     from_prefix = (e_prefix * share).to(v.dtype) @ v  # [B, heads, R*T, h]
     weights_own = (e_own * share).to(v.dtype).view(b, heads, r, t, t).transpose(1, 2).reshape(b * r, heads, t, t)
     attended_rows = (
-        # back to rows
+        # Back to rows.
         from_prefix.view(b, heads, r, t, h).transpose(1, 2).reshape(b * r, heads, t, h) + weights_own @ v_rows
     )
     return _finish(prefix, attended, weights), _finish(rows, attended_rows, weights)
@@ -171,11 +171,11 @@ class Network:
         self.dtype = dtype  # of the activations; weights and moments stay fp32
         self.image_id = model.config.image_token_index
         self.prefix_ids = torch.tensor(prefix_ids, device=self.device)
-        # [POSITIONS, h / 2] each
+        # [POSITIONS, h / 2] each.
         cos, sin = rope_table(text.head_dim, checkpoint.ROPE_THETA, text.max_position_embeddings)
         self.cos, self.sin = cos.to(self.device, self.dtype), sin.to(self.device, self.dtype)
         p = len(prefix_ids)
-        # additive [P, P]: -inf above the diagonal
+        # Additive [P, P]: -inf above the diagonal.
         self.causal = torch.full((p, p), float("-inf"), device=self.device).triu(1)
         # One function for all layers, called with their weights, so that it is compiled once.
         self.layer = torch.compile(decoder_layer, dynamic=False) if compiled else decoder_layer
@@ -224,11 +224,11 @@ class Network:
         prefix = torch.cat((system, image_tokens), 1)
         rows = F.embedding(ids, embed).to(self.dtype)
         p = prefix.shape[1]
-        # of the prefix [P, h/2], of the rows [B*R, 1, T, h/2]
+        # Of the prefix [P, h/2], of the rows [B*R, 1, T, h/2].
         rope = (self.cos[:p], self.sin[:p], self.cos[positions][:, None], self.sin[positions][:, None])
         same = turn[:, :, None] == turn[:, None, :]  # padding sees padding, which no loss reads
         allowed = same & torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
-        # additive, [B*R, 1, T, T]
+        # Additive, [B*R, 1, T, T].
         own = torch.zeros(allowed.shape, device=ids.device).masked_fill(~allowed, float("-inf"))[:, None]
         layers = self.model.model.language_model.layers
         states = []

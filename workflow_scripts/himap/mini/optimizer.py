@@ -49,7 +49,7 @@ class Optimizer:
         # Sorted, because the order of a set of texts differs between processes.
         self.others = sorted(set(parameters) - matrices)
         self.state = {f"momentum.{name}": torch.zeros_like(parameters[name]) for name in parameters}
-        # Muon has no second moment
+        # Muon has no second moment.
         self.state |= {f"variance.{name}": torch.zeros_like(parameters[name]) for name in self.others}
         self.steps = 0
 

@@ -289,6 +289,6 @@ def png(scene: Scene) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    # compress_level 1: speed counts, and noise compresses badly anyway
+    # compress_level 1: speed counts, and noise compresses badly anyway.
     Image.fromarray(render(scene)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

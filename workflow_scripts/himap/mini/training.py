@@ -114,7 +114,7 @@ class Trainer(TrainingState):
             features = self.network.features(data["pixels"])  # no gradients: the tower is frozen
         image = self.network.project(features.detach())
         states = self.network.decode(image, data["ids"], data["positions"], data["turn"])
-        # [B*R, T], where the next token belongs to an answer; the head is applied there alone
+        # [B*R, T], where the next token belongs to an answer; the head is applied there alone.
         chosen = data["labels"] >= 0
         logits = self.network.logits(states[-1][chosen])
         weights = data["weights"][chosen]
@@ -181,7 +181,7 @@ class Trainer(TrainingState):
         for batch in self.held_out:
             data = to_tensors(batch, self.device)
             if blind:
-                # mid-gray: what questions give away without the picture
+                # Mid-gray: what questions give away without the picture.
                 data["pixels"] = torch.full_like(data["pixels"], 128)
             _, _, right = self.loss(data)
             correct = np.ones(batch.labels.shape, bool)  # tokens that are no part of an answer cannot be wrong

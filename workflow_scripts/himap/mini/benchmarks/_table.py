@@ -20,7 +20,7 @@ def to_table(columns: Columns, rows: list[Row]) -> pa.Table:
     # The library recognizes pictures by this entry; without it they would be read as bare structs.
     description = {"info": {"features": {name: feature(column) for name, column in columns.items()}}}
     return pa.Table.from_pylist(
-        # keys beyond the schema, such as `about`, are ignored
+        # Keys beyond the schema, such as `about`, are ignored.
         rows,
         schema=schema.with_metadata({"huggingface": json.dumps(description), "about": about}),
     )

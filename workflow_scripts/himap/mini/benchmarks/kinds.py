@@ -72,7 +72,7 @@ class Pool:
                 question = maker(scene, rng)
                 # `field_value` asks for words and for numbers; the pool of numbers keeps only the latter.
                 if question is not None and about_question(question)["kind"] == self.kind:
-                    # the same question with another context is another question
+                    # The same question with another context is another question.
                     answers = self.known.setdefault(f"{question.context}\n{question.text}", {})
                     answers.setdefault(question.answer, []).append(Known(len(self.scenes), question))
             self.scenes.append(scene)
@@ -106,7 +106,7 @@ class Pool:
 
     def fresh(self, known: list[Known]) -> list[Known]:
         """Return one question for each scene that no triple has yet."""
-        # a scene that was asked the same twice counts once
+        # A scene that was asked the same twice counts once.
         return list({entry.scene: entry for entry in known if entry.scene not in self.used}.values())
 
 

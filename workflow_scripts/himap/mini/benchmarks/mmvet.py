@@ -49,7 +49,7 @@ def two_parts(draw: Drawer) -> tuple[Scene, str, str, str, Row]:
         scene, rng = draw.scene("signs", "few", "sum")
         if pair := two_in_one(scene, rng):
             text, answer, _, cells = pair
-            # told by the words: a pair does not say which makers made it
+            # Told by the words: a pair does not say which makers made it.
             reads = "written" in text or "say" in text or "sum" in text
             return scene, text, answer, "ocr,rec" if reads else "rec", about("two in one", cells)
 

@@ -28,7 +28,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
     # Rounded up. All scenes come first, because what is popular is counted over the whole set.
     drawn = draw_scenes(draw, -(-number // ROWS_PER_PICTURE))
     frequency = Counter(name for _, _, present in drawn for name in present)
-    # ties by name, so that the order is always the same
+    # Ties by name, so that the order is always the same.
     by_frequency = [name for name, _ in sorted(frequency.items(), key=lambda item: (-item[1], item[0]))]
     rows_of: dict[str, list[Row]] = {setting: [] for setting in SETTINGS}
     for index, (scene, rng, present) in enumerate(drawn):
@@ -71,7 +71,7 @@ def negatives_of(
 ) -> dict[str, list[str]]:
     """Return three absent objects for every setting."""
     absent = [name for name in OBJECTS if name not in present]
-    # filled up where few objects are in the set
+    # Filled up where few objects are in the set.
     popular = [name for name in by_frequency if name not in present] + absent
     return {
         "random": three(rng, absent),

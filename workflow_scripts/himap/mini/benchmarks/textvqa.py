@@ -14,7 +14,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
     rows = []
     for index in range(number):
         scene, rng, question = draw.question(("signs",), (word_text, word_place))
-        # the published answers are mostly lower case
+        # The published answers are mostly lower case.
         answers = [question.answer.lower() if rng.random() < 0.8 else question.answer for _ in range(10)]
         # One of the ten reads another word, as people do; three that agree are enough for the full score.
         if len(scene.words) > 1 and rng.random() < 0.5:

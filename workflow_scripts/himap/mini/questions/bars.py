@@ -89,7 +89,7 @@ def bar_more(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not scene.bars:
         return None
     first, second = two_bars(scene, rng)
-    # no two values are equal
+    # No two values are equal.
     text, truth = f"Is the {first.color} bar larger than the {second.color} bar?", first.value > second.value
     clues, cells = values_of(first, second), cells_of(first, second)
     return yes_no("bar more", text, truth, "Yes, it is larger.", "No, it is smaller.", clues, cells)

@@ -28,7 +28,7 @@ def total(scene: Scene, rng: np.random.Generator) -> Question | None:
     if scene.terms is None:
         return None
     result = sum(scene.terms)
-    # off by little: nobody would choose far ones
+    # Off by little: nobody would choose far ones.
     wrong = tuple(str(result + distance) for distance in (1, -1, 2, -2, 3))
     text, sentence = "What is the result of the sum?", f"The result is {result}."
     clues, cells = sum_clues(scene.terms), sum_cells(scene)
@@ -49,7 +49,7 @@ def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def sum_cells(scene: Scene) -> Cells:
     """Return the four cells of a sum: a digit, +, a digit, =."""
-    # there is one + in a sum's picture
+    # There is one + in a sum's picture.
     row, column = (int(place[0]) for place in np.nonzero(scene.glyphs == INDEX["+"]))
     return tuple((row, column + offset) for offset in (-1, 0, 1, 2))
 

@@ -37,7 +37,7 @@ def absent_names(scene: Scene) -> list[str]:
     colors, shapes = {mark.color for mark in scene.marks}, {mark.shape for mark in scene.marks}
     names = [f"{color} {shape}" for color in COLOR_NAMES for shape in SHAPE_NAMES]
     absent = [name for name in names if name not in present]
-    # stable: of equals in the order of COLOR_NAMES and SHAPE_NAMES
+    # Stable: of equals in the order of COLOR_NAMES and SHAPE_NAMES.
     return sorted(absent, key=lambda name: -sum((name.split()[0] in colors, name.split()[1] in shapes)))
 
 
@@ -163,7 +163,7 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     down, right = second.row - first.row, second.column - first.column  # positive: second is below, or to the right
     sides = []
     if abs(right) >= 2:  # only where the side is plain to see
-        # side, and whether it is true of the first
+        # Side, and whether it is true of the first.
         sides += [("to the left of", right > 0), ("to the right of", right < 0)]
     if abs(down) >= 2:
         sides += [("above", down > 0), ("below", down < 0)]
@@ -177,7 +177,7 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def place(row: int, column: int) -> str:
     """Say where a cell is."""
-    # 12 cells in thirds: 0 to 3, 4 to 7, 8 to 11
+    # 12 cells in thirds: 0 to 3, 4 to 7, 8 to 11.
     return f"{VERTICAL[row * 3 // SIDE]} {HORIZONTAL[column * 3 // SIDE]}"
 
 

@@ -53,7 +53,7 @@ def word_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not words:
         return None
     visible = {word.text for word in words}
-    # a word drawn from WORDS may be there by chance
+    # A word drawn from WORDS may be there by chance.
     asked = pick(rng, words).text if rng.random() < 0.5 else pick(rng, WORDS)
     text = f'Is the word in the image "{asked}"?' if len(visible) == 1 else f'Is there the word "{asked}" in the image?'
     shown = cells_of(*(word for word in words if word.text == asked))
