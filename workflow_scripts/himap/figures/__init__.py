@@ -26,8 +26,8 @@ __all__ = ["Figure", "get", "names", "registry"]
 @cache
 def registry() -> Mapping[str, Figure]:
     """Return every figure by its file's name, in the order of the page. Raise ValueError for a file without one."""
-    found = declared(__name__, "FIGURE", Figure)
-    return dict(sorted(found.items(), key=lambda item: (item[1].rank, item[0])))
+    entries = declared(__name__, "FIGURE", Figure)
+    return dict(sorted(entries.items(), key=lambda item: (item[1].rank, item[0])))
 
 
 def names() -> list[str]:

@@ -56,7 +56,7 @@ def variant_panels(model: str, task: str, frame: pd.DataFrame, names: tuple[str,
         if len(part := theirs[theirs["curve"] == name])
     ]
     last, paper_last = ours["layer"].max(), theirs["layer"].max()  # layers count from 0, so this is the depth less one
-    for variant in (name for name in VARIANTS if name in set(ours["variant"])):  # in the order of VARIANTS
+    for variant in (name for name in VARIANTS if name in set(ours["variant"])):
         part = ours[ours["variant"] == variant]
         curves = [Curve(CURVES[name], points(part[part["curve"] == name]), look) for look, name in enumerate(names)]
         title = VARIANTS[variant]

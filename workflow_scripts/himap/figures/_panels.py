@@ -201,7 +201,7 @@ def padded(values: Sequence[float], share: float = 0.06, include: float | None =
 
 def points(frame: pd.DataFrame, x: str = "layer", y: str = "value") -> list[tuple[float, float]]:
     """Return a curve's points in order, undefined ones left out."""
-    # Dropna: a line goes on to the next defined point; matplotlib would break it at NaN.
+    # `dropna`: a line goes on to the next defined point; matplotlib would break it at NaN.
     return [(float(a), float(b)) for a, b in frame.sort_values(x)[[x, y]].dropna().itertuples(index=False)]
 
 

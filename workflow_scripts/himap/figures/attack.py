@@ -39,7 +39,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     parts.append(shares(attack, [*keys, "method", "picture"], "recall").assign(measure="recall"))
     # Answers that pruning alone had not lost.
     pruned = attack[(attack["method"] != UNPRUNED) & (attack["clean_same"] == 1)]
-    # Stays: unpruned, same: pruned, both under changed pixels.
+    # `stays` is of the unpruned model's answer, `same` of the pruned one's, both on changed pixels.
     lost = pruned.assign(success=((pruned["stays"] == 1) & (pruned["same"] == 0)).astype(float))
     parts.append(shares(lost, [*keys, "method", "picture"], "success").assign(measure="success"))
     parts.append(pd.DataFrame(gains(lost, keys)))
@@ -71,13 +71,13 @@ def change(first: pd.Series, second: pd.Series, measure: str) -> dict[str, Any]:
     from himap.metrics.paired import paired
     from himap.metrics.statistics import mean_of
 
-    found = paired(mean_of(first, binary=True), mean_of(second, binary=True))
+    compared = paired(mean_of(first, binary=True), mean_of(second, binary=True))
     return {
         "measure": measure,
-        "value": found.difference,
-        "low": found.interval[0],
-        "high": found.interval[1],
-        "n": found.n,
+        "value": compared.difference,
+        "low": compared.interval[0],
+        "high": compared.interval[1],
+        "n": compared.n,
     }
 
 

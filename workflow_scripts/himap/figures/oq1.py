@@ -39,10 +39,10 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
         tables = [
             shares(here[here["part"] == part], KEYS, name).assign(measure=name) for name, part in MEASURES.items()
         ]
-        found = with_whole_cuts(pd.concat(tables, ignore_index=True), int(here["layers"].iloc[0]))
+        answers = with_whole_cuts(pd.concat(tables, ignore_index=True), int(here["layers"].iloc[0]))
         parts += [
             part.assign(model=str(model), benchmark=str(task), **dict(here[["layers", "beside"]].iloc[0]))
-            for part in (found, halves(here))
+            for part in (answers, halves(here))
         ]
     made = pd.concat(parts, ignore_index=True)
     return made.assign(depth=made["layer"] / made["layers"])  # 0 to 1: models of unequal depth share the axis
@@ -63,7 +63,7 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    # Suffix: the second half; prefix: the first.
+    # At this layer a `suffix` cut takes the second half and a `prefix` cut the first.
     cuts = frame[(frame["part"] == "cut") & (frame["layer"] == middle(frame))]
     # A row per question, so that differences are paired.
     table = cuts.pivot_table(index="sample_id", columns=["flow", "extent"], values="same", sort=False)
@@ -86,9 +86,9 @@ def difference(table: pd.DataFrame) -> dict[str, float]:
     from himap.metrics.statistics import mean_of
 
     first, second = (mean_of(table[column].to_numpy(), binary=True) for column in table)
-    found = paired(first, second)
-    low, high = found.interval
-    return {"value": found.difference, "low": low, "high": high, "p": found.p_value, "n": found.n}
+    compared = paired(first, second)
+    low, high = compared.interval
+    return {"value": compared.difference, "low": low, "high": high, "p": compared.p_value, "n": compared.n}
 
 
 def middle(frame: pd.DataFrame) -> int:

@@ -105,11 +105,11 @@ def differences(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[d
     groups = [(ALL, scores)] + [(str(kind), part) for kind, part in scores.groupby(kinds, sort=False) if kind]
     for kind, part in groups:
         first, second = (mean_of(part[policy], binary=True) for policy in (REFERENCE, name))
-        found = paired(first, second)
-        low, high = found.interval
+        compared = paired(first, second)
+        low, high = compared.interval
         yield {
-            "part": "difference", "name": name, "kind": kind, "value": found.difference, "low": low, "high": high,
-            "p": found.p_value, "n": found.n,
+            "part": "difference", "name": name, "kind": kind, "value": compared.difference, "low": low, "high": high,
+            "p": compared.p_value, "n": compared.n,
         }  # fmt: skip
 
 

@@ -82,10 +82,10 @@ def differences(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     # Sorted: paired by place.
     base = mean_of(equal[equal["where"] == STAGES].sort_values("sample_id")["score"], binary=True)
     for (where, criterion), part in equal[equal["where"] != STAGES].groupby(["where", "criterion"], sort=False):
-        found = paired(base, mean_of(part.sort_values("sample_id")["score"], binary=True))
+        compared = paired(base, mean_of(part.sort_values("sample_id")["score"], binary=True))
         yield {
-            "part": "difference", "name": criterion, "where": where, "dose": AS_HIMAP, "value": found.difference,
-            "low": found.interval[0], "high": found.interval[1], "p": found.p_value, "n": found.n,
+            "part": "difference", "name": criterion, "where": where, "dose": AS_HIMAP, "value": compared.difference,
+            "low": compared.interval[0], "high": compared.interval[1], "p": compared.p_value, "n": compared.n,
         }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     import pandas as pd
 
     frame = read_question(settings, results, NAME)
-    # NaN for kinds of none, such as "sum".
+    # NaN for kinds that belong to no ability, such as "sum".
     frame["ability"] = frame["kind"].map({kind: name for name, kinds in ABILITIES.items() for kind in kinds})
     parts = []
     frame = joined(frame)

@@ -65,7 +65,6 @@ class BatchMaker:
             text: tokenizer.encode(text, add_special_tokens=False)[0]
             for text in ("\n", ".", "?", " yes", " no", *OPTION_LETTERS)
         }
-        # By which `option_ends` finds options.
         self.line, self.dot, self.yes, self.no = (token[text] for text in ("\n", ".", " yes", " no"))
         self.question_mark = token["?"]
         self.option_letters = {token[letter]: letter for letter in OPTION_LETTERS}

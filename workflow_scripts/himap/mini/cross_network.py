@@ -59,16 +59,16 @@ class Network:
         """Return the tower's states, the class token first: uint8 [B, 96, 96, 3] to [B, 145, 2 D]."""
         # Done here and not by the processor: batches hold raw bytes, a quarter of the size of floats.
         scaled = (pixels.to(self.device).permute(0, 3, 1, 2).float() / 255 - self.mean) / self.deviation
-        one = torch.ones(len(pixels), 1, dtype=torch.long, device=self.device)  # the only aspect ratio, the only tile
+        ones = torch.ones(len(pixels), 1, dtype=torch.long, device=self.device)  # the only aspect ratio, the only tile
         with self._narrow():
-            seen = self.model.model.vision_model(
+            output = self.model.model.vision_model(
                 # Mllama takes [B, pictures, tiles, 3, H, W]; here one of each.
                 pixel_values=scaled[:, None, None],
-                aspect_ratio_ids=one,
-                aspect_ratio_mask=one[..., None],
+                aspect_ratio_ids=ones,
+                aspect_ratio_mask=ones[..., None],
             )
         # 2 D: the last layer's states beside those of an earlier one (cross_checkpoint.EARLIER).
-        return seen.last_hidden_state[:, 0, 0]
+        return output.last_hidden_state[:, 0, 0]
 
     def cells(self, tokens: Tensor) -> Tensor:
         """Return the tokens that show a cell."""

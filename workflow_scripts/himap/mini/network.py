@@ -94,7 +94,6 @@ def decoder_layer(
     from_prefix = (e_prefix * share).to(v.dtype) @ v  # [B, heads, R*T, h]
     weights_own = (e_own * share).to(v.dtype).view(b, heads, r, t, t).transpose(1, 2).reshape(b * r, heads, t, t)
     attended_rows = (
-        # Back to rows.
         from_prefix.view(b, heads, r, t, h).transpose(1, 2).reshape(b * r, heads, t, h) + weights_own @ v_rows
     )
     return _finish(prefix, attended, weights), _finish(rows, attended_rows, weights)

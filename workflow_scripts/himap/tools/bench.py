@@ -184,7 +184,7 @@ class Bench:
 
         def ours() -> Any:
             clean = run_undisturbed(self.model, self.embed(), 2)
-            # List: the sweep is a generator.
+            # `list`, because `sweep` is a generator.
             return list(sweep(self.model, clean, list(layers), SWEEP_FLOWS, ["suffix"], new_tokens=2))
 
         def naive_run(number: int) -> Callable[[], Any]:

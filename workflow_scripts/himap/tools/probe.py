@@ -188,16 +188,16 @@ def describe_saliency(model: Model, prompt: Rows, target: int) -> list[dict[str,
     """Per layer and definition: group shares by rows and by columns, and the raw sums of the two image blocks."""
     from himap.experiments.saliency import DEFINITIONS, saliency
 
-    found = saliency(model, prompt, target)
+    flows = saliency(model, prompt, target)
     return [
         {
             "layer": layer,
             **{
                 name: {
-                    "rows": found.rows(name)[layer].tolist(),  # flow into each group, as the released code sums
-                    "columns": found.columns(name)[layer].tolist(),  # flow out of each group, as the paper does
-                    "img2img": float(found.block(name, "image", "image")[layer]),
-                    "img2txt": float(found.block(name, "instruction", "image")[layer]),
+                    "rows": flows.rows(name)[layer].tolist(),  # flow into each group, as the released code sums
+                    "columns": flows.columns(name)[layer].tolist(),  # flow out of each group, as the paper does
+                    "img2img": float(flows.block(name, "image", "image")[layer]),
+                    "img2txt": float(flows.block(name, "instruction", "image")[layer]),
                 }
                 for name in DEFINITIONS
             },

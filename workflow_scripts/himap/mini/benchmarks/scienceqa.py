@@ -26,7 +26,7 @@ MAKERS = (  # a maker listed three times is drawn three times as often
 )
 KINDS = ("shapes", "shapes", "few", "few", "chart", "sum")  # one is drawn for each row
 OPTION_COUNTS = (2, 2, 3, 3, 4, 4, 4, 5)  # taken in turn
-MATHEMATICS = ("bar value", "bar extreme", "sum", "count")  # kinds of questions
+MATHEMATICS = ("bar value", "bar extreme", "sum", "count")
 
 
 def make(draw: Drawer, number: int) -> list[Row]:

@@ -31,7 +31,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
             rows.append(
                 {
                     "question_type": " ".join(question.text.rstrip("?").lower().split()[:2]),
-                    "multiple_choice_answer": Counter(answers).most_common(1)[0][0],  # the commonest answer
+                    "multiple_choice_answer": Counter(answers).most_common(1)[0][0],
                     "answers": [
                         {"answer": answer, "answer_confidence": CONFIDENCES[int(rng.integers(5))], "answer_id": i + 1}
                         for i, answer in enumerate(answers)
