@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from himap.workflow.plan import code_file
-from himap.workflow.plan.code_file import read_code
+from himap.workflow.plan.code_file import fingerprint, parsed, read_code, used_part
 from himap.workflow.plan.code_hash import code_version as cached_version
 from himap.workflow.plan.code_hash import module_files
+from himap.workflow.plan.staleness import FIGURE_PAGE, FIGURE_PLAN
 
 CACHED = (cached_version, module_files, read_code)
 FILES = {
@@ -81,6 +82,22 @@ def test_of_a_declaration_only_the_used_part_counts(folder: Path) -> None:
     assert not changes(folder, "lib/declared.py", text, "lib.declared", unused=("score",))
     text = text.replace("return asking.Q", "return asking.Q + 1")
     assert changes(folder, "lib/declared.py", text, "lib.declared", unused=("score",))
+
+
+def test_a_question_figures_numbers_do_not_hang_on_its_caption_nor_its_drawing_on_its_numbers() -> None:
+    path = Path(__file__).resolve().parents[2] / "workflow_scripts/himap/figures/blocking.py"
+    numbers, drawing = (*FIGURE_PLAN, *FIGURE_PAGE, "title", "panels"), (*FIGURE_PLAN, *FIGURE_PAGE, "numbers")
+
+    def counted(old: str, new: str, unused: tuple[str, ...]) -> bool:
+        text = path.read_text()
+        assert old in text
+        before, after = (used_part(parsed(source.encode(), path), unused) for source in (text, text.replace(old, new)))
+        return fingerprint(before) != fingerprint(after)
+
+    assert not counted("Bars are 95 % intervals", "Whiskers are 95 % intervals", numbers)
+    assert not counted("assign(measure=measure)", "assign(measure=str(measure))", drawing)
+    assert counted("assign(measure=measure)", "assign(measure=str(measure))", numbers)
+    assert counted('"picture late or gone"', '"late or gone"', drawing)
 
 
 def test_a_module_that_declares_nothing_counts_as_a_whole(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from himap.mini import conversations, scenes
+from himap.mini import conversations, descriptions, scenes
 from himap.mini.glyphs import COLOR_NAMES, NAMES, SHAPE_NAMES
 from himap.mini.questions.bars import BAR_MAKERS, bar_count, bar_larger
 from himap.mini.questions.forms_and_sums import FIELD_MAKERS, SUM_MAKERS, scene_is
@@ -198,7 +198,7 @@ def test_captions_come_in_different_wordings_and_name_what_is_there() -> None:
     for number in range(30):
         rng = scenes.generator("train", 7, number)
         scene = scenes.make_scene("few", rng)
-        captions = conversations.captions(scene, rng, 10)
+        captions = descriptions.captions(scene, rng, 10)
         assert len(set(captions)) == 10
         assert all(mark.name in captions[0] for mark in scene.marks)
 
@@ -210,7 +210,7 @@ def test_the_training_mix_holds_every_prompt_form() -> None:
         "ocr": "Reference OCR token:",
         "chart": ONE_WORD,
         "caption": CAPTION,
-        "detail": conversations.DETAIL,
+        "detail": descriptions.DETAIL,
         "context": "Context: ",
         "fastv": "Just output the letter",
     }

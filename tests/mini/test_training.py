@@ -13,6 +13,7 @@ import torch
 import train_mini
 from himap.mini import batches, checkpoint, cross_checkpoint, optimizer, tokenizer, training
 from himap.mini.recipe import QUICK
+from himap.mini.training_state import ARCHITECTURES
 from safetensors.torch import load_file
 
 RECIPE = replace(QUICK, corpus_pictures=120)
@@ -46,10 +47,10 @@ def test_words_are_one_token_and_capitals_stand_alone(words) -> None:
     assert words.encode("x")[0] == words.bos_token_id
 
 
-@pytest.mark.parametrize("architecture", training.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_packed_questions_see_what_they_would_see_alone(words, architecture: str) -> None:
     torch.manual_seed(0)
-    form, networks = training.ARCHITECTURES[architecture]
+    form, networks = ARCHITECTURES[architecture]
     model = form.build(words).float().eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -28,6 +28,7 @@ class Style:
     note: str = ""  # printed above the drawing, so that nobody takes it for what it is not
 
 
+# A protocol, because the figures must not import the workflow, whose `Plan` this is.
 class Run(Protocol):
     """What a figure may ask about a run before anything has been computed; the plan answers."""
 
@@ -109,6 +110,7 @@ class Figure:
 
 def files_of(run: Run, part: str, pattern: str) -> list[str]:
     """Return one file per model and benchmark of a part of the config (`saliency`, `latency`)."""
+    # The config may name benchmarks that this run was told to leave out.
     tasks = run.known(getattr(run.config, part).benchmarks)
     places = [(model, task) for model in run.models_for() for task in tasks]
     return [f"{run.out}/{part}/{pattern.format(model=model, benchmark=task)}" for model, task in places]
@@ -120,5 +122,6 @@ def found_files(
     """Yield (model, benchmark, file) of a part of the results, for the models and benchmarks of this run."""
     for model in settings["models"]:
         for task in settings["benchmarks"]:
+            # Sorted: the order in which a folder lists its files differs between file systems.
             for path in sorted((Path(results) / part / model).glob(ending.format(task))):
                 yield model, task, path

@@ -30,6 +30,7 @@ def stretched(curve: Curve, last: float, paper_last: float) -> Curve:
 
 def with_size(heading: str, frame: pd.DataFrame) -> str:
     """Return a heading with the number of samples; numbers of an earlier version do not know it."""
+    # The maximum: a curve may lack samples in some layers.
     return f"{heading}, n = {int(frame['n'].max())}" if "n" in frame and frame["n"].notna().any() else heading
 
 
@@ -49,12 +50,12 @@ def variant_panels(model: str, task: str, frame: pd.DataFrame, names: tuple[str,
         title="", group=with_size(f"{model}, {benchmarks.get(task).title}", ours), model=model, x_label=LAYER, y_label=y_label,
         curves=(), y_range=(0.0, 1.04),
     )  # fmt: skip
-    paper = [
+    paper = [  # read off the published figure
         Curve(f"{CURVES[name]}, paper", points(part), look, paper=True)
         for look, name in enumerate(names)
         if len(part := theirs[theirs["curve"] == name])
     ]
-    last, paper_last = ours["layer"].max(), theirs["layer"].max()
+    last, paper_last = ours["layer"].max(), theirs["layer"].max()  # layers count from 0, so this is the depth less one
     for variant in (name for name in VARIANTS if name in set(ours["variant"])):
         part = ours[ours["variant"] == variant]
         curves = [Curve(CURVES[name], points(part[part["curve"] == name]), look) for look, name in enumerate(names)]
@@ -62,6 +63,7 @@ def variant_panels(model: str, task: str, frame: pd.DataFrame, names: tuple[str,
         if variant == "released" and paper:
             same = last == paper_last
             title = f"{title}; {BEHIND if same else STRETCHED}"
+            # The paper's first, which lie behind.
             curves = [*(paper if same else (stretched(curve, last, paper_last) for curve in paper)), *curves]
         yield replace(base, title=title, curves=curves)
         if variant == "released" and paper and last != paper_last:

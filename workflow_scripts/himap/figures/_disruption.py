@@ -33,6 +33,7 @@ def asked_for(run: Run) -> dict[str, Any]:
 def disruption_files(settings: dict[str, Any], results: str) -> list[tuple[str, str, Path]]:
     """Return (model, benchmark, file) of this run's blocks of layers; an earlier run may have left others."""
     files = found_files(results, settings, "disruption", "{}/layers-*.parquet")
+    # Otherwise a block of an earlier config, say layers 0-7, would count its layers twice.
     return [(model, task, path) for model, task, path in files if path.name in settings["blocks"][model]]
 
 
@@ -50,8 +51,11 @@ def read_disruption(settings: dict[str, Any], results: str) -> pd.DataFrame:
     if settings["layers"] is not None:
         frame = frame[frame["layer"].isin(settings["layers"])]
     renamed = frame.rename(
+        # label: the same text as undisturbed; label_released: the benchmark's own answer occurs in it, as the released
+        # code tests.
         columns={"same_answer": "label", "reference_in_answer": "label_released", "jaccard": "score"}
     )
     kept = ["model", "benchmark", "extent", "flow", "layer", "sample_id"]
+    # A row per measure, as `groupby` wants it.
     long = renamed.melt(kept, ["label", "label_released", "score"], "measure", "value")
-    return long.assign(value=long["value"].astype(float))
+    return long.assign(value=long["value"].astype(float))  # booleans become 0 and 1

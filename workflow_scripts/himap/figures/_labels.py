@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from himap.benchmarks._base import Benchmark
 
 LAYER = "layer (from 0)"
+# Keys are column names of the results, values what readers see.
 CURVES = {
     "system": "system",
     "image": "image",
@@ -82,14 +83,14 @@ def method_or_criterion(name: str) -> str:
 
     What follows a comma is already in words.
     """
-    name, comma, addition = name.partition(",")
+    name, comma, addition = name.partition(",")  # "random, of equal cost" keeps its addition
     method = load_all().get(name, {})
     return (method.get("title") or CRITERIA.get(name) or name.replace("_", " ")) + comma + addition
 
 
 def metric_label(benchmark: Benchmark) -> str:
     """Return a benchmark's metric in a word, with its unit: an axis, or what stands below a column's head."""
-    metric = benchmark.metric.partition(",")[0]
+    metric = benchmark.metric.partition(",")[0]  # "F1, mean of three settings" is "F1"
     return f"{METRICS.get(metric, metric)}{', %' if benchmark.scale == 100 else ''}"
 
 
@@ -106,4 +107,5 @@ class Look:
 def look(number: int) -> Look:
     """Return the look of the curve with this number; 210 of them differ."""
     color, dark = COLORS[number % len(COLORS)]
+    # 7 colors, 5 dashes and 6 markers have no common factor, so that two looks agree in all three only after 210.
     return Look(color, dark, DASHES[number % len(DASHES)], list(MARKERS)[number % len(MARKERS)])

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 
+# Before pyplot is imported: a job has no display.
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
@@ -29,6 +30,7 @@ ROW = 0.34  # inches for a row of a dot chart
 AROUND = 0.75  # inches for a dot chart's title and axis
 LETTERS = 15  # of a title in an inch
 BLACK, GRAY = "#1c2024", "#868e96"
+# Behind a label, where a grid line would cross it.
 HALO = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
 
 
@@ -58,9 +60,10 @@ def styled(style: Style) -> Iterator[None]:
         "figure.dpi": style.dpi,
     }
     if style.palette == "report":
+        # So that C0, C1 … are the page's colors.
         settings["axes.prop_cycle"] = plt.cycler(color=[color for color, _ in COLORS])
     else:
-        sheets.append(f"seaborn-v0_8-{style.palette}")
+        sheets.append(f"seaborn-v0_8-{style.palette}")  # a palette of seaborn brings its own C0, C1 …
     with plt.style.context([*sheets, settings]):
         yield
 
@@ -69,6 +72,7 @@ def save(figure: Figure, path: str, style: Style) -> None:
     """Write SVG, PDF and PNG, each atomically and without a date."""
     if style.note:
         figure.suptitle(style.note, fontsize=9, fontweight="bold", color="#8a3200")
+    # None removes the entry: dates and versions would make equal drawings unequal files.
     for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with replacing(Path(f"{path}.{ending}")) as temporary:
             figure.savefig(temporary, format=ending, dpi=style.dpi, metadata=metadata)
@@ -84,13 +88,16 @@ def drawing(panels: Sequence[Panel], style: Style) -> Figure:
     below = groups(panels)
     if not below:
         return empty(style)
+    # No wider than the widest group needs.
     columns = max(min(style.columns, len(members)) for members in below.values())
-    heights = [
+    heights = [  # inches of each row of panels, group by group
         [max(height_of(panel, style) for panel in row) for row in rows(members, columns)] for members in below.values()
     ]
     keys = legend(panels)
+    # Beside the panels a quarter of an inch for each heading, and a fifth for each line of the legend, three entries
+    # long.
     total = sum(map(sum, heights)) + 0.25 * len(below) + 0.2 * ceil(len(keys) / 3)
-    figure = plt.figure(figsize=(style.width, total), layout="constrained")
+    figure = plt.figure(figsize=(style.width, total), layout="constrained")  # constrained: labels never overlap axes
     parts = figure.subfigures(len(below), 1, squeeze=False, height_ratios=[sum(group) for group in heights])
     for part, heading, members, ratios in zip(parts[:, 0], below, below.values(), heights, strict=True):
         draw_group(part, heading, members, columns, ratios)
@@ -127,22 +134,22 @@ def draw_group(part: SubFigure, heading: str, members: Sequence[Panel], columns:
     if heading:
         part.suptitle(heading, fontsize=9, fontweight="bold", x=0.01, ha="left")
     axes = part.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios)
-    letters = int(LETTERS * (part.figure.get_figwidth() / columns - 0.4))
+    letters = int(LETTERS * (part.figure.get_figwidth() / columns - 0.4))  # 0.4 inches are the y axis
     for number, ax in enumerate(axes.flat):
         if number < len(members):
             draw_panel(ax, members[number], letters)
         else:
-            ax.set_axis_off()
+            ax.set_axis_off()  # the last row may have fewer panels than columns
 
 
 def draw_panel(ax: Axes, panel: Panel, letters: int) -> None:
     """Draw one panel; its title has so many letters in a line."""
     across, up = spans(panel)
     ax.set(title=fill(panel.title, max(10, letters)), xlabel=panel.x_label, ylabel=panel.y_label)
-    ax.set_xlim(*widened(across) if isinstance(panel, Curves) else across)
+    ax.set_xlim(*widened(across) if isinstance(panel, Curves) else across)  # only curves have markers on the very edge
     ax.set_ylim(*up)
     for line in panel.lines:
-        across_panel = ax.axvline if isinstance(panel, Dots) else ax.axhline
+        across_panel = ax.axvline if isinstance(panel, Dots) else ax.axhline  # values are across in dot charts
         across_panel(
             line.at, color=BLACK if line.label else GRAY, linewidth=0.9, linestyle=":" if line.label else "-", zorder=1
         )
@@ -166,10 +173,11 @@ def widened(span: tuple[float, float]) -> tuple[float, float]:
 def draw_curves(ax: Axes, panel: Curves) -> None:
     """Draw curves; those of the paper come first and so lie behind."""
     if panel.x_label == LAYER:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no layer 2.5
     for curve in panel.curves:
         xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]
         style = line_style("paper" if curve.paper else "steps" if curve.step else "curve", curve.look)
+        # clip_on: a marker at 0 or 1 is drawn whole.
         ax.plot(xs, ys, drawstyle="steps-mid" if curve.step else "default", clip_on=False, **style)
         if curve.intervals:
             places, lows, highs = zip(*curve.intervals, strict=True)
@@ -181,12 +189,13 @@ def draw_dots(ax: Axes, panel: Dots) -> None:
     ax.set_yticks([])
     ax.grid(True, axis="x")
     for number, dot in enumerate(panel.dots):
-        draw_dot(ax, dot, y=len(panel.dots) - number - 0.65)
+        draw_dot(ax, dot, y=len(panel.dots) - number - 0.65)  # below the middle of its row, under its label
 
 
 def draw_dot(ax: Axes, dot: Dot, y: float) -> None:
     """Draw one row."""
     color = f"C{dot.look}"
+    # x as a share of the panel, y as a value.
     left: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
     ax.annotate(dot.label, (0.01, y), (0, 5), va="bottom", fontsize=7, zorder=6, bbox=HALO, **left)
     if dot.low is not None and dot.high is not None:
@@ -209,6 +218,7 @@ def draw_scatter(ax: Axes, panel: Scatter) -> None:
         if point.low is not None and point.high is not None:
             ax.plot([point.x, point.x], [point.low, point.high], color=style["color"], linewidth=1.2, zorder=3)
         ax.plot([point.x], [point.y], linestyle="", zorder=4, **style)
+        # The label goes toward the middle, where it has room.
         side, place = ("left", (4, 3)) if point.x < middle else ("right", (-4, 3))
         ax.annotate(point.label, (point.x, point.y), place, textcoords="offset points", ha=side, fontsize=7)
 
@@ -228,6 +238,7 @@ def point_style(point: Point) -> dict[str, Any]:
 def line_style(kind: str, number: int) -> dict[str, Any]:
     """Return how a curve is drawn, in its panel and in the legend."""
     dashes = look(number).dashes
+    # "C7" is matplotlib's way of counting on: colors repeat after the palette's last.
     style: dict[str, Any] = {"color": f"C{number}", "linestyle": (0, dashes) if dashes else "-"}
     if kind == "paper":
         return style | {"linewidth": 0.8}

@@ -15,13 +15,13 @@ from himap.figures._labels import COLORS, MARKERS, look
 from himap.figures._panels import Curve, Curves, Dot, Dots, Key, Panel, Point, Scatter, groups, legend, spans
 from himap.numbers import interval, number, significant
 
-WIDTH, HEIGHT = 372, 236
-LEFT, RIGHT, TOP, BOTTOM = 50, 10, 12, 36
+WIDTH, HEIGHT = 372, 236  # of a chart, in pixels of its SVG
+LEFT, RIGHT, TOP, BOTTOM = 50, 10, 12, 36  # margins, for tick labels and axis titles
 EDGE = 4  # room for marks beside the axes
 ROW = 36  # height of a row of a dot chart
 LOOKS = 24  # curves that the style sheet tells apart
 STROKE = 2  # width of a curve
-Scale = Callable[[float], float]
+Scale = Callable[[float], float]  # from a value to pixels
 
 
 def page_groups(panels: Iterable[Panel]) -> list[dict[str, Any]]:
@@ -49,6 +49,7 @@ def style_sheet() -> str:
     rules = [f":root {{ {light} }}", f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"]
     for slot in range(LOOKS):
         color = f"var(--c{slot % len(COLORS)})"
+        # Dashes are in widths of the line.
         dashes = " ".join(f"{STROKE * part:g}" for part in look(slot).dashes) or "none"
         rules.append(f".s{slot} {{ stroke: {color}; stroke-dasharray: {dashes}; }} .f{slot} {{ fill: {color}; }}")
     return "\n".join(rules) + "\n"
@@ -80,7 +81,9 @@ def line_chart(panel: Curves) -> dict[str, Any]:
     """Return curves over layers."""
     listed = [curve for curve in panel.curves if curve.listed]
     across, up = spans(panel)
+    # SVG counts y downward, so the low end of the y axis lies at the larger pixel.
     x, y = linear(across, LEFT + EDGE, WIDTH - RIGHT - EDGE), linear(up, HEIGHT - BOTTOM, TOP)
+    # A row of the table for each x that any curve has.
     places = sorted({x for curve in listed for x, _ in curve.points})
     return frame(panel, "line") | {
         "x_ticks": axis(ticks(*across, most=8, whole=True), x),
@@ -142,7 +145,7 @@ def dot_chart(panel: Dots) -> dict[str, Any]:
 
 def dot_row(dot: Dot, index: int, x: Scale) -> dict[str, Any]:
     """Return one row of a dot chart."""
-    middle = TOP + ROW * index + 24
+    middle = TOP + ROW * index + 24  # two thirds down, since the label is above the dot
     values = {name: getattr(dot, name) for name in ("value", "low", "high", "ideal", "paper")}
     places = {name: x(value) for name, value in values.items() if value is not None}
     return {"label": dot.label, "slot": dot.look % LOOKS, "y": middle, "text_y": middle - 11, **places}
@@ -153,8 +156,9 @@ def scatter_chart(panel: Scatter) -> dict[str, Any]:
     across, up = spans(panel)
     x, y = linear(across, LEFT + EDGE, WIDTH - RIGHT - EDGE), linear(up, HEIGHT - BOTTOM, TOP)
     best = [(x(p.x), y(p.y)) for p in sorted(panel.points, key=lambda p: p.x) if p.best]
+    # Along first and then up: a better score begins where it is paid for.
     stairs = "".join([f"M{best[0][0]:g} {best[0][1]:g}", *(f"H{a:g}V{b:g}" for a, b in best[1:])]) if best else ""
-    ordered = sorted(panel.points, key=lambda p: (p.x, -p.y))
+    ordered = sorted(panel.points, key=lambda p: (p.x, -p.y))  # the order in which arrow keys go through them
     return frame(panel, "scatter") | {
         "x_ticks": axis(ticks(*across), x),
         "y_ticks": axis(ticks(*up), y),
@@ -174,7 +178,7 @@ def spot(point: Point, x: float, up: Scale) -> dict[str, Any]:
     y = up(point.y)
     right = x < (LEFT + WIDTH) / 2
     place = {"text_x": x + (7 if right else -7), "text_y": y - 5, "right": right}
-    slot = point.look if point.look is not None else 1 if point.best else 0
+    slot = point.look if point.look is not None else 1 if point.best else 0  # as in `_matplotlib.point_style`
     marked = {"slot": slot % LOOKS, "marks": "" if point.look is None else marks([(x, y)], point.look)}
     edges = {} if point.low is None or point.high is None else {"low": up(point.low), "high": up(point.high)}
     return {"x": x, "y": y, "best": point.best, "label": point.label, **place, **marked, **edges}
@@ -184,7 +188,7 @@ def apart(spots: list[dict[str, Any]], line: float = 11.5) -> list[dict[str, Any
     """Move names up just so far that none covers another."""
     placed: list[dict[str, Any]] = []
     for named in sorted((p for p in spots if p["label"]), key=lambda p: -p["y"]):  # from below
-        room = 6.5 * len(named["label"])
+        room = 6.5 * len(named["label"])  # about 6.5 pixels a letter
         near = [
             other for other in placed if abs(other["text_x"] - named["text_x"]) < max(room, 6.5 * len(other["label"]))
         ]
@@ -202,8 +206,9 @@ def apart(spots: list[dict[str, Any]], line: float = 11.5) -> list[dict[str, Any
 def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[float]:
     """Return round numbers across a range."""
     span = (high - low) or 1.0
-    raw = span / most
+    raw = span / most  # the step with `most` intervals, before it is rounded up
     magnitude = 10 ** floor(log10(raw))
+    # 0.999 forgives rounding, as 0.30000000000000004.
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
     if whole:
         step = max(1, round(step))
@@ -235,6 +240,7 @@ def path(spots: Sequence[tuple[float, float]], step: bool = False) -> str:
     """Return an SVG path through points, or steps between them."""
     pieces = [f"M{spots[0][0]:g} {spots[0][1]:g}"] if spots else []
     for (x0, _), (x, y) in itertools.pairwise(spots):
+        # Steps change halfway, as matplotlib's steps-mid.
         pieces.append(f"H{(x0 + x) / 2:g}V{y:g}H{x:g}" if step else f"L{x:g} {y:g}")
     return "".join(pieces)
 

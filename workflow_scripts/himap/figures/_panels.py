@@ -17,7 +17,7 @@ from himap.numbers import is_missing
 if TYPE_CHECKING:
     import pandas as pd
 
-Range = tuple[float, float]
+Range = tuple[float, float]  # low, high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Curve:
     label: str
     points: Sequence[tuple[float, float]]
     look: int = 0
-    paper: bool = False
+    paper: bool = False  # one of the paper's own
     step: bool = False
     listed: bool = True  # False: left out of the table of numbers, because its x values are not those of the others
     intervals: Sequence[tuple[float, float, float]] = ()  # (x, low, high)
@@ -70,10 +70,10 @@ class Dot:
     value: float
     low: float | None = None
     high: float | None = None
-    ideal: float | None = None
+    ideal: float | None = None  # a second mark in the same row, as for Figure 8's ideal time
     paper: float | None = None
     look: int = 0
-    cells: Sequence[str] = ()  # its row in the table of numbers
+    cells: Sequence[str] = ()  # its row in the table of numbers, as long as the panel's `head`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Dots(Panel):
     dots: Sequence[Dot]
     head: Sequence[str]  # of the table of numbers
     x_range: Range | None = None
-    from_zero: bool = False
+    from_zero: bool = False  # whether the axis begins at 0, for seconds and other amounts
     says: str = INTERVAL  # what dot and whisker are, for the legend
     ideal: str = ""
     paper: str = ""
@@ -97,7 +97,7 @@ class Point:
     y: float
     low: float | None = None
     high: float | None = None
-    best: bool = False
+    best: bool = False  # whether it is one of the frontier
     look: int | None = None
     label: str = ""
     cells: Sequence[str] = ()
@@ -124,6 +124,7 @@ class Key:
 
 def legend(panels: Iterable[Panel]) -> list[Key]:
     """Return each entry once, in the order in which the panels bring them, the paper's last."""
+    # dict.fromkeys keeps the order of first occurrence, and panels with equal curves share an entry.
     keys = dict.fromkeys(key for panel in panels for key in keys_of(panel))
     return sorted(
         keys,
@@ -174,13 +175,14 @@ def spans(panel: Panel) -> tuple[Range, Range]:
     if isinstance(panel, Curves):
         xs = [x for curve in panel.curves for x, _ in curve.points] or [0.0, 1.0]
         ys = [y for curve in panel.curves for _, y in curve.points]
+        # Intervals count, too, so that no whisker leaves the panel.
         ys += [edge for curve in panel.curves for _, *edges in curve.intervals for edge in edges]
         return (min(xs), max(xs)), panel.y_range or padded([*ys, *lines])
     if isinstance(panel, Dots):
         marks = [(dot.value, dot.low, dot.high, dot.ideal, dot.paper) for dot in panel.dots]
         values = [value for dot in marks for value in dot if value is not None]
         across = panel.x_range or padded([*values, *lines], include=0.0 if panel.from_zero else None)
-        return across, (0.0, float(len(panel.dots)))
+        return across, (0.0, float(len(panel.dots)))  # upward, a row of height 1 for each dot
     if isinstance(panel, Scatter):
         heights = [value for point in panel.points for value in (point.y, point.low, point.high) if value is not None]
         return padded([point.x for point in panel.points]), padded(heights)
@@ -189,14 +191,17 @@ def spans(panel: Panel) -> tuple[Range, Range]:
 
 def padded(values: Sequence[float], share: float = 0.06, include: float | None = None) -> Range:
     """Return the range of values with some air around it; none beyond `include` where the values end there."""
+    # Without a value some range, since axes need one.
     known = [*values, *([] if include is None else [include])] or [0.0, 1.0]
     low, high = min(known), max(known)
+    # A range of one value gets a share of the value, and a range of zeros 1.
     air = (high - low) * share or abs(high) * share or 1.0
     return low - (air if low != include else 0), high + air
 
 
 def points(frame: pd.DataFrame, x: str = "layer", y: str = "value") -> list[tuple[float, float]]:
     """Return a curve's points in order, undefined ones left out."""
+    # `dropna`: a line goes on to the next defined point; matplotlib would break it at NaN.
     return [(float(a), float(b)) for a, b in frame.sort_values(x)[[x, y]].dropna().itertuples(index=False)]
 
 

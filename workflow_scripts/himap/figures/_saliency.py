@@ -35,6 +35,7 @@ def read_saliency(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
 def normalized(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with `value`: one min-max over all curves and layers of a panel, as in the published figures."""
+    # Of the panel, at every row of the frame.
     low, high = (frame.groupby(PANEL)["raw"].transform(which) for which in ("min", "max"))
     # A panel in which nothing varies lies at 0 and divides by 1, not by 0.
     frame["value"] = (frame["raw"] - low) / (high - low).where(high > low, 1.0)
@@ -48,9 +49,11 @@ def with_published(figure: str, settings: dict[str, Any], frame: pd.DataFrame) -
     rows = [frame]
     for model, facts in settings["models"].items():
         for task in settings["benchmarks"]:
+            # In published.yaml, as LLaVA-7B/scienceqa.
             curves = figure_values(figure, f"{facts['published'] or 'LLaVA-7B'}/{task}") or {}
             for curve, values in curves.items():
                 place = {"model": model, "benchmark": task, "variant": PAPER, "curve": curve, "source": PAPER}
+                # The paper's are read off a figure that is min-max already.
                 rows.append(pd.DataFrame({"layer": range(len(values)), "raw": values, "value": values}).assign(**place))
     return pd.concat(rows, ignore_index=True)
 

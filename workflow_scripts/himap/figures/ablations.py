@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from himap.figures._panels import Panel
 
-TABLES = {
+TABLES = {  # built-in tables, by their files' names
     "ablation_stages": "contribution of the stages",
     "ablation_criteria": "criteria replaced",
     "ablation_hierarchy": "hierarchy replaced, at equal FLOPs",
@@ -57,7 +57,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
     parts = [pd.read_csv(Path(results) / "tables" / f"{name}.csv").assign(table=name) for name in settings["tables"]]
     frame = pd.concat(parts, ignore_index=True)
-    return frame.loc[frame["vs_vanilla"].notna(), COLUMNS]
+    return frame.loc[frame["vs_vanilla"].notna(), COLUMNS]  # the unpruned model's own row has no difference
 
 
 def panels(frame: pd.DataFrame) -> list[Panel]:
@@ -74,7 +74,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
                     x_label="difference to the unpruned model",
                     dots=[dot(row, digits) for row in part.sort_values("vs_vanilla").to_dict("records")],
                     head=["method", "difference", "95 % interval", "paired test", "FLOPs"],
-                    lines=[Line(at=0.0)],
+                    lines=[Line(at=0.0)],  # no loss
                     says="paired difference, with its 95 % interval",
                 )
             )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import log2
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Curves, Dots
-from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question, shares
+from himap.figures._questions import curve, measured_dot, question_figure, read_question, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +29,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
     frame = read_question(settings, results, NAME)
     keys = ["model", "benchmark"]
+    # The question's two experiments.
     weighted, attack = (frame[frame["part"] == part] for part in ("weighted", "attack"))
     parts = [
         shares(weighted, [*keys, "method", "weight"], column).assign(measure=name)
@@ -37,7 +37,9 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     ]
     parts.append(pd.DataFrame(costs(weighted, keys)))
     parts.append(shares(attack, [*keys, "method", "picture"], "recall").assign(measure="recall"))
+    # Answers that pruning alone had not lost.
     pruned = attack[(attack["method"] != UNPRUNED) & (attack["clean_same"] == 1)]
+    # `stays` is of the unpruned model's answer, `same` of the pruned one's, both on changed pixels.
     lost = pruned.assign(success=((pruned["stays"] == 1) & (pruned["same"] == 0)).astype(float))
     parts.append(shares(lost, [*keys, "method", "picture"], "success").assign(measure="success"))
     parts.append(pd.DataFrame(gains(lost, keys)))
@@ -50,7 +52,7 @@ def costs(frame: pd.DataFrame, keys: list[str]) -> Iterator[dict[str, Any]]:
         scores = part.pivot(index="sample_id", columns="weight", values="score").sort_index(axis=1)
         yield {
             **dict(zip([*keys, "method"], place, strict=True)),
-            **change(scores.iloc[:, 0], scores.iloc[:, -1], "change"),
+            **change(scores.iloc[:, 0], scores.iloc[:, -1], "change"),  # columns are sorted by weight
         }
 
 
@@ -69,13 +71,13 @@ def change(first: pd.Series, second: pd.Series, measure: str) -> dict[str, Any]:
     from himap.metrics.paired import paired
     from himap.metrics.statistics import mean_of
 
-    found = paired(mean_of(first, binary=True), mean_of(second, binary=True))
+    compared = paired(mean_of(first, binary=True), mean_of(second, binary=True))
     return {
         "measure": measure,
-        "value": found.difference,
-        "low": found.interval[0],
-        "high": found.interval[1],
-        "n": found.n,
+        "value": compared.difference,
+        "low": compared.interval[0],
+        "high": compared.interval[1],
+        "n": compared.n,
     }
 
 
@@ -116,10 +118,12 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
 def percent(frame: pd.DataFrame) -> pd.DataFrame:
     """Return shares in percent, with the weight as a power of two."""
     scaled = {name: 100 * frame[name] for name in ("value", "low", "high")}
+    # Weights are powers of two: even steps on the axis.
     return frame.assign(power=[log2(weight) for weight in frame["weight"]], **scaled)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Attention led astray",
     about="What weighted scores, and pixels changed in empty cells, cost a model that ranks its image tokens by attention.",
     caption="First: where tokens are ranked by attention, that to tokens without evidence (those that the question is not about) counts so"
@@ -128,11 +132,8 @@ FIGURE = Figure(
     " the model's own answer stays. Shown is how often pruning at that stage's count then loses an answer that it gave before and that the"
     " unpruned model still gives, for HiMAP's criterion, which is attacked, and for others, which are not; noise of the same size is the"
     " control. Bars are 95 % intervals over samples.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=25,
 )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._labels import LAYER
 from himap.figures._panels import Curves
-from himap.figures._questions import asked_on, curve, files_of_question, read_question, shares
+from himap.figures._questions import curve, question_figure, read_question, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +35,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """Return for each model and benchmark what swapped rows carry, the control, and what late and early pictures leave."""
+    # A CSV's empty text is NaN; late and early pictures have no donor.
     cells = frame.fillna({"donor": ""}).groupby(["model", "benchmark"], sort=False)
     return [panel for (model, task), here in cells for panel in panels_of(str(model), str(task), here)]
 
@@ -48,9 +48,9 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
         ("picture late or gone", "", "same", BLOCKS, "answers that stay"),
     ):
         part = frame[(frame["donor"] == donor) & (frame["measure"] == measure)]
-        if part.empty:
+        if part.empty:  # no two pictures with such answers were found
             continue
-        looks = enumerate(edits.items(), start=0 if edits is SWAPS else 2)
+        looks = enumerate(edits.items(), start=0 if edits is SWAPS else 2)  # no look twice: the legend is one for all
         yield Curves(
             title=f"{title}, n = {int(part['n'].max())}", group=f"{model}, {benchmarks.get(task).title}", model=model,
             x_label=LAYER, y_label=y_label, y_range=(0.0, 1.04), digits=2,
@@ -58,7 +58,8 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
         )  # fmt: skip
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Where the information is",
     about="Hard blocking: answers when rows come from another picture, and when the picture arrives late or leaves early.",
     caption="Two samples with the same question, different pictures and different answers. Left: the rows of the instruction, or of"
@@ -66,11 +67,8 @@ FIGURE = Figure(
     " instruction's curve rises and the image's falls, the information has moved. Middle, the control: the other picture has the"
     " same answer, so nothing should change. Right: the instruction runs as text alone below layer l and meets the picture there,"
     " or the image tokens leave before layer l; share of answers that stay. Bars are 95 % intervals over samples.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=3),
-    section="beyond",
     rank=20,
 )

@@ -28,10 +28,12 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     released = frame["definition"] == "released"
     rows = []
     for group in GROUPS:
+        # `a_from_b` is the sum over queries of group a and keys of group b.
         into = sum(frame[f"{group}_from_{key}"] for key in GROUPS)
         out_of = sum(frame[f"{query}_from_{group}"] for query in GROUPS)
+        # Per token, since groups differ in size.
         flow = np.where(released, into, out_of) / frame[f"size_{group}"]
-        rows.append(frame[[*PANEL, "layer"]].assign(curve=group, raw=flow))
+        rows.append(frame[[*PANEL, "layer"]].assign(curve=group, raw=flow))  # one row per sample and layer
     means = (
         pd.concat(rows).groupby([*PANEL, "layer", "curve"], as_index=False).agg(raw=("raw", "mean"), n=("raw", "size"))
     )

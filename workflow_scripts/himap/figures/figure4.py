@@ -27,6 +27,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     import pandas as pd
 
     frame = read_saliency(settings, results)
+    # The released code sums without dividing.
     size = np.where(frame["definition"] == "released", 1, frame["size_image"])
     rows = [frame[[*PANEL, "layer"]].assign(curve=curve, raw=frame[curve] / size) for curve in FLOWS]
     means = (

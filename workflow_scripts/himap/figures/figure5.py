@@ -35,6 +35,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     keys = ["model", "benchmark", "extent", "flow", "measure"]
     per_layer = frame.groupby([*keys, "layer"], as_index=False).agg(value=("value", "mean"), n=("value", "size"))
     per_layer["part"] = "layer"
+    # By model, since one figure may hold models of unequal depth.
     depth = frame["model"].map({name: facts["layers"] for name, facts in settings["models"].items()})
     parts = [per_layer]
     for part, inside in (("first", frame["layer"] < edge), ("last", frame["layer"] >= depth - edge)):
@@ -42,6 +43,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
         means = frame[inside].groupby([*keys, "sample_id"], as_index=False)["value"].mean()
         parts.append(with_intervals(means, keys).assign(part=part))
     whole = pd.concat(parts, ignore_index=True).assign(source=OURS)
+    # The same floor on every row of a model and benchmark.
     whole = whole.merge(prior_floor(settings, results)[["model", "benchmark", "floor"]], on=["model", "benchmark"])
     return pd.concat([whole, published_consistency(settings)], ignore_index=True)
 
@@ -66,10 +68,11 @@ def prior_floor(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
     rows = []
     for model, task, path in disruption_files(settings, results):
+        # A file has a row per layer and cut; the undisturbed answer is the same in all of them.
         frame = pd.read_parquet(path, columns=["sample_id", "clean_answer"]).drop_duplicates("sample_id")
         floor = frame["clean_answer"].value_counts(normalize=True).iloc[0]
         rows.append({"model": model, "benchmark": task, "floor": floor, "n": len(frame)})
-    return pd.DataFrame(rows).drop_duplicates(["model", "benchmark"])
+    return pd.DataFrame(rows).drop_duplicates(["model", "benchmark"])  # every block of layers gave the same row
 
 
 def published_consistency(settings: dict[str, Any]) -> pd.DataFrame:
@@ -80,7 +83,7 @@ def published_consistency(settings: dict[str, Any]) -> pd.DataFrame:
     for model, facts in settings["models"].items():
         for measure, cells in (figure_values("figure5", facts["published"] or "LLaVA-7B") or {}).items():
             for name, value in cells.items():
-                flow, part = name.rsplit("_", 1)
+                flow, part = name.rsplit("_", 1)  # "img2txt_first"
                 rows.append(
                     {"model": model, "flow": flow, "measure": measure, "part": part, "value": value, "source": PAPER}
                 )
@@ -116,6 +119,7 @@ def extent_panels(model: str, extent: str, here: pd.DataFrame, theirs: pd.DataFr
             for look, flow in enumerate(FLOWS)
             if flow in set(means["flow"])
         ]
+        # The floor is a share of answers; the overlap of first tokens has none.
         floor = number_or_none(part["floor"].mean()) if measure == "label" else None
         lines = [Line(at=floor, label="commonest answer always")] if floor is not None else []
         yield Curves(
@@ -140,7 +144,7 @@ def edge_dots(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[Dot]:
             if rows.empty:
                 continue
             edges = list(zip(rows["low"], rows["high"], strict=True))
-            value, low, high = mean_of_intervals(rows["value"].tolist(), edges)
+            value, low, high = mean_of_intervals(rows["value"].tolist(), edges)  # benchmarks are independent samples
             low, high = max(0.0, low), min(1.0, high)  # a share lies between 0 and 1
             paper = number_or_none(theirs[(theirs["part"] == part) & (theirs["flow"] == flow)]["value"].mean())
             label, n = f"{part} layers, {FLOWS[flow]}", str(int(rows["n"].sum()))

@@ -27,20 +27,23 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     frame = read_disruption(settings, results)
     frame = frame[frame["flow"].isin(["img2img", "img2txt"])]
     keys = ["model", "extent", "measure", "layer"]
+    # Samples of all benchmarks.
     n = frame.groupby(["model", "benchmark"])["sample_id"].nunique().groupby(level="model").sum()
+    # E by model, extent, measure, layer and benchmark; a column per flow.
     bias = 1 - frame.groupby([*keys, "benchmark", "flow"])["value"].mean().unstack("flow")
     # If a cut changes no answer, log(0) says nothing about the layer but that there are few samples.
     defined = bias[(bias > 0).all(axis=1)]
     logs = (defined["img2img"] / defined["img2txt"]).map(math.log)
+    # Over benchmarks: the mean of logarithms, not the logarithm of a mean.
     ratio = logs.groupby(level=keys).mean().rename("value").reset_index()
     depths = {model: facts["layers"] for model, facts in settings["models"].items()}
     rows = [ratio.assign(source=OURS, depth=ratio["model"].map(depths), n=ratio["model"].map(n))]
     for model, facts in settings["models"].items():
-        name = facts["published"] or "LLaVA-13B"
+        name = facts["published"] or "LLaVA-13B"  # the only model whose curve the paper shows
         values = figure_values("figure6", name) or {}
         # The published curve has every second layer only; the depth is that of the same model's curves in Figure 4.
         depth = len((figure_values("figure4", f"{name}/scienceqa") or {}).get("image_from_image", []))
-        curve = pd.DataFrame({"layer": list(values), "value": list(values.values())})
+        curve = pd.DataFrame({"layer": list(values), "value": list(values.values())})  # keys are layers
         rows.append(curve.assign(model=model, source=PAPER, depth=depth))
     return pd.concat(rows, ignore_index=True)
 
@@ -61,6 +64,7 @@ def model_panels(model: str, frame: pd.DataFrame) -> list[Panel]:
         "lines": [Line(at=0.0)],
     }
     paper = [Curve("LLaVA-13B, paper", points(theirs), 6, paper=True)] if len(theirs) else []
+    # Whether both can share an axis as they are.
     same = not paper or ours.empty or ours["depth"].max() == theirs["depth"].max()
     behind = paper if same else [stretched(paper[0], ours["depth"].max() - 1, theirs["depth"].max() - 1)]
     shown: list[Panel] = []
@@ -73,7 +77,7 @@ def model_panels(model: str, frame: pd.DataFrame) -> list[Panel]:
         ]
         thin = f"; {BEHIND if same else STRETCHED}" if behind else ""
         shown.append(Curves(title=f"{EXTENTS[extent]}{thin}", curves=[*behind, *curves], **base))
-    if paper and not (same and shown):
+    if paper and not (same and shown):  # also where we have no curve at all
         shown.append(Curves(title="the paper's LLaVA-13B over its own layers", curves=paper, **base))
     return shown
 

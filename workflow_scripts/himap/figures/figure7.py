@@ -31,8 +31,9 @@ def settings(run: Run) -> dict[str, Any]:
 
 def schedules(run: Run, model: str, methods: list[str]) -> dict[str, Any]:
     """Return a model's image tokens, and each method's stages by kind of benchmark."""
+    # All benchmarks of a kind have the same schedule.
     examples = {kind: run.example_of(kind) for kind in run.kinds(model)}
-    # a schedule that each input finds for itself has no curve
+    # A schedule that each input finds for itself has no curve.
     stages = {
         kind: {
             name: [stage.to_json() for stage in schedule.stages]
@@ -55,6 +56,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
         for kind, methods in settings["schedules"][model]["stages"].items():
             total = settings["schedules"][model]["image_tokens"]
             for method in (name for name in settings["order"] if name in methods):
+                # Every layer sees all of them until the first stage.
                 left, keeps = total, {stage["layer"]: stage["keep"] for stage in methods[method]}
                 for layer in range(facts["layers"]):
                     # Of all tokens and not of what is left: `keep` is always a share of the original number.
@@ -80,8 +82,8 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
                 x_label=LAYER,
                 y_label="image tokens",
                 curves=curves,
-                y_range=(0.0, 1.06 * float(here["tokens"].max())),
-                digits=0,
+                y_range=(0.0, 1.06 * float(here["tokens"].max())),  # a little air above the unpruned curve
+                digits=0,  # counts
             )
         )
     return shown

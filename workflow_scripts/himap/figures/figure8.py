@@ -26,6 +26,7 @@ def inputs(run: Run) -> list[str]:
 def settings(run: Run) -> dict[str, Any]:
     """Return the benchmarks and the methods in order, with their titles, and what the model of random weights is."""
     part = run.config.latency
+    # Each method once, in the order of the config.
     order = list(dict.fromkeys([*part.methods, *(part.random_weights.methods if part.random_weights else [])]))
     titles = {name: run.title(name) for name in order}
     random = {"random_weights": run.random_weights_text} if part.random_weights else {}
@@ -40,14 +41,16 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
     rows = []
     for model, task, path in timing_files(settings, results):
-        frame = one_at_a_time(pd.read_csv(path))
+        frame = one_at_a_time(pd.read_csv(path))  # batches and the eager kernel are for the table of efficiency
         per_sample = frame.groupby(["method", "sample_id"], as_index=False)[["seconds_total", "ideal_speedup"]].median()
         means = per_sample.groupby("method")[["seconds_total", "ideal_speedup"]].mean()
         # The ideal is measured from the unpruned time of the same run, since only ratios within a run compare.
         full = means.loc["vanilla", "seconds_total"] if "vanilla" in means.index else float("nan")
+        # {} for random weights.
         published = figure_values("figure8", settings["models"].get(model, {}).get("published") or "", task) or {}
         for method in (name for name in settings["order"] if name in means.index):
             row = means.loc[method]
+            # No `top`: seconds have no upper bound.
             low, high = mean_interval(per_sample.loc[per_sample["method"] == method, "seconds_total"].to_numpy())
             rows.append(
                 {
@@ -60,7 +63,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
                     "high": high,
                     "ideal": full / row["ideal_speedup"],
                     "n": frame["sample_id"].nunique(),
-                    "device": frame["device"].iloc[0],
+                    "device": frame["device"].iloc[0],  # a run times on one device
                     "paper": published.get(method),
                 }
             )
@@ -73,7 +76,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
     for model, here in frame.groupby("model", sort=False):
         group = f"{model} on {', '.join(sorted(set(here['device'].astype(str))))}"
         for task, part in here.groupby("benchmark", sort=False):
-            full = part.set_index("method")["seconds"].get("vanilla")
+            full = part.set_index("method")["seconds"].get("vanilla")  # None where it was not timed
             title = str(task) if model == RANDOM_WEIGHTS else benchmarks.get(str(task)).title
             shown.append(
                 Dots(

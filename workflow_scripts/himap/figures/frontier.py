@@ -60,9 +60,10 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 def point(row: dict[Any, Any], digits: int) -> Point:
     """Return a schedule as a point."""
+    # "50 % before 2, 12.5 % before 8".
     stages = f"{number(100 * row['r1'], 0)} % before {row['k1']}, {significant(100 * row['r2'])} % before {row['k2']}"
     cells = [
-        stages if row["r2"] < 1 else "all",
+        stages if row["r2"] < 1 else "all",  # r1 = r2 = 1 is the unpruned model
         f"{number(100 * row['ratio'])} %",
         number(row["score"], digits),
         interval(row["low"], row["high"], digits),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Dots
-from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question, shares
+from himap.figures._questions import measured_dot, question_figure, read_question, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +24,8 @@ MEASURES = {
     "precision": "truly best tokens among those kept",
     "regret": "log-probability lost against the truly best tokens",
 }
-CONTROLS = (
-    "recall_shuffled",
-    "over_random",
-)  # of the recall: as many tokens anywhere; the paired gain over a random order
+# Of the recall: as many tokens anywhere; the paired gain over a random order.
+CONTROLS = ("recall_shuffled", "over_random")
 
 
 def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
@@ -45,7 +42,7 @@ def with_gain(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the recall of evidence beyond that of a random order of the same sample's tokens."""
     keys = ["model", "benchmark", "stage", "sample_id"]
     by_chance = frame[frame["criterion"] == RANDOM][[*keys, "recall"]].rename(columns={"recall": "chance"})
-    frame = frame.merge(by_chance, on=keys, how="left")
+    frame = frame.merge(by_chance, on=keys, how="left")  # left: rows stay where no random order was measured
     return frame.assign(over_random=frame["recall"] - frame.pop("chance"))
 
 
@@ -69,7 +66,7 @@ def mean_of(frame: pd.DataFrame, keys: list[str], measure: str) -> pd.DataFrame:
 def panels(frame: pd.DataFrame) -> list[Panel]:
     """Return for each stage a panel per measure with a dot for each criterion."""
     shown: list[Panel] = []
-    known = frame.dropna(subset=["value"])
+    known = frame.dropna(subset=["value"])  # a benchmark without evidence has no recall
     for (model, task, layer), here in known.groupby(["model", "benchmark", "layer"], sort=False):
         for measure, words in MEASURES.items():
             part = here[here["measure"] == measure]
@@ -83,7 +80,8 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
     return shown
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Attention and importance",
     about="How well each criterion finds the tokens whose loss changes the answer, and those that the question is about.",
     caption="True importance of an image token is how far the log-probability of the unpruned answer's first token falls if the token is"
@@ -93,11 +91,8 @@ FIGURE = Figure(
     " is measured one token at a time, so tokens that say the same look unimportant each, and keeping the best ones alone can be worse"
     " than a ranking that spreads. Controls are a random order and, where it was measured, the same attention in"
     " random weights. Bars are 95 % intervals over samples.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=24,
 )

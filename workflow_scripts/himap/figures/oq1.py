@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._panels import Curves, Dots
-from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question, shares
+from himap.figures._questions import curve, measured_dot, question_figure, read_question, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
     from himap.figures._panels import Panel
 
-NAME = "oq1"
+NAME = "oq1"  # of the question, whose rows lie under it
 DEPTH = "layer, as a share of the depth"
-KEYS = ("part", "flow", "extent", "layer")
+KEYS = ("part", "flow", "extent", "layer")  # what a mean is taken within
 MEASURES = {"same": "cut", "overlap": "cut", "share": "saliency"}  # columns of the rows, and the part that has them
 EXTENTS = {"suffix": "from layer l on", "prefix": "in all layers below l", "single": "at layer l alone"}
 FLOWS = {"s_vt": "picture to instruction (S_vt)", "s_vv": "among image tokens (S_vv)"}
@@ -40,20 +39,20 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
         tables = [
             shares(here[here["part"] == part], KEYS, name).assign(measure=name) for name, part in MEASURES.items()
         ]
-        found = with_whole_cuts(pd.concat(tables, ignore_index=True), int(here["layers"].iloc[0]))
+        answers = with_whole_cuts(pd.concat(tables, ignore_index=True), int(here["layers"].iloc[0]))
         parts += [
             part.assign(model=str(model), benchmark=str(task), **dict(here[["layers", "beside"]].iloc[0]))
-            for part in (found, halves(here))
+            for part in (answers, halves(here))
         ]
     made = pd.concat(parts, ignore_index=True)
-    return made.assign(depth=made["layer"] / made["layers"])
+    return made.assign(depth=made["layer"] / made["layers"])  # 0 to 1: models of unequal depth share the axis
 
 
 def with_whole_cuts(frame: pd.DataFrame, layers: int) -> pd.DataFrame:
     """Return the rows with those of a cut in all layers a second time: from the first one on is below the last one's end."""
     import pandas as pd
 
-    whole = frame[(frame["extent"] == "suffix") & (frame["layer"] == 0)]
+    whole = frame[(frame["extent"] == "suffix") & (frame["layer"] == 0)]  # from layer 0 on: every layer
     return pd.concat([frame, whole.assign(extent="prefix", layer=layers)], ignore_index=True)
 
 
@@ -64,7 +63,9 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
+    # At this layer a `suffix` cut takes the second half and a `prefix` cut the first.
     cuts = frame[(frame["part"] == "cut") & (frame["layer"] == middle(frame))]
+    # A row per question, so that differences are paired.
     table = cuts.pivot_table(index="sample_id", columns=["flow", "extent"], values="same", sort=False)
     pairs = [("second half less first", "", ("img2alltxt", "prefix"), ("img2alltxt", "suffix"))]
     pairs += [
@@ -75,7 +76,7 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {"measure": measure, "extent": extent, "layer": middle(frame), **difference(table[[first, second]].dropna())}
         for measure, extent, first, second in pairs
-        if first in table and second in table
+        if first in table and second in table  # with cross-attention there are no random pairs
     )
 
 
@@ -85,14 +86,14 @@ def difference(table: pd.DataFrame) -> dict[str, float]:
     from himap.metrics.statistics import mean_of
 
     first, second = (mean_of(table[column].to_numpy(), binary=True) for column in table)
-    found = paired(first, second)
-    low, high = found.interval
-    return {"value": found.difference, "low": low, "high": high, "p": found.p_value, "n": found.n}
+    compared = paired(first, second)
+    low, high = compared.interval
+    return {"value": compared.difference, "low": low, "high": high, "p": compared.p_value, "n": compared.n}
 
 
 def middle(frame: pd.DataFrame) -> int:
     """Return the first layer of the second half."""
-    return (int(frame["layers"].iloc[0]) + 1) // 2
+    return (int(frame["layers"].iloc[0]) + 1) // 2  # of 5 layers the last two are the second half
 
 
 # ---- panels
@@ -143,7 +144,7 @@ def saliency_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Pane
     """Yield over which layers the flows from the picture are spread."""
     part = frame[frame["measure"] == "share"]
     curves = [
-        curve(part[part["flow"] == flow], words, 7 + look, x="depth")
+        curve(part[part["flow"] == flow], words, 7 + look, x="depth")  # 7: other dashes than those of the cuts
         for look, (flow, words) in enumerate(FLOWS.items())
         if flow in set(part["flow"])
     ]
@@ -159,7 +160,8 @@ def architecture(frame: pd.DataFrame) -> str:
     return "cross-attention" if frame["beside"].iloc[0] else "in the sequence"
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Phased processing across architectures",
     about="When the picture reaches the text, over relative depth, in models with image tokens in the sequence and beside it.",
     caption="One panel per model. First, text is cut off from the picture in a layer and all above it (where the curve is high,"
@@ -170,11 +172,8 @@ FIGURE = Figure(
     " random pairs. Third, |sum over heads of A * dL/dA| of each flow, in shares of its sum over all layers. With cross-attention"
     " nothing flows among image tokens in the decoder, and only layers that look at the picture have points. Bars are 95 % intervals"
     " over questions, each about one picture.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=3, width=12.0),
-    section="beyond",
     rank=13,
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._panels import Curve, Curves, Dot, Dots, Point, Scatter, points
-from himap.figures._questions import asked_on, files_of_question, measured_dot, read_question
+from himap.figures._questions import measured_dot, question_figure, read_question
 from himap.numbers import interval, number, significant
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def numbers_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     costs, scores, same = (
         frame.pivot(index="sample_id", columns="policy", values=column) for column in ("cost", "score", "same")
     )
-    kinds = frame.groupby("sample_id")["kind"].first().reindex(costs.index)
-    policies = [name for name in costs.columns if name not in ADAPTIVE]
+    kinds = frame.groupby("sample_id")["kind"].first().reindex(costs.index)  # empty where a benchmark has no kinds
+    policies = [name for name in costs.columns if name not in ADAPTIVE]  # schedules that are the same for all inputs
     chosen = cheapest(costs[policies], same[policies])
     costs, scores = with_oracle(costs, chosen), with_oracle(scores, chosen)
     yield from (policy_row(name, costs[name], scores[name]) for name in costs.columns)
@@ -82,8 +81,8 @@ def with_oracle(frame: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
     shuffled = chosen.sample(frac=1.0, random_state=0).to_numpy()
     wider = frame.copy()
     for name, policies in ((ORACLE, chosen), (SHUFFLED, shuffled)):
-        places = np.array([list(frame.columns).index(policy) for policy in policies])
-        wider[name] = frame.to_numpy()[np.arange(len(frame)), places]
+        places = np.array([list(frame.columns).index(policy) for policy in policies])  # column of each sample's policy
+        wider[name] = frame.to_numpy()[np.arange(len(frame)), places]  # from `frame`: `wider` has new columns
     return wider
 
 
@@ -106,23 +105,23 @@ def differences(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[d
     groups = [(ALL, scores)] + [(str(kind), part) for kind, part in scores.groupby(kinds, sort=False) if kind]
     for kind, part in groups:
         first, second = (mean_of(part[policy], binary=True) for policy in (REFERENCE, name))
-        found = paired(first, second)
-        low, high = found.interval
+        compared = paired(first, second)
+        low, high = compared.interval
         yield {
-            "part": "difference", "name": name, "kind": kind, "value": found.difference, "low": low, "high": high,
-            "p": found.p_value, "n": found.n,
+            "part": "difference", "name": name, "kind": kind, "value": compared.difference, "low": low, "high": high,
+            "p": compared.p_value, "n": compared.n,
         }  # fmt: skip
 
 
 def shuffled_kinds(name: str, scores: pd.DataFrame, kinds: pd.Series) -> Iterator[dict[str, Any]]:
     """Yield a control: the same differences with kinds shuffled among the samples, of which none should be significant."""
-    dealt = kinds.sample(frac=1.0, random_state=0).set_axis(kinds.index)
+    dealt = kinds.sample(frac=1.0, random_state=0).set_axis(kinds.index)  # set_axis: pandas would align them back
     yield from ({**row, "part": "control"} for row in differences(name, scores, dealt) if row["kind"] != ALL)
 
 
 def spread(name: str, costs: pd.Series) -> Iterator[dict[str, Any]]:
     """Yield the FLOPs in percent that so many of the samples cost at most."""
-    for share in range(0, 101, 10):
+    for share in range(0, 101, 10):  # the cheapest sample, each tenth, the dearest
         value = 100 * float(costs.quantile(share / 100))
         yield {"part": "spread", "name": name, "x": share, "value": value, "n": len(costs)}
 
@@ -131,7 +130,7 @@ def predictor_row(name: str, values: pd.Series, needed: pd.Series) -> dict[str, 
     """Return the rank correlation of a predictor with what the oracle spends on a sample."""
     from himap.metrics.ranks import spearman, spearman_interval
 
-    known = values.notna()
+    known = values.notna()  # a sample without evidence has no such number
     rho, n = spearman(values[known], needed[known]) if known.any() else float("nan"), int(known.sum())
     low, high = spearman_interval(rho, n)
     return {"part": "predictor", "name": name, "value": rho, "low": low, "high": high, "n": n}
@@ -167,7 +166,7 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
             title=ADAPTIVE[str(name)], group=group, model=model, x_label="points more than HiMAP at equal mean FLOPs",
             dots=[difference_dot(row) for row in part.to_dict("records")], head=["kind", "difference", "95 % interval", "p", "n"],
         )  # fmt: skip
-    known = parts["predictor"].dropna(subset=["value"])
+    known = parts["predictor"].dropna(subset=["value"])  # a predictor that never varies has no rank correlation
     yield Dots(
         title="what predicts the oracle's FLOPs", group=group, model=model, x_label="rank correlation", x_range=(-1.0, 1.0),
         dots=[measured_dot(PREDICTORS[row["name"]], row) for row in known.to_dict("records")],
@@ -177,6 +176,7 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
 
 def policy_point(row: dict[Any, Any]) -> Point:
     """Return a policy as a point."""
+    # The others, fixed schedules, are small and without a name.
     looks = {UNPRUNED: 0, REFERENCE: 1, **{name: look for look, name in enumerate(ADAPTIVE, start=2)}, ORACLE: 5}
     label = TITLES.get(row["name"], row["name"])
     cells = [label, f"{number(row['x'])} %", number(row["value"]), interval(row["low"], row["high"])]
@@ -195,7 +195,8 @@ def difference_dot(row: dict[Any, Any]) -> Dot:
     return Dot(label=row["kind"], value=row["value"], low=row["low"], high=row["high"], cells=cells)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Layers and counts that each input finds",
     about="Rules by which each input finds its own counts and layers against HiMAP's at equal mean FLOPs, and an oracle.",
     caption="Rules by which each input finds how many tokens stay (the fewest that hold a share of the criterion's score), before which"
@@ -203,11 +204,8 @@ FIGURE = Figure(
     " so that the mean FLOPs are HiMAP's; FLOPs are the mean of what samples really kept, by the paper's formula. The oracle takes"
     " for each sample the cheapest of the schedules that are the same for all and still give the unpruned answer; shuffled, samples swap"
     " these schedules: the control. Bars are 95 % intervals.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=22,
 )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._labels import method_or_criterion
 from himap.figures._panels import Curves, Dots
-from himap.figures._questions import asked_on, curve, files_of_question, measured_dot, read_question
+from himap.figures._questions import curve, measured_dot, question_figure, read_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,8 @@ def numbers_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     yield from accuracies(parts["arm"])
     yield from differences(parts["arm"])
     left = parts["left"][parts["left"]["same"] == 1]  # tokens that were dropped without a change of the answer
-    by_himap = left["criterion"].str.startswith("stage ")
+    by_himap = left["criterion"].str.startswith("stage ")  # rows of HiMAP's own stages are named after them
+    # All stages together, then each criterion or stage.
     for name, part in [(HIMAP, left[by_himap]), *left.groupby("criterion", sort=False)]:
         yield from told(str(name), part)
     yield from concentrations(parts["gradient"])
@@ -79,12 +79,13 @@ def differences(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     from himap.metrics.statistics import mean_of
 
     equal = frame[frame["dose"] == AS_HIMAP]
+    # Sorted: paired by place.
     base = mean_of(equal[equal["where"] == STAGES].sort_values("sample_id")["score"], binary=True)
     for (where, criterion), part in equal[equal["where"] != STAGES].groupby(["where", "criterion"], sort=False):
-        found = paired(base, mean_of(part.sort_values("sample_id")["score"], binary=True))
+        compared = paired(base, mean_of(part.sort_values("sample_id")["score"], binary=True))
         yield {
-            "part": "difference", "name": criterion, "where": where, "dose": AS_HIMAP, "value": found.difference,
-            "low": found.interval[0], "high": found.interval[1], "p": found.p_value, "n": found.n,
+            "part": "difference", "name": criterion, "where": where, "dose": AS_HIMAP, "value": compared.difference,
+            "low": compared.interval[0], "high": compared.interval[1], "p": compared.p_value, "n": compared.n,
         }  # fmt: skip
 
 
@@ -96,10 +97,11 @@ def told(name: str, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     from himap.metrics.bootstrap import bootstrap
 
     for (where, control), part in frame.groupby(["where", "control"], sort=False):
+        # Over the tokens dropped from a picture.
         sums = part.groupby("sample_id")[["error", "spread", "told", "own", "cells"]].sum()
         common = {"name": name, "where": where, "control": control, "n": len(sums)}
         yield {"part": "features", **common, **edges(bootstrap([sums[["error", "spread"]].to_numpy()], explained))}
-        if sums["own"].sum() > 0:
+        if sums["own"].sum() > 0:  # else the probe reads nothing even in the tokens themselves
             yield {"part": "content", **common, **edges(bootstrap([sums[["told", "own"]].to_numpy(float)], quotient))}
             yield {"part": "own", **common, **edges(bootstrap([sums[["own", "cells"]].to_numpy(float)], quotient))}
 
@@ -123,13 +125,14 @@ def concentrations(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the effective number of tokens as a share of all, the share of the top tenth, and the agreement with the decoder's input."""
     from himap.metrics.statistics import mean_interval
 
-    shown = frame.assign(effective=frame["effective"] / frame["tokens"])
+    shown = frame.assign(effective=frame["effective"] / frame["tokens"])  # models have unequal numbers of tokens
     for where, part in shown.groupby("where", sort=False):
+        # A rank correlation, the last, has no such bound.
         for measure, top in (("effective", 1.0), ("top", 1.0), ("agreement", None)):
             if measure == "agreement" and where == "input":  # with itself
                 continue
             values = part[measure].dropna().to_numpy(dtype=float)
-            if len(values) > 1:
+            if len(values) > 1:  # one has no interval
                 low, high = mean_interval(values, top=top)
                 yield {
                     "part": measure, "name": "gradient", "where": where, "value": values.mean(), "low": low, "high": high,
@@ -183,7 +186,8 @@ def place_label(where: str) -> str:
     return PLACES.get(where, where)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Redundancy in the encoder or in the decoder",
     about="Dropping at the tower's output against dropping in the decoder, and what kept tokens tell of dropped ones.",
     caption="First: image tokens are dropped at the tower's output by several criteria, at an early layer of the decoder, or in HiMAP's"
@@ -193,11 +197,8 @@ FIGURE = Figure(
     " fitted on other pictures, at the tower's output, the decoder's input and between layers. The control is told by the kept tokens of"
     " another picture. What kept tokens tell, the encoder has said twice; what they do not tell, the decoder did not use. Last: the"
     " effective number of tokens (exp of the entropy) over which |x · dL/dx| is spread. Bars are 95 % intervals over pictures.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=2),
-    section="beyond",
     rank=23,
 )

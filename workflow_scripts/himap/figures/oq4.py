@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
-from himap.figures._base import Figure, Style
+from himap.figures._base import Style
 from himap.figures._panels import Curves
-from himap.figures._questions import asked_on, curve, files_of_question, read_question
+from himap.figures._questions import curve, question_figure, read_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +38,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     import pandas as pd
 
     frame = read_question(settings, results, NAME)
+    # NaN for kinds that belong to no ability, such as "sum".
     frame["ability"] = frame["kind"].map({kind: name for name, kinds in ABILITIES.items() for kind in kinds})
     parts = []
     frame = joined(frame)
@@ -52,6 +52,7 @@ def joined(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with those of sets that ask for no recognition (`where`) counted as the model's first set that does."""
     based = frame[frame["ability"] == BASE].groupby("model", sort=False)["benchmark"]
     first = frame["model"].map(based.first())
+    # Sets without recognition have nothing to be compared with.
     alone = ~frame["benchmark"].isin(frame.loc[frame["ability"] == BASE, "benchmark"]) & first.notna()
     pictures = frame["benchmark"] + "/" + frame["picture"].astype(str)  # two sets may have a picture of the same name
     return frame.assign(benchmark=frame["benchmark"].where(~alone, first), picture=pictures)
@@ -63,7 +64,7 @@ def left(frame: pd.DataFrame, of: str) -> Iterator[dict[str, Any]]:
 
     for name, here in frame.groupby(of, sort=False):
         table = by_picture(here)
-        whole = table["unpruned", 1.0].mean()
+        whole = table["unpruned", 1.0].mean()  # dose 1: everything is kept
         for module, dose, ratio in arms_of(here):
             values = table[module, dose].to_numpy()
             low, high = mean_interval(values, top=1.0)
@@ -100,6 +101,7 @@ def interactions(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for name, values in groups.items():
         if name == BASE or not doses or not len(values) or not len(groups[BASE]):
             continue
+        # Each ability's pictures are drawn by themselves.
         value, low, high = bootstrap([values, groups[BASE]], lambda other, base: gap(other) - gap(base))
         sizes = {"n": len(values), "n_base": len(groups[BASE])}
         yield {"measure": "interaction", "of": name, "value": value, "low": low, "high": high, **sizes}
@@ -113,7 +115,7 @@ def shallow_deep_unpruned(frame: pd.DataFrame, doses: list[float]) -> np.ndarray
         return np.empty((0, 3))
     table = by_picture(frame)
     means = [table[[(module, dose) for dose in doses]].mean(axis=1).to_numpy() for module in ("shallow", "deep")]
-    return np.stack([*means, table["unpruned", 1.0].to_numpy()], axis=1)
+    return np.stack([*means, table["unpruned", 1.0].to_numpy()], axis=1)  # the order that `gap` reads
 
 
 def gap(means: np.ndarray) -> np.ndarray:
@@ -178,7 +180,8 @@ def panels_of(model: str, task: str, frame: pd.DataFrame) -> Iterator[Panel]:
     yield replace(base, title=f"evidence, n = {int(part['n'].max())}", y_label="evidence kept, %", curves=curves)
 
 
-FIGURE = Figure(
+FIGURE = question_figure(
+    NAME,
     title="Early injection, counting, reading and localization",
     about="What shallow and deep pruning of equal FLOPs leave of recognition, counting, reading and localization.",
     caption="Image tokens are dropped once, early or later, with what is kept later chosen so that the FLOPs (the paper's formula) are"
@@ -186,11 +189,8 @@ FIGURE = Figure(
     " kind of question: recognition is existence, color, shape and knowledge; counting; reading words and numbers; localization is"
     " position, neighbors and where an object is. The last panel shows the share of the tokens that a question is about which are"
     " kept, and as a control the same for another sample's. Bars are 95 % intervals over pictures.",
-    inputs=partial(files_of_question, name=NAME),
-    settings=partial(asked_on, name=NAME),
     numbers=numbers,
     panels=panels,
     style=Style(columns=3),
-    section="beyond",
     rank=14,
 )

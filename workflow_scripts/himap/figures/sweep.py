@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from himap.figures._panels import Panel
 
-SCHEDULE = ["k1", "r1", "k2", "r2"]
-UNPRUNED = (0, 1.0, 0, 1.0)
+SCHEDULE = ["k1", "r1", "k2", "r2"]  # columns of the grid's tables; r is the share of all image tokens kept
+UNPRUNED = (0, 1.0, 0, 1.0)  # how the grid's tables name the unpruned model
 MEAN = "mean of all"  # in place of a benchmark
 PARAMETERS = {
     "K1": ("K1, where the shallow stage is", LAYER),
@@ -63,6 +63,7 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
             for captions in (task for task in asked if kinds[task] == "caption"):
                 gap = surplus(tables[model, captions], tables[model, task])
                 rows.append({"model": model, "benchmark": captions, "part": "surplus", "name": task, **gap})
+    # Both ways: A's choice for B and B's for A.
     for model, other in permutations(dict.fromkeys(model for model, _ in tables), 2):
         rows += [{"model": model, "name": other, **row} for row in transfers(results, tables, model, other)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -73,7 +74,7 @@ def read_grid(results: str, model: str, task: str) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.read_csv(Paths(results).grid(model, task, "samples.csv"), dtype={"sample_id": str, "picture": str})
-    # sums, so that a picture with more questions counts for more, as in the benchmark's score
+    # Sums, so that a picture with more questions counts for more, as in the benchmark's score.
     return frame.pivot_table(index="picture", columns=SCHEDULE, values="score", aggfunc="sum", sort=False)
 
 
@@ -94,7 +95,7 @@ def share_left(means: np.ndarray) -> np.ndarray:
     """Return the score that is left, in percent of the unpruned one, of means [..., 2]."""
     import numpy as np
 
-    unpruned = means[..., 1]  # of a draw in which no picture has a score nothing can be said
+    unpruned = means[..., 1]  # 0 in a draw of pictures without a score, of which nothing can be said
     return 100 * means[..., 0] / np.where(unpruned > 0, unpruned, np.nan)
 
 
@@ -109,6 +110,7 @@ def measured(groups: list[np.ndarray], statistic: Any) -> dict[str, float]:
 
 def levels(k1: int, r1: float, k2: int, r2: float) -> dict[str, float]:
     """Return a schedule's K and R as the paper writes them: layers, and percent dropped of what was there."""
+    # Rounded: 1 - 0.9 is not quite 0.1, and levels are compared as keys.
     return {"K1": k1, "R1": round(100 * (1 - r1), 3), "K2": k2, "R2": round(100 * (1 - r2 / r1), 3)}
 
 
@@ -125,7 +127,7 @@ def effects(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def surplus(captions: pd.DataFrame, questions: pd.DataFrame) -> dict[str, float]:
     """Return by how many points captions lose more than questions do, in percent of the unpruned score and the mean of all schedules."""
-    groups = [pruned_mean(captions), pruned_mean(questions)]
+    groups = [pruned_mean(captions), pruned_mean(questions)]  # drawn apart: their pictures differ
     gap = measured(groups, lambda first, second: share_left(second) - share_left(first))
     return {**gap, "n": len(captions), "n_base": len(questions), "schedules": len(captions.columns) - 1}
 
@@ -139,7 +141,7 @@ def halves(pictures: pd.Index) -> list[pd.Index]:
     """Return two halves of some pictures, drawn since neighbors may be of one kind."""
     import numpy as np
 
-    order = np.random.default_rng(0).permutation(len(pictures))
+    order = np.random.default_rng(0).permutation(len(pictures))  # always the same halves
     return [pictures[np.sort(order[half::2])] for half in (0, 1)]
 
 
@@ -184,7 +186,8 @@ def cross_fitted(
     common = own.index.intersection(theirs.index)
     cheap = sorted(cheaper_half(results, model, task) & cheaper_half(results, other, task))
     parts = []
-    for choosing, judging in permutations(halves(common)):
+    for choosing, judging in permutations(halves(common)):  # twice, halves swapped, so that every picture is judged
+        # Each model chooses by its own scores, but both are judged by this model's.
         mine, yours = (best(table.loc[choosing], cheap) for table in (own, theirs))
         judged = own.loc[judging]
         parts.append(np.stack([(judged[mine] - judged[yours]).to_numpy(), judged[UNPRUNED].to_numpy()], axis=1))
@@ -215,7 +218,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
     for model, here in frame.groupby("model", sort=False):
         left = here[here["part"] == "left"]
         edges = left[["value", "low", "high"]].to_numpy(float)
-        # the same for all four, so that a glance says which of them costs most
+        # The same for all four, so that a glance says which of them costs most.
         y_range = (float(np.nanmin(edges)) - 2, float(np.nanmax(edges)) + 2) if np.isfinite(edges).any() else None
         shown += [parameter_panel(str(model), name, left[left["name"] == name], y_range) for name in PARAMETERS]
         shown += difference_panels(str(model), here)

@@ -20,6 +20,7 @@ from himap.mini.scenes import PIXELS, SIDE, Mark, generator, make_scene, render
 from himap.mini.tokenizer import SYSTEM
 
 PREFIX = f"{SYSTEM} USER: "
+# About a dozen turns fit into the four rows of a picture.
 ROWS, LENGTH = 4, 96  # rows of tokens per picture, tokens per row
 CELLS = SIDE * SIDE
 GLYPH_CLASSES = FIRST_CLUTTER + 1  # all clutter is one class
@@ -59,6 +60,7 @@ class BatchMaker:
         """Take which questions come when, and what makes the tokens before every question of those of the system sentences."""
         self.tokenizer, self.split, self.seed, self.size, self.phases = tokenizer, split, seed, size, phases
         prefix = tokenizer.encode(PREFIX)
+        # The first token of each, as the head names it: " yes" with its space, since an answer follows "ASSISTANT:".
         token = {
             text: tokenizer.encode(text, add_special_tokens=False)[0]
             for text in ("\n", ".", "?", " yes", " no", *OPTION_LETTERS)
@@ -83,6 +85,7 @@ class BatchMaker:
             "letters": [*self.option_letters],
             "verdicts": [self.yes, self.no],
         }
+        # Clues and finds choose from all words: anything may be true.
         masks = {name: np.zeros(len(self.tokenizer), np.float32) for name in ("clues", "finds", *choices)}
         for name, tokens in choices.items():
             masks[name][:] = -np.inf
@@ -91,7 +94,7 @@ class BatchMaker:
 
     def __getitem__(self, step: int) -> Batch:
         """Make batch number `step`."""
-        rows = self.size * ROWS
+        rows = self.size * ROWS  # row = picture * ROWS + index
         batch = Batch(
             pixels=np.zeros((self.size, PIXELS, PIXELS, 3), np.uint8),
             glyphs=np.zeros((self.size, CELLS), np.int64),
@@ -108,13 +111,17 @@ class BatchMaker:
             clues=np.full((rows, LENGTH), -100, np.int64),
             finds=np.full((rows, LENGTH), -100, np.int64),
         )
+        # The first phase that holds the step; validation has no phases and is asked everything.
         phase = next((name for first, last, name in self.phases if first <= step < last), "all")
         for picture in range(self.size):
+            # One generator for scene and turns: the order of the calls below is part of the result.
             rng = generator(self.split, self.seed, step, picture)
             scene = make_scene(conversations.random_kind(rng, phase), rng)
             batch.pixels[picture] = render(scene)
+            # Row by row, the order of image tokens.
             batch.glyphs[picture] = np.minimum(scene.glyphs.ravel(), FIRST_CLUTTER)
             batch.colors[picture] = np.where(scene.glyphs.ravel() == 0, COLOR_CLASSES - 1, scene.colors.ravel())
+            # More turns than usually fit (10 to 14 do), so that rows are full.
             turns = conversations.turns(scene, rng, 5 * ROWS, phase)
             self._pack(batch, picture, turns, {mark.name: mark for mark in unique_marks(scene)})
         return batch
@@ -123,14 +130,14 @@ class BatchMaker:
         """Put each turn into the first row of the picture that has room for it; leave out those that fit nowhere."""
         if not turns:
             return
-        used = [0] * ROWS
-        count = [0] * ROWS
+        used = [0] * ROWS  # tokens in each row
+        count = [0] * ROWS  # turns in each row
         prompts = self.tokenizer([f"\n{turn.prompt} ASSISTANT:" for turn in turns], add_special_tokens=False)[
             "input_ids"
         ]
         answers = self.tokenizer([f" {turn.answer}" for turn in turns], add_special_tokens=False)["input_ids"]
         for turn, prompt, answer in zip(turns, prompts, answers, strict=True):
-            answer = [*answer, self.tokenizer.eos_token_id]
+            answer = [*answer, self.tokenizer.eos_token_id]  # a model must learn to stop, too
             tokens = [*prompt, *answer][:-1]  # the end mark is only predicted
             index = next((r for r in range(ROWS) if used[r] + len(tokens) <= LENGTH), None)
             if index is None:
@@ -138,16 +145,20 @@ class BatchMaker:
             row, start = picture * ROWS + index, used[index]
             end = start + len(tokens)
             batch.ids[row, start:end] = tokens
+            # Counted on from the prefix, as if the turn followed it directly.
             batch.positions[row, start:end] = len(self.prefix_ids) + np.arange(len(tokens))
             batch.turn[row, start:end] = count[index]
+            # Shifted by one: the last prompt token predicts the first answer token, since `tokens` lacks the end mark.
             batch.labels[row, end - len(answer) : end] = answer
             # Between one weight per answer and one per token: a caption should not outweigh twenty short answers.
             batch.weights[row, end - len(answer) : end] = len(answer) ** -0.5
+            # FastV's form has its options on one line, so `option_ends` would not find them there.
             if turn.group.startswith("choice"):
                 for place, letter in self.option_ends(prompt):
                     right = self.option_letters[letter] == turn.answer
                     batch.letters[row, start + place] = letter
                     batch.verdicts[row, start + place] = self.yes if right else self.no
+            # Every mention of an object, as " red" and " circle" side by side; the shape's token gets the target.
             for place in range(1, len(prompt)):
                 name = f"{self.color_tokens.get(prompt[place - 1])} {self.shape_tokens.get(prompt[place])}"
                 if name in marks:
@@ -162,6 +173,7 @@ class BatchMaker:
         if not turn.clues or self.question_mark not in prompt:
             return
         end = prompt.index(self.question_mark)
+        # For example ("circle", "red"), and ("?", answer) for the whole question.
         for word, truth in turn.clues:
             value = self._token(truth)
             if value is None:
@@ -184,6 +196,7 @@ class BatchMaker:
 
     def option_ends(self, prompt: list[int]) -> list[tuple[int, int]]:
         """Return where the lettered options of a multiple-choice prompt end, with their letters' tokens."""
+        # A line such as "\nB. green" is line break, letter, full stop, words; the last token carries the target.
         breaks = [i for i, token in enumerate(prompt) if token == self.line]
         lines = zip(breaks, [*breaks[1:], len(prompt)], strict=True)
         starts = [(first, last) for first, last in lines if last - first > 3 and prompt[first + 2] == self.dot]
@@ -196,7 +209,7 @@ def cell_words(tokenizer: Any) -> np.ndarray:
     for name, index in INDEX.items():
         if index == 0 or index >= FIRST_CLUTTER:
             continue
-        name = ASKED_AS.get(name, name)
+        name = ASKED_AS.get(name, name)  # "+" is asked for as "sum"
         ids = tokenizer.encode(name if len(name) == 1 else f" {name}", add_special_tokens=False)
         if len(ids) == 1:
             result[index] = ids[0]
@@ -205,6 +218,7 @@ def cell_words(tokenizer: Any) -> np.ndarray:
 
 def place_words(tokenizer: Any) -> np.ndarray:
     """Return twelve tokens for rows and twelve for columns (the letters A to X): int64 [2, 12]."""
+    # Letters stand for numbers here: "12" would be two tokens, and digits already mean values.
     letters = [tokenizer.encode(chr(ord("A") + i), add_special_tokens=False)[0] for i in range(2 * SIDE)]
     return np.array(letters, np.int64).reshape(2, SIDE)
 
@@ -213,5 +227,6 @@ def color_words(tokenizer: Any) -> np.ndarray:
     """Return for every ink the token that names it, -100 for gray and for nothing: int64 [colors]."""
     result = np.full(COLOR_CLASSES, -100, np.int64)
     for index, name in enumerate(COLOR_NAMES):
+        # A color is a single token, like every word of the questions.
         result[index] = tokenizer.encode(f" {name}", add_special_tokens=False)[0]
     return result

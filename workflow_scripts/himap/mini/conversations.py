@@ -1,16 +1,28 @@
-"""What is said about a picture: captions, longer answers, and the mix of prompts and answers that the mini model learns from.
+"""The mix of prompts and answers about a picture that the mini model learns from.
 
-`turns` makes that mix. Benchmarks of the embedded world use the captions and longer answers too, so that what a benchmark
-asks is what the model was trained on.
+Each prompt has the form in which a benchmark of the embedded world asks, so that the model is trained on what it is asked.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from himap.mini.descriptions import (
+    BEST,
+    COMMON,
+    DETAIL,
+    LISTING,
+    WORDINGS,
+    best_bar,
+    caption,
+    content,
+    detail,
+    join,
+    most_common,
+    two_in_one,
+)
 from himap.mini.glyphs import COLOR_NAMES, SHAPE_NAMES
 from himap.mini.questions.bars import BAR_MAKERS, bar_color, bar_extreme, bar_larger, bar_value
 from himap.mini.questions.forms_and_sums import FIELD_MAKERS, SUM_MAKERS, field_value, scene_is, total
@@ -24,7 +36,6 @@ from himap.mini.questions.marks import (
     exists,
     more,
     neighbor,
-    place,
     relation,
     same_color,
     shape_of_color,
@@ -36,8 +47,6 @@ from himap.mini.questions.question import (
     Clues,
     Maker,
     Question,
-    article,
-    ask,
     chart_text,
     choice_text,
     lettered,
@@ -48,26 +57,9 @@ from himap.mini.questions.question import (
     with_options,
 )
 from himap.mini.questions.words import WORD_MAKERS, word_color, word_text
-from himap.mini.scenes import KINDS, WORDS, Cells, Scene
+from himap.mini.scenes import KINDS, WORDS, Scene
 
-DETAIL = "Describe this picture in detail."
-LISTING = "What objects are in this picture?"
-COMMON = "Which color is the most common, and why?"
-BEST = "Which bar would you choose to get the most, and why?"
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-
-WORDINGS = (
-    "{}.",
-    "There is {} in the picture.",
-    "A picture of {}.",
-    "{} on a plain background.",
-    "The image shows {}.",
-    "This picture contains {}.",
-    "You can see {} here.",
-    "A simple drawing with {}.",
-    "{}, spread over a light page.",
-    "An image with {}.",
-)
+# Their sum is 1; a new kind of scene needs a share, too.
 SCENE_SHARES = {"shapes": 0.37, "few": 0.14, "signs": 0.12, "chart": 0.21, "document": 0.05, "sum": 0.11}
 
 
@@ -75,96 +67,10 @@ SCENE_SHARES = {"shapes": 0.37, "few": 0.14, "signs": 0.12, "chart": 0.21, "docu
 class Turn:
     """Hold one prompt and its answer; accuracy is counted by `group`, and `clues` are those of the question."""
 
-    group: str
+    group: str  # such as "color", "choice color" or "caption"
     prompt: str
     answer: str
     clues: Clues = ()
-
-
-def join(parts: list[str]) -> str:
-    """Join phrases with commas and a final "and"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def content(scene: Scene) -> list[str]:
-    """Return what a caption names: words, then shapes, each in reading order; of a chart its extremes; of a form its lines."""
-    if scene.kind == "chart":
-        bars = sorted(scene.bars, key=lambda bar: bar.value)
-        return [
-            f"a bar chart with {NUMBERS[len(bars)]} bars",
-            f"{article(bars[-1].color)} one as the largest",
-            f"{article(bars[0].color)} one as the smallest",
-        ]
-    if scene.kind == "document":
-        return ["a form with the " + join([name.lower() for name in scene.fields])]
-    words = [f"the word {word.text} in {word.color}" for word in scene.words]
-    return words + [article(mark.name) for mark in scene.marks]
-
-
-def captions(scene: Scene, rng: np.random.Generator, number: int) -> list[str]:
-    """Return captions in different wordings; the first names everything in reading order, others may reorder or leave out."""
-    parts = content(scene)
-    result = [_sentence(WORDINGS[0], parts)]
-    for wording in rng.permutation(len(WORDINGS) - 1)[: number - 1] + 1:  # + 1: the first wording is taken
-        chosen = list(parts)
-        if scene.kind != "chart" and len(chosen) > 2:
-            if rng.random() < 0.25:
-                chosen = [chosen[i] for i in rng.permutation(len(chosen))]
-            if rng.random() < 0.25:
-                chosen.pop()
-        result.append(_sentence(WORDINGS[wording], chosen))
-    return result
-
-
-def _sentence(wording: str, parts: list[str]) -> str:
-    """Put the parts into a wording, with a capital at the start."""
-    text = wording.format(join(parts))
-    return text[0].upper() + text[1:]
-
-
-def detail(scene: Scene) -> str:
-    """Describe every word and mark with its place, or all bars of a chart, or all lines of a form."""
-    if scene.kind == "chart":
-        return " ".join(f"The {bar.color} bar {bar.label} has the value {bar.value}." for bar in scene.bars)
-    if scene.kind == "document":
-        return " ".join(f"The {name.lower()} is {value}." for name, value in scene.fields.items())
-    lines = [f"The word {word.text} is at the {place(word.row, word.column)}." for word in scene.words]
-    lines += [f"{article(mark.name).capitalize()} is at the {place(mark.row, mark.column)}." for mark in scene.marks]
-    return " ".join(lines)
-
-
-def most_common(scene: Scene) -> str | None:
-    """Return the answer to COMMON; None where no color has more marks than any other, two to nine."""
-    counts = Counter(mark.color for mark in scene.marks).most_common(2)
-    if not counts:
-        return None
-    color, number = counts[0]
-    tied = len(counts) > 1 and counts[1][1] == number
-    if tied or not 2 <= number <= 9:
-        return None
-    return f"The most common color is {color}, because {NUMBERS[number]} shapes are {color}."
-
-
-def best_bar(scene: Scene) -> str | None:
-    """Return the answer to BEST; None where there are no bars."""
-    if not scene.bars:
-        return None
-    bar = max(scene.bars, key=lambda bar: bar.value)
-    return f"I would choose the {bar.color} bar, because its value is {bar.value}."
-
-
-def two_in_one(scene: Scene, rng: np.random.Generator) -> tuple[str, str, str, Cells] | None:
-    """Join two questions into one; return its text, its answer as "first<AND>second" and as a sentence, and the cells of both."""
-    makers: list[Maker] = [color_of_shape, shape_of_color, total]
-    if len(scene.words) == 1:  # the question need not say which word is meant
-        makers.insert(0, word_text)
-    questions = [question for maker in makers if (question := ask(maker, scene, rng, tries=2))]
-    if len(questions) < 2:
-        return None
-    first, second = (questions[i] for i in sorted(rng.permutation(len(questions))[:2]))
-    text = f"{first.text.rstrip('?')}, and {second.text[0].lower()}{second.text[1:]}"
-    sentence = f"{first.sentence.rstrip('.')} and {second.sentence[0].lower()}{second.sentence[1:]}"
-    return text, f"{first.answer}<AND>{second.answer}", sentence, (*first.cells, *second.cells)
 
 
 def makers_of(scene: Scene) -> tuple[Maker, ...]:
@@ -174,12 +80,13 @@ def makers_of(scene: Scene) -> tuple[Maker, ...]:
     if scene.kind == "document":
         return FIELD_MAKERS
     if scene.kind == "sum":
-        return (*SUM_MAKERS, *SUM_MAKERS, color_of_shape, exists)
+        return (*SUM_MAKERS, *SUM_MAKERS, color_of_shape, exists)  # up to two marks lie around a sum
     if scene.kind == "signs":
         return (*WORD_MAKERS, *WORD_MAKERS, color_of_shape, exists, relation)
     return (*MARK_MAKERS, *(WORD_MAKERS if scene.words else ()))
 
 
+# What each part of the mix draws from; a maker that is listed twice is drawn twice as often.
 EASY = (color_of_shape, color_of_shape, shape_of_color, shape_of_color, exists, word_color, bar_color)
 LOOKUPS = (color_of_shape, shape_of_color, word_color, bar_color, like_thing, fact, word_text, field_value)
 HARD = (  # what takes longest to learn
@@ -220,12 +127,13 @@ def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all
     (a fifth of it about the options alone, without the picture); "all" asks everything; "hard" asks mostly what takes
     longest to learn.
     """
-    makers, edges = makers_of(scene), MIXES.get(phase, MIXES["all"])
+    makers, edges = makers_of(scene), MIXES.get(phase, MIXES["all"])  # "easy" has no edges: it never looks at them
     result: list[Turn] = []
     maker: Maker
     for _ in range(number * 3):  # a maker may find nothing to ask, so there are more tries than turns
         if len(result) >= number:
             break
+        # Pictures of many shapes are too long to describe, so they have fewer open turns.
         if rng.random() < (0.12 if scene.kind != "shapes" else 0.04):
             if turn := _open_turn(scene, rng):
                 result.append(turn)
@@ -243,6 +151,7 @@ def turns(scene: Scene, rng: np.random.Generator, number: int, phase: str = "all
         elif draw < edges[3]:
             maker = pick(rng, makers)
         else:
+            # What sort of picture it is, for MME's "scene".
             maker = scene_is if rng.random() < 0.1 else pick(rng, makers)
         question = maker(scene, rng)
         if question is not None:
@@ -262,13 +171,14 @@ def _match_turn(rng: np.random.Generator) -> Turn:
     return Turn("option text", short_text(f"What does option {letter} say?\n{lines}"), options[right])
 
 
-_OPTION_COUNTS = (2, 3, 4, 4, 4, 4, 5)
+_OPTION_COUNTS = (2, 3, 4, 4, 4, 4, 5)  # drawn by index, so that four options are the usual case
 
 
 def _turn(question: Question, scene: Scene, rng: np.random.Generator, choice_share: float) -> Turn:
     """Put a question in one of the prompt forms."""
     draw = rng.random()
-    clues = (*question.clues, ("?", question.answer))
+    clues = (*question.clues, ("?", question.answer))  # "?" stands for the question as a whole
+    # A story is asked with options alone, since only that form has a place for the context.
     if question.wrong and (draw < choice_share or question.context):
         options, right = with_options(question, rng, pick(rng, _OPTION_COUNTS))
         if not question.context and rng.random() < 0.08:
@@ -277,9 +187,11 @@ def _turn(question: Question, scene: Scene, rng: np.random.Generator, choice_sha
         return Turn(f"choice {question.kind}", text, OPTION_LETTERS[right], clues)
     if draw > 0.93:
         return Turn(f"open {question.kind}", question.text, question.sentence, clues)
+    # TextVQA's form, with the words that a text reader found.
     if question.kind == "word" and draw < 0.75:
         text = ocr_text(question.text, ocr_tokens(scene, rng))
         return Turn(f"ocr {question.kind}", text, question.answer)
+    # ChartQA's form.
     if question.kind.startswith("bar") and draw < 0.8:
         return Turn(f"chart {question.kind}", chart_text(question.text), question.answer, clues)
     return Turn(question.kind, short_text(question.text), question.answer, clues)
@@ -299,7 +211,7 @@ def _open_turn(scene: Scene, rng: np.random.Generator) -> Turn | None:
         return Turn("complex", COMMON, answer) if answer else None
     if draw < 0.5 and content(scene):
         wording = 0 if rng.random() < 0.8 else int(rng.integers(len(WORDINGS)))
-        return Turn("caption", CAPTION, _sentence(WORDINGS[wording], content(scene)))
+        return Turn("caption", CAPTION, caption(WORDINGS[wording], content(scene)))
     if draw < 0.65 and content(scene):
         return Turn("detail", DETAIL, detail(scene))
     if draw < 0.75 and content(scene):
@@ -317,4 +229,5 @@ def random_kind(rng: np.random.Generator, phase: str = "all") -> str:
     """Draw a kind of scene in the shares of the training mix; the easy phase has only pictures with shapes."""
     if phase == "easy":
         return pick(rng, ("shapes", "few", "few", "signs"))
+    # A numpy text becomes a plain one, as a key of dictionaries and in messages.
     return str(rng.choice(KINDS, p=[SCENE_SHARES[kind] for kind in KINDS]))

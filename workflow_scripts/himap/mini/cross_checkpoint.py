@@ -29,7 +29,7 @@ TEMPLATE = (
 
 def prefix_ids(tokenizer: Any, prefix: list[int]) -> list[int]:
     """Return the tokens before every question: the mark of the picture, and the system sentences without a start mark."""
-    return [tokenizer.convert_tokens_to_ids(IMAGE), *prefix[1:]]
+    return [tokenizer.convert_tokens_to_ids(IMAGE), *prefix[1:]]  # prefix[0] is the start mark
 
 
 def unmarked(tokenizer: Any) -> Any:
@@ -51,14 +51,14 @@ def configuration(tokenizer: Any) -> Any:
             "hidden_size": checkpoint.TOWER_WIDTH,
             "intermediate_size": 2 * checkpoint.TOWER_WIDTH,
             "num_hidden_layers": checkpoint.TOWER_LAYERS,
-            "num_global_layers": 0,
+            "num_global_layers": 0,  # layers across tiles, of which there is one
             "attention_heads": 4,
             "image_size": PIXELS,
             "patch_size": CELL,
             "max_num_tiles": 1,
             "supported_aspect_ratios": [[1, 1]],
             "intermediate_layers_indices": [EARLIER],
-            "vision_output_dim": FEATURES,
+            "vision_output_dim": FEATURES,  # last and intermediate states side by side
         },
         text_config={
             "vocab_size": len(tokenizer),
@@ -68,7 +68,7 @@ def configuration(tokenizer: Any) -> Any:
             "cross_attention_layers": list(CROSS_LAYERS),
             "num_attention_heads": checkpoint.HEADS,
             "num_key_value_heads": checkpoint.HEADS,
-            "rms_norm_eps": 1e-6,
+            "rms_norm_eps": 1e-6,  # Llama's, as in the LLaVA-like model; Mllama's default is 1e-5
             "max_position_embeddings": checkpoint.POSITIONS,
             "rope_parameters": {"rope_type": "default", "rope_theta": checkpoint.ROPE_THETA},
             "bos_token_id": ids[BOS],
@@ -109,6 +109,7 @@ def save(model: Any, tokenizer: Any, directory: str | Path) -> None:
         image_mean=checkpoint.MEAN,
         image_std=checkpoint.DEVIATION,
     )
+    # A text comes out of the template with its mark first; a start mark would lie before it.
     words = wrap(unmarked(tokenizer), bos_token=None)
     words.chat_template = TEMPLATE
     checkpoint.write(half, tokenizer, (images, words), directory)

@@ -9,6 +9,7 @@ import numpy as np
 
 CELL = 8  # pixels per cell side; the vision tower's patches are the same size
 
+# Each is 7 rows of 7 pixels (letters and digits 7 rows of 5), so a pixel is left to shift it by.
 SHAPES = {
     "circle": "..###.. .#####. ####### ####### ####### .#####. ..###..",
     "square": "####### ####### ####### ####### ####### ####### #######",
@@ -60,6 +61,7 @@ DIGITS = {
     "9": ".###. #...# #...# .#### ....# ....# .###.",
 }
 SIGNS = {"+": "..... ..#.. ..#.. ##### ..#.. ..#.. .....", "=": "..... ..... ##### ..... ##### ..... ....."}
+# Strokes that are no shape or letter, drawn in gray: cells that are not empty and yet mean nothing.
 CLUTTER = (
     "....... ..#.... ....... .....#. .#..... ....... ...#...",
     "....... .#..... ..#.... ...#... ....#.. ....... .......",
@@ -67,6 +69,7 @@ CLUTTER = (
     ".....#. ....... ..#.... ....... .....#. ....... .#.....",
 )
 
+# Index of a glyph = its place in NAMES; clutter comes last, so that "at least FIRST_CLUTTER" means clutter.
 EMPTY = 0
 SHAPE_NAMES = tuple(SHAPES)
 NAMES = ("", *SHAPES, *LETTERS, *DIGITS, *SIGNS, "bar", *(f"clutter {i}" for i in range(len(CLUTTER))))
@@ -92,21 +95,23 @@ def _bitmap(rows: str) -> np.ndarray:
     lines = rows.split()
     picture = np.array([[mark == "#" for mark in line] for line in lines])
     left = (7 - picture.shape[1]) // 2
-    return np.pad(picture, ((0, 0), (left, 7 - left - picture.shape[1])))
+    return np.pad(picture, ((0, 0), (left, 7 - left - picture.shape[1])))  # [7, 7]
 
 
 def masks() -> np.ndarray:
     """Return all glyphs at the four places they can take inside a cell: booleans [glyph, place, 8, 8]."""
     result = np.zeros((len(NAMES), 4, CELL, CELL), dtype=bool)  # glyph 0 is the empty cell
+    # In the order of NAMES; None is "bar".
     drawings = [*SHAPES.values(), *LETTERS.values(), *DIGITS.values(), *SIGNS.values(), None, *CLUTTER]
     for index, rows in enumerate(drawings, start=1):
         for place in range(4):
             down, right = divmod(place, 2)  # a glyph is 7 pixels wide, so it can be shifted by one
             if rows is None:  # a piece of a bar fills its cell from top to bottom
+                # The same at all four places: shifted pieces of one bar would not join.
                 result[index, place, :, 1:7] = True
             else:
                 result[index, place, down : down + 7, right : right + 7] = _bitmap(rows)
     return result
 
 
-MASKS = masks()
+MASKS = masks()  # [glyph, place, 8, 8]

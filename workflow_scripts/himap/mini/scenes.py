@@ -15,8 +15,8 @@ from himap.mini.glyphs import CELL, CLUTTER, COLOR_NAMES, FIRST_CLUTTER, GRAY, I
 
 SIDE = 12  # cells per side: 144 cells, one image token each
 PIXELS = SIDE * CELL
-SPLITS = {"train": 0, "validation": 1, "test": 2}
-KINDS = ("shapes", "few", "signs", "chart", "document", "sum")
+SPLITS = {"train": 0, "validation": 1, "test": 2}  # first number of every seed, so that no two splits share one
+KINDS = ("shapes", "few", "signs", "chart", "document", "sum")  # FROZEN: training draws a kind by its index
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -24,6 +24,7 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+# FROZEN like all lists here: a word is drawn by its index, so another order would be other pictures.
 WORDS = _listed(
     "ACE ACT AIR ARM ART BAG BAR BED BIG BOX BUS CAB CAN CAR CAT COW CUP CUT DAY DEN DOG DRY EAR EAT EGG END EYE FAN FAR "
     "FIG FIT FLY FOX FUN GAS GEM GUM GYM HAT HEN HOT ICE INK INN JAM JET JOB JOY KEY KID KIT LAB LEG LID LOW MAP MIX MUD "
@@ -39,16 +40,8 @@ PEOPLE = _listed("ANNA OTTO EMMA NOAH LEON MILA PAUL RUTH IVAN ZOE HUGO VERA KAR
 CITIES = _listed("ROME OSLO PARIS LIMA BERN DELHI CAIRO KIEV QUITO MILAN TOKYO SEOUL RIGA BONN NICE")
 ITEMS = _listed("BOOK LAMP DESK CHAIR PEN VASE TENT FORK RUG BIKE CLOCK SOFA TABLE MOUSE")
 TEAMS = _listed("FOX OWL LION WOLF BEAR HAWK SHARK TIGER BULL CROW")
-FIELDS = {
-    "NAME": PEOPLE,
-    "CITY": CITIES,
-    "ITEM": ITEMS,
-    "TEAM": TEAMS,
-    "COST": None,
-    "ROOM": None,
-    "DATE": None,
-    "YEAR": None,
-}
+# None: the value is a number. Names have up to four letters and values up to five, so a line of a form fits into 12 cells.
+FIELDS = {"NAME": PEOPLE, "CITY": CITIES, "ITEM": ITEMS, "TEAM": TEAMS, "COST": None, "ROOM": None, "DATE": None, "YEAR": None}  # fmt: skip
 BAR_LABELS = "ABCDEFGH"
 Cells = tuple[tuple[int, int], ...]  # row and column of each
 
@@ -112,8 +105,9 @@ class Scene:
     words: list[Word] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
-    terms: tuple[int, int] | None = None
+    terms: tuple[int, int] | None = None  # of a sum, 1 to 9 each
     glyphs: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), dtype=np.int64))
+    # [row, column]; 0 is the empty cell in `glyphs`, but red in `colors`: look at `glyphs` first.
     colors: np.ndarray = field(default_factory=lambda: np.zeros((SIDE, SIDE), dtype=np.int64))
     paint_seed: int = 0  # of everything that is not content: shifts, shades of ink, noise
 
@@ -149,13 +143,14 @@ class Scene:
 
 def generator(split: str, *key: int) -> np.random.Generator:
     """Return the random numbers of one scene; every split has its own seed space."""
+    # numpy mixes the numbers of a list, so neighbors in it do not give similar pictures.
     return np.random.default_rng([SPLITS[split], *key])
 
 
 def _place(rng: np.random.Generator, scene: Scene, width: int = 1, clear: int = 0) -> tuple[int, int]:
     """Find a free place for `width` cells; `clear` cells to the left and right of it are empty too."""
     while True:
-        row, column = int(rng.integers(SIDE)), int(rng.integers(SIDE - width + 1))
+        row, column = int(rng.integers(SIDE)), int(rng.integers(SIDE - width + 1))  # no picture is ever full
         left, right = max(0, column - clear), min(SIDE, column + width + clear)
         if not scene.glyphs[row, left:right].any():
             return row, column
@@ -164,7 +159,7 @@ def _place(rng: np.random.Generator, scene: Scene, width: int = 1, clear: int = 
 def _add_marks(rng: np.random.Generator, scene: Scene, number: int) -> None:
     """Scatter marks: often several of one shape or color, often side by side, so that there is something to count and compare."""
     # Each scene prefers some shapes and colors, so that several marks of a sort occur.
-    shape_weights = rng.dirichlet(np.full(len(SHAPE_NAMES), 0.8))
+    shape_weights = rng.dirichlet(np.full(len(SHAPE_NAMES), 0.8))  # below 1: a few of them get most of the weight
     color_weights = rng.dirichlet(np.full(len(COLOR_NAMES), 0.8))
     while len(scene.marks) < number:
         shape = SHAPE_NAMES[rng.choice(len(SHAPE_NAMES), p=shape_weights)]
@@ -213,17 +208,18 @@ def _signs(rng: np.random.Generator, scene: Scene) -> None:
 def _chart(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a bar chart: no two bars share a color, a value or a label, so each can be named by any of them."""
     number = int(rng.integers(3, 7))
+    # Column 0 is the axis. Six bars two columns apart fit only from column 1 on.
     start = int(rng.integers(1, 4)) if number < 6 else 1
     step = 2 if start + 2 * (number - 1) < SIDE else 1
     colors = rng.permutation(len(COLOR_NAMES))[:number]
-    values = rng.permutation(9)[:number] + 1
+    values = rng.permutation(9)[:number] + 1  # 1 to 9: one digit, one token
     labels = rng.permutation(len(BAR_LABELS))[:number]
     for i in range(number):
         bar = Bar(start + step * i, int(values[i]), COLOR_NAMES[colors[i]], BAR_LABELS[labels[i]])
         scene.bars.append(bar)
         scene.put(SIDE - 1, bar.column, bar.label, "black")
         for height in range(bar.value):
-            scene.put(SIDE - 2 - height, bar.column, "bar", bar.color)
+            scene.put(SIDE - 2 - height, bar.column, "bar", bar.color)  # upward from above the label
     for value in range(1, 10):  # the axis
         scene.put(SIDE - 1 - value, 0, str(value), "black")
 
@@ -232,21 +228,21 @@ def _document(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a form: three to five lines of a name and a value."""
     names = list(FIELDS)
     chosen = [names[i] for i in rng.permutation(len(names))[: int(rng.integers(3, 6))]]
-    top = int(rng.integers(0, SIDE - 2 * len(chosen) + 2))
+    top = int(rng.integers(0, SIDE - 2 * len(chosen) + 2))  # every other row is written on
     color = ("black", "black", "blue")[int(rng.integers(3))]
     for line, name in enumerate(chosen):
         values = FIELDS[name]
         value = values[int(rng.integers(len(values)))] if values else str(int(rng.integers(10, 1000)))
         scene.fields[name] = value
         scene.add_word(top + 2 * line, 0, name, color)
-        scene.add_word(top + 2 * line, 6, value, color)
+        scene.add_word(top + 2 * line, 6, value, color)  # at the same column in every line, as in a table
 
 
 def _sum(rng: np.random.Generator, scene: Scene) -> None:
     """Draw a sum of two digits without its result, with up to two marks."""
     first, second = int(rng.integers(1, 10)), int(rng.integers(1, 10))
     scene.terms = (first, second)
-    row, column = int(rng.integers(SIDE)), int(rng.integers(SIDE - 5))
+    row, column = int(rng.integers(SIDE)), int(rng.integers(SIDE - 5))  # room for four cells, as "3+4="
     color = COLOR_NAMES[int(rng.integers(len(COLOR_NAMES)))]
     for offset, glyph in enumerate((str(first), "+", str(second), "=")):
         scene.put(row, column + offset, glyph, color)
@@ -268,7 +264,7 @@ def make_scene(kind: str, rng: np.random.Generator) -> Scene:
     cells = rng.choice(empty, size=min(number, len(empty)), replace=False)
     scene.glyphs.ravel()[cells] = FIRST_CLUTTER + rng.integers(len(CLUTTER), size=len(cells))
     scene.colors.ravel()[cells] = GRAY
-    scene.paint_seed = int(rng.integers(2**31))
+    scene.paint_seed = int(rng.integers(2**31))  # drawn last: how a scene is painted decides nothing about its content
     return scene
 
 
@@ -277,12 +273,12 @@ _INK_TABLE = np.array([*INKS.values(), (150, 150, 150)], dtype=np.float32)  # [9
 
 def render(scene: Scene) -> np.ndarray:
     """Paint the picture as uint8 [96, 96, 3]: glyphs shifted by up to a pixel in their cells, ink and paper slightly off."""
-    rng = np.random.default_rng(scene.paint_seed)
-    place = rng.integers(4, size=(SIDE, SIDE))
+    rng = np.random.default_rng(scene.paint_seed)  # its own, so that painting twice gives equal bytes
+    place = rng.integers(4, size=(SIDE, SIDE))  # of a glyph in its cell, see glyphs.masks
     mask = MASKS[scene.glyphs, place]  # [12, 12, 8, 8]
-    mask = mask.transpose(0, 2, 1, 3).reshape(PIXELS, PIXELS, 1)
+    mask = mask.transpose(0, 2, 1, 3).reshape(PIXELS, PIXELS, 1)  # rows of cells become rows of pixels: [96, 96, 1]
     ink = _INK_TABLE[scene.colors] + rng.uniform(-14, 14, size=(SIDE, SIDE, 3))  # [12, 12, 3]
-    ink = np.repeat(np.repeat(ink, CELL, axis=0), CELL, axis=1)
+    ink = np.repeat(np.repeat(ink, CELL, axis=0), CELL, axis=1)  # [96, 96, 3]
     paper = rng.uniform(215, 250) + rng.uniform(-8, 8, size=3)
     noise = rng.normal(0, 3, size=(PIXELS, PIXELS, 1))
     return np.clip(np.where(mask, ink, paper) + noise, 0, 255).astype(np.uint8)
@@ -293,5 +289,6 @@ def png(scene: Scene) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
+    # compress_level 1: speed counts, and noise compresses badly anyway.
     Image.fromarray(render(scene)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

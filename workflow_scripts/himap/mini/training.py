@@ -21,18 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from himap import files
-from himap.mini import checkpoint, cross_checkpoint, cross_network, network
 from himap.mini.batches import Batch, BatchMaker
-from himap.mini.helper_losses import Heads, Words
-from himap.mini.optimizer import Optimizer
-from himap.mini.recipe import FREE, Recipe
-from himap.mini.tokenizer import load_or_train
-
-ARCHITECTURES = {"llava": (checkpoint, network), "mllama": (cross_checkpoint, cross_network)}
+from himap.mini.recipe import Recipe
+from himap.mini.training_state import TrainingState
 
 
 def to_tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     """Move the arrays of a batch to the device."""
+    # All arrays; `groups`, the names of the questions, stays where it is.
     names = (
         "pixels",
         "glyphs",
@@ -60,106 +56,14 @@ class _Steps(torch.utils.data.IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
+        # Worker 0 of 3 makes batches 0, 3, 6 …; without workers this process makes all.
         mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.first + mine, self.last, workers):  # the loader takes one batch of each worker in turn
             yield self.maker[step]
 
 
-class Trainer:
-    """Hold model, optimizers and progress of one training run, saved and restored as a whole."""
-
-    def __init__(self, recipe: Recipe, state: Path, device: str, compiled: bool, workers: int = 1):
-        self.recipe, self.folder, self.device = recipe, state, torch.device(device)
-        if recipe.start and not (state / "tokenizer.json").exists():
-            files.write_text(state / "tokenizer.json", (Path(recipe.start) / "tokenizer.json").read_text())
-        self.tokenizer = load_or_train(state / "tokenizer.json", recipe.corpus_pictures)
-        torch.manual_seed(recipe.seed)
-        self.form, networks = ARCHITECTURES[recipe.architecture]
-        self.model = self.form.build(self.tokenizer)
-        if recipe.start:
-            self.form.load_weights(self.model, recipe.start)
-        else:
-            networks.initialize(self.model)
-        self.model.to(self.device).float()
-        # Where phases overlap the first counts: the curriculum goes from easy over choices to everything and then to hard.
-        hard = (0 if recipe.start else recipe.hard_from, 1 << 29, "hard")
-        easy = (0, recipe.easy_steps, "easy")
-        choices = (recipe.choice_from, recipe.choice_from + recipe.choice_steps, "choices")
-        phases = (hard,) if recipe.start else (easy, choices, hard)
-        self.phases, self.workers = phases, workers
-        self.batches = self._batches("train")
-        dtype = activation_dtype(self.device)
-        self.network = networks.Network(self.model, self.batches.prefix_ids, compiled, dtype)
-        self.heads = Heads(self.form.FEATURES).to(self.device)
-        self.words = Words(self.batches, self.tokenizer, self.device)
-        # The last norm of the tower is never used (the features are taken before it), so it is not trained either.
-        named = dict(self.model.named_parameters())
-        tower = {k: v for k, v in named.items() if networks.TOWER in k and "post_layernorm" not in k}
-        tower |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
-        rest = {k: v for k, v in named.items() if networks.TOWER not in k}
-        matrices = {k for k, v in rest.items() if v.ndim == 2 and ".layers." in k}
-        self.tower_optimizer = Optimizer(tower, set(), 0.0, recipe.tower_rate)
-        self.optimizer = Optimizer(rest, matrices, recipe.muon_rate, recipe.adam_rate, dtype=dtype)
-        self.tower_step = recipe.tower_steps if recipe.start else 0  # a finished checkpoint has a trained tower
-        self.step = 0
-        self.seconds = 0.0  # of decoder training, over all resumed runs
-        self.held_out: list[Batch] = []
-
-    def _batches(self, split: str) -> BatchMaker:
-        """Return the maker of a split's batches; the curriculum is that of training alone."""
-        phases = self.phases if split == "train" else ()
-        return BatchMaker(self.tokenizer, split, self.recipe.seed, self.recipe.pictures, phases, self.form.prefix_ids)
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """Return all tensors that a resumed run needs."""
-        tensors = {f"model.{k}": v for k, v in self.model.named_parameters()}
-        tensors |= {f"heads.{k}": v for k, v in self.heads.named_parameters()}
-        tensors |= {f"tower.{k}": v for k, v in self.tower_optimizer.state.items()}
-        return tensors | {f"optimizer.{k}": v for k, v in self.optimizer.state.items()}
-
-    def save(self) -> None:
-        """Write weights, moments and counters in one file, atomically."""
-        from safetensors.torch import save_file
-
-        counters = {
-            "tower_step": self.tower_step,
-            "step": self.step,
-            "seconds": self.seconds,
-            "tower_optimizer_steps": self.tower_optimizer.steps,
-            "optimizer_steps": self.optimizer.steps,
-        }
-        metadata = {"recipe": json.dumps(asdict(self.recipe)), "counters": json.dumps(counters)}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self._tensors().items()}
-        with files.replacing(self.folder / "state.safetensors") as temporary:
-            save_file(tensors, temporary, metadata)
-
-    def resume(self) -> bool:
-        """Load the saved state and return True; False where there is none, an error where it is of another recipe."""
-        from safetensors import safe_open
-
-        path = self.folder / "state.safetensors"
-        if not path.exists():
-            return False
-        with safe_open(path, "pt", device=str(self.device)) as saved:
-            metadata = saved.metadata()
-            earlier = json.loads(metadata["recipe"])
-            other = [
-                name for name, value in asdict(self.recipe).items() if earlier.get(name) != value and name not in FREE
-            ]
-            if other:
-                raise ValueError(
-                    f"{path}: was made with other values of {', '.join(other)}; use the same values or delete the file"
-                )
-            with torch.no_grad():
-                for name, tensor in self._tensors().items():
-                    tensor.copy_(saved.get_tensor(name))
-        counters = json.loads(metadata["counters"])
-        self.tower_step, self.step, self.seconds = counters["tower_step"], counters["step"], counters["seconds"]
-        self.tower_optimizer.steps, self.optimizer.steps = (
-            counters["tower_optimizer_steps"],
-            counters["optimizer_steps"],
-        )
-        return True
+class Trainer(TrainingState):
+    """Train the model of a state: its tower, then its projector and decoder, and count what it answers right."""
 
     def log(self, **values: Any) -> None:
         """Write one line to the terminal and to the log file."""
@@ -170,6 +74,7 @@ class Trainer:
 
     def loader(self, first: int, last: int) -> Any:
         """Return batches first to last - 1, made by another process while this one computes."""
+        # batch_size=None: what the data set yields is a batch already.
         steps = _Steps(self.batches, first, last)
         return torch.utils.data.DataLoader(steps, batch_size=None, num_workers=self.workers, prefetch_factor=6)
 
@@ -183,10 +88,14 @@ class Trainer:
         for batch in self.loader(offset + self.tower_step, offset + total):
             data = to_tensors(batch, self.device)
             loss, right = self.heads.losses(
-                self.network.cells(self.network.features(data["pixels"])).float(), data["glyphs"], data["colors"]
+                # In fp32, since the helper heads' weights are.
+                self.network.cells(self.network.features(data["pixels"])).float(),
+                data["glyphs"],
+                data["colors"],
             )
             loss.backward()
             progress = self.tower_step / total
+            # The rate rises over 50 steps, stays until about 60 % of the training, then falls to a fiftieth.
             self.tower_optimizer.step(min(1.0, (self.tower_step + 1) / 50, 2.5 * (1 - progress) + 0.02))
             self.tower_step += 1
             if self.tower_step % 100 == 0 or self.tower_step == total:
@@ -199,22 +108,18 @@ class Trainer:
                 )
         self.save()
 
-    def progress(self) -> float:
-        """Return the share of the decoder's training that is done."""
-        if self.recipe.minutes:
-            return self.seconds / (60 * self.recipe.minutes)
-        return self.step / self.recipe.steps
-
     def loss(self, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return answer loss, alignment loss, and which answer tokens are predicted right (in row-major order)."""
         with torch.no_grad():
-            features = self.network.features(data["pixels"])
+            features = self.network.features(data["pixels"])  # no gradients: the tower is frozen
         image = self.network.project(features.detach())
         states = self.network.decode(image, data["ids"], data["positions"], data["turn"])
+        # [B*R, T], where the next token belongs to an answer; the head is applied there alone.
         chosen = data["labels"] >= 0
         logits = self.network.logits(states[-1][chosen])
         weights = data["weights"][chosen]
         labels = data["labels"][chosen]
+        # Weighted by `BatchMaker`, so that a long caption does not outweigh twenty short answers.
         answer = (F.cross_entropy(logits, labels, reduction="none") * weights).sum() / weights.sum()
         align = self.words.loss(self.network, data, self.network.cells(image), states, self.step)
         return answer, align, logits.detach().argmax(-1) == labels
@@ -222,6 +127,7 @@ class Trainer:
     def train_decoder(self) -> None:
         """Train projector and decoder to answer."""
         recipe = self.recipe
+        # By the clock the number of steps is open, so the loader goes on until the loop breaks.
         last = recipe.steps if not recipe.minutes else 1 << 29
         if self.progress() >= 1:
             return
@@ -229,14 +135,16 @@ class Trainer:
         recent: dict[str, float] = defaultdict(float)
         for batch in self.loader(self.step, last):
             answer, align, right = self.loss(to_tensors(batch, self.device))
-            done = self.progress()
+            done = self.progress()  # before this step, so that the first one is at 0
             helped = recipe.alignment if done < recipe.helpers_until else 0.0
             (answer + helped * align).backward()
             falling = (1 - done) / (1 - recipe.flat)
+            # Warm-up over 100 steps, flat until `recipe.flat` of the training, then linearly down to 1 %.
             self.optimizer.step(recipe.rate * max(0.01, min(1.0, (self.step + 1) / 100, falling)))
             self.step += 1
             now = time.time()
-            self.seconds, tick = self.seconds + now - tick, now
+            self.seconds, tick = self.seconds + now - tick, now  # saving and evaluating do not count as training
+            # Means over the steps since the last report.
             recent["answer"] += answer.item() / recipe.report_every
             recent["align"] += align.item() / recipe.report_every
             recent["right"] += right.float().mean().item() / recipe.report_every
@@ -273,25 +181,22 @@ class Trainer:
         for batch in self.held_out:
             data = to_tensors(batch, self.device)
             if blind:
+                # Mid-gray: what questions give away without the picture.
                 data["pixels"] = torch.full_like(data["pixels"], 128)
             _, _, right = self.loss(data)
             correct = np.ones(batch.labels.shape, bool)  # tokens that are no part of an answer cannot be wrong
+            # `right` is flat, in the row-major order of the chosen places, as numpy fills them.
             correct[batch.labels >= 0] = right.cpu().numpy()
             for row, turn, group in batch.groups:
+                # One wrong token makes a whole answer wrong, as exact match does.
                 hits[group].append(bool(correct[row][batch.turn[row] == turn].all()))
         every = [hit for group in hits.values() for hit in group]
         return {"all": float(np.mean(every)), "groups": {k: float(np.mean(v)) for k, v in sorted(hits.items())}}
 
 
-def activation_dtype(device: torch.device) -> torch.dtype:
-    """Return bf16 where the device computes in it, fp32 on a CPU that would only imitate it (many times slower)."""
-    if device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16"):
-        return torch.bfloat16
-    return torch.float32
-
-
 def can_compile(device: str) -> bool:
     """Return whether torch.compile has what it needs."""
+    # On a CPU torch.compile writes C++, which needs a compiler; CXX names it where it is not g++.
     return device != "cpu" or shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
@@ -311,6 +216,7 @@ def train(
     )
     trainer.train_tower()
     trainer.train_decoder()
+    # The checkpoint before its scores: a kill in between loses only what can be measured again.
     trainer.form.save(trainer.model, trainer.tokenizer, out)
     scores = trainer.evaluate() | {"blind": trainer.evaluate(blind=True)}
     scores |= {"steps": trainer.step, "seconds": round(trainer.seconds), "recipe": asdict(recipe), "device": device}

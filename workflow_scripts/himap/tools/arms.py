@@ -39,6 +39,8 @@ def compare(arms: Mapping[str, Callable[[], Any]], model: Model, rounds: int) ->
     """
     from himap.experiments.latency import now
 
+    # On a CPU the processor's own seconds, which others on the machine lengthen little; a GPU works beside the
+    # processor.
     is_gpu = model.device.type != "cpu"
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     answers: dict[str, Any] = {}
@@ -46,12 +48,12 @@ def compare(arms: Mapping[str, Callable[[], Any]], model: Model, rounds: int) ->
     for number in range(-int(is_gpu), rounds):
         for name, arm in arms.items():
             begin = now(model.device) if is_gpu else time.process_time()
-            answers[name] = arm()
+            answers[name] = arm()  # of the last round; greedy answers are the same in all
             end = now(model.device) if is_gpu else time.process_time()
             if number >= 0:
                 seconds[name].append(end - begin)
     first, second = answers.values()
-    keys = list(first) if isinstance(first, dict) else range(len(first))
+    keys = list(first) if isinstance(first, dict) else range(len(first))  # methods, or the places of questions
     equal = [first[key] == second[key] for key in keys]
     # An arm that is fast because it answers something else would be no gain.
     if not all(equal) and str(model.dtype) == EXACT:

@@ -25,8 +25,9 @@ from himap.workflow.jobs.script import run
 if TYPE_CHECKING:
     from himap.decoder.tokens import Rows
 
+# Layers, width, heads, key-value heads, head width, feed-forward width, vocabulary, image tokens.
 DIMS = {
-    "mini": Dims(12, 128, 4, 4, 32, 384, 1024, 144),
+    "mini": Dims(12, 128, 4, 4, 32, 384, 1024, 144),  # as deep as the embedded model
     "7b": decoder("LLaVA-7B"),
     "13b": decoder("LLaVA-13B"),
 }
@@ -78,14 +79,14 @@ def read_dims(text: str) -> Dims:
         layers, width, heads, ffn = (int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--dims: {text!r} is neither {', '.join(DIMS)} nor four numbers L,d,heads,m") from None
-    return Dims(layers, width, heads, heads, width // heads, ffn, 32064, 576)
+    return Dims(layers, width, heads, heads, width // heads, ffn, 32064, 576)  # 32064: LLaVA-1.5's vocabulary
 
 
 class Bench:
     """One random model and one prompt, and the measurements on them."""
 
     def __init__(self, sizes: Dims, arguments: argparse.Namespace):
-        from himap.experiments.random_weights import random_questions, random_weights
+        from himap.experiments.random_weights import random_questions, random_weights  # inside: --help without torch
         from himap.models.loading import DTYPES
 
         self.rounds, self.new_tokens, self.points = arguments.rounds, arguments.new_tokens, arguments.naive_points
@@ -101,7 +102,7 @@ class Bench:
         deep = max(3, min(8, sizes.layers * 2 // 3))
         self.methods: dict[str, list[Stage]] = {
             "vanilla": [],
-            "fastv": [Stage(2, 0.5, "last_token_attention")],
+            "fastv": [Stage(2, 0.5, "last_token_attention")],  # FastV's published place and share
             "himap": [Stage(2, 0.5, "instruction_attention"), Stage(deep, 0.125, "image_attention")],
         }
         self.n_image, self.n_text = sizes.tokens_per_image, arguments.text_tokens
@@ -126,7 +127,7 @@ class Bench:
         def arm(stages: list[Stage]) -> Callable[[], Any]:
             def call() -> Any:
                 with torch.no_grad():
-                    pruning = Pruning(self.model, stages, self.prompt, [0])
+                    pruning = Pruning(self.model, stages, self.prompt, [0])  # made anew: it remembers what it dropped
                     return next_token_logits(self.model, forward(self.model, self.prompt, Cache(), [pruning]))
 
             return call
@@ -150,11 +151,12 @@ class Bench:
 
         def ours(stages: list[Stage]) -> Callable[[], Any]:
             def call() -> Any:
-                prompt = self.embed()
+                prompt = self.embed()  # the tower is part of an answer
                 return generate(self.model, prompt, self.new_tokens, [Pruning(self.model, stages, prompt, [0])])
 
             return call
 
+        # The release takes counts of tokens, not shares.
         ranks = [(stage.layer, keep_count(stage.keep, self.n_image)) for stage in self.methods["himap"]]
         arms = {name: ours(stages) for name, stages in self.methods.items()}
         for name, naive_ranks in (("naive vanilla", []), ("naive himap", ranks)):
@@ -182,6 +184,7 @@ class Bench:
 
         def ours() -> Any:
             clean = run_undisturbed(self.model, self.embed(), 2)
+            # `list`, because `sweep` is a generator.
             return list(sweep(self.model, clean, list(layers), SWEEP_FLOWS, ["suffix"], new_tokens=2))
 
         def naive_run(number: int) -> Callable[[], Any]:
@@ -195,11 +198,13 @@ class Bench:
         measured = self.in_turns(arms)
         runs = len(layers) * len(SWEEP_FLOWS)
         naive = [measured[f"naive run {number}"] for number in range(self.points)]
+        # Every naive run costs the same: one whole forward pass for each token, whatever is cut.
         estimate = runs * statistics.median(result["seconds"] for result in naive)
         return {
             "ours": measured["ours"] | {"times_faster_than_naive": estimate / measured["ours"]["seconds"]},
             "naive": {
                 "seconds": estimate,
+                # None on a machine without a reading.
                 "peak_mb": max((result["peak_mb"] for result in naive if result["peak_mb"] is not None), default=None),
                 "runs": runs,
                 "runs_measured": self.points,
@@ -234,7 +239,7 @@ class Bench:
         # In turns: whatever slows the machine down for a while slows all arms alike.
         for _ in range(self.rounds):
             for name, call in arms.items():
-                begin = now(device)
+                begin = now(device)  # waits for a GPU's work to be done
                 call()
                 seconds[name].append(now(device) - begin)
         return {
@@ -271,6 +276,7 @@ def describe_machine(bench: Bench) -> dict[str, Any]:
 
 def print_table(title: str, rows: dict[str, dict[str, Any]]) -> None:
     """Print a part's figures, one line per arm."""
+    # Arms have unequal figures: only himap has a speed-up.
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     print(f"\n{title}")
     print(" ".join([f"{'arm':<16}", *(f"{column:>{max(10, len(column))}}" for column in columns)]))

@@ -27,6 +27,7 @@ MINI = ROOT / "models" / "mini"
 TASK, SPLIT = "pictures", "test"
 REQUEST = "\nAnswer the question using a single word or phrase."
 ASKED = ("How many circles are there?", "What color is the largest shape?", "Is there a red square in the picture?")
+# Files of the embedded model that do not depend on its size.
 BESIDE = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 
 
@@ -60,14 +61,14 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     documents, arms = questions(arguments.samples), loaded(checkpoint, arguments.batch_size)
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     processor: dict[str, list[float]] = {name: [] for name in arms}
-    answers: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}  # of the last round
     for model in arms.values():
-        model.task_dict = {TASK: {SPLIT: documents}}
+        model.task_dict = {TASK: {SPLIT: documents}}  # where both classes look up a request's pictures
         model.generate_until(requests(documents[: arguments.batch_size], arguments.new_tokens))  # warm-up
     for _ in range(arguments.rounds):
         for name, model in arms.items():
             asked = requests(documents, arguments.new_tokens)
-            begin, busy = time.perf_counter(), time.process_time()
+            begin, busy = time.perf_counter(), time.process_time()  # seconds of the clock, and of all threads
             answers[name] = [text.strip() for text in model.generate_until(asked)]
             seconds[name].append(time.perf_counter() - begin)
             processor[name].append(time.process_time() - busy)
@@ -76,6 +77,7 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": machine(),
         "settings": {key: value for key, value in vars(arguments).items() if key != "out"},
+        # Equal work, or the rates would compare nothing.
         "equal_answers": sum(map(str.__eq__, answers["lmms-eval"], answers["unpruned"])),
         "arms": {
             name: {
@@ -83,7 +85,7 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict[str, Any]:
                 "processor_seconds": processor[name],
                 "samples_per_second": rates[name],
                 "times_lmms_eval": rates[name] / rates["lmms-eval"],
-                # a machine with other users: what of the gain is in the work itself
+                # On a machine with other users: what of the gain is in the work itself.
                 "times_lmms_eval_by_processor_seconds": busy_of["lmms-eval"] / busy_of[name],
             }
             for name in arms
@@ -111,7 +113,7 @@ def questions(count: int) -> list[dict[str, Any]]:
 
     from himap.mini.scenes import generator, make_scene, png
 
-    rng = generator("test", 0)
+    rng = generator("test", 0)  # scenes of the test split, one after another from one generator
     pictures = [Image.open(io.BytesIO(png(make_scene("shapes", rng)))).convert("RGB") for _ in range(count)]
     return [
         {"picture": picture, "text": ASKED[number % len(ASKED)] + REQUEST} for number, picture in enumerate(pictures)
@@ -127,7 +129,7 @@ def requests(documents: Sequence[dict[str, Any]], new_tokens: int) -> list[Any]:
             request_type="generate_until",
             arguments=(
                 document["text"],
-                {"max_new_tokens": new_tokens, "temperature": 0},
+                {"max_new_tokens": new_tokens, "temperature": 0},  # greedy, on both sides
                 picture_of,
                 number,
                 TASK,
@@ -152,16 +154,18 @@ def random_checkpoint(sizes: str, folder: Path) -> Path:
     from himap.models.families.llava import random_model
 
     mini = read_json(MINI / "config.json")
+    # The vocabulary of the tokenizer that is copied below.
     dims = replace(read_dims(sizes), vocab=mini["text_config"]["vocab_size"])
     module: Any = random_model(dims).module
     module.save_pretrained(folder)
     config = read_json(folder / "config.json")
-    mark = mini.get("image_token_id", mini.get("image_token_index"))
+    mark = mini.get("image_token_id", mini.get("image_token_index"))  # newer and older name of the same key
     write_json(folder / "config.json", {**config, "image_token_id": mark, "image_token_index": mark})
     for name in BESIDE:
         shutil.copy(MINI / name, folder / name)
     processor, side = read_json(MINI / "processor_config.json"), config["vision_config"]["image_size"]
     processor["patch_size"] = config["vision_config"]["patch_size"]
+    # Pictures as large as the random tower takes them.
     processor["image_processor"] |= {"crop_size": {"height": side, "width": side}, "size": {"shortest_edge": side}}
     write_json(folder / "processor_config.json", processor)
     return folder
@@ -179,7 +183,7 @@ def machine() -> dict[str, Any]:
         "device": "cpu",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
+        "load_average": os.getloadavg()[0],  # how busy the machine was, over a minute
         "platform": platform.platform(),
         **{name: version(name) for name in names},
     }

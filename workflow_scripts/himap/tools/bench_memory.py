@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     from himap.models.loading import load
 
-    shown: Any = SimpleNamespace(model=load(arguments.model))
+    shown: Any = SimpleNamespace(model=load(arguments.model))  # all that `describe_machine` reads of a Bench
+    # Beyond the pictures that wait, memory should not grow with their number.
     few, many = (measure(arguments.model, count, arguments.side) for count in arguments.samples)
     figures = {
         "machine": describe_machine(shown),
@@ -67,11 +68,12 @@ def measure(model: str, count: int, side: int) -> dict[str, float]:
             "model": model, "benchmark": BENCHMARK, "samples": samples, "out": out, "device": "cpu",
             "method": json.dumps(METHOD), "settings": '{"max_new_tokens": 1}', "batch-size": 64,
         }  # fmt: skip
+        # A process of its own: a peak is one of a whole process.
         command = [sys.executable, ROOT / "workflow_scripts" / "evaluate_method.py"]
         peak = peak_of(
             [*map(str, command), *(str(part) for name, word in words.items() for part in (f"--{name}", word))]
         )
-        answered = out.read_bytes().count(b"\n")
+        answered = out.read_bytes().count(b"\n")  # one line of JSON each
         if answered != count:
             raise ValueError(f"{answered} of {count} samples were answered")
         return {"peak_mb": peak / 1e6, "pictures_mb": samples.stat().st_size / 1e6}
@@ -81,19 +83,19 @@ def peak_of(command: Sequence[str]) -> int:
     """Return the peak of resident memory of a command, in bytes. Raise ValueError if it fails."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        _, status, usage = os.wait4(process.pid, 0)  # unlike `wait`, it gives the child's own peak
+        process.returncode = os.waitstatus_to_exitcode(status)  # so that Popen knows that the child is gone
         if process.returncode:
             log.seek(0)
             raise ValueError(f"{command[1]} failed: {log.read()[-1000:].decode(errors='replace')}")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes on macOS, KiB on Linux
 
 
 def made(count: int, side: int) -> Iterator[Sample]:
     """Yield samples with pictures of noise, which no compression makes smaller."""
-    pictures = -(-count // 2)
+    pictures = -(-count // 2)  # rounded up: two questions about each
     for number in range(count):
-        which = number % pictures
+        which = number % pictures  # 0, 1, 2 …, and then all a second time
         yield Sample(str(number), "What is this?", [], ["noise"] * 10, [noise(which, side)], {"image_id": str(which)})
 
 

@@ -17,6 +17,7 @@ from himap.tools.arms import compare
 from himap.tools.bench import Bench, add_model_options, describe_machine, read_dims
 from himap.workflow.jobs.script import run
 
+# HiMAP's two stages at LLaVA-7B.
 SHALLOW, DEEP = Stage(2, 0.5, "instruction_attention"), Stage(8, 0.125, "image_attention")
 METHODS: dict[str, tuple[Stage, ...]] = {  # the kinds of method that a table of ablations compares
     "vanilla": (),
@@ -40,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--new-tokens", type=int, default=4, help="tokens of an answer")
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
-    told = {"text_tokens": 95, "naive_points": 1}
-    bench = Bench(read_dims(arguments.dims), argparse.Namespace(**told, **vars(arguments)))
+    fixed = {"text_tokens": 95, "naive_points": 1}  # LLaVA's system sentences and a question; no naive arm runs
+    bench = Bench(read_dims(arguments.dims), argparse.Namespace(**fixed, **vars(arguments)))
     arms = {"one pass": lambda: one_pass(bench, METHODS), "ten passes": lambda: ten_passes(bench)}
     compared = compare(arms, bench.model, arguments.rounds)
     one, ten = compared.medians.values()
@@ -63,6 +64,7 @@ def one_pass(bench: Bench, methods: dict[str, tuple[Stage, ...]]) -> dict[str, l
     from himap.experiments.sharing import Track, prefills
 
     prompt, tokens = bench.embed(), bench.new_tokens
+    # Tracks are compared by value, so a track finds its method.
     names = {Track(stages): name for name, stages in methods.items()}
     answers = {}
     for track, prefill in prefills(bench.model, prompt, list(names), ["sample"], tokens):

@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--new-tokens", type=int, default=2, help="tokens of an answer")
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
-    told = {"text_tokens": 60, "naive_points": 1}
-    bench = Bench(read_dims(arguments.dims), argparse.Namespace(**told, **vars(arguments)))
+    fixed = {"text_tokens": 60, "naive_points": 1}  # system sentences and a short question; no naive arm runs
+    bench = Bench(read_dims(arguments.dims), argparse.Namespace(**fixed, **vars(arguments)))
     figures: dict[str, Any] = {"machine": describe_machine(bench), "settings": vars(arguments)}
     for method in ("vanilla", "himap"):
         arms = {
@@ -56,6 +56,7 @@ def answer(bench: Bench, method: str, questions: int, *, together: bool) -> list
 
     names = [str(number) for number in range(questions)]
     prompt = ask(bench, questions, looks=1 if together else questions)
+    # Apart: as if no prompts began alike. A run has no switch for it.
     with patch.object(beginnings, "find", beginnings.find if together else lambda prompt: None):
         track = Track(tuple(bench.methods[method]))
         ((_, prefill),) = prefills(bench.model, prompt, [track], names, bench.new_tokens)
@@ -69,9 +70,11 @@ def ask(bench: Bench, questions: int, looks: int) -> Rows:
 
     from himap.experiments.random_weights import SYSTEM_TOKENS
 
+    # Apart, the tower sees the picture once for each question, as separate samples would make it.
     (features,) = bench.model.encode_images(bench.pixels.repeat(looks, 1, 1, 1))[:1]
     generator = torch.Generator().manual_seed(1)
     asked = [
+        # 15 to 20 tokens; ids from 3 on are no special ones.
         torch.randint(3, bench.sizes.vocab - 1, (15 + number % 6,), generator=generator).tolist()
         for number in range(questions)
     ]

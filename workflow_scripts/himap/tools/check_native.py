@@ -24,25 +24,18 @@ if TYPE_CHECKING:
 
     from himap.models.model import Model
 
-TEXTS = (
+TEXTS = (  # plain; quotes, umlauts and line breaks; Chinese, markup and an emoji
     "What is in the picture?",
     "Read it: “Größe 12.50 €”,\n  then answer yes or no.",
     "图里有什么？ <b>Why?</b> 🙂",
 )
+# Wide, tall, very wide, tiny, very tall.
 SHAPES = ((640, 480), (333, 517), (900, 70), (31, 29), (48, 400))  # width and height
 KINDS = ("RGB", "L", "RGBA", "P")  # of pixels, as PNG files have them
-TOLERANCE = {
-    "float32": 1e-3,
-    "float16": 5e-2,
-    "bfloat16": 0.5,
-}  # between logits; rounding differs with the order of sums
-PARTS = (
-    "processor_class",
-    "image_processor",
-    "video_processor",
-    "tokenizer",
-    "auto_map",
-)  # not keys of a processor itself
+# Between logits; rounding differs with the order of sums.
+TOLERANCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 0.5}
+# Keys of processor_config.json that are not arguments of a processor itself.
+PARTS = ("processor_class", "image_processor", "video_processor", "tokenizer", "auto_map")
 NESTED = ("smolvlm", "gemma3", "mllama")  # whose processors take a list of pictures per prompt
 
 
@@ -64,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = load(directory, device=arguments.device, dtype=arguments.dtype)
     ask = asker(model, directory)
     rows = []
+    # InstructBLIP takes one picture.
     for name, text, images in questions(arguments.pictures, pairs=model.family != "instructblip"):
         row = {"question": name, **compare(model, ask, text, images, arguments.new_tokens)}
         rows.append(row | {"same": is_same(row, TOLERANCE[arguments.dtype])})
@@ -92,6 +86,7 @@ def picture(seed: int, shape: tuple[int, int], kind: str) -> Image:
     from PIL import Image as pillow
 
     width, height = shape
+    # To the right, red most: a turned or swapped channel shows.
     slope = np.linspace(0, 120, width)[None, :, None] * np.array([1.0, 0.5, 0.2])
     pixels = (slope + np.random.default_rng(seed).integers(0, 136, (height, width, 3))).astype(np.uint8)
     image = pillow.fromarray(pixels)
@@ -108,6 +103,7 @@ def asker(model: Model, directory: Path) -> Callable[[str, list[Image]], dict[st
     if model.family == "instructblip":
         return lambda text, images: processor(images=images, text=[text], return_tensors="pt")
     if model.family == "idefics":  # as its model card writes a turn
+        # Only the instructed checkpoints have it.
         end = "<end_of_utterance>" if "<end_of_utterance>" in processor.tokenizer.get_added_vocab() else ""
         return lambda text, images: processor(
             text=[["User:", *images, f"{text}{end}\nAssistant:"]], return_tensors="pt"
@@ -138,6 +134,7 @@ def native_processor(directory: Path, model: Model) -> Any:
     if getattr(home, "num2words", True) is None:  # only a prompt about a video counts in words
         home.num2words = str  # type: ignore[attr-defined]
 
+    # The base class insists on a processor of videos; here None is accepted for it.
     class Pictures(base):  # type: ignore[misc, valid-type]
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
             if argument_name == "video_processor":
@@ -156,9 +153,10 @@ def native_processor(directory: Path, model: Model) -> Any:
         parts["qformer_tokenizer"] = transformers.AutoTokenizer.from_pretrained(
             directory / "qformer_tokenizer", local_files_only=True
         )
-    known = inspect.signature(base.__init__).parameters
+    known = inspect.signature(base.__init__).parameters  # classes of transformers take unequal parts
     path = directory / "processor_config.json"
     settings = read_json(path) if path.is_file() else {}
+    # Such as `patch_size`, which the published file sets.
     chosen = {key: value for key, value in settings.items() if key in known and key not in PARTS}
     return Pictures(**{key: part for key, part in parts.items() if key in known}, **chosen)
 
@@ -179,16 +177,17 @@ def compare(
     inputs = {key: _moved(value, model) for key, value in ask(text, images).items()}
     asked = Prompt(text)
     pixels = model.preprocess(images)
-    if model.add_question is not None:
+    if model.add_question is not None:  # InstructBLIP's encoder of pictures reads the question, too
         pixels = model.add_question(pixels, asked)
     pictures = model.see(pixels)
-    ids, theirs = model.tokenize(asked, [one.layout for one in pictures]), inputs["input_ids"][0].tolist()
+    ids, theirs = model.tokenize(asked, [picture.layout for picture in pictures]), inputs["input_ids"][0].tolist()
     prompt = model.embed([ids], [pictures])
     answer = generate(model, prompt, new_tokens)
     module: Any = model.module
     with torch.no_grad():
         logits = module(**inputs).logits[0, -1]
         ends = sorted(model.end_ids)
+        # Against a checkpoint's generation_config, which may draw or penalize repeats.
         settings = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "eos_token_id": ends}
         native = module.generate(**inputs, **settings, max_new_tokens=new_tokens)[0].tolist()
     return {
@@ -196,7 +195,7 @@ def compare(
         "same_ids": ids == theirs,
         "pixel_difference": difference(stacked(pixels), stacked([inputs])),
         "logit_difference": difference(answer.first_logits[0], logits.float()),
-        "same_answer": answer.ids[0] == native[len(theirs) :],
+        "same_answer": answer.ids[0] == native[len(theirs) :],  # `generate` returns the prompt, too
     }
 
 
@@ -214,7 +213,7 @@ def stacked(pixels: Sequence[Mapping[str, Any]]) -> Tensor:
     tensors = [one["pixel_values"] for one in pixels]
     tiles = [tensor.flatten(-3) if tensor.ndim > 2 else tensor for tensor in tensors]
     rows = torch.cat([tile.reshape(-1, tile.shape[-1]) for tile in tiles]).float().cpu()
-    return rows[rows.abs().sum(dim=1) > 0]
+    return rows[rows.abs().sum(dim=1) > 0]  # a padded row is all zeros
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
@@ -226,7 +225,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 
 def _moved(value: Any, model: Model) -> Any:
     """Return a tensor on the model's device, in its number format if it holds pixels."""
-    return value.to(model.device, model.dtype if value.is_floating_point() else None)
+    return value.to(model.device, model.dtype if value.is_floating_point() else None)  # ids stay whole numbers
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Wanted:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Wanted:
         """Read a task's generation_kwargs. Raise ValueError for what is not greedy."""
+        # Tasks write 0, 0.0, None or nothing.
         temperature, beams = settings.get("temperature") or 0, settings.get("num_beams") or 1
         if settings.get("do_sample", temperature > 0) and temperature > 0:
             raise ValueError(
@@ -52,7 +53,7 @@ class Wanted:
                 f"generation_kwargs: num_beams {beams} asks for a beam search, but himap answers greedily; "
                 "give --gen_kwargs num_beams=1"
             )
-        until = settings.get("until") or ()
+        until = settings.get("until") or ()  # one text or a list of them
         return cls(
             int(settings.get("max_new_tokens") or LONGEST),
             (until,) if isinstance(until, str) else tuple(filter(None, until)),
@@ -60,7 +61,7 @@ class Wanted:
 
     def cut(self, text: str) -> str:
         """Return an answer up to the first text that is to end it."""
-        return min((text.partition(end)[0] for end in self.until), key=len, default=text)
+        return min((text.partition(end)[0] for end in self.until), key=len, default=text)  # at the end that comes first
 
 
 class Himap(lmms):
@@ -86,7 +87,7 @@ class Himap(lmms):
         super().__init__()
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load(pretrained, device=chosen, **options)
-        # model_args turn 128 into a number, and leave 1/3 as it is
+        # model_args turn 128 into a number, and leave 1/3 as it is.
         budget = {} if tokens_of is None else {"tokens_of": tokens_of}
         self.schedule = schedule_of(self.model, {"like": method, **budget} if budget else method)
         self.batch_size = batch_size if batch_size == "auto" else int(batch_size)
@@ -99,7 +100,7 @@ class Himap(lmms):
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Return an answer per request; those of equal limits share batches."""
-        asked: dict[Wanted, dict[int, tuple[str, Callable[[], list[Any]]]]] = {}
+        asked: dict[Wanted, dict[int, tuple[str, Callable[[], list[Any]]]]] = {}  # by the place of each request
         for place, request in enumerate(requests):
             context, settings, doc_to_visual, doc_id, task, split = request.args
             asked.setdefault(Wanted.of(settings), {})[place] = (
@@ -110,11 +111,11 @@ class Himap(lmms):
         for wanted, group in asked.items():
             named = [(place, name_of(requests[place], place), *group[place]) for place in group]
             answers |= self._answers(named, wanted)
-        return [answers[place] for place in range(len(requests))]
+        return [answers[place] for place in range(len(requests))]  # lmms-eval wants its own order back
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[tuple[str, ...]]:
         """Return the answers of all rounds per request; every round is asked in batches of those that go on."""
-        open_ = {place: Round(request, *request.args) for place, request in enumerate(requests)}
+        open_ = {place: Round(request, *request.args) for place, request in enumerate(requests)}  # requests that go on
         done: dict[int, tuple[str, ...]] = {}
         while open_:
             by_wanted: dict[Wanted, list[int]] = {}
@@ -131,7 +132,7 @@ class Himap(lmms):
                 ]
                 for place, text in self._answers(named, wanted).items():
                     open_[place].answers.append(text)
-            for place, turn in list(open_.items()):
+            for place, turn in list(open_.items()):  # a list, since the loop takes finished ones out
                 if turn.ends(self.task_dict[turn.task][turn.split][turn.doc_id]):
                     done[place] = tuple(open_.pop(place).answers)
         return [done[place] for place in range(len(requests))]
@@ -144,16 +145,16 @@ class Himap(lmms):
         """
         from lmms_eval.api.instance import GenerationResult
 
-        prompts: dict[tuple[str, str, str, int], list[int]] = {}
+        prompts: dict[tuple[str, str, str, int], list[int]] = {}  # the options of a question share its prompt
         for place, request in enumerate(requests):
             context, _, _, doc_id, task, split = request.args
             prompts.setdefault((context, task, split, doc_id), []).append(place)
         results: dict[int, tuple[float, bool]] = {}
-        size = 16 if self.batch_size == "auto" else int(self.batch_size)
+        size = 16 if self.batch_size == "auto" else int(self.batch_size)  # `auto` is measured for answers alone
         groups = list(prompts.values())
         for start in range(0, len(groups), size):
             results |= self._losses(requests, groups[start : start + size])
-        # wrapped: lmms-eval 0.7.3 makes a text of a bare pair before its tasks read it, and passes on what is wrapped
+        # Wrapped: lmms-eval 0.7.3 makes a text of a bare pair before its tasks read it, and passes on what is wrapped.
         return [GenerationResult(text=results[place]) for place in range(len(requests))]
 
     def _pictures(
@@ -174,9 +175,9 @@ class Himap(lmms):
         """Return the answers by the place of their requests."""
         from himap.experiments.batches import answer_all
 
-        places = {name: place for place, name, _, _ in asked}
+        places = {name: place for place, name, _, _ in asked}  # names are unique, see `name_of`
 
-        def questions() -> Iterator[Question]:
+        def questions() -> Iterator[Question]:  # a generator: pictures are opened as batches need them
             for _, name, context, visuals in asked:
                 yield question(name, context, visuals())
 
@@ -206,16 +207,16 @@ class Himap(lmms):
             )
         prompt = encode(self.model, asked, self.schedule.image_grid)
         track = Track(self.schedule.stages, self.seed, self.schedule.renumbers) if self.schedule.stages else Track()
-        ((_, prefill),) = prefills(self.model, prompt, [track], [one.sample_id for one in asked])
+        ((_, prefill),) = prefills(self.model, prompt, [track], [entry.sample_id for entry in asked])
         results = {}
         for b, places in enumerate(groups):
             for place in places:
                 ids = self.model.answer_ids(self._continuation(requests[place]))
-                pruning = prefill.pruning.of([b])
+                pruning = prefill.pruning.of([b])  # of this prompt alone, whose continuations run one by one
                 with torch.no_grad():
                     known = log_probabilities(self.model, prompt, prefill.cache, prefill.logits, b, ids, [pruning])
                 given = torch.tensor(ids, device=known.device)
-                loss = -float(known.gather(1, given[:, None]).mean())
+                loss = -float(known.gather(1, given[:, None]).mean())  # known: [tokens of the continuation, vocabulary]
                 results[place] = (loss, bool((known.argmax(dim=-1) == given).all()))
         return results
 
@@ -254,7 +255,7 @@ class Round:
 
 def name_of(request: Any, place: int) -> str:
     """Return a name of a request's own, which also decides what random methods draw for it."""
-    # with the place only where a task asks the same more than once
+    # With the place only where a task asks the same more than once.
     doc_id, task, split = request.args[-3:]
     return f"{task}/{split}/{doc_id}" + (f"#{place}" if (request.repeats or 1) > 1 else "")
 
@@ -277,7 +278,6 @@ def question(name: str, context: str, visuals: Sequence[Any]) -> Question:
 def encoded(picture: Any) -> bytes:
     """Return a picture as the bytes of a file without loss, as a benchmark's samples hold it."""
     buffer = io.BytesIO()
-    picture.convert("RGB").save(
-        buffer, format="PNG", compress_level=1
-    )  # it is read again at once: time counts, not size
+    # It is read again at once: time counts, not size.
+    picture.convert("RGB").save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number, one in enumerate(runs):
         # All runs before the first one starts: a typo in the last must not cost the others.
         check_run(one, number, model, pixels.shape[0] * model.dims.tokens_per_image)
+    # Once: every run begins with the same rows.
     prompt = model.embed([ids], [model.encode_images(pixels.to(model.device))])
     results, logits = {}, {}
     for one in runs:
@@ -74,11 +75,11 @@ def read_runs(path: str) -> list[dict[str, Any]]:
     runs = read_json(path)
     if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
         raise ValueError(f"{path}: a JSON list of objects is needed, one per run")
-    names = [one.get("name") for one in runs]
+    names = [one.get("name") for one in runs]  # names are keys of both output files
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name:
             raise ValueError(f"{path}: runs[{number}].name: missing; every run needs a name")
-        if names.index(name) != number:
+        if names.index(name) != number:  # the first of its name is elsewhere
             raise ValueError(f"{path}: runs[{number}].name: {name!r} is there twice")
     return runs
 
@@ -94,7 +95,7 @@ def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int)
             if key not in KEYS:
                 raise unknown("key", key, KEYS)
         for key, kind in (("stages", list), ("rerank", bool), ("disrupt", dict), ("saliency", dict), ("seed", int)):
-            if one.get(key) is not None and not isinstance(one[key], kind):
+            if one.get(key) is not None and not isinstance(one[key], kind):  # null is as good as no key
                 raise ValueError(f"{key}: {one[key]!r} is no {KINDS[kind]}")
         read_stages(one.get("stages") or [], layers=model.dims.layers, image_tokens=image_tokens)
         disrupt = one.get("disrupt")
@@ -105,7 +106,7 @@ def check_run(one: dict[str, Any], number: int, model: Model, image_tokens: int)
             for key in ("flow", "layer"):
                 if key not in disrupt:
                     raise ValueError(f"disrupt.{key}: missing")
-            _cut(disrupt, model)
+            _cut(disrupt, model)  # raises for a wrong flow, layer or extent
             if disrupt.get("block", "pre") not in BLOCKS:
                 raise unknown("block", disrupt["block"], BLOCKS)
         if one.get("saliency") is not None:
@@ -153,6 +154,7 @@ def read_inputs(path: str, model: Model) -> tuple[list[int], Tensor]:
     if beyond:
         raise ValueError(f"{path}: input_ids holds {beyond[0]}; the vocabulary ends at {model.dims.vocab - 1}")
     try:
+        # One mark per picture, or one per image token.
         check_image_marks(ids, model.image_token_id, tensors["pixel_values"].shape[0], model.dims.tokens_per_image)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -175,27 +177,27 @@ def look(model: Model, prompt: Rows, one: dict[str, Any]) -> tuple[dict[str, Any
     done = generate(model, prompt, one.get("new_tokens", 1), interventions, rerank=bool(one.get("rerank")))
     result: dict[str, Any] = {
         "generated": done.ids[0],
-        "kept": [pruning.kept[stage.layer][0] for stage in stages],
+        "kept": [pruning.kept[stage.layer][0] for stage in stages],  # [0]: the batch holds one prompt
     }
     if one.get("saliency") is not None:
         result["saliency"] = describe_saliency(model, prompt, one["saliency"]["target"])
-    return result, done.first_logits[0].cpu().contiguous()
+    return result, done.first_logits[0].cpu().contiguous()  # as safetensors wants them
 
 
 def describe_saliency(model: Model, prompt: Rows, target: int) -> list[dict[str, Any]]:
     """Per layer and definition: group shares by rows and by columns, and the raw sums of the two image blocks."""
     from himap.experiments.saliency import DEFINITIONS, saliency
 
-    found = saliency(model, prompt, target)
+    flows = saliency(model, prompt, target)
     return [
         {
             "layer": layer,
             **{
                 name: {
-                    "rows": found.rows(name)[layer].tolist(),
-                    "columns": found.columns(name)[layer].tolist(),
-                    "img2img": float(found.block(name, "image", "image")[layer]),
-                    "img2txt": float(found.block(name, "instruction", "image")[layer]),
+                    "rows": flows.rows(name)[layer].tolist(),  # flow into each group, as the released code sums
+                    "columns": flows.columns(name)[layer].tolist(),  # flow out of each group, as the paper does
+                    "img2img": float(flows.block(name, "image", "image")[layer]),
+                    "img2txt": float(flows.block(name, "instruction", "image")[layer]),
                 }
                 for name in DEFINITIONS
             },

@@ -67,17 +67,17 @@ def write(
     # No memory until the number format is set: a 7B model in float32 would need twice its final size.
     with torch.device("meta"):
         module = model_class(model_class.config_class(**config, **mark_ids(recipe, tokenizer)))
-    module = module.to(DTYPES[dtype]).to_empty(device="cpu")
+    module = module.to(DTYPES[dtype]).to_empty(device="cpu")  # memory, but no values yet
     draw(module, seed)
-    module.tie_weights()
+    module.tie_weights()  # `to_empty` gave each of a tied pair its own memory
     module.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(recipe.end)
-    module.save_pretrained(folder, max_shard_size="2GB")
+    module.save_pretrained(folder, max_shard_size="2GB")  # several files, as published checkpoints have
     tokenizer.save_pretrained(folder)
     if recipe.template is not None:
         (folder / "chat_template.jinja").write_text(recipe.template, encoding="utf-8")
     if recipe.reads_question:
         letter_pieces().save_pretrained(folder / "qformer_tokenizer")
-    path, _, name = recipe.processor.rpartition(".")
+    path, _, name = recipe.processor.rpartition(".")  # "qwen2_vl.image_processing_pil_qwen2_vl", "Qwen2VL…"
     getattr(importlib.import_module(f"transformers.models.{path}"), name)(**images).save_pretrained(folder)
 
 
@@ -94,9 +94,10 @@ def draw(module: nn.Module, seed: int) -> None:
     """Fill a module with random weights of the usual size."""
     import torch
 
-    weights = dict(module.named_parameters())
+    weights = dict(module.named_parameters())  # tied ones once
     # One block over and over: billions of numbers take minutes to draw and seconds to copy.
     count = min(BLOCK, sum(weight.numel() for weight in weights.values()))
+    # 0.02: the initial deviation of Llama's configs.
     block = 0.02 * torch.randn(count, generator=torch.Generator().manual_seed(seed))
     block, place = block.to(next(iter(weights.values())).dtype), 0
     for name, weight in weights.items():
@@ -116,16 +117,18 @@ def byte_tokenizer(recipe: Recipe, vocabulary: int) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    entries = sorted(pre_tokenizers.ByteLevel.alphabet())
+    entries = sorted(pre_tokenizers.ByteLevel.alphabet())  # 256, one for each byte
     if recipe.last_marks:
+        # Fillers, so that added marks get the ids behind the vocabulary, where the model's config looks for them.
         missing = vocabulary - len(entries) - len(recipe.marks)
         entries += [FILLER.format(number) for number in range(missing)]
+    # No merges: every byte stays a token.
     core = Tokenizer(models.BPE(vocab={entry: number for number, entry in enumerate(entries)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     marks = (*recipe.marks, *recipe.last_marks)
     core.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
-    start = {"bos_token": "<s>"} if "<s>" in marks else {}
+    start = {"bos_token": "<s>"} if "<s>" in marks else {}  # only of families that begin with it
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=recipe.end, pad_token=recipe.marks[0], **start)
 
 
@@ -134,6 +137,7 @@ def letter_pieces() -> Any:
     from transformers import BertTokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789?.,'"
+    # BERT's order of special tokens, then letters that begin a word and such that go on.
     entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
     return BertTokenizer(vocab={entry: number for number, entry in enumerate(entries)})
 

@@ -42,7 +42,7 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
     if target.type == "cuda":
         encode(model, [question()])  # untimed: the first run compiles kernels and asks the driver for memory
     picture, prompt = timed(lambda: encode(model, [question()]), target)
-    image, text, _ = prompt.counts()
+    image, text, _ = prompt.counts()  # without padding: there is one prompt
     schedules = {
         "vanilla": Schedule(),
         "himap": resolve("himap", model.dims, methods={"himap": {"stages": stages_of(model.dims)}}),
@@ -75,7 +75,7 @@ def timed(call: Callable[[], Any], device: Any) -> tuple[dict[str, float | None]
     """Return the seconds of a call, those of the processor, the memory that it takes at its peak, and its result."""
     from himap.experiments.machine import peak_memory
 
-    results = []
+    results = []  # `peak_memory` runs a function for its memory alone, so its result goes this way
 
     def watched() -> None:
         begin = time.perf_counter(), time.process_time()
@@ -83,7 +83,7 @@ def timed(call: Callable[[], Any], device: Any) -> tuple[dict[str, float | None]
         if device.type == "cuda":
             import torch
 
-            torch.cuda.synchronize(device)
+            torch.cuda.synchronize(device)  # calls of a GPU return before their work is done
         results.append((time.perf_counter() - begin[0], time.process_time() - begin[1], result))
 
     memory = peak_memory(watched, device)
@@ -110,11 +110,12 @@ def prefill(model: Model, prompt: Rows, schedule: Schedule) -> dict[str, float |
     image, text, padding = prompt.counts()
     formula = flops(model.dims, schedule.stages, "prompt", n_image=image, n_text=text, n_padding=padding)
     # The formula counts decoder layers alone; the counted run ends with the head, at one position, and scores tokens.
-    head = 2 * model.dims.width * model.dims.vocab
+    head = 2 * model.dims.width * model.dims.vocab  # a multiplication and an addition for each weight
+    # Drops as many tokens without ranking.
     unscored = prefill_flops(model, prompt, [replace(stage, criterion="random") for stage in schedule.stages])
     scored = prefill_flops(model, prompt, schedule.stages) if schedule.stages else unscored
     return {
-        **{key: statistics.median(float(one[key] or 0) for one in runs) for key in runs[0]},
+        **{key: statistics.median(float(taken[key] or 0) for taken in runs) for key in runs[0]},
         "finite": bool(answer.first_logits.isfinite().all()),
         "tflops_counted": unscored / 1e12,
         "tflops_formula": (formula + head) / 1e12,

@@ -40,13 +40,16 @@ def run_text(
     for index, layer in enumerate(model.layers):
         for number, (stage, count) in enumerate(ranks):
             if index == stage:
+                # Ranked by the attention of the layer below.
                 rows = _prune(rows, maps[-1], count, by=INSTRUCTION if number == 0 else IMAGE)
         length = rows.hidden.shape[1]
         rotary = model.angles(rows, index)
+        # [1, H, T, h]; fewer heads of keys where they are shared.
         queries, keys, values = project(layer, layer.input_layernorm(rows.hidden), rotary)
         keys, values = share_heads(keys, queries.shape[1]), share_heads(values, queries.shape[1])
-        seen = torch.ones(1, length, length, dtype=torch.bool, device=keys.device).tril()
+        seen = torch.ones(1, length, length, dtype=torch.bool, device=keys.device).tril()  # causal, [1, T, T]
         cut = disruption.cut(index, rows, rows.positions, rows.groups) if disruption else None
+        # [1, H, T, T] of every layer: the memory that ours avoids.
         weights = attention_weights(queries, keys, layer.self_attn.scaling, seen if cut is None else seen & ~cut)
         weights = weights.to(values.dtype)
         if ones:
@@ -61,9 +64,10 @@ def run_text(
 def _prune(rows: Rows, attention: Tensor, count: int, by: int) -> Rows:
     """Keep the `count` image tokens that receive the most attention from the tokens of one group."""
     is_image = rows.groups == IMAGE
+    # Mean over heads, sum over the asking rows: [1, T].
     received = (attention.mean(dim=1) * (rows.groups == by)[:, :, None]).sum(dim=1)
     best = received.masked_fill(~is_image, float("-inf")).topk(count, dim=1).indices
-    keep = ~is_image
+    keep = ~is_image  # text always stays
     keep[0, best[0]] = True
     return rows.select(keep)
 
@@ -72,12 +76,14 @@ def _prune(rows: Rows, attention: Tensor, count: int, by: int) -> Rows:
 def answer(model: Model, ids: list[int], pixels: Tensor, new_tokens: int, **how: Any) -> list[int]:
     """Return greedy tokens without a cache: each runs tower, projector and the whole text."""
     generated: list[int] = []
-    for _ in range(new_tokens):
+    for _ in range(new_tokens):  # no cache: token n costs as much as the whole prompt
         rows = model.embed([ids], [model.encode_images(pixels)])
         if generated:
             tokens = torch.tensor([generated], device=rows.hidden.device)
+            # Counted on after the prompt.
             positions = rows.positions[:, -1:] + 1 + torch.arange(len(generated), device=tokens.device)[None]
             rows = join_rows(rows, new_rows(model.embed_tokens(tokens), positions, rows))
+        # Logits of all rows, of which one is read.
         generated.append(int(run_text(model, rows, **how)[0][0, -1].argmax()))
     return generated
 
@@ -93,7 +99,7 @@ def saliency(model: Model, rows: Rows, target: int) -> list[Tensor]:
     """Return the released saliency maps of all layers [H, T, T]: |A · gradient of the mask of ones|."""
     # As in the release, although only maps are asked for: that is the memory which the comparison is about.
     model.module.requires_grad_(True)
-    model.module.zero_grad()
+    model.module.zero_grad()  # gradients of an earlier call would add up
     logits, maps, masks = run_text(model, rows, ones=True)
     torch.nn.functional.cross_entropy(logits[:, -1], torch.tensor([target], device=logits.device)).backward()
     salient = [(a * mask.grad).detach().abs()[0] for a, mask in zip(maps, masks, strict=True) if mask.grad is not None]

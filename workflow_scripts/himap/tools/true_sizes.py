@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+# Chat templates; MARK and END are replaced below by what a family writes there.
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for content in message['content'] %}"
     "{% if content['type'] == 'image' %}MARK{% else %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -105,6 +106,7 @@ def smolvlm(text: dict[str, Any], vision: dict[str, Any], scale: int) -> dict[st
 
 def qwen2_5(text: dict[str, Any], *, tied: bool = False) -> dict[str, Any]:
     """Return the config of a Qwen2.5-VL around its decoder."""
+    # Of 64 pairs: time, height, width.
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
     vision = {
         "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14, "window_size": 112,
@@ -115,6 +117,7 @@ def qwen2_5(text: dict[str, Any], *, tied: bool = False) -> dict[str, Any]:
 
 def qwen3(text: dict[str, Any], vision: dict[str, Any], *, tied: bool = False) -> dict[str, Any]:
     """Return the config of a Qwen3-VL around its decoder and tower."""
+    # Of 64 pairs: time, height, width.
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20]}
     vision = {"patch_size": 16, "num_position_embeddings": 2304, "out_hidden_size": text["hidden_size"], **vision}
     return {
@@ -132,6 +135,7 @@ def internvl3(text: dict[str, Any]) -> dict[str, Any]:
     return {"text_config": text, "vision_config": vision, "tie_word_embeddings": False}
 
 
+# Towers that several models share.
 SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
 SIGLIP_B = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 512,
@@ -152,6 +156,7 @@ RESAMPLER = {
     "qk_layer_norms_perceiver": True,
 }  # fmt: skip
 
+# What image processors are told: sides in pixels, for Qwen the areas that a picture may have.
 SMOL_IMAGES = {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}}
 QWEN2_5_IMAGES = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
 QWEN3_IMAGES = {"size": {"shortest_edge": 65536, "longest_edge": 16777216}, "patch_size": 16}
@@ -219,6 +224,7 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # family, con
         "instructblip",
         {
             "text_config": {"model_type": "llama", **llama(32, 4096, 32, 32, 11008, 32064)}, "vision_config": EVA_G,
+            # BERT's 30,522 and a mark of InstructBLIP's own.
             "qformer_config": {"vocab_size": 30523}, "num_query_tokens": 32,
         },
         {"size": {"height": 224, "width": 224}},

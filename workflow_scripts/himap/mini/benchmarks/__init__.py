@@ -20,7 +20,7 @@ __all__ = ["MiniBenchmark", "Row", "get", "make", "names", "write"]
 def registry() -> dict[str, MiniBenchmark]:
     """Return every mini benchmark by name: those with a fixed seed in its order, then the others by name."""
     minis: dict[str, MiniBenchmark] = {}
-    for file_name in import_all(__name__):
+    for file_name in import_all(__name__):  # every file of this folder whose name has no underscore in front
         mini = import_module(f"{__name__}.{file_name}").MINI
         if mini.name != file_name:  # the workflow finds the code of a mini benchmark by this name
             raise ValueError(f"{file_name}.py in himap/mini/benchmarks declares {mini.name!r}; name both the same")
@@ -49,6 +49,7 @@ def make(name: str, split: str = "test", seed: int = 0, samples: int | None = No
     if samples is not None and samples < 1:
         raise ValueError(f"samples is {samples}; at least one is needed")
     mini = get(name)
+    # A new drawer for every call: it counts scenes from 0, so that equal arguments give equal rows.
     return mini.make(Drawer(name, split, seed), samples or mini.samples)
 
 

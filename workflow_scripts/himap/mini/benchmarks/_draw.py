@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from himap.mini import conversations
+from himap.mini.descriptions import NUMBERS
 from himap.mini.questions.question import Maker, Question, ask
 from himap.mini.scenes import Scene, generator, make_scene, png
 
@@ -52,7 +52,7 @@ class Drawer:
 
     def __init__(self, benchmark: str, split: str, seed: int):
         self.benchmark, self.split, self.seed = seed_of(benchmark), split, seed
-        self.drawn = 0
+        self.drawn = 0  # scenes so far, those passed over included
 
     def scene(self, *kinds: str) -> tuple[Scene, np.random.Generator]:
         """Return the next scene, of one of the kinds, and its random numbers."""
@@ -67,6 +67,7 @@ class Drawer:
         """Return the next scene with a question that is accepted; scenes without one are passed over."""
         while True:
             scene, rng = self.scene(*kinds)
+            # Every maker has its chance, so a maker that seldom finds something to ask is not simply left out.
             for index in rng.permutation(len(makers)):
                 question = ask(makers[index], scene, rng, tries=3)
                 if question is not None and accept(question):
@@ -102,10 +103,11 @@ def annotators(question: Question, rng: np.random.Generator) -> list[str]:
 def _annotator(question: Question, rng: np.random.Generator) -> str:
     """Return one person's answer."""
     draw, answer = rng.random(), question.answer
+    # VQA's answers are those of ten people, and its accuracy is built on how many agree.
     if draw < 0.05:
         if question.wrong:
-            return question.wrong[int(rng.integers(min(3, len(question.wrong))))]
-        return "no" if answer == "yes" else "yes"
+            return question.wrong[int(rng.integers(min(3, len(question.wrong))))]  # one of the likeliest mistakes
+        return "no" if answer == "yes" else "yes"  # only questions of yes or no have no wrong answers
     if draw < 0.12:
-        return conversations.NUMBERS[int(answer)] if answer.isdigit() and 0 < int(answer) < 10 else answer.capitalize()
+        return NUMBERS[int(answer)] if answer.isdigit() and 0 < int(answer) < 10 else answer.capitalize()
     return answer

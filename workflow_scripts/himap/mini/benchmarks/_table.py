@@ -20,7 +20,9 @@ def to_table(columns: Columns, rows: list[Row]) -> pa.Table:
     # The library recognizes pictures by this entry; without it they would be read as bare structs.
     description = {"info": {"features": {name: feature(column) for name, column in columns.items()}}}
     return pa.Table.from_pylist(
-        rows, schema=schema.with_metadata({"huggingface": json.dumps(description), "about": about})
+        # Keys beyond the schema, such as `about`, are ignored.
+        rows,
+        schema=schema.with_metadata({"huggingface": json.dumps(description), "about": about}),
     )
 
 
@@ -42,7 +44,7 @@ def feature(column: Any) -> Any:
     if column is IMAGE:
         return IMAGE
     if isinstance(column, list):
-        return {"feature": feature(column[0]), "_type": "List"}
+        return {"feature": feature(column[0]), "_type": "List"}  # as datasets 4 writes a list
     if isinstance(column, dict):
         return {name: feature(part) for name, part in column.items()}
     return {"dtype": column, "_type": "Value"}

@@ -26,6 +26,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
     """Return one row a picture."""
     rows = []
     for index in range(number):
+        # `wrong` is empty where a question is one of yes or no, which has no four options.
         scene, rng, question = draw.question(KINDS, MAKERS, lambda question: bool(question.wrong))
         options, right = with_options(question, rng, 4)
         rows.append(

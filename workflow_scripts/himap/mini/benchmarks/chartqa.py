@@ -14,8 +14,10 @@ def make(draw: Drawer, number: int) -> list[Row]:
     """Return one row a picture, the human half first."""
     rows = []
     for index in range(number):
+        # The names of the published set's column `type`.
         half, makers = ("human_test", HUMAN) if index < number / 2 else ("augmented_test", AUGMENTED)
         scene, _, question = draw.question(("chart",), makers)
+        # "Yes", as published.
         answer = question.answer.capitalize() if question.answer_type == "yes/no" else question.answer
         rows.append(
             {

@@ -21,6 +21,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                 "docId": draw.drawn,
                 "ucsf_document_id": f"mini{draw.drawn:04d}",
                 "ucsf_document_page_no": "1",
+                # "PARIS" and "paris"; of a number one.
                 "answers": list(dict.fromkeys([question.answer, question.answer.lower()])),
                 "data_split": "val",
                 "about": about_question(question),

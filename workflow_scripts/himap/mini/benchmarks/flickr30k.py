@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
-from himap.mini.conversations import captions
+from himap.mini.descriptions import captions
 from himap.mini.questions.question import about
 
 
@@ -11,12 +11,12 @@ def make(draw: Drawer, number: int) -> list[Row]:
     """Return one row a picture."""
     rows = []
     for index in range(number):
-        scene, rng = draw.scene("few", "few", "few", "signs")
+        scene, rng = draw.scene("few", "few", "few", "signs")  # three in four are few shapes
         rows.append(
             {
                 "image": picture(scene, f"{index}.png"),
                 "caption": captions(scene, rng, 5),
-                "sentids": [str(5 * index + i) for i in range(5)],
+                "sentids": [str(5 * index + i) for i in range(5)],  # texts in the published set, numbered through
                 "img_id": str(index),
                 "filename": f"{index}.png",
                 "about": about("caption"),

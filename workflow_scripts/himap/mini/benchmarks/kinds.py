@@ -42,10 +42,8 @@ KINDS: dict[str, tuple[str, tuple[Maker, ...]]] = {  # the sort of scenes, and w
     "bar value": ("chart", (bar_value, bar_larger)),
 }
 TRIPLE = 3
-SCENES, TRIES = (
-    60,
-    6,
-)  # that a pool grows by when no triple is left in it, and questions that each maker tries on a scene
+SCENES = 60  # that a pool grows by when no triple is left in it
+TRIES = 6  # of each maker on a scene: makers draw what they ask about
 OPTIONS = 4
 
 
@@ -64,7 +62,7 @@ class Pool:
         self.draw, (self.sort, self.makers), self.kind = draw, KINDS[kind], kind
         self.scenes: list[Scene] = []
         self.used: set[int] = set()
-        self.known: dict[str, dict[str, list[Known]]] = {}
+        self.known: dict[str, dict[str, list[Known]]] = {}  # text, answer, and who gives it
 
     def grow(self) -> None:
         """Draw further scenes and ask everything about them."""
@@ -72,7 +70,9 @@ class Pool:
             scene, rng = self.draw.scene(self.sort)
             for maker in (maker for maker in self.makers for _ in range(TRIES)):
                 question = maker(scene, rng)
+                # `field_value` asks for words and for numbers; the pool of numbers keeps only the latter.
                 if question is not None and about_question(question)["kind"] == self.kind:
+                    # The same question with another context is another question.
                     answers = self.known.setdefault(f"{question.context}\n{question.text}", {})
                     answers.setdefault(question.answer, []).append(Known(len(self.scenes), question))
             self.scenes.append(scene)
@@ -82,27 +82,31 @@ class Pool:
         while True:
             texts = list(self.known)
             for index in rng.permutation(len(texts)):
-                if found := self.triple_of(self.known[texts[index]], rng):
-                    self.used |= {known.scene for known in found}
-                    return found
+                if triple := self.triple_of(self.known[texts[index]], rng):
+                    self.used |= {known.scene for known in triple}
+                    return triple
             self.grow()
 
     def triple_of(self, answers: dict[str, list[Known]], rng: np.random.Generator) -> list[Known]:
         """Return a triple among the unused scenes that answer one question, or nothing."""
         fresh = {answer: self.fresh(known) for answer, known in answers.items()}
+        # An answer that two unused scenes share: the first and the last of the triple.
         twice = [answer for answer, known in fresh.items() if len(known) > 1]
         if not twice:
             return []
         answer = twice[int(rng.integers(len(twice)))]
+        # One scene for each other answer: the middle of the triple.
         others = [known[0] for other, known in fresh.items() if other != answer and known]
         if not others:
             return []
         first, same = fresh[answer][:2]
         other = others[int(rng.integers(len(others)))]
+        # A scene may answer a question in two ways (the color of either of two words): then it would be there twice.
         return [first, other, same] if len({first.scene, other.scene, same.scene}) == TRIPLE else []
 
     def fresh(self, known: list[Known]) -> list[Known]:
         """Return one question for each scene that no triple has yet."""
+        # A scene that was asked the same twice counts once.
         return list({entry.scene: entry for entry in known if entry.scene not in self.used}.values())
 
 
@@ -111,24 +115,24 @@ def make(draw: Drawer, number: int) -> list[Row]:
     pools = {kind: Pool(draw, kind) for kind in KINDS}
     kinds = list(pools)
     rows: list[Row] = []
-    rng = np.random.default_rng(
-        [SPLITS[draw.split], draw.seed]
-    )  # of the choice of triples; scenes have numbers of their own
+    # Of the choice of triples; scenes have random numbers of their own.
+    rng = np.random.default_rng([SPLITS[draw.split], draw.seed])
     while len(rows) < number:
         group = len(rows) // TRIPLE
         pool = pools[kinds[group % len(kinds)]]
-        found = pool.triple(rng)
-        options = options_of(found, rng)
-        rows += [row_of(pool.scenes[known.scene], known.question, group, options) for known in found]
+        triple = pool.triple(rng)
+        options = options_of(triple, rng)
+        rows += [row_of(pool.scenes[known.scene], known.question, group, options) for known in triple]
     return rows
 
 
-def options_of(found: list[Known], rng: np.random.Generator) -> list[str]:
+def options_of(triple: list[Known], rng: np.random.Generator) -> list[str]:
     """Return the options of a question with a context, which the model knows as multiple choice alone: the same for all three."""
-    if not found[0].question.context:
+    if not triple[0].question.context:
         return []
-    first, other = found[0].question, found[1].question
+    first, other = triple[0].question, triple[1].question
     wrong = [value for value in (*first.wrong, *other.wrong) if value not in (first.answer, other.answer)]
+    # Both answers are options, so that only the picture tells which is right.
     pool = [first.answer, other.answer, *dict.fromkeys(wrong)][:OPTIONS]
     return [pool[index] for index in rng.permutation(len(pool))]
 
@@ -145,6 +149,7 @@ def row_of(scene: Scene, question: Question, group: int, options: list[str]) -> 
         "options": options,
         "answer": answer,
         "image": picture(scene, f"{group}.png"),
+        # Probes of dropped tokens and attacks on empty cells need to know what every image token shows.
         "about": {**about, "content": scene.content()},
     }
 

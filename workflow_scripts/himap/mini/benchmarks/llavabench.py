@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from himap.mini import conversations
+from himap.mini import descriptions
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
 from himap.mini.questions.bars import bar_value
 from himap.mini.questions.marks import color_of_shape
@@ -19,7 +19,8 @@ def make(draw: Drawer, number: int) -> list[Row]:
     rows: list[Row] = []
     while len(rows) < number:
         scene, rng = draw.scene("few", "signs", "chart", "shapes")
-        caption = f"The picture shows {conversations.join(conversations.content(scene))}."
+        caption = f"The picture shows {descriptions.join(descriptions.content(scene))}."
+        # Cut, because the number of rows is exact: the last picture may have fewer questions than fit it.
         for category, text, answer, topic in questions_about(scene, rng)[: number - len(rows)]:
             rows.append(
                 {
@@ -45,12 +46,13 @@ def questions_about(scene: Scene, rng: np.random.Generator) -> list[Asked]:
         if question := ask(bar_value, scene, rng):
             asked.append(("conv", question.text, question.sentence, about_question(question)))
         topic = about("bar value", cells_of(*scene.bars))
-        asked.append(("complex", conversations.BEST, conversations.best_bar(scene) or "", topic))
+        # A chart always has bars; `or ""` is for the type checker.
+        asked.append(("complex", descriptions.BEST, descriptions.best_bar(scene) or "", topic))
     if scene.kind != "shapes":
-        asked.append(("detail", conversations.DETAIL, conversations.detail(scene), about("caption")))
-    elif common := conversations.most_common(scene):
+        asked.append(("detail", descriptions.DETAIL, descriptions.detail(scene), about("caption")))
+    elif common := descriptions.most_common(scene):
         topic = about("count", cells_of(*scene.marks))
-        asked.append(("complex", conversations.COMMON, common, topic))
+        asked.append(("complex", descriptions.COMMON, common, topic))
     return asked
 
 

@@ -33,14 +33,15 @@ def make(draw: Drawer, number: int) -> list[Row]:
         subtask = subtasks[index % len(subtasks)]
         scene, pair = next_pair(draw, *SUBTASKS[subtask])
         pictures_of[subtask] += 1
-        file_name = f"{pictures_of[subtask]:04d}.png"
+        file_name = f"{pictures_of[subtask]:04d}.png"  # counted within the subtask, as published
         image = picture(scene, file_name)
+        # Two rows of one `question_id`: MME's acc+ counts a picture only if both are right.
         for question in pair:
             rows.append(
                 {
                     "question_id": f"{subtask}/{file_name}",
                     "image": image,
-                    "question": f"{question.text} Please answer yes or no.",
+                    "question": f"{question.text} Please answer yes or no.",  # MME's own words
                     "answer": question.answer.capitalize(),
                     "category": subtask,
                     "about": about_question(question),
@@ -53,6 +54,7 @@ def next_pair(draw: Drawer, kinds: tuple[str, ...], maker: Maker) -> tuple[Scene
     """Return the next scene that has both a question with yes and one with no."""
     while True:
         scene, rng = draw.scene(*kinds)
+        # 25 tries, since a maker says yes or no as it happens.
         pair = [ask(maker, scene, rng, answer=answer, tries=25) for answer in ("yes", "no")]
         if len(questions := [question for question in pair if question is not None]) == 2:
             return scene, questions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
-from himap.mini.conversations import NUMBERS, two_in_one
+from himap.mini.descriptions import NUMBERS, two_in_one
 from himap.mini.questions.forms_and_sums import total
 from himap.mini.questions.knowledge import like_thing
 from himap.mini.questions.marks import color_of_shape, count_shape, neighbor
@@ -27,6 +27,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
     """Return one row a picture, every fifth with a question of two parts."""
     rows = []
     for index in range(number):
+        # The fifth, tenth …, so that the plain ones go on in turn between them.
         scene, text, answer, capability, topic = two_parts(draw) if index % 5 == 4 else one_part(draw, index)
         rows.append(
             {
@@ -48,6 +49,7 @@ def two_parts(draw: Drawer) -> tuple[Scene, str, str, str, Row]:
         scene, rng = draw.scene("signs", "few", "sum")
         if pair := two_in_one(scene, rng):
             text, answer, _, cells = pair
+            # Told by the words: a pair does not say which makers made it.
             reads = "written" in text or "say" in text or "sum" in text
             return scene, text, answer, "ocr,rec" if reads else "rec", about("two in one", cells)
 
@@ -57,6 +59,7 @@ def one_part(draw: Drawer, index: int) -> tuple[Scene, str, str, str, Row]:
     capability, kinds, maker = QUESTIONS[index % len(QUESTIONS)]
     scene, _, question = draw.question(kinds, (maker,))
     answer = question.answer
+    # "3<OR>three": MM-Vet's own way of writing that either will do; 0 would be "no".
     if question.kind == "count" and 0 < int(answer) < 10:
         answer = f"{answer}<OR>{NUMBERS[int(answer)]}"
     return scene, question.text, answer, capability, about_question(question)

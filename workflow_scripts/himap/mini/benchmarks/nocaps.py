@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from himap.mini.benchmarks._draw import IMAGE, TEXT, Drawer, MiniBenchmark, Row, picture
-from himap.mini.conversations import captions
+from himap.mini.descriptions import captions
 from himap.mini.questions.question import about
 from himap.mini.scenes import PIXELS
 
@@ -16,7 +16,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
         rows.append(
             {
                 "image": picture(scene, f"{index:016x}.png"),
-                "image_coco_url": "",
+                "image_coco_url": "",  # columns that no adapter reads are filled with something of their type
                 "image_date_captured": "2026-01-01 00:00:00",
                 "image_file_name": f"{index:016x}.png",
                 "image_height": PIXELS,

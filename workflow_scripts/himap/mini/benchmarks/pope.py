@@ -25,8 +25,10 @@ Drawn = tuple[Scene, np.random.Generator, list[str]]  # a scene, its random numb
 
 def make(draw: Drawer, number: int) -> list[Row]:
     """Return at least so many rows; every picture keeps all of its 18, without which settings could not be compared."""
+    # Rounded up. All scenes come first, because what is popular is counted over the whole set.
     drawn = draw_scenes(draw, -(-number // ROWS_PER_PICTURE))
     frequency = Counter(name for _, _, present in drawn for name in present)
+    # Ties by name, so that the order is always the same.
     by_frequency = [name for name, _ in sorted(frequency.items(), key=lambda item: (-item[1], item[0]))]
     rows_of: dict[str, list[Row]] = {setting: [] for setting in SETTINGS}
     for index, (scene, rng, present) in enumerate(drawn):
@@ -34,6 +36,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
         negatives = negatives_of(scene, rng, present, by_frequency)
         source = f"mini_val_{index:012d}"
         image = picture(scene, f"{source}.png")
+        # The published order: setting by setting, and within it picture by picture, a yes before a no.
         for setting, rows in rows_of.items():
             for yes, no in zip(positives, negatives[setting], strict=True):
                 for name, answer in ((yes, "yes"), (no, "no")):
@@ -68,10 +71,11 @@ def negatives_of(
 ) -> dict[str, list[str]]:
     """Return three absent objects for every setting."""
     absent = [name for name in OBJECTS if name not in present]
+    # Filled up where few objects are in the set.
     popular = [name for name in by_frequency if name not in present] + absent
     return {
         "random": three(rng, absent),
-        "popular": list(dict.fromkeys(popular))[:3],
+        "popular": list(dict.fromkeys(popular))[:3],  # without chance: the three most frequent ones
         "adversarial": three(rng, mixed_names(scene)),
     }
 

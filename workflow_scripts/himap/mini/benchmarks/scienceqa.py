@@ -24,8 +24,8 @@ MAKERS = (  # a maker listed three times is drawn three times as often
     bar_value,
     total,
 )
-KINDS = ("shapes", "shapes", "few", "few", "chart", "sum")
-OPTION_COUNTS = (2, 2, 3, 3, 4, 4, 4, 5)
+KINDS = ("shapes", "shapes", "few", "few", "chart", "sum")  # one is drawn for each row
+OPTION_COUNTS = (2, 2, 3, 3, 4, 4, 4, 5)  # taken in turn
 MATHEMATICS = ("bar value", "bar extreme", "sum", "count")
 
 

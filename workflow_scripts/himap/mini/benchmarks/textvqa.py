@@ -14,7 +14,9 @@ def make(draw: Drawer, number: int) -> list[Row]:
     rows = []
     for index in range(number):
         scene, rng, question = draw.question(("signs",), (word_text, word_place))
+        # The published answers are mostly lower case.
         answers = [question.answer.lower() if rng.random() < 0.8 else question.answer for _ in range(10)]
+        # One of the ten reads another word, as people do; three that agree are enough for the full score.
         if len(scene.words) > 1 and rng.random() < 0.5:
             other = next(word.text for word in scene.words if word.text != question.answer)
             answers[int(rng.integers(10))] = other.lower()
@@ -22,7 +24,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
             {
                 "image_id": f"{draw.split[:2]}{draw.drawn:014x}",
                 "question_id": 30_000 + index,
-                "question": question.text.lower(),
+                "question": question.text.lower(),  # the adapter's prompt begins with a capital again
                 "question_tokens": question.text.lower().rstrip("?").split(),
                 "image": picture(scene, f"{draw.drawn:016x}.png"),
                 "image_width": PIXELS,

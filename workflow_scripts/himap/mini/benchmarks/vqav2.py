@@ -18,11 +18,12 @@ def make(draw: Drawer, number: int) -> list[Row]:
     """Return rows until there are enough; the last picture may have fewer than three."""
     rows: list[Row] = []
     while len(rows) < number:
-        scene, rng = draw.scene("shapes", "shapes", "shapes", "few", "signs", "chart")
+        scene, rng = draw.scene("shapes", "shapes", "shapes", "few", "signs", "chart")  # half of them many shapes
         image_id = 100_000 + draw.drawn
         asked: set[str] = set()
         for index in rng.permutation(len(MAKERS)):
             question = ask(MAKERS[index], scene, rng, tries=2)
+            # Two makers may ask the same in the same words; a picture has three questions at most.
             if question is None or question.text in asked or len(asked) == 3 or len(rows) == number:
                 continue
             asked.add(question.text)
@@ -37,7 +38,7 @@ def make(draw: Drawer, number: int) -> list[Row]:
                     ],
                     "image_id": image_id,
                     "answer_type": question.answer_type,
-                    "question_id": image_id * 1000 + len(asked) - 1,
+                    "question_id": image_id * 1000 + len(asked) - 1,  # as published: the picture's id and three digits
                     "question": question.text,
                     "image": picture(scene, f"mini_{image_id:012d}.png"),
                     "about": about_question(question),

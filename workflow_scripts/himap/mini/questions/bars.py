@@ -17,7 +17,7 @@ def two_bars(scene: Scene, rng: np.random.Generator) -> tuple[Bar, Bar]:
 
 def values_of(*bars: Bar) -> Clues:
     """Return the clues that name each bar's value by its color."""
-    return tuple((bar.color, str(bar.value)) for bar in bars)
+    return tuple((bar.color, str(bar.value)) for bar in bars)  # a color names one bar alone
 
 
 def bar_value(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -43,7 +43,7 @@ def bar_extreme(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask for color, label or value of the largest or smallest bar."""
     if not scene.bars:
         return None
-    extreme, choose = pick(rng, (("largest", max), ("smallest", min)))
+    extreme, choose = pick(rng, (("largest", max), ("smallest", min)))  # `choose` finds the bar that the word names
     bar = choose(scene.bars, key=lambda bar: bar.value)
     asked = pick(rng, ("color", "label", "value"))
     cells = cells_of(*scene.bars)  # all of them, since each might be the one
@@ -78,6 +78,7 @@ def bar_larger(scene: Scene, rng: np.random.Generator) -> Question | None:
     other = second if bar is first else first
     text = f"Which bar is {comparison}, {first.color} or {second.color}?"
     sentence = f"The {bar.color} bar is {comparison}."
+    # The other of the two tempts most.
     wrong = wrong_values(COLOR_NAMES, bar.color, [other.color])
     clues, cells = values_of(first, second), cells_of(first, second)
     return Question("bar larger", text, bar.color, sentence, wrong, clues=clues, cells=cells)
@@ -88,6 +89,7 @@ def bar_more(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not scene.bars:
         return None
     first, second = two_bars(scene, rng)
+    # No two values are equal.
     text, truth = f"Is the {first.color} bar larger than the {second.color} bar?", first.value > second.value
     clues, cells = values_of(first, second), cells_of(first, second)
     return yes_no("bar more", text, truth, "Yes, it is larger.", "No, it is smaller.", clues, cells)

@@ -13,10 +13,11 @@ def field_value(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask what a line of a form says."""
     if not scene.fields:
         return None
-    name = pick(rng, list(scene.fields))
+    name = pick(rng, list(scene.fields))  # such as "COST"
     value, label = scene.fields[name], name.lower()
+    # Other values of the form tempt most; the four given ones fill up where it has few lines.
     wrong = wrong_values(("PARIS", "LAMP", "OTTO", "77"), value, list(scene.fields.values()))
-    row = next(word.row for word in scene.words if word.text == name)
+    row = next(word.row for word in scene.words if word.text == name)  # a form's lines are words, too, two in a row
     line = [word for word in scene.words if word.row == row]  # the name and the value
     text, sentence = f"What is the {label}?", f"The {label} is {value}."
     return Question("field", text, value, sentence, wrong, cells=cells_of(*line))
@@ -27,6 +28,7 @@ def total(scene: Scene, rng: np.random.Generator) -> Question | None:
     if scene.terms is None:
         return None
     result = sum(scene.terms)
+    # Off by little: nobody would choose far ones.
     wrong = tuple(str(result + distance) for distance in (1, -1, 2, -2, 3))
     text, sentence = "What is the result of the sum?", f"The result is {result}."
     clues, cells = sum_clues(scene.terms), sum_cells(scene)
@@ -38,6 +40,7 @@ def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     if scene.terms is None:
         return None
     result = sum(scene.terms)
+    # At least 2, the smallest sum of two digits from 1; then a wrong claim may turn out right.
     claim = result if rng.random() < 0.5 else max(2, result + pick(rng, (-2, -1, 1, 2)))
     text = f"Is the result of the sum in the image {claim}?"
     yes, no = f"Yes, it is {result}.", f"No, it is {result}."
@@ -46,6 +49,7 @@ def total_is(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def sum_cells(scene: Scene) -> Cells:
     """Return the four cells of a sum: a digit, +, a digit, =."""
+    # There is one + in a sum's picture.
     row, column = (int(place[0]) for place in np.nonzero(scene.glyphs == INDEX["+"]))
     return tuple((row, column + offset) for offset in (-1, 0, 1, 2))
 
@@ -58,6 +62,7 @@ def sum_clues(terms: tuple[int, int]) -> Clues:
 
 def scene_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask what sort of picture it is; only where one description fits and no other does."""
+    # Few shapes and signs are left out: "only shapes" is true of some of them as well.
     names = {"chart": "bars", "document": "a form", "shapes": "only shapes", "sum": "a sum"}
     if scene.kind not in names or (scene.kind == "shapes" and scene.words):
         return None

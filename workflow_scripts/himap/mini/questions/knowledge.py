@@ -8,6 +8,7 @@ from himap.mini.glyphs import COLOR_NAMES, SHAPE_NAMES
 from himap.mini.questions.question import Maker, Question, article, cells_of, pick, unique, wrong_values, yes_no
 from himap.mini.scenes import Scene
 
+# The last word of each is its clue (`last_word`), so no two colors may share one.
 THINGS = {
     "red": ("blood", "a tomato"),
     "green": ("grass", "a frog"),
@@ -18,6 +19,7 @@ THINGS = {
     "pink": ("a pig", "a flamingo"),
     "black": ("coal", "the night"),
 }
+# Diamond and cross are left out; a fact's last word, such as "hole", names its shape.
 FACTS = {
     "triangle": "has three corners",
     "square": "has four equal sides",
@@ -36,6 +38,7 @@ def last_word(phrase: str) -> str:
 
 def like_thing(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask which shape has the color of something everybody knows."""
+    # Only a color that a single mark has: else more than one shape would be right.
     colors = unique([mark.color for mark in scene.marks])
     if not colors:
         return None
@@ -72,7 +75,9 @@ def fact_exists(scene: Scene, rng: np.random.Generator) -> Question | None:
 def known_shape_exists(scene: Scene, rng: np.random.Generator) -> Question:
     """Ask whether there is a shape of which something is known."""
     shapes = {mark.shape for mark in scene.marks}
+    # Lists in the order of FACTS, because a shape is drawn by its index.
     present, absent = [shape for shape in FACTS if shape in shapes], [shape for shape in FACTS if shape not in shapes]
+    # Half yes and half no, unless every shape of FACTS is there or none is.
     shape = pick(rng, present if (rng.random() < 0.5 and present) or not absent else absent)
     text = f"Is there a shape that {FACTS[shape]}?"
     yes, no = f"Yes, there is {article(shape)}.", f"No, there is no {shape}."
@@ -84,6 +89,7 @@ def known_color_exists(scene: Scene, rng: np.random.Generator) -> Question:
     """Ask whether anything has the color of something known."""
     colors = {mark.color for mark in scene.marks}
     absent = [color for color in COLOR_NAMES if color not in colors]
+    # Sorted, since the order of a set differs between processes.
     color = pick(rng, sorted(colors) if rng.random() < 0.5 or not absent else absent)
     thing = pick(rng, THINGS[color])
     text = f"Is there a shape with the color of {thing}?"
@@ -100,11 +106,12 @@ def story(scene: Scene, rng: np.random.Generator) -> Question | None:
     if len(keys) < 2:
         return None
     wanted, other = (keys[i] for i in rng.permutation(len(keys))[:2])
+    # A color is never a shape's name, so one test serves both.
     mark = next(mark for mark in scene.marks if wanted in (mark.color, mark.shape))
     other_mark = next(mark for mark in scene.marks if other in (mark.color, mark.shape))
     noun = " shape" if by_color else ""
     sentences = [f"{first} likes the {wanted}{noun}.", f"{second} likes the {other}{noun}."]
-    context = " ".join(sentences[i] for i in rng.permutation(2))
+    context = " ".join(sentences[i] for i in rng.permutation(2))  # the person who is asked about comes first or second
     if by_color:
         text, answer, sentence = f"Which shape does {first} like?", mark.shape, f"{first} likes the {mark.shape}."
         wrong = wrong_values(SHAPE_NAMES, answer, [shown.shape for shown in scene.marks])
@@ -112,6 +119,7 @@ def story(scene: Scene, rng: np.random.Generator) -> Question | None:
         text, answer, sentence = f"Which color does {first} like?", mark.color, f"{first} likes {mark.color}."
         wrong = wrong_values(COLOR_NAMES, answer, [shown.color for shown in scene.marks])
     other_value = other_mark.shape if by_color else other_mark.color
+    # Step by step: whom the question names, what that person likes, and the same for the other one.
     clues = ((first, wanted), (wanted, answer), (other, other_value))
     return Question("story", text, answer, sentence, wrong, context, clues=clues, cells=mark.cells)
 

@@ -22,7 +22,7 @@ from himap.mini.questions.question import (
 )
 from himap.mini.scenes import SIDE, Mark, Scene
 
-VERTICAL, HORIZONTAL = ("top", "middle", "bottom"), ("left", "center", "right")
+VERTICAL, HORIZONTAL = ("top", "middle", "bottom"), ("left", "center", "right")  # four cells each
 
 
 def unique_marks(scene: Scene) -> list[Mark]:
@@ -37,6 +37,7 @@ def absent_names(scene: Scene) -> list[str]:
     colors, shapes = {mark.color for mark in scene.marks}, {mark.shape for mark in scene.marks}
     names = [f"{color} {shape}" for color in COLOR_NAMES for shape in SHAPE_NAMES]
     absent = [name for name in names if name not in present]
+    # Stable: of equals in the order of COLOR_NAMES and SHAPE_NAMES.
     return sorted(absent, key=lambda name: -sum((name.split()[0] in colors, name.split()[1] in shapes)))
 
 
@@ -47,6 +48,7 @@ def color_of_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     shape = pick(rng, shapes)
     mark = next(mark for mark in scene.marks if mark.shape == shape)
+    # The colors of the other marks tempt most: they are in the picture.
     wrong = wrong_values(COLOR_NAMES, mark.color, [other.color for other in scene.marks])
     return Question(
         "color", f"What color is the {shape}?", mark.color, f"The {shape} is {mark.color}.", wrong, cells=mark.cells
@@ -74,7 +76,7 @@ def exists(scene: Scene, rng: np.random.Generator) -> Question | None:
     if rng.random() < 0.5:
         name = pick(rng, scene.marks).name
     else:
-        tempting = absent_names(scene)[:12]
+        tempting = absent_names(scene)[:12]  # mostly such whose color and shape are both there, apart
         name = pick(rng, tempting) if rng.random() < 0.6 else f"{pick(rng, COLOR_NAMES)} {pick(rng, SHAPE_NAMES)}"
     # Whatever was drawn, the answer is what the picture shows: a random color and shape may be there after all.
     text = f"Is there {article(name)} in the image?"
@@ -88,7 +90,7 @@ def count_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     counts = Counter(mark.shape for mark in scene.marks)
     if not counts:
         return None
-    shape = pick(rng, list(counts)) if rng.random() < 0.9 else pick(rng, SHAPE_NAMES)
+    shape = pick(rng, list(counts)) if rng.random() < 0.9 else pick(rng, SHAPE_NAMES)  # now and then the answer is 0
     return how_many(plural(shape), [mark for mark in scene.marks if mark.shape == shape])
 
 
@@ -127,6 +129,7 @@ def count_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not counts:
         return None
     shape = pick(rng, list(counts))
+    # Off by one or two; max(1, …) may bring a wrong claim back to the truth, so truth is computed below.
     claim = counts[shape] if rng.random() < 0.5 else max(1, counts[shape] + pick(rng, (-2, -1, 1, 2)))
     objects = plural(shape) if claim != 1 else shape
     text = f"{'Is' if claim == 1 else 'Are'} there {claim} {objects} in the image?"
@@ -144,6 +147,7 @@ def color_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     shape = pick(rng, shapes)
     mark = next(mark for mark in scene.marks if mark.shape == shape)
     wrong = wrong_values(COLOR_NAMES, mark.color, [other.color for other in scene.marks])
+    # `wrong` begins with the colors that the picture shows.
     claim = mark.color if rng.random() < 0.5 else pick(rng, wrong[:4])
     truth = f"the {shape} is {mark.color}."
     text, clues = f"Is the {shape} {claim}?", ((shape, mark.color),)
@@ -156,9 +160,10 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     if len(marks) < 2:
         return None
     first, second = (marks[i] for i in rng.permutation(len(marks))[:2])
-    down, right = second.row - first.row, second.column - first.column
+    down, right = second.row - first.row, second.column - first.column  # positive: second is below, or to the right
     sides = []
     if abs(right) >= 2:  # only where the side is plain to see
+        # Side, and whether it is true of the first.
         sides += [("to the left of", right > 0), ("to the right of", right < 0)]
     if abs(down) >= 2:
         sides += [("above", down > 0), ("below", down < 0)]
@@ -172,6 +177,7 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def place(row: int, column: int) -> str:
     """Say where a cell is."""
+    # 12 cells in thirds: 0 to 3, 4 to 7, 8 to 11.
     return f"{VERTICAL[row * 3 // SIDE]} {HORIZONTAL[column * 3 // SIDE]}"
 
 
@@ -234,6 +240,7 @@ def more(scene: Scene, rng: np.random.Generator) -> Question | None:
     counts = Counter(mark.shape for mark in scene.marks)
     if len(counts) < 2:
         return None
+    # Counter keeps the order of first occurrence, which is reading order.
     first, second = (list(counts)[i] for i in rng.permutation(len(counts))[:2])
     if counts[first] == counts[second]:
         return None

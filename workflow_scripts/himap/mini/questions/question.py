@@ -17,13 +17,13 @@ LETTER = "Answer with the option's letter from the given choices directly."
 ONE_WORD = "Answer the question with a single word."
 CAPTION = "Provide a one-sentence caption for the provided image."
 
-OPTION_LETTERS = "ABCDE"
+OPTION_LETTERS = "ABCDE"  # at most five options, as in ScienceQA
 KINDS_IN_BRIEF = {  # what a question takes, in the words that results are grouped by; the others are called as their makers do
     "color is": "color", "bar color": "color", "word color": "color", "same color": "shape", "count is": "count",
     "more": "count", "bar count": "count", "neighbour": "neighbor", "word is": "word", "field": "word", "sum is": "sum",
     "bar extreme": "bar value", "bar larger": "bar value", "bar more": "bar value", "commonsense": "knowledge",
 }  # fmt: skip
-Clues = tuple[tuple[str, str], ...]
+Clues = tuple[tuple[str, str], ...]  # (word of the question, what is true of it), as ("ring", "red")
 Item = TypeVar("Item")
 
 
@@ -39,9 +39,9 @@ class Question:
     text: str
     answer: str
     sentence: str
-    wrong: tuple[str, ...] = ()
-    context: str = ""
-    answer_type: str = "other"
+    wrong: tuple[str, ...] = ()  # the most tempting first; empty where there is no choice, as for yes or no
+    context: str = ""  # what is told before the question; a story's
+    answer_type: str = "other"  # or "yes/no" or "number", VQAv2's own types
     clues: Clues = ()
     cells: Cells = ()
 
@@ -51,12 +51,12 @@ Maker = Callable[[Scene, np.random.Generator], Question | None]
 
 def plural(shape: str) -> str:
     """Return the plural of a shape's name."""
-    return shape + ("es" if shape.endswith("s") else "s")
+    return shape + ("es" if shape.endswith("s") else "s")  # cross, crosses
 
 
 def article(words: str) -> str:
     """Put "a" or "an" before words."""
-    return ("an " if words[0] in "aeiou" else "a ") + words
+    return ("an " if words[0] in "aeiou" else "a ") + words  # by the letter: "an orange ring", "an arrow"
 
 
 def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
@@ -71,12 +71,14 @@ def unique(values: list[str]) -> list[str]:
 
 def wrong_values(known: Sequence[str], answer: str, visible: Sequence[str] = ()) -> tuple[str, ...]:
     """Return wrong answers, first those that the picture shows elsewhere, then the rest of the known values."""
+    # dict.fromkeys drops repeats and keeps the order, which a set would not: options are drawn by index.
     tempting = [value for value in dict.fromkeys(visible) if value != answer]
     return tuple(tempting + [value for value in known if value != answer and value not in tempting])
 
 
 def wrong_numbers(answer: int) -> tuple[str, ...]:
     """Return wrong numbers, the nearest first."""
+    # The second part of the key: of two that are equally near the smaller comes first.
     nearest = sorted(range(13), key=lambda number: (abs(number - answer), number))
     return tuple(str(number) for number in nearest if number != answer)
 
@@ -94,6 +96,7 @@ def cells_of(*things: Mark | Word | Bar) -> Cells:
 
 def about(kind: str, cells: Cells = ()) -> dict[str, Any]:
     """Return what a sample keeps of a question beside the published columns: its kind, and the image tokens that it is about."""
+    # An image token's index is row * 12 + column; a set, because two things may share a cell.
     return {"kind": KINDS_IN_BRIEF.get(kind, kind), "evidence": sorted({row * SIDE + column for row, column in cells})}
 
 
@@ -108,7 +111,7 @@ def ask(
 ) -> Question | None:
     """Call a maker until it returns a question (with the given answer, if any); None after so many tries."""
     for _ in range(tries):
-        question = maker(scene, rng)
+        question = maker(scene, rng)  # makers draw what they ask, so another try may succeed
         if question is not None and (answer is None or question.answer == answer):
             return question
     return None
@@ -121,7 +124,7 @@ def with_options(question: Question, rng: np.random.Generator, number: int) -> t
     wrong = [pool[i] for i in rng.permutation(len(pool))[: number - 1]]
     options = [question.answer, *wrong]
     order = rng.permutation(len(options))
-    return [options[i] for i in order], int(np.flatnonzero(order == 0)[0])
+    return [options[i] for i in order], int(np.flatnonzero(order == 0)[0])  # the right one was first before the shuffle
 
 
 def lettered(options: list[str]) -> list[str]:
@@ -131,6 +134,7 @@ def lettered(options: list[str]) -> list[str]:
 
 def choice_text(text: str, options: list[str], context: str = "") -> str:
     """Return the multiple-choice prompt: context, question, lettered options, instruction."""
+    # LLaVA's form of ScienceQA, which A-OKVQA shares.
     lines = [f"Context: {context}"] if context else []
     return "\n".join([*lines, text, *lettered(options), LETTER])
 

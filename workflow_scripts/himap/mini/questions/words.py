@@ -16,7 +16,7 @@ def readable_words(scene: Scene) -> list[Word]:
 
 def random_words(rng: np.random.Generator) -> list[str]:
     """Draw six words that may serve as wrong answers."""
-    return [WORDS[i] for i in rng.integers(len(WORDS), size=6)]
+    return [WORDS[i] for i in rng.integers(len(WORDS), size=6)]  # one may be the answer; `wrong_values` leaves that out
 
 
 def word_text(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -26,6 +26,7 @@ def word_text(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     word = pick(rng, words)
     wrong = wrong_values(random_words(rng), word.text, [other.text for other in words])
+    # Without naming the word, as TextVQA often asks; with several it would be ambiguous.
     if len(words) == 1 and rng.random() < 0.6:
         return Question(
             "word", "What is written in the image?", word.text, f"The word is {word.text}.", wrong, cells=word.cells
@@ -52,6 +53,7 @@ def word_is(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not words:
         return None
     visible = {word.text for word in words}
+    # A word drawn from WORDS may be there by chance.
     asked = pick(rng, words).text if rng.random() < 0.5 else pick(rng, WORDS)
     text = f'Is the word in the image "{asked}"?' if len(visible) == 1 else f'Is there the word "{asked}" in the image?'
     shown = cells_of(*(word for word in words if word.text == asked))
