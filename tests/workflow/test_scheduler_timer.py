@@ -30,7 +30,7 @@ def scheduler() -> JobScheduler:
 
 
 def test_one_timer_waits_at_a_time_and_the_next_look_sets_another(scheduler: JobScheduler) -> None:
-    assert looks_after(scheduler, 20) == 20, "Snakemake has mended it: delete scheduler_timer.py"
+    assert looks_after(scheduler, 20) == 20, "Snakemake has fixed it: delete scheduler_timer.py"
     limit_timers(scheduler)
     assert looks_after(scheduler, 20) == 1
     assert looks_after(scheduler, 20) == 1

@@ -62,8 +62,8 @@ def read_question(settings: dict[str, Any], results: str, name: str) -> pd.DataF
     # Read as texts, or a sample's id "007" and an answer "1.0" would become numbers.
     texts = dict.fromkeys(("sample_id", "answer", "clean_answer", "other_answer", "kind", "donor"), str)
     parts = [
-        # Empty cells of other columns stay NaN; `fillna` gives those of texts back as "".
-        pd.read_csv(Paths(results).question(model, task, name), dtype=texts, keep_default_na=True)
+        # Nothing but an empty cell is missing: pandas would take an answer "None" for that too.
+        pd.read_csv(Paths(results).question(model, task, name), dtype=texts, keep_default_na=False, na_values=[""])
         .fillna(dict.fromkeys(texts, ""))
         .assign(model=model, benchmark=task)
         for model, task in settings["cells"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise unknown("model", arguments.like, MODELS)
     folder = Path(arguments.out)
     if not (folder / "config.json").is_file():
-        write(folder, *MODELS[arguments.like], dtype=arguments.dtype, seed=arguments.seed)
+        # Written elsewhere first: a killed writing leaves no folder that looks whole.
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write(unfinished, *MODELS[arguments.like], dtype=arguments.dtype, seed=arguments.seed)
+        unfinished.replace(folder)
     if arguments.measure:
         from himap.tools.rehearsal import measure
 
