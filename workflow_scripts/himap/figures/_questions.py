@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap.figures._panels import Curve, Dot, points
 from himap.numbers import interval, number
-from himap.results import Paths
+from himap.paths import Paths
 
 if TYPE_CHECKING:
     import pandas as pd

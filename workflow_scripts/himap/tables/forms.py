@@ -11,7 +11,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.numbers import plain_flops, plain_number, plain_p, plain_size
 from himap.paper.published import has_method
-from himap.tables import rivals
+from himap.tables import rival_texts
 from himap.tables.latex import as_latex
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, NOT_PUBLISHED, beside, different_costs
@@ -76,11 +76,17 @@ def parts(settings: dict[str, Any]) -> dict[str, Callable[[pd.Series], str]]:
     """Return the columns of each benchmark, and how each is written."""
     if "budgets" in settings:
         judged_hard = {
-            "same answers": rivals.same_text,
-            "hard samples": rivals.hard_text,
-            "evidence": rivals.evidence_text,
+            "same answers": rival_texts.same_text,
+            "hard samples": rival_texts.hard_text,
+            "evidence": rival_texts.evidence_text,
         }
-        return {"ours": ours, "printed": rivals.printed_text, "vs vanilla": against_vanilla, **judged_hard, "n": size}
+        return {
+            "ours": ours,
+            "printed": rival_texts.printed_text,
+            "vs vanilla": against_vanilla,
+            **judged_hard,
+            "n": size,
+        }
     return {"ours": ours, "paper": paper, "vs vanilla": against_vanilla, "n": size}
 
 
@@ -98,7 +104,7 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
             )
             if cells.empty:
                 continue
-            more = rivals.lead(cells.iloc[0]) if "budgets" in settings else []
+            more = rival_texts.lead(cells.iloc[0]) if "budgets" in settings else []
             row = [method["title"], *more, *cost_texts(cells)]
             for name in names:
                 row += [text(cells.loc[name]) for text in parts(settings).values()]

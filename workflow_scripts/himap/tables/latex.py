@@ -15,7 +15,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.figures._labels import metric_label
 from himap.numbers import SMALL, plain_number, plain_size
-from himap.tables import rivals
+from himap.tables import rival_texts
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, different_costs
 
@@ -98,19 +98,19 @@ def model_rows(frame: pd.DataFrame, settings: dict[str, Any], tera: bool, extra:
         if cells.empty:
             continue
         ordered = [cells.loc[name] for name in settings["benchmark_order"]]
-        spent = [text.removesuffix(" %") for text in rivals.lead(cells.iloc[0])] if "budgets" in settings else []
+        spent = [text.removesuffix(" %") for text in rival_texts.lead(cells.iloc[0])] if "budgets" in settings else []
         blank = [""] * len(spent)
         lines.append(row([latex(method["title"]), *spent, *costs(cells, tera), *map(score, ordered)]))
         if "interval" in extra:
             lines.append(small_row(["", *blank, "", "", *map(edges, ordered)]))
         if "paper" in extra:
-            value = rivals.printed_text if "budgets" in settings else printed
+            value = rival_texts.printed_text if "budgets" in settings else printed
             lines.append(small_row([r"\quad paper", *blank, *printed_costs(cells), *map(latex, map(value, ordered))]))
         if "budgets" in settings:
             for title, text in (
-                ("same answers", rivals.same_text),
-                ("hard samples", rivals.hard_text),
-                ("evidence kept", rivals.evidence_text),
+                ("same answers", rival_texts.same_text),
+                ("hard samples", rival_texts.hard_text),
+                ("evidence kept", rival_texts.evidence_text),
             ):
                 if any(texts := [latex(text(cell)) for cell in ordered]):
                     lines.append(small_row([rf"\quad {title}", *blank, "", "", *texts]))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from himap.costs.printed import prints, unexplained
 from himap.paper.published import inconsistencies
-from himap.tables import rivals
+from himap.tables import rival_texts
 from himap.tables.records import MINI, NOT_JUDGED, OTHER_MODEL, REFERENCE_ROW, references, unreadable
 
 BUDGET_NOTES = (
@@ -30,7 +30,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         "counted on a real run. Layers count from 0.",
     ]
     if "budget" in frame:  # the report reads the records from their CSV and has no settings
-        lines = [*rivals.sentences(frame), *lines, *BUDGET_NOTES]
+        lines = [*rival_texts.sentences(frame), *lines, *BUDGET_NOTES]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
         # First, since whoever reads one line must not take these numbers for the paper's.
         lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")

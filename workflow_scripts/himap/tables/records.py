@@ -16,7 +16,8 @@ from himap import benchmarks
 from himap.benchmarks import _base
 from himap.files import read_json
 from himap.paper.published import table_value, unlike
-from himap.results import Paths, read_costs
+from himap.paths import Paths
+from himap.results import read_costs
 
 MAIN_TABLES = ("table1", "table2", "table3", "table4")
 REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
