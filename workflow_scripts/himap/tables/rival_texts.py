@@ -57,14 +57,16 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         # At the smallest budget methods differ most; at a large one all of them keep nearly everything.
         smallest = min(rows["budget"].unique(), key=fraction)
         at = rows[rows["budget"] == smallest]
-        said = [ranking(at, smallest), on_hard(at), agreement(at)]
-        if all(said):
-            lines.append(f"{model}: " + " ".join(said))
+        texts = [ranking(at, smallest), on_hard(at), agreement(at)]
+        # One of them is empty where the table lacks a baseline or a method; then none is shown.
+        if all(texts):
+            lines.append(f"{model}: " + " ".join(texts))
     return lines
 
 
 def ranking(rows: pd.DataFrame, budget: object) -> str:
     """Return which method keeps most of the unpruned score at a budget, and how many are better than all baselines."""
+    # `left_mean` is the same in every row of a method.
     means = rows.drop_duplicates("method").set_index("of")["left_mean"].dropna()
     blind, chosen = means[means.index.isin(BLIND)], means[~means.index.isin(BLIND)]
     if blind.empty or chosen.empty:
@@ -80,6 +82,7 @@ def ranking(rows: pd.DataFrame, budget: object) -> str:
 
 def on_hard(rows: pd.DataFrame) -> str:
     """Return how many methods are better than random tokens where the smaller image fails."""
+    # Means over all benchmarks, weighted by the number of their hard samples.
     weighed = rows[rows["hard_n"] > 0].assign(points=rows["hard"] * rows["hard_n"])
     sums = weighed.groupby("of")[["points", "hard_n"]].sum()
     means = sums["points"] / sums["hard_n"]
@@ -103,6 +106,7 @@ def agreement(rows: pd.DataFrame) -> str:
         f"Answers are the unpruned model's most often under {titles[same.idxmax()]} ({same.max():.0f} %) and least often under "
         f"{titles[same.idxmin()]} ({same.min():.0f} %)"
     )
+    # Families that stretch a picture, or pictures that are square, have none.
     padding = rows.groupby("of")["padding"].mean().dropna()
     if padding.empty or not rows["padding_all"].mean() > 0:
         return text + "."
@@ -114,4 +118,5 @@ def agreement(rows: pd.DataFrame) -> str:
 
 def _titles(rows: pd.DataFrame) -> dict[Any, str]:
     """Return the methods' titles without their budgets."""
+    # "DivPrune (1/3 of the tokens)" -> "DivPrune"
     return {row["of"]: row["title"].rpartition(" (")[0] for row in rows.to_dict("records")}

@@ -42,6 +42,7 @@ def with_measures(frame: pd.DataFrame, settings: dict[str, Any], results: str | 
     rows = []
     for record in frame.to_dict("records"):
         row = {name: record[name] for name in ("model", "benchmark", "method", "kind")}
+        # Empty for the unpruned model, which has no budget and whose layers see every token of the grid.
         known = facts["rows"].get(row["method"], {})
         row |= {"of": known.get("of"), "budget": known.get("budget")}
         row["mean_tokens"] = facts["tokens"][row["model"]][row["kind"]].get(
@@ -52,6 +53,7 @@ def with_measures(frame: pd.DataFrame, settings: dict[str, Any], results: str | 
         rows.append(row)
     more = pd.DataFrame(rows).reindex(columns=["model", "benchmark", "method", *COLUMNS])
     frame = frame.merge(more, on=["model", "benchmark", "method"])
+    # In percent of the unpruned score on the same benchmark, so that benchmarks of different scales can be averaged.
     unpruned = frame[frame["method"] == "vanilla"][["model", "benchmark", "ours"]].rename(columns={"ours": "whole"})
     frame = frame.drop(columns="left").merge(unpruned, on=["model", "benchmark"], how="left")
     frame["left"] = 100 * frame["ours"].astype(float) / frame.pop("whole").astype(float)
@@ -65,25 +67,27 @@ def measures(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[s
     answers = _answers(paths.predictions(model, task, method))
     unpruned = _answers(paths.predictions(model, task, "vanilla"))
     same = [answers[name]["prediction"] == unpruned[name]["prediction"] for name in answers if name in unpruned]
-    found: dict[str, Any] = {"same_answers": 100 * float(np.mean(same)) if same else None}
-    found |= on_hard_samples(paths, facts, row)
-    kept = [answer for answer in answers.values() if answer["kept"]]
+    columns: dict[str, Any] = {"same_answers": 100 * float(np.mean(same)) if same else None}
+    columns |= on_hard_samples(paths, facts, row)
+    kept = [answer for answer in answers.values() if answer["kept"]]  # without stages there is no choice to describe
     if kept:
         padding = _padding(paths.samples(task), tuple(facts["grids"][model])) if task in facts["padded"][model] else {}
-        found |= places(kept, tuple(facts["grids"][model]), padding)
-        found |= of_evidence(kept, _evidence(paths.samples(task)), tuple(facts["grids"][model]))
-    return found
+        columns |= places(kept, tuple(facts["grids"][model]), padding)
+        columns |= of_evidence(kept, _evidence(paths.samples(task)), tuple(facts["grids"][model]))
+    return columns
 
 
 def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]], grid: tuple[int, int]) -> dict[str, Any]:
     """Return the mean share of the evidence that each stage leaves, and the last one's; nothing where none is known."""
     shares = []
     for answer in answers:
+        # [stages, image tokens]
         masks = unpacked(answer["kept"], answer["image_tokens"])
         layout = layout_of(answer, grid)
         stages = [recall(mask, evidence.get(answer["sample_id"], []), layout) for mask in masks]
-        if None not in stages:
+        if None not in stages:  # no evidence is known of this sample
             shares.append(stages)
+    # Samples with different numbers of stages have no mean stage by stage.
     if not shares or len({len(stages) for stages in shares}) > 1:
         return {}
     means = 100 * np.mean(np.array(shares, dtype=float), axis=0)
@@ -102,34 +106,36 @@ def on_hard_samples(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) ->
     files = [Path(paths.scores(row["model"], row["benchmark"], name)[1]) for name in [*smaller, row["method"]]]
     if not smaller or not all(file.is_file() for file in files):
         return {}
-    wrong, own = (
+    by_smaller, by_method = (
         pd.read_parquet(file, columns=["sample_id", "score"]).set_index("sample_id")["score"] for file in files
     )
-    hard = own[own.index.isin(wrong[wrong < RIGHT].index)].dropna()
+    # NaN: a judge's unreadable verdict.
+    hard = by_method[by_method.index.isin(by_smaller[by_smaller < RIGHT].index)].dropna()
     return {"hard": 100 * float(hard.mean()) if len(hard) else None, "hard_n": len(hard)}
 
 
 def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return where the tokens are that the last stage kept, over all answers whose pictures have a whole grid each."""
-    counts, in_padding, of_all = np.zeros(grid), [], []
+    counts, in_padding, of_all = np.zeros(grid), [], []  # counts: how often each cell was kept
     for answer in answers:
         mask = with_places(unpacked([answer["kept"][-1]], answer["image_tokens"])[0], answer)
         # A model may cut a picture into tiles of another shape; such an answer has no place on this grid.
         if len(mask) % counts.size:
             continue
-        counts += mask.reshape(-1, *grid).sum(axis=0)
+        counts += mask.reshape(-1, *grid).sum(axis=0)  # several pictures lie one after another
         share = padding.get(answer["sample_id"])
         if share is not None and len(share) == len(mask):
             in_padding.append(share[mask].mean() if mask.any() else 0.0)
             of_all.append(share.mean())
     if not counts.sum():
         return {}
+    # `array_split` also cuts a grid whose side is no multiple of BANDS.
     bands = [[100 * part.sum() / counts.sum() for part in np.array_split(counts, BANDS, axis=axis)] for axis in (0, 1)]
     texts = ["/".join(f"{share:.0f}" for share in shares) for shares in bands]
-    found: dict[str, Any] = dict(zip(("top_to_bottom", "left_to_right"), texts, strict=True))
+    columns: dict[str, Any] = dict(zip(("top_to_bottom", "left_to_right"), texts, strict=True))
     if in_padding:
-        found |= {"padding": 100 * float(np.mean(in_padding)), "padding_all": 100 * float(np.mean(of_all))}
-    return found
+        columns |= {"padding": 100 * float(np.mean(in_padding)), "padding_all": 100 * float(np.mean(of_all))}
+    return columns
 
 
 def with_places(mask: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
@@ -163,6 +169,7 @@ def fraction(budget: object) -> Fraction:
     return Fraction(str(budget))
 
 
+# Read once for all rows of the table: the unpruned answers are compared with every method's.
 @cache
 def _answers(path: str) -> dict[str, dict[str, Any]]:
     """Return the rows of an evaluation's answers by sample."""
