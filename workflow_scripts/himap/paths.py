@@ -111,7 +111,10 @@ class Paths:
     def log(self, output: str) -> str:
         """Return where the job behind a result writes its log."""
         path = Path(output).relative_to(self.folder)
+        # One job makes several of these files in one folder (a set's samples with their manifest), so the folder names
+        # its log: results/benchmarks/pope/samples.parquet -> results/logs/benchmarks/pope.log.
         if path.name in ("manifest.json", "samples.parquet", "saliency.parquet") or path.parts[0] == "grid":
             path = path.parent
+        # Only these endings go: a folder such as llava-1.5-7b would lose ".5-7b" as well.
         stem = path.with_suffix("") if path.suffix in (".jsonl", ".parquet", ".csv") else path
         return f"{self.folder}/logs/{stem}.log"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from himap.metrics.paired import Comparison
 
-ANSWERS = 2000  # answers of an evaluation that the report looks at
+ANSWERS = 2000  # answers of an evaluation that the report looks at, of however many
 RANDOM_WEIGHTS = "random weights (for time only)"  # what figure and table call that model
 
 
@@ -29,6 +29,7 @@ def scope(facts: dict[str, Any], model: str | None = None, tasks: list[str] | No
     """Return whether results speak about the paper's models on its data (`paper`), the embedded world (`mini`), or neither (`other`)."""
     models = [model] if model else list(facts["models"])
     tasks = tasks or list(facts["benchmarks"])
+    # One benchmark of the embedded world is enough: a statement about several is then not about published data alone.
     if any(facts["benchmarks"][task]["source"] == "mini" for task in tasks):
         return "mini"
     return "paper" if all(all_models(facts)[name]["published"] for name in models) else "other"
@@ -81,6 +82,7 @@ class Results:
         self.paths = Paths(folder)
         self.folder = Path(folder)
         self.facts = facts
+        # Several claims ask for the same comparison.
         self._compared: dict[tuple[str, str, str, str], Comparison | None] = {}
 
     # ---- any file, by its path
@@ -140,6 +142,7 @@ class Results:
     def score(self, model: str, task: str, method: str) -> dict[str, Any] | None:
         """Return a scored evaluation, or None while it is missing or not judged."""
         score = self.json(self.paths.scores(model, task, method)[0])
+        # Answers without verdicts have a score file too, with a headline of None.
         return score if score and score["headline"] is not None else None
 
     def per_sample(self, model: str, task: str, method: str) -> pd.DataFrame | None:
@@ -155,6 +158,7 @@ class Results:
         for name in self.facts["tables"]:
             frame = self.table(name)
             for row in records_of(frame[frame["vs_vanilla"].notna()]) if frame is not None else ():
+                # The CSV has six digits of each number, which is all that the report shows.
                 edges = (row.vs_vanilla_low, row.vs_vanilla_high)
                 key = (row.model, row.benchmark, row.method)
                 sizes = int(row.n), int(row.pictures)
@@ -168,6 +172,7 @@ class Results:
         key = (model, task, first, second)
         if key not in self._compared:
             frames = [self.per_sample(model, task, method) for method in (first, second)]
+            # An evaluation that was not judged has a table of nothing but NaN.
             scored = all(frame is not None and frame.drop(columns="sample_id").notna().any().any() for frame in frames)
             self._compared[key] = benchmarks.compare(benchmarks.get(task), *frames) if scored else None
         return self._compared[key]
@@ -176,6 +181,7 @@ class Results:
         """Return the disruption sweep of a model and benchmark, or None. Blocks of layers that overlap count once."""
         import pandas as pd
 
+        # One file per block of layers, such as layers-0-3.parquet; the last part of the path is the pattern.
         pattern = Path(self.paths.disruption(model, task, "*"))
         files = sorted(pattern.parent.glob(pattern.name))
         if not files:
