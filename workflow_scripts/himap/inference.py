@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.layout import Layout
 from himap.experiments.answers import Question, answer_batch
-from himap.models.families import CHAT_TEMPLATE, OWN_SHAPE
+from himap.models.families import OWN_SHAPE
 from himap.models.images import kept_picture, pad_to_square
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
@@ -105,7 +105,7 @@ def generate(
     (row,) = answer_batch(model, [prompt], schedule, max_new_tokens=max_new_tokens, seed=seed)
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
     layout = Layout.from_json(row["layouts"][0])  # of the only picture
-    return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in CHAT_TEMPLATE, asked)
+    return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in OWN_SHAPE, asked)
 
 
 def as_question(picture: Image, question: str) -> Question:
