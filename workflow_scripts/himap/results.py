@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from himap.metrics.paired import Comparison
 
-ANSWERS = 2000  # answers of an evaluation that the report looks at, of however many
+ANSWERS = 2000  # the first answers of an evaluation, which the report looks at
 RANDOM_WEIGHTS = "random weights (for time only)"  # what figure and table call that model
 
 

@@ -62,7 +62,7 @@ def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int
         return MINI
     if not facts["published"]:
         return OTHER_MODEL
-    # Qwen-VL-Chat on POPE and A-OKVQA.
+    # Such as Qwen-VL-Chat on POPE and A-OKVQA.
     if facts["family"] in column["asked"]["own_form"]:
         return f"{facts['published']}'s authors published no way of asking it, and the one here is this project's"
     if method in facts["restaged"][column["kind"]]:

@@ -85,7 +85,7 @@ def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]], g
         masks = unpacked(answer["kept"], answer["image_tokens"])
         layout = layout_of(answer, grid)
         stages = [recall(mask, evidence.get(answer["sample_id"], []), layout) for mask in masks]
-        if None not in stages:  # no evidence is known of this sample
+        if None not in stages:  # None: no evidence is known of this sample
             shares.append(stages)
     # Samples with different numbers of stages have no mean stage by stage.
     if not shares or len({len(stages) for stages in shares}) > 1:

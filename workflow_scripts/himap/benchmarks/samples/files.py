@@ -160,7 +160,7 @@ def by_picture(
     spool = Spool()
     size = 0
 
-    # Gives the samples their picture back and takes it out of the waiting room.
+    # Give the samples their picture back, and forget it.
     def leave(picture: str) -> list[Sample]:
         nonlocal size
         images = spool.images(parked[picture])
