@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from himap.files import write_text
-from himap.results import Paths
+from himap.paths import Paths
 from himap.workflow.jobs.journal import forget
 from himap.workflow.jobs.script import run
 

@@ -16,7 +16,7 @@ from himap.mini.benchmarks._draw import Drawer
 from himap.mini.benchmarks.pope import make
 from himap.models.loading import load
 from himap.models.model import Model
-from himap.results import Paths
+from himap.paths import Paths
 
 pytestmark = pytest.mark.slow
 SMALL: dict[str, dict[str, Any]] = {

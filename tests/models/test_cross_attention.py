@@ -257,6 +257,13 @@ def test_tokens_that_show_no_place_leave_the_picture_as_it_is(models: dict[str, 
     assert bool(kept_mask(answer.kept[0], answer.layout).all())
 
 
+@pytest.mark.parametrize("name", ["idefics", "instructblip"])
+def test_a_picture_that_a_model_stretches_is_shown_without_padding(name: str, models: dict[str, Any]) -> None:
+    wide = picture(0).resize((60, 30))
+    answer = ask(models[name], wide, QUESTION, "vanilla", max_new_tokens=1)
+    assert answer.picture().size == (336, 168)
+
+
 def test_queries_before_all_text_need_the_cut_after_the_softmax(models: dict[str, Any]) -> None:
     model = models["instructblip"]
     prompt = encode(model, [asked(0)])

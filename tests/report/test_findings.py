@@ -15,10 +15,11 @@ import pytest
 from himap.decoder.bitmaps import to_bitmap
 from himap.files import write_text
 from himap.metrics.paired import Comparison
+from himap.paths import Paths
 from himap.report import archive, gallery, kept_maps
 from himap.report.findings import findings
 from himap.report.tradeoff import tradeoff_panels
-from himap.results import Paths, Results
+from himap.results import Results
 
 TASKS = {"vqav2": "VQAv2", "textvqa": "TextVQA", "pope": "POPE"}
 METHODS = {"vanilla": "Vanilla", "fastv": "FastV", "himap": "HiMAP"}

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from himap.figures import get as figure_named
 from himap.files import write_text
-from himap.results import RANDOM_WEIGHTS, Paths
+from himap.paths import Paths
+from himap.results import RANDOM_WEIGHTS
 from himap.tables.efficiency import COLUMNS, forms, groups, median_interval, records
 
 TITLE = "Efficiency"

@@ -16,10 +16,11 @@ from himap.experiments.grid import Grid
 from himap.figures import sweep
 from himap.files import write_jsonl
 from himap.models.sizes import Dims
+from himap.paths import Paths
 from himap.pruning.stage import Schedule
 from himap.report.verdicts.sweep import NOT_BOTH, lose_more, wants_other
 from himap.report.verdicts.verdict import FAILS, HOLDS, OPEN, Verdict
-from himap.results import Paths, Results
+from himap.results import Results
 
 DIMS = Dims(layers=12, width=16, heads=2, kv_heads=2, head_dim=8, ffn=32, vocab=50, tokens_per_image=64)
 

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from himap.figures._questions import read_question
-from himap.results import Paths
+from himap.paths import Paths
 
 
 def test_an_answer_that_pandas_takes_for_missing_stays_a_text(tmp_path: Path) -> None:

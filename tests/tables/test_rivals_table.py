@@ -20,7 +20,8 @@ from himap.paper.rivals import is_disputed, printed, published
 from himap.tables.forms import forms
 from himap.tables.notes import notes
 from himap.tables.records import records
-from himap.tables.rivals import sentences, with_measures
+from himap.tables.rival_texts import sentences
+from himap.tables.rivals import with_measures
 from himap.workflow.config.load import load
 from himap.workflow.plan import settings as plan_settings
 from himap.workflow.plan import targets

@@ -13,12 +13,14 @@ from pathlib import Path
 def replace_atomically(path: Path, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends without an error it is flushed and renamed onto `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is atomic only within one file system; hidden, and ending in .tmp, so that no
+    # pattern of results finds it.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
+        with temporary.open("rb+") as file:  # opened again: the block wrote through handles of its own
             os.fsync(file.fileno())
         mask = os.umask(0)  # the mask can only be read by setting one
         os.umask(mask)

@@ -36,6 +36,7 @@ def write_text(path: str | Path, text: str, private: bool = False) -> None:
 
 def write_json(path: str | Path, value: Any, private: bool = False) -> None:
     """Write indented JSON with a final newline, keys in the order given."""
+    # allow_nan: NaN is no JSON, and other readers would refuse the file long after the job that wrote it.
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", private)
 
 
@@ -50,6 +51,7 @@ def write_parquet(path: str | Path, table: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # The index of a frame is a count of rows here and would become a column.
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     with replacing(path) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")

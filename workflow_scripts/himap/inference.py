@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.layout import Layout
 from himap.experiments.answers import Question, answer_batch
-from himap.models.families import CHAT_TEMPLATE, OWN_SHAPE
+from himap.models.families import OWN_SHAPE
 from himap.models.images import kept_picture, pad_to_square
 from himap.models.prompts import Prompt
 from himap.pruning.resolve import resolve
@@ -52,7 +52,7 @@ class Answer:
 
     def picture(self, stage: int = -1) -> Image:
         """Return the image with the tokens lit that were left after a stage, the last one by default."""
-        kept = self.kept[stage] if self.kept else range(index(self.layout))
+        kept = self.kept[stage] if self.kept else range(index(self.layout))  # without stages all tokens are kept
         return kept_picture(self.image, kept, self.layout, square=self.square)
 
     def page(self, *methods: Method) -> Page:
@@ -101,15 +101,17 @@ def generate(
     picture, schedule = open_picture(image), schedule_of(model, method)
     asked = Asked(model, question, schedule, max_new_tokens, seed)
     prompt = as_question(picture, question)
+    # One row, as predictions.jsonl has it: kept tokens as bitmaps, layouts as JSON.
     (row,) = answer_batch(model, [prompt], schedule, max_new_tokens=max_new_tokens, seed=seed)
     kept = [from_bitmap(bitmap) for bitmap in row["kept"]]
-    layout = Layout.from_json(row["layouts"][0])
-    return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in CHAT_TEMPLATE, asked)
+    layout = Layout.from_json(row["layouts"][0])  # of the only picture
+    return Answer(row["prediction"], schedule.stages, kept, picture, layout, model.family not in OWN_SHAPE, asked)
 
 
 def as_question(picture: Image, question: str) -> Question:
     """Return a picture and a text as a benchmark's samples are: images are bytes of a file."""
     buffer = io.BytesIO()
+    # PNG loses nothing, so a picture from memory is answered like the same one from a file.
     picture.convert("RGB").save(buffer, format="PNG")
     return Question("notebook", [buffer.getvalue()], Prompt(question))
 
@@ -126,6 +128,7 @@ def inspect_prompt(
     """Return what the unpruned model does with one prompt, layer by layer, and what methods make of it."""
     from himap.experiments.inspection import inspect
 
+    # The unpruned model first, since it is what the page is about; a schedule that is named twice is run once.
     schedules = list(dict.fromkeys(schedule_of(model, method) for method in ("vanilla", *methods)))
     prompt = as_question(open_picture(image), question)
     return inspect(model, prompt, schedules, max_new_tokens=max_new_tokens, seed=seed)
@@ -144,6 +147,7 @@ def page_of(look: Inspection, model: Model, image: Image, titles: Mapping[str, s
 
 def schedule_of(model: Model, method: Method) -> Schedule:
     """Return a method's schedule for a model; raise ValueError that names what is wrong with it."""
+    # A checkpoint's own schedules.json, such as that of models/mini, comes before the built-in ones.
     schedules = model.extras.get("schedules")
     if isinstance(method, str):
         return resolve(method, model.dims, model=model.name, schedules=schedules)
@@ -153,7 +157,7 @@ def schedule_of(model: Model, method: Method) -> Schedule:
         method.check(model.dims)
         return method
     if isinstance(method, Mapping):
-        definition = {key: value for key, value in method.items() if key != "name"}
+        definition = {key: value for key, value in method.items() if key != "name"}  # a name is no part of a definition
     elif isinstance(method, Sequence):
         definition = {"stages": list(method)}
     else:
@@ -166,6 +170,8 @@ def schedule_of(model: Model, method: Method) -> Schedule:
 def open_picture(image: Any) -> Image:
     """Return a picture as a PIL image; raise ValueError for anything that is none."""
     import numpy as np
+
+    # Under another name, since `Image` is the class that the annotations here mean.
     from PIL import Image as images
 
     if isinstance(image, str | Path):
@@ -173,6 +179,7 @@ def open_picture(image: Any) -> Image:
     if isinstance(image, images.Image):
         return image
     is_array = isinstance(image, np.ndarray)
+    # Floats from 0 to 1 and arrays [3, H, W] are refused rather than guessed at.
     if is_array and image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8:
         return images.fromarray(image)
     value = f"an array of {image.dtype} {list(image.shape)}" if is_array else f"a {type(image).__name__}"

@@ -23,6 +23,7 @@ def locked(path: str | Path, waiting: str | None = None) -> Iterator[None]:
     while True:
         file = place.open("a", encoding="utf-8")
         try:
+            # First without waiting, only to know whether there is something to say.
             if not try_lock(file):
                 if waiting:
                     print(waiting, file=sys.stderr, flush=True)
@@ -40,6 +41,7 @@ def locked(path: str | Path, waiting: str | None = None) -> Iterator[None]:
     try:
         yield
     finally:
+        # Before `close`, which frees the lock: otherwise another process could take it on a file that is then deleted.
         place.unlink(missing_ok=True)
         file.close()
 

@@ -33,6 +33,7 @@ class Checksum:
 
 def note_path(folder: Path, output: str | Path) -> Path:
     """Return the path of an output's note in a folder of notes."""
+    # As Snakemake encodes it: "results/report.html" in base64 for addresses, so that a slash makes no folder.
     name = base64.urlsafe_b64encode(str(output).encode()).decode()
     parts = [name[start : start + NAME_LENGTH] for start in range(0, len(name), NAME_LENGTH)]
     return folder.joinpath(*[f"@{part}" for part in parts[:-1]], parts[-1])
@@ -41,6 +42,7 @@ def note_path(folder: Path, output: str | Path) -> Path:
 def notes(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield each output that has a note in a folder, and the note's path."""
     for path in sorted(folder.glob("**/*")):
+        # .tmp: a note that another job is writing just now (`atomic`).
         if path.is_file() and not path.name.endswith(".tmp"):
             name = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
             try:
@@ -72,6 +74,7 @@ def write_checksum(output: str | Path, checksum: Checksum, state: Path = STATE) 
 def note_written(output: Path, sha256: str) -> None:
     """Record the checksum of a file that a job has just written, and since when the file has this content."""
     before, status = read_checksum(output), os.stat(output)
+    # The same content again keeps the time of the first file that had it.
     is_same = before is not None and before.sha256 == sha256
     since = (before.since or before.time) if before and is_same else None
     write_checksum(output, Checksum(status.st_size, status.st_mtime_ns, sha256, since))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
-NONE = "–"
+NONE = "–"  # an en dash, for a missing value
 FEW = 0.001  # a test whose p value cannot come below this says so
 SMALL = 0.1  # TFLOPs; less is written in GFLOPs, or a small model would cost 0.00
 
@@ -31,6 +31,7 @@ def number(value: Any, places: int = 1, sign: bool = False) -> str:
     text = plain_number(value, places, sign)
     if not text:
         return NONE
+    # Asked of the text, not of the value: -0.04 with one place is "-0.0", and would be shown with a minus.
     return text.replace("-", MINUS) if float(text) else text.lstrip("+-")
 
 
@@ -46,6 +47,7 @@ def relation(p: float) -> str:
 
 def plain_p(value: float, least: float = 0.0) -> str:
     """Return a p value without its name, with the least possible one in brackets where few pictures differ."""
+    # 1 is the least possible p value only where no answer differs, so that there was nothing to test.
     if least == 1:
         return f"{relation(value)} (no answer differs)"
     return f"{relation(value)} (least possible {least:.2g})" if least >= FEW else relation(value)
@@ -90,6 +92,7 @@ def flops(tera: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return seconds, minutes or hours."""
+    # The next unit begins at about 100 of the smaller one: "99 s" and "100 min" are read more easily than "1.7 min".
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# This file is workflow_scripts/himap/project.py.
 ROOT = Path(__file__).resolve().parents[2]

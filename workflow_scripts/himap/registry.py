@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 Entry = TypeVar("Entry")
+# Names become parts of paths and of keys in the config, and a file's name is the entry's.
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SHORT = 20  # longer lists of known names are left out of messages: nobody reads them
 
@@ -17,9 +18,10 @@ SHORT = 20  # longer lists of known names are left out of messages: nobody reads
 def import_all(package_name: str) -> list[str]:
     """Import every module of a package, so that each registers its entry, and return the modules' names."""
     package = importlib.import_module(package_name)
-    names = sorted(
+    names = sorted(  # in an order that no file system decides
         module.name
         for module in pkgutil.iter_modules(package.__path__)
+        # A leading underscore is for what the entries share.
         if not module.ispkg and not module.name.startswith("_")
     )
     for name in names:
@@ -31,6 +33,7 @@ def declared(package: str, constant: str, kind: type[Entry]) -> dict[str, Entry]
     """Return what each file of a package declares under a constant, by the file's name. Raise ValueError for a file that does not."""
     entries = {}
     for name in import_all(package):
+        # No error yet where it is missing: the check below names the file and what it should end with.
         entry = getattr(importlib.import_module(f"{package}.{name}"), constant, None)
         place = f"workflow_scripts/{package.replace('.', '/')}/{name}.py"
         if not NAME.fullmatch(name):

@@ -1,8 +1,6 @@
-"""Where every result lies, and reading it if it is there.
+"""Reading the results of a run where they are there.
 
-`Paths` is the one place that knows the folder: the plan asks it for the files that jobs make, tables, figures, the report and
-`./reproduce status` for the files that they read. The rules write the same paths with Snakemake's `<results>` in front.
-`Results` reads a folder that may be incomplete: what is missing is None, never an error.
+`Results` reads a folder that may be incomplete: what is missing is None, never an error. `paths.py` knows where each file lies.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from himap import benchmarks
 from himap.files import read_json
+from himap.paths import Paths
 
 # pandas takes half a second to import and the workflow is read often, so only the readers below import it.
 if TYPE_CHECKING:
@@ -22,121 +21,15 @@ if TYPE_CHECKING:
 
     from himap.metrics.paired import Comparison
 
-ANSWERS = 2000  # answers of an evaluation that the report looks at
+ANSWERS = 2000  # the first answers of an evaluation, which the report looks at
 RANDOM_WEIGHTS = "random weights (for time only)"  # what figure and table call that model
-TABLE_FORMS = ("csv", "tex", "md", "html")
-FIGURE_FORMS = ("svg", "pdf", "png")
-
-
-class Paths:
-    """Where each result lies below one folder."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = str(Path(folder))  # normalized: Snakemake takes `results` and `./results` for two files
-
-    def checkpoint(self, model: str) -> str:
-        """Return the folder of a converted checkpoint."""
-        return f"{self.folder}/models/{model}/checkpoint"
-
-    def manifest(self, model: str) -> str:
-        """Return the list of a model's files with their checksums."""
-        return f"{self.folder}/models/{model}/manifest.json"
-
-    def mini_rows(self, benchmark: str) -> str:
-        """Return the temporary file with a benchmark's rows as the embedded world draws them."""
-        return f"{self.folder}/mini-world/{benchmark}.parquet"
-
-    def samples(self, benchmark: str) -> str:
-        """Return a benchmark's samples."""
-        return f"{self.folder}/benchmarks/{benchmark}/samples.parquet"
-
-    def benchmark_manifest(self, benchmark: str) -> str:
-        """Return the record of where a benchmark's samples come from."""
-        return f"{self.folder}/benchmarks/{benchmark}/manifest.json"
-
-    def saliency(self, model: str, benchmark: str) -> str:
-        """Return saliency per layer (Figures 3 and 4)."""
-        return f"{self.folder}/saliency/{model}/{benchmark}/saliency.parquet"
-
-    def disruption(self, model: str, benchmark: str, layers: str) -> str:
-        """Return the disruption sweep over a block of layers, such as `0-3` (Figures 5 and 6)."""
-        return f"{self.folder}/disruption/{model}/{benchmark}/layers-{layers}.parquet"
-
-    def evaluation(self, model: str, benchmark: str, method: str, name: str) -> str:
-        """Return a file of an evaluation: answers, verdicts or scores."""
-        return f"{self.folder}/evaluation/{model}/{benchmark}/{method}/{name}"
-
-    def predictions(self, model: str, benchmark: str, method: str) -> str:
-        """Return the answers of an evaluation."""
-        return self.evaluation(model, benchmark, method, "predictions.jsonl")
-
-    def shards(self, model: str, benchmark: str, method: str, count: int) -> list[str]:
-        """Return the parts of an evaluation's answers. The names hold the count, so that another count reuses none of them."""
-        return [self.evaluation(model, benchmark, method, f"shard-{i}-of-{count}.jsonl") for i in range(count)]
-
-    def judgements(self, model: str, benchmark: str, method: str) -> str:
-        """Return a judge's verdicts."""
-        return self.evaluation(model, benchmark, method, "judgements.jsonl")
-
-    def scores(self, model: str, benchmark: str, method: str) -> list[str]:
-        """Return an evaluation's score and the scores of its samples."""
-        return [self.evaluation(model, benchmark, method, name) for name in ("score.json", "per_sample.parquet")]
-
-    def flops(self, model: str, kind: str, method: str) -> str:
-        """Return what a method costs on a kind of task."""
-        return f"{self.folder}/flops/{model}/{kind}/{method}.csv"
-
-    def latency(self, model: str, benchmark: str) -> str:
-        """Return seconds per example (Figure 8)."""
-        return f"{self.folder}/latency/{model}/{benchmark}.csv"
-
-    @property
-    def random_latency(self) -> str:
-        """Return the timings of a model of random weights."""
-        return f"{self.folder}/random-weights/latency.csv"
-
-    def question(self, model: str, benchmark: str, name: str) -> str:
-        """Return the rows of an open question."""
-        return f"{self.folder}/questions/{model}/{benchmark}/{name}.csv"
-
-    def grid(self, model: str, benchmark: str, name: str = "scores.csv") -> str:
-        """Return a file of the grid of schedules: its scores, those of each sample (samples.csv), or its answers (predictions.jsonl)."""
-        return f"{self.folder}/grid/{model}/{benchmark}/{name}"
-
-    def verification(self, model: str, name: str = "table.csv") -> str:
-        """Return a file of the comparison with the original LLaVA."""
-        return f"{self.folder}/verification/{model}/{name}"
-
-    def table(self, name: str) -> list[str]:
-        """Return a table in its four forms, its records first."""
-        return [f"{self.folder}/tables/{name}.{form}" for form in TABLE_FORMS]
-
-    def figure_data(self, name: str) -> str:
-        """Return the numbers behind a figure."""
-        return f"{self.folder}/figures/data/{name}.csv"
-
-    def figure(self, name: str) -> list[str]:
-        """Return a figure in its three forms."""
-        return [f"{self.folder}/figures/{name}.{form}" for form in FIGURE_FORMS]
-
-    @property
-    def report(self) -> str:
-        """Return the report page."""
-        return f"{self.folder}/report.html"
-
-    def log(self, output: str) -> str:
-        """Return where the job behind a result writes its log."""
-        path = Path(output).relative_to(self.folder)
-        if path.name in ("manifest.json", "samples.parquet", "saliency.parquet") or path.parts[0] == "grid":
-            path = path.parent
-        stem = path.with_suffix("") if path.suffix in (".jsonl", ".parquet", ".csv") else path
-        return f"{self.folder}/logs/{stem}.log"
 
 
 def scope(facts: dict[str, Any], model: str | None = None, tasks: list[str] | None = None) -> str:
     """Return whether results speak about the paper's models on its data (`paper`), the embedded world (`mini`), or neither (`other`)."""
     models = [model] if model else list(facts["models"])
     tasks = tasks or list(facts["benchmarks"])
+    # One benchmark of the embedded world is enough: a statement about several is then not about published data alone.
     if any(facts["benchmarks"][task]["source"] == "mini" for task in tasks):
         return "mini"
     return "paper" if all(all_models(facts)[name]["published"] for name in models) else "other"
@@ -189,6 +82,7 @@ class Results:
         self.paths = Paths(folder)
         self.folder = Path(folder)
         self.facts = facts
+        # Several claims ask for the same comparison.
         self._compared: dict[tuple[str, str, str, str], Comparison | None] = {}
 
     # ---- any file, by its path
@@ -248,6 +142,7 @@ class Results:
     def score(self, model: str, task: str, method: str) -> dict[str, Any] | None:
         """Return a scored evaluation, or None while it is missing or not judged."""
         score = self.json(self.paths.scores(model, task, method)[0])
+        # Answers without verdicts have a score file too, with a headline of None.
         return score if score and score["headline"] is not None else None
 
     def per_sample(self, model: str, task: str, method: str) -> pd.DataFrame | None:
@@ -263,6 +158,7 @@ class Results:
         for name in self.facts["tables"]:
             frame = self.table(name)
             for row in records_of(frame[frame["vs_vanilla"].notna()]) if frame is not None else ():
+                # The CSV has six digits of each number, which is all that the report shows.
                 edges = (row.vs_vanilla_low, row.vs_vanilla_high)
                 key = (row.model, row.benchmark, row.method)
                 sizes = int(row.n), int(row.pictures)
@@ -276,6 +172,7 @@ class Results:
         key = (model, task, first, second)
         if key not in self._compared:
             frames = [self.per_sample(model, task, method) for method in (first, second)]
+            # An evaluation that was not judged has a table of nothing but NaN.
             scored = all(frame is not None and frame.drop(columns="sample_id").notna().any().any() for frame in frames)
             self._compared[key] = benchmarks.compare(benchmarks.get(task), *frames) if scored else None
         return self._compared[key]
@@ -284,6 +181,7 @@ class Results:
         """Return the disruption sweep of a model and benchmark, or None. Blocks of layers that overlap count once."""
         import pandas as pd
 
+        # One file per block of layers, such as layers-0-3.parquet; the last part of the path is the pattern.
         pattern = Path(self.paths.disruption(model, task, "*"))
         files = sorted(pattern.parent.glob(pattern.name))
         if not files:

@@ -10,7 +10,7 @@ import yaml
 
 from himap.registry import did_you_mean
 
-Parts = list[str | int]
+Parts = list[str | int]  # a path in a config: ["methods", "himap", "stages", 0, "layer"]
 
 
 class ConfigError(ValueError):
@@ -39,6 +39,7 @@ def lay_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     merged = dict(below)
     for key, value in above.items():
         lower = below.get(key)
+        # Only mappings are merged. A list replaces the one below, since nobody could take an entry out of it otherwise.
         merged[key] = lay_over(lower, value) if isinstance(lower, Mapping) and isinstance(value, Mapping) else value
     return merged
 
@@ -50,6 +51,7 @@ def read_mapping(file: str | Path) -> dict[str, Any]:
         if problems := [repeated_line(*key) for key in repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))]:
             raise ConfigError(problems, str(file))
         content = yaml.safe_load(text)
+    # It is a ValueError too, and has its message already; the last branch would wrap it once more.
     except ConfigError:
         raise
     except yaml.YAMLError as error:
@@ -93,12 +95,13 @@ def siblings(folder: Path) -> list[str]:
 
 def yaml_problem(error: yaml.YAMLError, text: str) -> str:
     """Return in which line a text is not YAML, and why."""
+    # PyYAML's marks count lines and columns from 0, editors from 1.
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:  # a character that YAML does not allow comes with its position only
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
         return f"line {line} holds a character that YAML does not allow; is this a text file?"
     line = mark.line + 1
-    content = [*text.split("\n"), ""][mark.line]
+    content = [*text.split("\n"), ""][mark.line]  # the mark may lie one line behind the last
     if "\t" in content[: len(content) - len(content.lstrip())]:
         return f"line {line} is indented with a tab; use spaces"
     problem = getattr(error, "problem", None) or getattr(error, "context", None)
@@ -111,6 +114,7 @@ def repeated_keys(tree: yaml.Node | None) -> Iterator[tuple[Parts, list[int]]]:
     waiting: list[tuple[Parts, yaml.Node]] = [] if tree is None else [([], tree)]
     seen: set[int] = set()
     while waiting:
+        # In the order of the file, and without recursion, which deep nesting would exhaust.
         parts, node = waiting.pop(0)
         if id(node) in seen:  # the same node again through an alias, which may even form a circle
             continue
@@ -118,6 +122,7 @@ def repeated_keys(tree: yaml.Node | None) -> Iterator[tuple[Parts, list[int]]]:
         if isinstance(node, yaml.MappingNode):
             lines: dict[str, list[int]] = {}  # of each key
             for key, value in node.value:
+                # Another kind of key, such as a list, is refused by `safe_load`.
                 if isinstance(key, yaml.ScalarNode):
                     lines.setdefault(key.value, []).append(key.start_mark.line + 1)
                     waiting.append(([*parts, key.value], value))
@@ -142,5 +147,6 @@ def dotted(parts: Parts) -> str:
 
 def kind_of(value: Any) -> str:
     """Return the name of a value's type in the words of someone who writes YAML."""
+    # Exact types: bool is a subclass of int, and `true` is no number to a reader.
     kinds = {str: "text", list: "list", bool: "true or false", int: "number", float: "number", type(None): "nothing"}
     return kinds.get(type(value), type(value).__name__)

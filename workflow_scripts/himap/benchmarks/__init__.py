@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from himap.benchmarks._base import Benchmark, JudgeProtocol, Limits
 from himap.benchmarks._sample import Sample, Source
 
+# Reading a config asks this module for names. So pandas, NumPy and pyarrow are imported only by the functions that
+# need them, here and in every benchmark's file.
 if TYPE_CHECKING:
     from himap.benchmarks._scoring import Scores
     from himap.metrics.paired import Comparison
@@ -35,10 +37,10 @@ def registry() -> dict[str, Benchmark]:
     """Return every benchmark by name, in the order of the paper's tables."""
     # By file name, so that an added file is found without a list to edit; every module has to be imported for its rank.
     modules = [name for _, name, is_package in iter_modules(__path__) if not is_package and not name.startswith("_")]
-    found = sorted(
-        (import_module(f"{__name__}.{name}").BENCHMARK for name in modules), key=lambda one: (one.rank, one.name)
-    )
-    return {benchmark.name: benchmark for benchmark in found}
+    benchmarks = (import_module(f"{__name__}.{name}").BENCHMARK for name in modules)
+    # An added file that states no rank has 100 and comes last; the name decides between equal ranks.
+    in_order = sorted(benchmarks, key=lambda benchmark: (benchmark.rank, benchmark.name))
+    return {benchmark.name: benchmark for benchmark in in_order}
 
 
 def names() -> list[str]:
@@ -69,6 +71,7 @@ def score(
     **options: Any,
 ) -> Scores:
     """Score answers (id -> text) by the benchmark's official rule; a judged one takes the judge's verdicts too."""
+    # The module imports pandas.
     from himap.benchmarks._scoring import score as run
 
     return run(benchmark, samples, predictions, verdicts, **options)

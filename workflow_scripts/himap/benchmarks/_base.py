@@ -34,8 +34,8 @@ CENTER_CROP = {"llava": "crop", "internvl": "crop"}
 class Limits:
     """How many tokens may, and must, be generated."""
 
-    longest: int
-    shortest: int = 0
+    longest: int  # in tokens of the model; a longer answer is cut off
+    shortest: int = 0  # until then the end token is forbidden
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class JudgeProtocol:
     `hotter`, with the conversation of `again`.
     """
 
-    messages: Callable[[Sample, str], list[dict[str, str]]]
+    messages: Callable[[Sample, str], list[dict[str, str]]]  # (sample, prediction) -> [{"role": ..., "content": ...}]
     temperature: float
-    max_tokens: int
+    max_tokens: int  # of the verdict
     parse: Callable[[str], list[float] | None]
-    default_model: str
-    default_runs: int
-    again: Callable[[Sample, str], list[dict[str, str]]] | None = None
-    tries: int = 1
-    hotter: float = 0.0
+    default_model: str  # the official evaluator's; scores of different judges are not comparable
+    default_runs: int  # every answer is judged so often, and the runs are averaged
+    again: Callable[[Sample, str], list[dict[str, str]]] | None = None  # None: the first conversation once more
+    tries: int = 1  # for one verdict, the first included
+    hotter: float = 0.0  # added to the temperature at each further try
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,25 @@ class Benchmark:
     `sources` and `keep` follow the protocol options named in `row_options`, which decide what rows there are.
     """
 
-    name: str
+    name: str  # also the name of its file, and its key in the config
     title: str
     metric: str
-    scale: float
-    chance: float | None
+    scale: float  # the highest headline: 100 for percent, 2800 for MME
+    chance: float | None  # the headline of guessing, None where there is no fixed set of answers
     task: Literal["qa", "caption", "open"]
     source: Source
-    sample: Callable[[dict[str, Any], int], Sample]
+    sample: Callable[[dict[str, Any], int], Sample]  # (row, number of the question in the split) -> sample
     make_prompt: PromptMaker
     limits: Mapping[str, Limits]
     rows: Callable[[list[Sample], list[Any]], list[dict[str, Any]]]
     headline: Callable[[pd.DataFrame], Estimate]
     details: Callable[[pd.DataFrame], dict[str, float]]
-    rank: int = 100
+    rank: int = 100  # place in tables; the paper's twelve have 1 to 12
     judge: JudgeProtocol | None = None
-    digits: int = 1
+    digits: int = 1  # decimal places of the headline
+    # Such as {"ocr": (True, False)}; `style`, `images` and `template` come with every benchmark.
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    short_limits: Mapping[str, Mapping[str, Limits]] = field(default_factory=dict)
+    short_limits: Mapping[str, Mapping[str, Limits]] = field(default_factory=dict)  # by option, as "scripts=internvl"
     group: Callable[[Sample], str] | None = None
     group_size: int = 1
     stratum: Callable[[Sample], str] | None = None
@@ -105,7 +106,7 @@ class Benchmark:
     own_form: tuple[str, ...] = ()
     contested: str = ""
     row_options: tuple[str, ...] = ()
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)  # by option, as "corpus=karpathy"; else `source`
 
     def knows_picture(self, sample: Sample) -> bool:
         """Return whether a sample's metadata say which picture it is about."""
@@ -113,11 +114,14 @@ class Benchmark:
 
     def picture_of(self, sample: Sample) -> str:
         """Return what samples of the same picture have in common: metadata, or a hash of its bytes, else the sample's id."""
+        # `read_for_scoring` has put it there, before it dropped the image bytes that the hash below would need.
         if "picture" in sample.metadata:
             return str(sample.metadata["picture"])
         if self.picture and self.knows_picture(sample):
             return "/".join(str(sample.metadata[key]) for key in self.picture)
         if self.picture is not None and sample.images:
+            # Joined by a zero byte, so that two images differ from one image of the same bytes. 64 bits are plenty to
+            # keep the pictures of one set apart.
             return sha256(b"\0".join(sample.images)).hexdigest()[:16]
         return sample.sample_id
 
@@ -129,6 +133,7 @@ class Benchmark:
     def protocol(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the protocol options, defaults filled in. Raise ValueError that names the choices for an unknown option or value."""
         choices = {**self.options, "style": (None, *STYLES), "images": (None, *IMAGE_MODES)}
+        # The template has no list of choices: it is the user's own text.
         chosen = {name: values[0] for name, values in choices.items()} | {"template": None}
         for name, value in given.items():
             if name not in chosen:
@@ -163,6 +168,7 @@ class Benchmark:
         if not self.contested:
             return dict(given)
         if self.contested == "images":
+            # The default depends on the family (`image_modes`), but is the same for both families that see a square.
             now, values = self.image_mode("llava", **given), IMAGE_MODES
         else:
             now, values = self.protocol(given)[self.contested], self.options[self.contested]
@@ -180,8 +186,9 @@ class Benchmark:
         chosen = [f"{name}={value}" for name, value in self.protocol(protocol).items()]
         # A limit of an option comes first: InternVL's later scripts, for example, ask for shorter answers than LLaVA's.
         for limits in [*(self.short_limits.get(option, {}) for option in chosen), self.limits]:
-            if found := limits.get(family) or limits.get(families.DEFAULT):
-                return found
+            # An option may shorten the answers of one family alone; then the others go on to `limits`.
+            if chosen_limits := limits.get(family) or limits.get(families.DEFAULT):
+                return chosen_limits
         raise ValueError(f"benchmark {self.name}: `limits` names neither {family} nor {families.DEFAULT}")
 
     def max_new_tokens(self, family: str, **protocol: Any) -> int:

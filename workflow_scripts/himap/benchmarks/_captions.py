@@ -15,6 +15,7 @@ def caption_rows(samples: list[Sample], predictions: list[str]) -> list[dict[str
             raise ValueError(
                 f"sample {one.sample_id} has no reference captions; test splits are scored by their server"
             )
+    # CIDEr weighs a word by how many of these images mention it, so all of them are scored in one call.
     references = {one.sample_id: one.references for one in samples}
     scores = cider_scores(references, dict(zip(references, predictions, strict=True)))
     return [{"score": scores[one.sample_id]} for one in samples]

@@ -8,10 +8,11 @@ from typing import Any
 from himap.benchmarks._sample import Sample
 from himap.models.prompts import Prompt
 
+# The suffixes of LLaVA's evaluation scripts, and lmms-eval's request for a caption, which LLaVA has none of.
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 OPTION_LETTER = "Answer with the option's letter from the given choices directly."
 ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
-PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]
+PromptMaker = Callable[[Sample, str, Mapping[str, Any]], Prompt]  # (sample, family, protocol options) -> prompt
 
 
 def fill_template(template: str, sample: Sample, benchmark: str) -> str:
@@ -25,6 +26,7 @@ def fill_template(template: str, sample: Sample, benchmark: str) -> str:
     }
     try:
         return template.format(**fields)
+    # A template comes from a config: "{nothing}", "{0}", "{question.x}" and a brace that is not closed end up here.
     except (AttributeError, KeyError, IndexError, ValueError) as error:
         known = ", ".join("{" + name + "}" for name in fields)
         raise ValueError(
@@ -48,7 +50,7 @@ def question_then(suffix: str, separator: str = "\n") -> PromptMaker:
 
     def make(sample: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
         if family == "qwen_vl":
-            return qwen_question(sample.question)
+            return qwen_question(sample.question)  # its own form has no suffix
         return Prompt(sample.question + (" " if one_line(family, options) else separator) + suffix)
 
     return make
@@ -82,6 +84,7 @@ def ask_for_letter(sample: Sample) -> Prompt:
 
 def without_instruction(text: str) -> str:
     """Return a prompt's text without the last line that says how short the answer is to be, which is about no picture."""
+    # Methods that compare image tokens with the question (CDPruner) should not compare them with this line too.
     for instruction in (SHORT_ANSWER, OPTION_LETTER):
         text = text.removesuffix(instruction)
     return text.strip()

@@ -11,12 +11,15 @@ from typing import Any
 class Sample:
     """One question (or one image to describe) of a benchmark; `images` holds the encoded bytes as in the source."""
 
+    # The fields are the columns of samples.parquet (`samples.files.FIELDS`); those that are not read keep their default.
     sample_id: str
-    question: str = ""
-    options: list[str] = field(default_factory=list)
-    references: list[str] = field(default_factory=list)
+    question: str = ""  # empty where a caption is asked for
+    options: list[str] = field(default_factory=list)  # texts without letters; empty for open answers
+    references: list[str] = field(
+        default_factory=list
+    )  # right answers, or one letter for a choice; empty on test splits
     images: list[bytes] = field(default_factory=list)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)  # stored as JSON: plain values only
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Source:
         """Return where the pictures are that the rows only name."""
         if self.pictures is None:
             raise ValueError(f"{self.hub_id}: its pictures are in the rows")
+        # GQA is the only such set: its table of pictures has these two columns, and its number of rows is not stated.
         columns = {"id": "string", "image": "image"}
         return replace(self, config=self.pictures.config, columns=columns, unused={}, rows=None, pictures=None)
 
@@ -58,7 +62,7 @@ def image_bytes(row: Mapping[str, Any], column: str = "image") -> list[bytes]:
     cell = row.get(column)
     # The hub stores an image as {bytes, path}, other copies as bare bytes, and sets with several images as a list.
     cells = cell if isinstance(cell, list) else [cell]
-    return [one["bytes"] if isinstance(one, Mapping) else one for one in cells if one is not None]
+    return [cell["bytes"] if isinstance(cell, Mapping) else cell for cell in cells if cell is not None]
 
 
 def scalars(row: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -28,11 +28,11 @@ class Scores:
     headline: float | None
     interval: tuple[float, float] | None
     n: int
-    pictures: int
-    scores: dict[str, float]
+    pictures: int  # the independent units behind the interval
+    scores: dict[str, float]  # the benchmark's further numbers, by name
     per_sample: pd.DataFrame
-    missing: list[str] = field(default_factory=list)
-    dropped: int = 0
+    missing: list[str] = field(default_factory=list)  # ids of samples without a prediction
+    dropped: int = 0  # answers that are not scored because the rest of their group has none
 
     def as_json(self) -> dict[str, Any]:
         """Return what score.json holds."""
@@ -59,7 +59,7 @@ def score(
     allow_missing: bool = False,
 ) -> Scores:
     """Score predictions; missing or unknown ones are an error unless `allow_missing`, which scores the rest."""
-    samples = list(samples)
+    samples = list(samples)  # it may be a generator, and three steps below go through it
     answered, missing = match(benchmark, samples, predictions, allow_missing)
     whole = complete_groups(benchmark, answered, samples)
     for one in whole:
@@ -68,6 +68,7 @@ def score(
                 f"{benchmark.name} sample {one.sample_id} has no reference: this split can only be scored by its server"
             )
     given = [predictions[one.sample_id] for one in whole]
+    # No judged benchmark has groups, so there is nothing to drop.
     if benchmark.judged:
         return judged_scores(benchmark, whole, given, verdicts, missing)
     frame = table(benchmark, whole, benchmark.rows(whole, given))
@@ -79,6 +80,7 @@ def match(
 ) -> tuple[list[Sample], list[str]]:
     """Return the samples that have a prediction, and the ids of those that have none."""
     known = {one.sample_id for one in samples}
+    # Unknown ids usually mean answers to another subset, whose score would be taken for this one's.
     unknown = [name for name in predictions if name not in known]
     missing = [one.sample_id for one in samples if one.sample_id not in predictions]
     if (unknown or missing) and not allow_missing:
@@ -123,6 +125,7 @@ def summed_up(benchmark: Benchmark, frame: pd.DataFrame, missing: list[str], dro
     """Return headline, interval and further numbers of a table of per-sample scores."""
     estimate = benchmark.headline(frame)
     headline = estimate.point()
+    # Such as LLaVA-Bench where no verdict is readable: both means are then 0 divided by 0.
     if not np.isfinite(headline):
         raise ValueError(f"{benchmark.name}: {benchmark.metric} is not defined for these {len(frame)} samples")
     return Scores(
@@ -157,6 +160,7 @@ def judged_scores(
             f"{benchmark.name}: {len(ungraded)} answers have no judgement ({some(ungraded)}); "
             "run judge_answers.py again, it sends just these"
         )
+    # Answers judged in more runs would otherwise weigh differently from the others.
     runs = {len(verdicts[one.sample_id]) for one in samples}
     if len(runs) > 1:
         raise ValueError(
@@ -180,5 +184,6 @@ def compare(benchmark: Benchmark, first: pd.DataFrame, second: pd.DataFrame) -> 
         )
     # By id, not by place: shards and restarts may write the same answers in another order.
     before, after = (frame.set_index("sample_id").sort_index().reset_index() for frame in (first, second))
+    # After the sort both tables have the same rows, so one mask fits both.
     scored = before["score"].notna() & after["score"].notna()
     return paired(benchmark.headline(before[scored]), benchmark.headline(after[scored]))

@@ -16,7 +16,7 @@ from himap.models.prompts import Prompt
 SOURCE = Source(
     hub_id="HuggingFaceM4/A-OKVQA",
     split="validation",
-    revision="d1b0efa",
+    revision="d1b0efa",  # the first digits of a commit; `samples.source` looks up the rest
     licence="Apache-2.0; images from COCO 2017",
     rows=1_145,
     columns={
@@ -24,8 +24,8 @@ SOURCE = Source(
         "question_id": "string",
         "question": "string",
         "choices": "list<string>",
-        "correct_choice_idx": "int?",
-        "direct_answers": "string|list<string>?",
+        "correct_choice_idx": "int?",  # counted from 0; null on the test split
+        "direct_answers": "string|list<string>?",  # of ten annotators; kept, but not scored here
     },
     unused={
         "difficult_direct_answer": "bool?",
@@ -87,12 +87,14 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
         gold = one.references[0]
         # Texts and not letters are compared, so that an answer in the option's own words counts.
         right = chosen_option(gold, one.options)
+        # LLaVA's rule for ScienceQA, since LLaVA has no script for A-OKVQA.
         said = chosen_option(llava_letter(prediction), one.options)
         if said is None and prediction.strip() in one.options:
             said = prediction.strip()
         scored.append(
             {
                 "score": float(said == right),
+                # "A" is in "All" and "Answer" too; FastV's answers are one token long, so this mattered little there.
                 "fastv": float(gold in prediction),
                 "unreadable": float(said is None),
                 "truth": gold,
@@ -129,6 +131,7 @@ BENCHMARK = Benchmark(
     contested="protocol",
     own_form=("qwen_vl",),
     limits=every_family(Limits(16), qwen_vl=Limits(1)),
+    # FastV's script generates one token. Qwen compares losses in LLaVA's form, but writes an answer in this one.
     short_limits={"protocol=fastv": every_family(Limits(1), qwen_vl=Limits(16))},
     rows=rows,
     headline=accuracy,

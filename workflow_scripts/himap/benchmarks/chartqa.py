@@ -12,6 +12,7 @@ from himap.metrics.relaxed import relaxed_match
 from himap.metrics.summaries import accuracy, by_group, total
 from himap.models.prompts import Prompt
 
+# How the hub calls the two halves of 1,250 questions each, and our names of them.
 HALVES = {"human_test": "human", "augmented_test": "augmented"}
 
 SOURCE = Source(
@@ -79,5 +80,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=accuracy,  # also the mean of the two halves, as they are equally large
     details=details,
-    stratum=lambda one: one.metadata["type"],
+    stratum=lambda one: one.metadata["type"],  # a subset takes as many of either half
 )

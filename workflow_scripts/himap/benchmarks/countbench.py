@@ -52,6 +52,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
             {
                 "score": float(said == truth),
                 "off_by_one": float(said is not None and abs(said - truth) <= 1),
+                # NaN is left out of the mean error: no distance is known of an answer that is no number.
                 "error": float("nan") if said is None else float(abs(said - truth)),
                 "first_number": float(first == truth),
                 "truth": one.references[0],

@@ -20,7 +20,7 @@ SOURCE = Source(
         "questionId": "string",
         "question": "string",
         "image": "image",
-        "answers": "list<string>?",
+        "answers": "list<string>?",  # null on the test split
     },
     unused={
         "question_types": "list<string>?",
@@ -48,6 +48,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     return [
         {
             "score": anls(prediction, one.references),
+            # Joined, since a list is no value for a column that groups; "" where a copy lacks the types.
             "question_types": ",".join(one.metadata.get("question_types") or []),
         }
         for one, prediction in zip(samples, predictions, strict=True)
@@ -86,5 +87,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=details,
-    picture=("docId", "ucsf_document_page_no"),
+    picture=("docId", "ucsf_document_page_no"),  # a page, not the whole document
 )

@@ -47,13 +47,14 @@ BENCHMARK = Benchmark(
     name="flickr30k",
     title="Flickr30k",
     metric="CIDEr",
-    scale=1000.0,
+    scale=1000.0,  # CIDEr of one image is at most 10, printed times 100
     chance=0.0,
     task="caption",
     rank=8,
     source=SOURCE,
     sample=sample,
     make_prompt=caption_prompt,
+    # At least 8 tokens: Qwen's and InternVL's caption scripts forbid shorter captions.
     limits={"llava": Limits(64), "qwen_vl": Limits(30, 8), "internvl": Limits(30, 8)},
     rows=caption_rows,
     headline=caption_headline,
@@ -63,5 +64,5 @@ BENCHMARK = Benchmark(
     sources={"corpus=karpathy": KARPATHY},
     # Some copies hold all three splits in one file; those that hold the test split alone have no such column.
     keep=lambda row, options: row.get("split") in (None, "test"),
-    picture=None,
+    picture=None,  # each sample has a picture of its own
 )

@@ -25,8 +25,9 @@ SOURCE = Source(
 
 def sample(row: dict[str, Any], index: int) -> Sample:
     """Return a question with its two types, what is asked for and how it is put."""
-    kinds = row["types"] or {}
+    kinds = row["types"] or {}  # such as {"structural": "verify", "semantic": "attr", "detailed": "weatherVerify"}
     if not row["answer"].strip():
+        # An empty answer would match every prediction that Qwen-VL's rule cuts down to nothing.
         raise ValueError("answer is empty; every question needs one")
     return Sample(
         sample_id=row["id"],
@@ -57,10 +58,12 @@ def details(frame: Any) -> dict[str, float]:
     from himap.metrics.statistics import floor_of_most_common
 
     return {
+        # "" where a copy has no types: those rows count in the headline alone.
         **by_group(frame[frame["structural"] != ""], "structural", prefix="structural_"),
         **by_group(frame[frame["semantic"] != ""], "semantic", prefix="semantic_"),
         "lmms_eval": total(frame, "lmms_eval"),
         "qwen": total(frame, "qwen"),
+        # How far one answer to every question gets, without looking.
         "floor_yes": 100.0 * float((frame["truth"] == "yes").mean()),
         "floor_most_common": floor_of_most_common(frame["truth"].tolist()),
     }

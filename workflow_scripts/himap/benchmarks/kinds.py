@@ -12,7 +12,7 @@ from himap.metrics.summaries import accuracy, by_group
 from himap.models.prompts import Prompt
 
 SOURCE = Source(
-    hub_id="",
+    hub_id="",  # drawn by himap/mini, not published
     split="test",
     licence="MIT, as this project",
     rows=432,
@@ -36,6 +36,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
         options=list(row["options"]),
         references=[row["answer"]],
         images=image_bytes(row),
+        # Under the name `hint`, so that the prompt makes a line "Context: ..." of it.
         metadata=scalars(row, "group", "kind") | ({"hint": row["context"]} if row["context"] else {}),
     )
 
@@ -68,7 +69,7 @@ BENCHMARK = Benchmark(
     scale=100.0,
     chance=None,
     task="qa",
-    rank=98,
+    rank=98,  # behind all published ones
     source=SOURCE,
     sample=sample,
     make_prompt=make_prompt,
@@ -76,5 +77,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=accuracy,
     details=details,
-    stratum=lambda one: str(one.metadata["kind"]),
+    stratum=lambda one: str(one.metadata["kind"]),  # a subset has as many of each kind
 )

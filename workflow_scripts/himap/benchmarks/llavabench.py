@@ -28,7 +28,7 @@ INSTRUCTION = (
 
 SOURCE = Source(
     hub_id="lmms-lab/llava-bench-in-the-wild",
-    split="train",
+    split="train",  # the hub's name for all 60 questions; none is for training
     revision="2c88d835d509b1372066db42ab7799255dbe9da2",
     licence="Apache-2.0 tag on the original",
     rows=60,
@@ -36,7 +36,7 @@ SOURCE = Source(
         "question_id": "string|int",
         "question": "string",
         "category": "string",
-        "gpt_answer": "string",
+        "gpt_answer": "string",  # by a GPT-4 that read the caption and saw no picture
         "caption": "string",
         "image": "image",
     },
@@ -76,7 +76,7 @@ def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[di
     """Return both scores of each run, on the judge's scale of 1 to 10; unreadable ones are left out and counted."""
     scored = []
     for one, given in zip(samples, verdicts, strict=True):
-        readable = [verdict[1] for verdict in given if verdict]
+        readable = [verdict[1] for verdict in given if verdict]  # [reference's score, model's score]
         scored.append(
             {
                 "score": sum(readable) / len(readable) if readable else float("nan"),
@@ -94,8 +94,9 @@ def details(frame: Any) -> dict[str, float]:
 
     every_run = [str(run) for run in judged.runs_of(frame)]
     estimate = judged.relative_estimate(frame)
-    runs = judged.relative_scores(estimate.values.sum(axis=0))
+    runs = judged.relative_scores(estimate.values.sum(axis=0))  # [runs]
     sides = {
+        # Times 10, as the official script prints them.
         f"{side}_mean": float(np.nanmean(frame[[f"{name}_{run}" for run in every_run]].to_numpy()) * 10)
         for side, name in (("model", "score"), ("reference", "reference"))
     }
@@ -128,6 +129,7 @@ BENCHMARK = Benchmark(
     details=details,
     judge=JudgeProtocol(
         messages=messages,
+        # As the official evaluator asks. A verdict that cannot be read is asked for again in the same words.
         temperature=0.2,
         max_tokens=1024,
         parse=judged.parse_pair,

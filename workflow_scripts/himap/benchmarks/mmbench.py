@@ -19,7 +19,7 @@ from himap.models.prompts import Prompt
 
 # The index of a rotated copy is that of its question plus a multiple of this.
 ROTATION = 1_000_000
-ABSENT = ("", "nan", "none")
+ABSENT = ("", "nan", "none")  # what an option or a hint may read where there is none
 OPTIONS = ("A", "B", "C", "D")
 
 SOURCE = Source(
@@ -52,7 +52,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
         "question_id": number % ROTATION,
         "rotation": number // ROTATION,
         "category": row["category"],
-        "l2_category": row["l2-category"] or row["L2-category"],
+        "l2_category": row["l2-category"] or row["L2-category"],  # the copies write it in two ways
     }
     return Sample(
         sample_id=str(number),
@@ -74,6 +74,7 @@ def index_of(value: int | str) -> int:
 def options_of(row: Mapping[str, Any]) -> list[str]:
     """Return the options up to the first that is missing."""
     count = next((at for at, name in enumerate(OPTIONS) if is_absent(row[name])), len(OPTIONS))
+    # Options behind a gap are dropped with it.
     return [row[name] for name in OPTIONS[:count]]
 
 
@@ -115,6 +116,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
 
 def questions(frame: Any) -> Any:
     """Return one row per question: whether all its rotations are right, and the chance that all are by guessing."""
+    # The minimum of 0 and 1 is 1 only if all rotations are right. Guesses are independent, so their chances multiply.
     return frame.groupby("question", sort=False).agg(
         score=("score", "min"), category=("category", "first"), guessed=("n_options", lambda n: 1 / prod(n.tolist()))
     )
@@ -128,8 +130,8 @@ def headline(frame: Any) -> Any:
 
     # A question has one row per rotation. Only its first row counts, so that questions with more rotations weigh no more.
     first = ~frame["question"].duplicated().to_numpy()
-    right = frame.groupby("question")["score"].transform("min").to_numpy()
-    values = np.stack([right * first, first.astype(float)], axis=1)
+    right = frame.groupby("question")["score"].transform("min").to_numpy()  # [rows], equal within a question
+    values = np.stack([right * first, first.astype(float)], axis=1)  # [rows, 2]: right questions, questions
     pictures = frame["picture" if "picture" in frame else "question"].to_numpy(dtype=str)
     return Estimate(values, lambda sums: 100.0 * sums[..., 0] / sums[..., 1], pictures, binary=True, top=100.0)
 
@@ -152,7 +154,7 @@ BENCHMARK = Benchmark(
     title="MMBench",
     metric="circular accuracy",
     scale=100.0,
-    chance=2.6,
+    chance=2.6,  # percent, the mean of `guessed` over all questions
     task="qa",
     rank=16,
     source=SOURCE,
@@ -165,5 +167,5 @@ BENCHMARK = Benchmark(
     headline=headline,
     details=details,
     group=lambda one: str(one.metadata["question_id"]),
-    group_size=4,
+    group_size=4,  # rotations at most
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from himap.benchmarks import mmbench
 
-OPTION_LETTER = "请直接回答选项字母。"
+OPTION_LETTER = "请直接回答选项字母。"  # LLaVA's: "Please answer directly with the option's letter."
 
 SOURCE = replace(
     mmbench.SOURCE,

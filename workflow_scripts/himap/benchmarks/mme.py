@@ -47,6 +47,7 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
         return Prompt(one.question, style="chat_plain")
     if one_line(family, options):
         return Prompt(f"{one.question} {SHORT_ANSWER}")
+    # Stripped again afterwards: "Are there two?  Please answer yes or no." has spaces before its ending.
     return Prompt(f"{one.question.strip().removesuffix(ENDING).strip()}\n{SHORT_ANSWER}")
 
 
@@ -74,9 +75,9 @@ def shares(frame: Any, column: str = "score") -> Any:
     """Return each question's part of its subtask's score, so that their sum is acc + acc+ in percent, summed over subtasks."""
     images = frame.groupby("image")[column]
     # acc+ asks for both answers of an image: their minimum, spread over its rows so that each image counts once.
-    both = images.transform("min") / images.transform("size")
-    questions = frame.groupby("category")[column].transform("size")
-    pictures = frame.groupby("category")["image"].transform("nunique")
+    both = images.transform("min") / images.transform("size")  # [rows]
+    questions = frame.groupby("category")[column].transform("size")  # of a row's subtask
+    pictures = frame.groupby("category")["image"].transform("nunique")  # of a row's subtask
     return 100.0 * (frame[column] / questions + both / pictures)
 
 
@@ -86,6 +87,7 @@ def headline(frame: Any) -> Any:
 
     values = shares(frame).to_numpy()[:, None]
     pictures, categories = (frame[key].to_numpy(dtype=str) for key in ("image", "category"))
+    # Of the subtasks that are there: a cut file may lack some. Each gives 100 for acc and 100 for acc+.
     top = 200.0 * frame["category"].nunique()
     return Estimate(values, lambda sums: sums[..., 0], pictures, categories, top=top)
 
@@ -95,6 +97,7 @@ def details(frame: Any) -> dict[str, float]:
     scores = shares(frame).groupby(frame["category"]).sum()
     images = frame.groupby(["category", "image"])["score"].min().groupby("category").mean() * 100.0
     right = frame.groupby("category")["score"].mean() * 100.0
+    # A category that is in neither group counts in the total alone.
     known = [name for name in (*PERCEPTION, *COGNITION) if name in scores]
     totals = {
         "perception": float(sum(scores.get(name, 0.0) for name in PERCEPTION)),
@@ -116,8 +119,8 @@ BENCHMARK = Benchmark(
     name="mme",
     title="MME",
     metric="acc + acc+, perception and cognition",
-    scale=2800.0,
-    chance=1050.0,
+    scale=2800.0,  # 14 subtasks of 200
+    chance=1050.0,  # a coin is right on half of the questions and on a quarter of the images: 14 * (50 + 25)
     task="qa",
     rank=4,
     source=SOURCE,
@@ -132,6 +135,6 @@ BENCHMARK = Benchmark(
     group=pair,
     group_size=2,
     stratum=lambda one: one.metadata["category"],
-    rows_per_id=2,
+    rows_per_id=2,  # both questions of an image have its id
     picture=("category", "question_id"),
 )

@@ -9,6 +9,7 @@ from himap.benchmarks._prompts import bare_question
 from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics import judged
 
+# Recognition, OCR, knowledge, language generation, spatial awareness, math; in the order of the official tables.
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
 
 # What the official evaluator sends, word for word: task, then a table of solved rows whose last cell is left open.
@@ -92,6 +93,7 @@ def request(one: Sample, prediction: str) -> str:
     """Return the table of solved rows and the new one, with spaces around the markers of the ground truth."""
     # The evaluator adds these spaces, and a grade is comparable only if the judge reads the same words.
     truth = one.references[0].replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
+    # The empty last cell leaves "... | " for the judge to complete with the grade.
     return EXAMPLES + "\n" + " | ".join([one.question, truth, prediction, ""])
 
 
@@ -109,10 +111,11 @@ def rows(samples: list[Sample], verdicts: list[list[judged.Verdict]]) -> list[di
     """Return the grade of each run and the mean of the readable ones; the official evaluator counts an unreadable one as 0."""
     scored = []
     for one, given in zip(samples, verdicts, strict=True):
-        grades = [verdict[0] for verdict in given if verdict]
+        grades = [verdict[0] for verdict in given if verdict]  # one grade a verdict, None where it was unreadable
         scored.append(
             {
                 "score": sum(grades) / len(grades) if grades else float("nan"),
+                # In one order, so that "ocr,rec" and "rec,ocr" are one combination.
                 "capability": ",".join(sorted(one.metadata["capability"].split(","), key=CAPABILITIES.index)),
                 "unreadable": sum(verdict is None for verdict in given),
                 **judged.run_columns(given, ("score",)),
@@ -133,7 +136,9 @@ def details(frame: Any) -> dict[str, float]:
     """Return the grade per capability (samples that need it), per exact combination, per run with their spread, unreadable verdicts."""
     import numpy as np
 
-    has = {name: frame["capability"].str.split(",").map(lambda held, name=name: name in held) for name in CAPABILITIES}
+    # A sample counts for every capability that it needs, so these means overlap; the combinations below do not.
+    needed = frame["capability"].str.split(",")
+    has = {name: needed.map(lambda names, name=name: name in names) for name in CAPABILITIES}
     single = {
         name: float(frame.loc[rows_with, "score"].mean() * 100.0) for name, rows_with in has.items() if rows_with.any()
     }
@@ -172,6 +177,7 @@ BENCHMARK = Benchmark(
         default_runs=5,
         again=messages_again,
         tries=5,
+        # The official evaluator repeats temperature 0 at the first further try, which gives the same reply again.
         hotter=0.5,
     ),
 )

@@ -18,7 +18,7 @@ SOURCE = Source(
     columns={
         "image": "image",
         "image_id": "int",
-        "annotations_captions": "list<string>?",
+        "annotations_captions": "list<string>?",  # ten on the validation split, none on the test split
     },
     unused={
         "image_coco_url": "string?",
@@ -47,7 +47,7 @@ BENCHMARK = Benchmark(
     name="nocaps",
     title="NoCaps",
     metric="CIDEr",
-    scale=1000.0,
+    scale=1000.0,  # CIDEr of one image is at most 10, printed times 100
     chance=0.0,
     task="caption",
     rank=7,
@@ -59,5 +59,5 @@ BENCHMARK = Benchmark(
     rows=caption_rows,
     headline=caption_headline,
     details=lambda frame: {"images": float(len(frame))},
-    picture=None,
+    picture=None,  # each sample has a picture of its own
 )

@@ -11,6 +11,7 @@ from himap.metrics.ocr import ocr_match, ocr_match_folded
 from himap.metrics.summaries import by_group, total
 
 RECOGNITION = "text recognition"
+# The hub's ten types and their part of the table: the first six are one.
 PARTS = {
     "Regular Text Recognition": RECOGNITION,
     "Irregular Text Recognition": RECOGNITION,
@@ -44,6 +45,7 @@ def sample(row: dict[str, Any], index: int) -> Sample:
     """Return a question named by its row, since the set has no ids; every prediction would contain an empty answer."""
     if row["question_type"] not in PARTS:
         raise ValueError(f"question_type {row['question_type']!r} is not one of {', '.join(PARTS)}")
+    # "" is in every text, so such a question would always be right.
     if not row["answer"] or not all(answer.strip() for answer in row["answer"]):
         raise ValueError(f"answer {row['answer']!r} holds no text or an empty one; every answer has to hold some")
     return Sample(
@@ -80,7 +82,7 @@ def details(frame: Any) -> dict[str, float]:
     """Return percent right per part, full-width letters folded, and the answers' mean length, which containment rewards."""
     return {
         **by_group(frame, "part"),
-        "full_width_folded": total(frame, "folded", 1000.0),
+        "full_width_folded": total(frame, "folded", 1000.0),  # on the headline's scale, to be read beside it
         "characters": total(frame, "length", 1.0),
     }
 
@@ -91,7 +93,7 @@ BENCHMARK = Benchmark(
     metric="right of 1,000",
     scale=1000.0,
     chance=None,
-    digits=0,
+    digits=0,  # a number of questions
     task="qa",
     rank=18,
     source=SOURCE,

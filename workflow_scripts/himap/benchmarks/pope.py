@@ -35,6 +35,7 @@ ADDED = """
 538054 stop sign, hot dog; 549390 oven; 550514 potted plant; 551908 bus; 553992 motorcycle; 555538 chair; 572075 cow;
 574692 bear; 575755 bowl; 579415 boat
 """
+# The spelling "imange" is read too, so that rows that already have the typo are recognized.
 QUESTION = re.compile(r"is there an? (.+) in the imange\?|is there an? (.+) in the image\?", re.IGNORECASE)
 
 
@@ -49,6 +50,7 @@ QUESTIONS_ADDED = read_added()
 
 def was_added(category: str, picture: str, question: str) -> bool:
     """Return whether a question is missing from the files of 2023 that LLaVA's scores were measured on."""
+    # A picture is named "COCO_val2014_000000353180", in some copies with ".jpg"; `ADDED` has just the number.
     asked, number = QUESTION.fullmatch(question.strip()), re.search(r"(\d+)(?:\.jpg)?$", picture)
     if category != "random" or asked is None or number is None:
         return False
@@ -119,10 +121,11 @@ def headline(frame: Any) -> Any:
     # F1 is no mean over samples, so each row contributes counts, and the statistic is computed from their sums.
     counts = confusion(frame["said"], frame["truth"])[:, :3]  # [n, TP FP FN]
     present = [name for name in SETTINGS if (frame["category"] == name).any()]
+    # [n, 3 settings]: a row's counts are in the three columns of its own setting and 0 elsewhere.
     values = np.concatenate([counts * (frame["category"] == name).to_numpy()[:, None] for name in present], axis=1)
 
     def mean_f1(sums: np.ndarray) -> np.ndarray:
-        return f1(sums.reshape(*sums.shape[:-1], len(present), 3)).mean(axis=-1)
+        return f1(sums.reshape(*sums.shape[:-1], len(present), 3)).mean(axis=-1)  # [..., 3 settings] -> [...]
 
     return Estimate(values, mean_f1, frame["image"].to_numpy(dtype=str), top=100.0)
 
@@ -159,7 +162,7 @@ BENCHMARK = Benchmark(
     title="POPE",
     metric="F1, mean of three settings",
     scale=100.0,
-    chance=200 / 3,
+    chance=200 / 3,  # F1 of always saying yes, where half of the answers are yes
     task="qa",
     rank=3,
     source=SOURCE,
@@ -167,7 +170,7 @@ BENCHMARK = Benchmark(
     make_prompt=make_prompt,
     options={"scripts": ("llava", "internvl"), "version": ("hub", "llava")},
     row_options=("version",),
-    sources={"version=llava": replace(SOURCE, rows=8_910)},
+    sources={"version=llava": replace(SOURCE, rows=8_910)},  # 90 fewer
     contested="version",
     own_form=("qwen_vl",),
     keep=keep,
@@ -176,7 +179,7 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=details,
-    stratum=lambda one: one.metadata["category"],
-    unit=lambda one: one.metadata["image_source"],
+    stratum=lambda one: one.metadata["category"],  # as many of each setting
+    unit=lambda one: one.metadata["image_source"],  # of the same images
     picture=("image_source",),
 )

@@ -50,12 +50,13 @@ def sample(row: dict[str, Any], index: int) -> Sample:
         raise ValueError("answer holds an empty expression; every one needs words")
     if len(bbox) != 4 or not all(map(math.isfinite, bbox)) or min(bbox[2:]) <= 0:
         raise ValueError(f"bbox {bbox} is no box; it needs left, top, width and height, the last two above 0")
+    # COCO's form is left, top, width, height; ours left, top, right, bottom.
     x, y, width, height = map(float, bbox)
     box, images, known = [x, y, x + width, y + height], image_bytes(row), COCO.search(row["file_name"])
     return Sample(
         sample_id=str(index),
         question=expression,
-        references=[", ".join(f"{value:g}" for value in box)],
+        references=[", ".join(f"{value:g}" for value in box)],  # for readers; `rows` scores by the metadata
         images=images,
         metadata={"box": box} | ({"coco": known.group(1)} if known else {}) | size_of(images),
     )
@@ -69,11 +70,12 @@ def size_of(images: list[bytes]) -> dict[str, int]:
         with Image.open(io.BytesIO(images[0])) as picture:
             return {"width": picture.width, "height": picture.height}
     except (IndexError, OSError, Image.DecompressionBombError):
-        return {}
+        return {}  # `check_image` names what is wrong when the row is chosen
 
 
 def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
     """Return the form of each family's training: LLaVA's sentence, Qwen's marks, InternVL's sentence with marks."""
+    # Qwen-VL goes on behind "<box>" with two corners, as in its own script for this benchmark.
     if family == "qwen_vl":
         return Prompt(f"<ref>{one.question}</ref><box>", style="raw")
     if family == "internvl3" or (family == "internvl" and options.get("scripts") == "internvl"):
@@ -89,6 +91,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
         x1, y1, x2, y2 = one.metadata["box"]
         truth: Box = (x1, y1, x2, y2)
         box = read_box(prediction, width, height, square=True)
+        # lmms-eval's reading of fractions, as a further number.
         of_picture = read_box(prediction, width, height, square=False)
         shared = 0.0 if box is None else overlap(box, truth)
         scored.append(
@@ -120,7 +123,7 @@ BENCHMARK = Benchmark(
     rank=19,
     source=SOURCE,
     sources={"split=testB": source("testB", 5_095)},
-    row_options=("split",),
+    row_options=("split",),  # it decides which rows are read
     sample=sample,
     parts=parts,
     make_prompt=make_prompt,
@@ -132,6 +135,7 @@ BENCHMARK = Benchmark(
     headline=accuracy,
     details=details,
     own_form=NO_FORM,
+    # A subset takes whole pictures with all their expressions.
     unit=lambda one: one.metadata.get("coco", one.sample_id),
     picture=("coco",),
 )

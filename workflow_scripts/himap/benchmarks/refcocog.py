@@ -15,6 +15,6 @@ BENCHMARK = replace(
     rank=21,
     source=SOURCE,
     sources={},
-    row_options=(),
+    row_options=(),  # its other split, `val`, is left out
     options={"scripts": refcoco.BENCHMARK.options["scripts"]},
 )

@@ -20,10 +20,10 @@ SOURCE = Source(
     licence="CC BY-NC-SA 4.0",
     rows=2_017,
     columns={
-        "image": "image?",
+        "image": "image?",  # the config ScienceQA-IMG has one in every row
         "question": "string",
         "choices": "list<string>",
-        "answer": "int",
+        "answer": "int",  # the choice, counted from 0
         "hint": "string?",
     },
     unused={
@@ -67,6 +67,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
         said = llava_letter(prediction)
         scored.append(
             {
+                # A letter beyond the choices counts as wrong and not as unreadable.
                 "score": float(is_right(said, gold, n)),
                 "lmms_eval": float(is_right(lmms_letter(prediction), gold, n)),
                 # HiMAP's release counts only the bare letter, which a model that writes "A." would lose.
@@ -85,6 +86,7 @@ def details(frame: Any) -> dict[str, float]:
     from himap.metrics.statistics import floor_of_guessing, floor_of_most_common
 
     return {
+        # "" where a copy has no subjects.
         **by_group(frame[frame["subject"] != ""], "subject"),
         "lmms_eval": total(frame, "lmms_eval"),
         "exact": total(frame, "exact"),
@@ -99,7 +101,7 @@ BENCHMARK = Benchmark(
     title="ScienceQA",
     metric="accuracy",
     scale=100.0,
-    chance=35.5,
+    chance=35.5,  # percent, the mean of one over the number of choices
     task="qa",
     rank=5,
     source=SOURCE,

@@ -12,6 +12,7 @@ from himap.metrics.choice import first_letter, free_letter, is_right
 from himap.metrics.summaries import accuracy, by_group, total
 from himap.models.prompts import Prompt
 
+# The hub's question_type_id; 10 to 12 are about videos.
 DIMENSIONS = {
     1: "scene understanding",
     2: "instance identity",
@@ -30,7 +31,7 @@ SOURCE = Source(
     split="test",
     revision="74c4ea0",
     licence="CC-BY-NC-4.0",
-    rows=14_233,
+    rows=14_233,  # that `keep` leaves of 17,990
     columns={
         "data_id": "string",
         "data_type": "string",
@@ -85,6 +86,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
         said = free_letter(prediction, one.options)
         scored.append(
             {
+                # Not stripped and in upper case alone, as LLaVA's script compares.
                 "score": float(prediction == gold),
                 "lmms_eval": float(is_right(first_letter(prediction), gold, n)),
                 "in_free_words": float(is_right(said, gold, n)),
@@ -116,7 +118,7 @@ BENCHMARK = Benchmark(
     title="SEED-Bench (image)",
     metric="accuracy",
     scale=100.0,
-    chance=25.0,
+    chance=25.0,  # every question has four options
     task="qa",
     rank=15,
     source=SOURCE,

@@ -11,7 +11,7 @@ from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
 from himap.metrics.vqa import m4c_normalize, soft_accuracy
 from himap.models.prompts import Prompt
 
-ANNOTATORS = 10
+ANNOTATORS = 10  # for each question; soft accuracy leaves one out at a time
 
 SOURCE = Source(
     hub_id="lmms-lab/textvqa",
@@ -24,8 +24,8 @@ SOURCE = Source(
         "question_id": "int",
         "question": "string",
         "image": "image",
-        "answers": "list<string>?",
-        "ocr_tokens": "list<string>?",
+        "answers": "list<string>?",  # null on the test split
+        "ocr_tokens": "list<string>?",  # by Rosetta, in the order of the hub
     },
     unused={
         "question_tokens": "list<string>?",
@@ -57,8 +57,9 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
         return qwen_question(one.question)
     # `capitalize` also lowers all other letters, names included, as in LLaVA's file of questions.
     question = one.question.capitalize()
-    if one_line(family, options):
+    if one_line(family, options):  # InternVL's later script: as the hub writes the question, without OCR tokens
         return Prompt(f"{one.question} {SHORT_ANSWER}")
+    # The line is there even without tokens, "Reference OCR token: ", as in LLaVA's file of questions.
     tokens = ", ".join(one.metadata.get("ocr_tokens") or [])
     ocr = [f"Reference OCR token: {tokens}"] if options["ocr"] else []
     return Prompt("\n".join([question, *ocr, SHORT_ANSWER]))

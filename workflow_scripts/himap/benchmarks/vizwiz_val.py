@@ -12,8 +12,9 @@ from himap.metrics.summaries import by_group, total
 from himap.metrics.vqa import m4c_normalize, soft_accuracy
 from himap.models.prompts import Prompt
 
-ANNOTATORS = 10
-UNANSWERABLE = "unanswerable"
+ANNOTATORS = 10  # for each question; soft accuracy leaves one out at a time
+UNANSWERABLE = "unanswerable"  # as annotators and `m4c_normalize` write it
+# As in LLaVA's file of questions.
 HINT = "When the provided information is insufficient, respond with 'Unanswerable'."
 
 SOURCE = Source(
@@ -49,6 +50,7 @@ def make_prompt(one: Sample, family: str, options: Mapping[str, Any]) -> Prompt:
         return qwen_question(one.question)
     if one_line(family, options):
         return Prompt(f"{one.question} {HINT} {SHORT_ANSWER}")
+    # `capitalize` also lowers all other letters, as for TextVQA.
     return Prompt("\n".join([one.question.capitalize(), HINT, SHORT_ANSWER]))
 
 
@@ -64,6 +66,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
         scored.append(
             {
                 "score": soft_accuracy(prediction, one.references, m4c_normalize),
+                # What "unanswerable" would have scored here: often the annotators' own answer.
                 "of_giving_up": soft_accuracy(UNANSWERABLE, one.references, m4c_normalize),
                 "gave_up": float(m4c_normalize(prediction) == UNANSWERABLE),
                 "category": one.metadata.get("category") or "unknown",
@@ -105,5 +108,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=details,
-    picture=None,
+    picture=None,  # each question has a picture of its own
 )

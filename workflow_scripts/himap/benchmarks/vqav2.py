@@ -15,9 +15,9 @@ SOURCE = Source(
     split="validation",
     revision="32665d35052eb4a6d4414851c3c829a72754915a",
     licence="CC-BY-4.0",
-    rows=214_354,
+    rows=214_354,  # questions on 40,504 pictures of COCO val2014
     columns={
-        "answers": "list<struct>?",
+        "answers": "list<struct>?",  # ten times {"answer": "cat", "answer_confidence": "yes", "answer_id": 1}
         "image_id": "int",
         "answer_type": "string?",
         "question_id": "int",
@@ -52,6 +52,7 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
         {
             "score": vqa.soft_accuracy(prediction, one.references, vqa.vqa_normalize),
             "official_script": vqa.vqa_script_accuracy(prediction, one.references),
+            # Yes/no, number or other.
             "answer_type": one.metadata.get("answer_type") or "unknown",
         }
         for one, prediction in zip(samples, predictions, strict=True)
@@ -87,5 +88,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=headline,
     details=details,
-    picture=("image_id",),
+    picture=("image_id",),  # several questions share one
 )

@@ -10,7 +10,7 @@ from himap.benchmarks._sample import Sample, Source, image_bytes
 from himap.metrics.summaries import accuracy
 
 SOURCE = Source(
-    hub_id="",
+    hub_id="",  # drawn by himap/mini, not published
     split="test",
     licence="MIT, as this project",
     rows=300,
@@ -33,8 +33,10 @@ def rows(samples: list[Sample], predictions: list[str]) -> list[dict[str, Any]]:
     """Return whether row and column are right, and each of them alone."""
     marked = []
     for one, prediction in zip(samples, predictions, strict=True):
+        # A reference is a row and a column, as "top left". Their order in the answer does not matter.
         words = prediction.lower().strip().rstrip(".").split()
         right = [word in words for word in one.references[0].split()]
+        # Exactly two words, or an answer that lists all places would always be right.
         marked.append({"score": float(all(right) and len(words) == 2), "row": right[0], "column": right[1]})
     return marked
 
@@ -49,9 +51,9 @@ BENCHMARK = Benchmark(
     title="Where",
     metric="accuracy",
     scale=100.0,
-    chance=100 / 9,
+    chance=100 / 9,  # percent: three rows times three columns
     task="qa",
-    rank=99,
+    rank=99,  # the last of all
     source=SOURCE,
     sample=sample,
     make_prompt=question_then(SHORT_ANSWER),
@@ -59,5 +61,5 @@ BENCHMARK = Benchmark(
     rows=rows,
     headline=accuracy,
     details=details,
-    stratum=lambda one: one.references[0],
+    stratum=lambda one: one.references[0],  # a subset has as many of each place
 )

@@ -27,14 +27,15 @@ PACKED = (  # what a run is compared and read by; samples and their pictures hav
     "evaluation/*/*/*/per_sample.parquet", "**/*.provenance.json", "models/*/manifest.json", "benchmarks/*/manifest.json",
     "flops/**/*.csv", "latency/**/*.csv", "random-weights/*.csv", "grid/*/*/scores.csv", "timings/**/*.tsv",
 )  # fmt: skip
-MOST_FILES, MOST_BYTES, MOST_CONTENTS = 200_000, 8 << 30, 64 << 20
-PIECE = 1 << 20
+MOST_FILES, MOST_BYTES, MOST_CONTENTS = 200_000, 8 << 30, 64 << 20  # of an archive, of its files, of pack.json
+PIECE = 1 << 20  # bytes in memory at a time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same run gives the same bytes
 
 
 def pack(folder: Path, out: Path, about: dict[str, Any], texts: dict[str, str]) -> list[str]:
     """Write a run's folder and some further texts as an archive; return the names of its members."""
     files = {str(path.relative_to(folder)): path for pattern in PACKED for path in folder.glob(pattern)}
+    # Sorted, since the order of `glob` depends on the file system. A link could name anything on this machine.
     files = {name: path for name, path in sorted(files.items()) if path.is_file() and not path.is_symlink()}
     listed = {name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for name, path in files.items()}
     for name, text in texts.items():
@@ -42,6 +43,7 @@ def pack(folder: Path, out: Path, about: dict[str, Any], texts: dict[str, str]) 
         listed[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     contents = json.dumps({"format": FORMAT, **about, "files": listed}, indent=1)
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        # The first member, as this module's docstring promises.
         archive.writestr(member(CONTENTS), contents)
         for name, text in texts.items():
             archive.writestr(member(name), text)
@@ -54,6 +56,7 @@ def pack(folder: Path, out: Path, about: dict[str, Any], texts: dict[str, str]) 
 def member(name: str) -> zipfile.ZipInfo:
     """Return a member's head: compressed, readable by all, without a date of its own."""
     head = zipfile.ZipInfo(name, EPOCH)
+    # The upper half of the attributes is the mode on Unix.
     head.compress_type, head.external_attr = zipfile.ZIP_DEFLATED, (stat.S_IFREG | 0o644) << 16
     return head
 
@@ -64,7 +67,8 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
         with zipfile.ZipFile(path) as archive:
             listed = contents_of(archive, path)
             heads = checked_heads(archive, path, listed)
-            chosen = [name for name in listed if wanted(name)]
+            chosen = [name for name in listed if wanted(name)]  # `compare` needs no figures, for example
+            # Asked before anything is written. All members were checked, also those that are not wanted.
             room, needed = shutil.disk_usage(folder).free, sum(listed[name]["bytes"] for name in chosen)
             if needed > room:
                 raise ValueError(f"{path}: needs {needed / 1e9:.1f} GB in {folder}, which has {room / 1e9:.1f} GB left")
@@ -83,12 +87,14 @@ def contents_of(archive: zipfile.ZipFile, path: Path) -> dict[str, dict[str, Any
     if head is None:
         raise ValueError(f"{path}: no {CONTENTS} inside, so `./reproduce pack` did not write it; give a packed run")
     with archive.open(head) as source:
+        # A few kilobytes of archive may unpack to gigabytes, so no more is read than is accepted.
         data = source.read(MOST_CONTENTS + 1)
     try:
         if len(data) > MOST_CONTENTS:
             raise ValueError("too long")
         contents = json.loads(data)
         version, listed = contents["format"], contents["files"]
+        # For each file, whether its size and its checksum are usable; a comparison with a text raises TypeError.
         sizes = [(entry["bytes"] >= 0, len(entry["sha256"]) == 64) for entry in listed.values()]
         if not isinstance(version, int) or not all(map(all, sizes)):
             raise TypeError("no format, size or checksum")
@@ -107,6 +113,7 @@ def checked_heads(
     """Return the archive's members by name, after their names, kinds, sizes and number were checked."""
     members = [head for head in archive.infolist() if head.filename != CONTENTS]
     heads = {head.filename: head for head in members}
+    # A name that is there twice could be checked in one form and unpacked in the other.
     if set(heads) != set(listed) or len(heads) != len(members):
         odd = sorted(set(heads) ^ set(listed)) or ["a name that is there twice"]
         raise ValueError(
@@ -128,8 +135,10 @@ def checked_heads(
 def unsafe(name: str, head: zipfile.ZipInfo) -> str:
     """Return why a member must not be unpacked, or an empty text."""
     parts = PurePosixPath(name).parts
+    # Backslashes and colons are harmless here, but separate folders and drives on Windows.
     if name.startswith("/") or "\\" in name or ":" in name or "\0" in name or not parts or ".." in parts:
         return "leads out of the archive's folder"
+    # 0: written on a system without modes. Anything else but a plain file may be a link or a device.
     if head.is_dir() or stat.S_IFMT(head.external_attr >> 16) not in (0, stat.S_IFREG):
         return "is not a plain file"
     return ""
@@ -139,8 +148,9 @@ def extract(archive: zipfile.ZipFile, head: zipfile.ZipInfo, out: Path, entry: d
     """Write one member, never more of it than its stated size, and check its sum."""
     out.parent.mkdir(parents=True, exist_ok=True)
     digest, left = hashlib.sha256(), int(entry["bytes"])
-    with archive.open(head) as source, out.open("xb") as target:
+    with archive.open(head) as source, out.open("xb") as target:  # x: never over a file that is there
         for piece in pieces(source):
+            # Before it is written: the stated size may be a lie, too.
             left -= len(piece)
             if left < 0:
                 raise ValueError(f"{path}: {head.filename} is longer than it states; do not trust this archive")

@@ -13,8 +13,8 @@ from himap.comparison.runs import Cell, Run
 from himap.metrics.statistics import difference_of_intervals
 from himap.report.verdicts.verdict import holm
 
-LEVEL = 0.05
-NOTHING = "–"
+LEVEL = 0.05  # p values below it are counted as low, corrected ones as sure
+NOTHING = "–"  # a setting that only the other run has
 Change = tuple[str, str, str]  # a name, the first run's value, the second run's
 
 
@@ -25,9 +25,9 @@ class CellDifference:
     cell: Cell
     first: float | None  # None: not scored
     second: float | None
-    digits: int
+    digits: int  # decimal places of the benchmark's headline
     paired: bool  # whether both runs answered the same samples
-    n: tuple[int, int]
+    n: tuple[int, int]  # answers of each run
     changed: int  # answers that differ, of those that both runs have
     shared: int
     difference: float | None = None
@@ -96,13 +96,16 @@ def cell_difference(first: Run, second: Run, cell: Cell) -> CellDifference:
     answers = [answers_of(run, cell) for run in (first, second)]
     same_ids = answers[0].keys() == answers[1].keys()
     sums = first.sum_of(task), second.sum_of(task)
+    # Equal ids may name other pictures or questions, as in two revisions of a set; the checksums of the samples tell.
+    # Where one is not known, the ids have to do.
     paired = same_ids and (sums[0] == sums[1] or not all(sums))
     both = answers[0].keys() & answers[1].keys()
     a, b = (run.results.score(*cell) for run in (first, second))
     facts: dict[str, Any] = {
         "cell": cell,
-        "first": a and a["headline"],
+        "first": a and a["headline"],  # None where the run has no score
         "second": b and b["headline"],
+        # A run of another version may have a benchmark that this one does not know.
         "digits": benchmarks.get(task).digits if task in benchmarks.names() else 1,
         "paired": paired,
         "n": (len(answers[0]), len(answers[1])),
@@ -153,6 +156,7 @@ def apart(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def corrected(cells: list[CellDifference]) -> list[CellDifference]:
     """Return the cells with p values that are also corrected for how many were tested."""
+    # Only cells that were tested count for the correction; equal answers need no test.
     places = [place for place, cell in enumerate(cells) if cell.p_value is not None]
     values = holm([cells[place].p_value or 0.0 for place in places])
     by_place = dict(zip(places, values, strict=True))
@@ -168,9 +172,10 @@ def costs_of(run: Run) -> dict[str, str]:
     """Return each method's FLOPs by formula and as counted, as text."""
     import pandas as pd
 
-    found = {}
+    costs = {}
     for path in sorted(run.folder.glob("flops/*/*/*.csv")):
-        where = "/".join((*path.parts[-3:-1], path.stem))
+        where = "/".join((*path.parts[-3:-1], path.stem))  # model/kind/method
         for row in pd.read_csv(path).to_dict("records"):
-            found[f"{where}, {row['convention']}"] = f"{float(row['flops']):.6g} FLOPs"
-    return found
+            # Six digits, as in the CSV of a table.
+            costs[f"{where}, {row['convention']}"] = f"{float(row['flops']):.6g} FLOPs"
+    return costs

@@ -9,7 +9,7 @@ from himap.figures._page import page_groups, page_legend
 from himap.figures._panels import Dot, Dots, Line, Panel
 from himap.report.single_pages import template
 
-DRAWN = 24  # cells of a chart
+DRAWN = 24  # cells of a chart  # the surest and largest; the table below has all
 SAYS = "B minus A, with its 95 % interval"
 
 
@@ -41,6 +41,7 @@ def charts(found: Differences) -> list[Panel]:
     charts: dict[tuple[str, float], list[CellDifference]] = {}
     for cell in drawn:
         model, task, _ = cell.cell
+        # 0: a benchmark that this version does not know has a chart of its own.
         scale = benchmarks.get(task).scale if task in benchmarks.names() else 0.0
         charts.setdefault((model, scale), []).append(cell)
     head = ("cell", "B − A", "95 % interval", "p")
@@ -62,6 +63,6 @@ def dot(cell: CellDifference) -> Dot:
         value=cell.difference or 0.0,
         low=low,
         high=high,
-        look=1 if row["sure"] else 0,
+        look=1 if row["sure"] else 0,  # of another color where the corrected p value is below LEVEL
         cells=(row["cell"], row["difference"], row["interval"], row["p"]),
     )

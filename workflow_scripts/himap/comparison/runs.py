@@ -21,6 +21,7 @@ from himap.results import Results
 Cell = tuple[str, str, str]  # model, benchmark, method
 RECORD = "report.html.provenance.json"  # what a run says about itself
 FORMAT = 1  # of that record
+# What of an archive is unpacked. `fnmatch` lets * go over slashes, so that "evaluation/*" is everything below it.
 NEEDED = (
     RECORD, "evaluation/*", "models/*/manifest.json", "benchmarks/*/manifest.json", "flops/*", "*.provenance.json",
 )  # fmt: skip
@@ -43,16 +44,16 @@ class Run:
     @cached_property
     def cells(self) -> list[Cell]:
         """Return its evaluations that have answers."""
-        found = sorted(self.folder.glob("evaluation/*/*/*/predictions.jsonl"))
-        return [(path.parts[-4], path.parts[-3], path.parts[-2]) for path in found]
+        # By files and not by the plan: a run that was stopped is compared as far as it came.
+        files = sorted(self.folder.glob("evaluation/*/*/*/predictions.jsonl"))
+        return [(path.parts[-4], path.parts[-3], path.parts[-2]) for path in files]
 
     @cached_property
     def settings(self) -> dict[str, str]:
         """Return the config as flat keys with their values as text; defaults are left out."""
         config = yaml.safe_load(self.about.get("facts", {}).get("config", "")) or {}
-        return dict(
-            flat({key: value for key, value in config.items() if key != "output"})
-        )  # where it is decides nothing
+        # Where the results lie decides nothing.
+        return dict(flat({key: value for key, value in config.items() if key != "output"}))
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -98,6 +99,7 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for number, item in enumerate(value):
             yield from flat(item, f"{path}[{number}]")
     else:
+        # As YAML on one line, so that "1" and 1 differ as they do in a config; PyYAML ends a bare value with "...".
         yield path, yaml.safe_dump(value, default_flow_style=True, width=10**9).removesuffix("\n...\n").strip()
 
 
@@ -116,8 +118,9 @@ def opened(path: Path, name: str) -> Iterator[Run]:
 
 def read(name: str, folder: Path, where: Path | None = None) -> Run:
     """Return the run in a folder. Raise ValueError if there is none, or one of a newer version."""
-    where = where or folder
+    where = where or folder  # for messages: an archive's folder is a temporary one
     about = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    # A record of this format or an older one can be read.
     if about.get("format", FORMAT) > FORMAT:
         raise ValueError(
             f"{where}: written by a newer version of this project ({about.get('project')}, format {about['format']}; "

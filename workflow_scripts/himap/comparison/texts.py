@@ -9,6 +9,7 @@ from himap import numbers
 from himap.comparison.differences import LEVEL, CellDifference, Change, Differences
 
 MOST = 20  # lines of a part in the terminal
+# Fields of `Differences` in the order of the page, and what they are called there.
 PARTS = {
     "verdicts": "Verdicts that changed",
     "costs": "Costs",
@@ -31,6 +32,7 @@ def as_text(found: Differences) -> str:
         rows = getattr(found, part)
         lines += ["", title, *map(change_line, rows[:MOST]), *more(rows)] if rows else []
     lines += ["", untold(found)] if found.untold else []
+    # Parts that are empty because they were not compared are not called the same. Verdicts are in the summary.
     silent = ("verdicts", "settings") if found.untold else ("verdicts",)
     alike = [title.lower() for part, title in PARTS.items() if not getattr(found, part) and part not in silent]
     return "\n".join([*lines, *(["", f"The same in both: {', '.join(alike)}."] if alike else [])])
@@ -50,6 +52,7 @@ def summary(found: Differences) -> str:
         return "The runs have no cell in common."
     if not found.is_changed:
         return f"All {len(cells)} cells have the same answers and scores; no cost{' and no verdict' if not found.untold else ''} changed."
+    # Sentences, joined by periods at the end.
     words = [f"{len(differing)} of {len(cells)} cells differ"]
     tested = [cell for cell in cells if cell.holm is not None]
     low = sum(cell.p_value < LEVEL for cell in tested if cell.p_value is not None)
@@ -66,6 +69,7 @@ def summary(found: Differences) -> str:
 
 def ordered(cells: list[CellDifference]) -> list[CellDifference]:
     """Return the surest differences first, then the largest."""
+    # 2 lies behind every p value, so cells without a test come last.
     return sorted(
         cells, key=lambda cell: (cell.p_value if cell.p_value is not None else 2.0, -abs(cell.difference or 0))
     )

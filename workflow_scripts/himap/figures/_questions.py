@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from himap.figures._base import Figure, Run, Style
 from himap.figures._panels import Curve, Dot, Panel, points
 from himap.numbers import interval, number
-from himap.results import Paths
+from himap.paths import Paths
 
 if TYPE_CHECKING:
     import pandas as pd

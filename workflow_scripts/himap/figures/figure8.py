@@ -9,7 +9,8 @@ from himap.figures._base import Figure, Run, Style, files_of
 from himap.figures._panels import Dot, Dots, number_or_none
 from himap.numbers import number, significant
 from himap.paper.published import figure_values
-from himap.results import RANDOM_WEIGHTS, Paths, one_at_a_time, timing_files
+from himap.paths import Paths
+from himap.results import RANDOM_WEIGHTS, one_at_a_time, timing_files
 
 if TYPE_CHECKING:
     import pandas as pd

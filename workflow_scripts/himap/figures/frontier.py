@@ -9,7 +9,7 @@ from himap.figures._base import Figure, Run, Style
 from himap.figures._labels import metric_label
 from himap.figures._panels import Point, Scatter
 from himap.numbers import interval, number, significant
-from himap.results import Paths
+from himap.paths import Paths
 
 if TYPE_CHECKING:
     import pandas as pd

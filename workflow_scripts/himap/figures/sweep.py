@@ -10,7 +10,7 @@ from himap.figures._base import Figure, Run, Style
 from himap.figures._labels import LAYER
 from himap.figures._panels import Curves, Dots, Range
 from himap.figures._questions import curve, measured_dot
-from himap.results import Paths
+from himap.paths import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,13 +27,16 @@ class Cache:
         """Make the folder, for this user alone; subfolders of an earlier version are closed to others too."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         parts = list(self.folder.iterdir())
-        own = [part for part in parts if re.fullmatch("[0-9a-f]{2}", part.name)]
+        # Subfolders are named by the first two digits of a hash.
+        ours = [part for part in parts if re.fullmatch("[0-9a-f]{2}", part.name)]
         with suppress(PermissionError):  # another user's folder
-            for part in own if len(own) < len(parts) else [self.folder, *own]:
+            # A folder with other things in it, such as one given by mistake, keeps its permissions.
+            for part in ours if len(ours) < len(parts) else [self.folder, *ours]:
                 part.chmod(0o700)
 
     def path(self, request: dict[str, Any], run: int) -> Path:
         """Return where the reply to a task is kept, given the task's first request."""
+        # The run is part of the name: equal requests of different runs are drawn anew, which is what runs are for.
         whole = json.dumps([self.base_url, run, request], sort_keys=True, ensure_ascii=False)
         key = hashlib.sha256(whole.encode()).hexdigest()
         return self.folder / key[:2] / f"{key}.json"
@@ -46,6 +49,7 @@ class Cache:
             return None
         if not isinstance(kept, dict) or not isinstance(kept.get("content"), str):
             return None
+        # The text is read again, since what an earlier version kept may be unreadable now.
         return kept if self.parse(kept["content"]) is not None else None
 
     def put(self, path: Path, request: dict[str, Any], run: int, reply: dict[str, Any]) -> None:

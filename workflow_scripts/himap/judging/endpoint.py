@@ -16,9 +16,10 @@ from urllib.parse import quote, urlsplit
 if TYPE_CHECKING:
     from himap.judging.requests import Settings
 
+# The first one that is set counts, so that a judge may have a key beside the user's own of OpenAI.
 KEYS = ("HIMAP_JUDGE_API_KEY", "OPENAI_API_KEY")
-RETRIED = (408, 409, 425, 429)  # and every 5xx
-LONGEST_PAUSE = 60.0
+RETRIED = (408, 409, 425, 429)  # timeout, conflict, too early, too many requests; and every 5xx
+LONGEST_PAUSE = 60.0  # seconds, also where a server asks for more
 LARGEST_REPLY = 4 << 20  # bytes; the longest verdict that is asked for has some thousand
 SHORTEST_SECRET = 8  # characters; a shorter key is a placeholder like "none", and masking it would garble verdicts
 EXAMPLE = "https://api.openai.com/v1"
@@ -43,6 +44,7 @@ def api_key() -> str:
     """Return the judge's key from the environment."""
     for name in KEYS:
         if value := os.environ.get(name, "").strip():
+            # It goes into an HTTP header, which can hold nothing else.
             if not (value.isascii() and value.isprintable() and " " not in value):
                 raise ValueError(
                     f"the judge's key in {name} holds a blank, a line break or a letter outside ASCII: set it again"
@@ -57,7 +59,7 @@ class Client:
 
     settings: Settings
     key: str = field(repr=False)
-    stopped: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)  # set: no thread sends anything more
 
     def __post_init__(self) -> None:
         import httpx2
@@ -75,6 +77,7 @@ class Client:
             except Passing as error:
                 problem = self.shown(str(error))
                 if attempt < self.settings.attempts:
+                    # Not `sleep`: a failure in another thread ends the pause at once.
                     self.stopped.wait(error.wait if error.wait is not None else self.pause(attempt))
         raise ValueError(f"the judge at {self.place()} did not answer in {self.settings.attempts} attempts ({problem})")
 
@@ -83,6 +86,7 @@ class Client:
         import httpx2
 
         try:
+            # Called from many threads, each with an event loop of its own for one request.
             status, headers, body = asyncio.run(self.exchange(request))
         except TimeoutError as error:
             raise Passing(f"no whole answer within {self.settings.timeout:g} s") from error
@@ -115,6 +119,7 @@ class Client:
             client.stream("POST", url, json=request, headers=headers) as response,
         ):
             async for piece in response.aiter_raw():
+                # One byte more than allowed is how `read_reply` sees that there was more.
                 body += piece[: LARGEST_REPLY + 1 - len(body)]
                 if len(body) > LARGEST_REPLY:
                     break
@@ -128,6 +133,7 @@ class Client:
         """Return a text without the key, in case an endpoint repeats it."""
         if len(self.key) < SHORTEST_SECRET:
             return text
+        # As it is, as part of an address, and as JSON escapes it.
         for form in {self.key, quote(self.key, safe=""), json.dumps(self.key)[1:-1]}:
             text = text.replace(form, "***")
         return text
@@ -153,7 +159,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the pause a server asks for, if it is a bearable number of seconds."""
     try:
         return min(LONGEST_PAUSE, max(0.0, float(headers["retry-after"])))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # none, or a date, which the standard allows too: then our own pauses
         return None
 
 
@@ -172,6 +178,7 @@ def reason(headers: Mapping[str, str], body: bytes) -> str:
         reply = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    # OpenAI's form is {"error": {"message": ...}}; others send {"error": "..."}, {"message": ...} or plain text.
     error = reply.get("error", reply) if isinstance(reply, dict) else reply
     message = error.get("message", error) if isinstance(error, dict) else error
     return message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
@@ -186,7 +193,7 @@ def read_reply(body: bytes) -> dict[str, str]:
         content = reply["choices"][0]["message"]["content"]
     except UnicodeDecodeError as error:
         raise Passing(f"a reply that is not UTF-8: {beginning(body)!r}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # the latter for thousands of nested brackets
         raise Passing(f"a reply that is not JSON: {beginning(body)!r}") from error
     except (KeyError, IndexError, TypeError) as error:
         raise Passing("a malformed reply: JSON, but no chat completion") from error

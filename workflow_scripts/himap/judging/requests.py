@@ -10,21 +10,21 @@ from typing import Any
 from himap.benchmarks._base import Benchmark, JudgeProtocol, Sample
 from himap.judging.cache import Cache
 
-LETTERS_PER_TOKEN = 4
+LETTERS_PER_TOKEN = 4  # of English text, about; only the estimate uses it
 
 
 @dataclass(frozen=True)
 class Settings:
     """Where the judge is and how patiently it is asked; the key comes from the environment alone."""
 
-    base_url: str
+    base_url: str  # as https://api.openai.com/v1, without /chat/completions
     model: str
     runs: int
     cache: Path
-    concurrency: int = 8
+    concurrency: int = 8  # requests at a time
     unreadable: float = 0.02  # share of the verdicts that may be unreadable; more is an error
     timeout: float = 120.0  # seconds for one request, from the connection to the last byte
-    attempts: int = 8
+    attempts: int = 8  # for one request, after failures of the endpoint; unreadable verdicts have their own tries
     pause: float = 1.0  # seconds before the second attempt, doubled for each further one
 
 
@@ -35,7 +35,7 @@ class Workload:
     requests: int
     cached: int
     tokens_to_send: int
-    tokens_to_receive: int
+    tokens_to_receive: int  # at most: what `max_tokens` allows
 
     def __str__(self) -> str:
         to_pay = f"{self.requests} requests ({self.cached} more are in the cache)"
@@ -56,6 +56,7 @@ class Task:
 def tasks_of(samples: Sequence[Sample], predictions: dict[str, str], runs: int) -> list[Task]:
     """Return a task for every answer in every run; samples without an answer are left out."""
     answered = [one for one in samples if one.sample_id in predictions]
+    # Run by run: where a judging is cut off, whole runs are in the cache rather than a part of each.
     return [Task(one, predictions[one.sample_id], run) for run in range(1, runs + 1) for one in answered]
 
 

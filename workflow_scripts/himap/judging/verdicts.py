@@ -27,8 +27,8 @@ class Judging:
         self.cache = Cache(settings.cache, settings.base_url, self.protocol.parse)
         self.client = Client(settings, api_key())
         self.cache.make_private()
-        self.locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
-        self.guard = threading.Lock()
+        self.locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)  # one for each file of the cache
+        self.guard = threading.Lock()  # for what threads share: the locks and the problem
         self.problem: BaseException | None = None
 
     def verdict(self, task: Task) -> dict[str, Any]:
@@ -37,10 +37,11 @@ class Judging:
             reply = self.reply(task)
         except BaseException as error:
             with self.guard:
-                self.problem = self.problem or error
+                self.problem = self.problem or error  # the first: later ones are mostly "stopped"
             self.client.stopped.set()
             raise
         row = {"sample_id": task.sample.sample_id, "run": task.run, "verdict": self.protocol.parse(reply["content"])}
+        # A reply of an earlier version has no count.
         row |= {"tries": reply.get("tries", 1)}
         return row | {name: self.client.hide_key(str(reply.get(name, ""))) for name in ("model", "content")}
 
@@ -49,6 +50,7 @@ class Judging:
         path = self.cache.path(request_of(self.protocol, task, self.settings.model), task.run)
         with self.guard:
             lock = self.locks[path]
+        # Threads of this process wait here for an equal task, other processes at the file lock below.
         with lock:
             if kept := self.cache.get(path):
                 return kept
@@ -64,14 +66,16 @@ class Judging:
             if self.protocol.parse(reply["content"]) is not None:
                 self.cache.put(path, request, task.run, reply)
                 break
-        return reply
+        return reply  # the last one, readable or not
 
     def all(self, tasks: Sequence[Task]) -> Generator[dict[str, Any], None, None]:
         """Yield verdicts as they come; the first failure stops everything, what could be read stays in the cache."""
         pool = ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="judge")
         try:
             for future in as_completed([pool.submit(self.verdict, task) for task in tasks]):
-                if self.problem is not None:
+                if (
+                    self.problem is not None
+                ):  # before `result`, which would raise whichever failure came first in this order
                     raise self.problem
                 yield future.result()
         finally:
@@ -91,6 +95,7 @@ def judge(
     with closing(Judging(benchmark, settings).all(tasks)) as verdicts:
         for row in tqdm(verdicts, total=len(tasks), unit="verdict", disable=None):
             rows.append(row)
+            # A wrong model or one that explains itself first fails on every answer; `check_readable` then says so.
             if len(rows) >= HOPELESS and all(row["verdict"] is None for row in rows):
                 break
     check_readable(benchmark, rows, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-THRESHOLD = 0.5
+THRESHOLD = 0.5  # the official tau: an answer less similar than half counts as another answer, not as a misread one
 
 
 def anls(prediction: str, references: Sequence[str]) -> float:

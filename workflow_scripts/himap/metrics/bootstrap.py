@@ -25,5 +25,6 @@ def bootstrap(groups: Sequence[Array], statistic: Callable[..., Array], seed: in
         weights = generator.multinomial(len(group), np.full(len(group), 1 / len(group)), size=DRAWS)  # [draws, n]
         drawn.append(weights @ group / len(group))  # [draws, k]
     values = np.asarray(statistic(*drawn), dtype=float)
+    # A draw in which the statistic divides by 0 is NaN and is left out.
     low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(statistic(*(group.mean(axis=0) for group in groups))), float(low), float(high)

@@ -22,6 +22,7 @@ def read_box(text: str, width: float, height: float, *, square: bool) -> Box | N
     Four fractions are of the picture padded to a `square`, as LLaVA was trained on them, or else of the picture itself.
     """
     if corners := CORNERS.search(text):
+        # Joined and split again, as in Qwen-VL's script: "(1,2,3),(4)" has four numbers too.
         numbers = numbers_of(",".join(corners.groups()).split(","))
         return None if numbers is None else scaled(numbers, width / CORNER_SCALE, height / CORNER_SCALE)
     listed = LIST.search(text)
@@ -32,6 +33,7 @@ def read_box(text: str, width: float, height: float, *, square: bool) -> Box | N
         return scaled(numbers, width / LIST_SCALE, height / LIST_SCALE)
     if not square:
         return scaled(numbers, width, height)
+    # The shorter side was padded at both ends alike; without that padding a place in the square is one in the picture.
     side = max(width, height)
     left, top = (side - width) / 2, (side - height) / 2
     x1, y1, x2, y2 = scaled(numbers, side, side)
@@ -58,6 +60,7 @@ def overlap(one: Box, other: Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(0.0, width) * max(0.0, height)
+    # Where a box is turned around its area is negative; the shared one is then 0, since its width or height is below 0.
     covered = area(one) + area(other) - shared
     return shared / covered if covered > 0 else 0.0
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 
-LETTERS = "ABCDE"
-SENTENCE = re.compile(r"The answer is ([A-Z]).")
+LETTERS = "ABCDE"  # ScienceQA has up to five choices
+SENTENCE = re.compile(r"The answer is ([A-Z]).")  # the last dot is unescaped in LLaVA's script, so "D!" counts as well
 MARKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
-ANSWER_IS = re.compile(r"answer\s+is\s+\**([A-D])", re.IGNORECASE)
+ANSWER_IS = re.compile(r"answer\s+is\s+\**([A-D])", re.IGNORECASE)  # stars: Markdown's bold
 
 
 def llava_letter(text: str) -> str:
     """Return the letter by LLaVA's rule: the letter alone, or 'A. ' at the start, or exactly one 'The answer is A.'."""
+    # A tuple, because "" and "AB" are in the string too.
     if text in tuple(LETTERS):
         return text
-    if text[:1] in tuple(LETTERS) and text[1:3] == ". ":
+    if text[:1] in tuple(LETTERS) and text[1:3] == ". ":  # "A. blue", but neither "A.blue" nor "A."
         return text[0]
     letters = SENTENCE.findall(text)
     return letters[0] if len(letters) == 1 else ""
@@ -41,16 +42,18 @@ def free_letter(text: str, options: list[str]) -> str:
     takes the first character of whatever follows ("answer is blue" names B). Where it draws a letter at random, there is none.
     """
     stripped = text.strip()
+    # Also a letter that no option has: it was named, and is wrong.
     if len(stripped) == 1 and "A" <= stripped <= "Z":
         return stripped
     known = [chr(ord("A") + index) for index in range(len(options))]
     words = stripped.translate(MARKS).split()
     named = [letter for letter in known if letter in words]
+    # Only near the end, or the article in "A man stands beside the dog" would be option A.
     if len(named) == 1 and words.index(named[0]) >= len(words) - 4:
         return named[0]
     if (sentence := ANSWER_IS.search(stripped)) and sentence[1].upper() in known:
         return sentence[1].upper()
-    if len(stripped) > 2 * sum(map(len, options)):
+    if len(stripped) > 2 * sum(map(len, options)):  # an essay, in which an option's text may come by chance
         return ""
     quoted = [letter for letter, option in zip(known, options, strict=True) if option.lower() in stripped.lower()]
     return quoted[0] if len(quoted) == 1 else ""

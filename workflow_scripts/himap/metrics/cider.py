@@ -55,6 +55,7 @@ def ptb_tokens(captions: Sequence[str]) -> list[str]:
             f"the caption tokenizer failed (Java ended with {result.returncode}): "
             f"{result.stderr.decode(errors='replace')[-500:]}"
         )
+    # What follows the last caption's line break is no caption.
     lines = result.stdout.decode("utf-8").split("\n")[: len(captions)]
     dropped = set(PUNCTUATIONS)
     return [" ".join(word for word in line.rstrip().split(" ") if word not in dropped) for line in lines]
@@ -64,6 +65,7 @@ def cider_scores(references: Mapping[str, Sequence[str]], predictions: Mapping[s
     """Return the CIDEr (n = 4, sigma = 6) of every image, with document frequencies from these references."""
     from pycocoevalcap.cider.cider_scorer import CiderScorer
 
+    # Document frequencies come from all references, so a missing image would change the score of every other one.
     if set(references) != set(predictions):
         raise ValueError("CIDEr needs one prediction for exactly the images that have references")
     captions = [caption for image in references for caption in references[image]]

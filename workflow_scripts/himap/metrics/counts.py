@@ -15,6 +15,7 @@ def count_of(text: str) -> int | None:
     plain = text.strip().lower().removesuffix(".").strip()
     if plain in VALUES:
         return VALUES[plain]
+    # In ASCII alone: `\d` and `int` would also take the digits of other scripts.
     return int(plain) if re.fullmatch(r"[+-]?\d+", plain, re.ASCII) else None
 
 

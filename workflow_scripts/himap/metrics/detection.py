@@ -23,6 +23,7 @@ def f1(counts: Any) -> Any:
     import numpy as np
 
     tp, fp, fn = counts[..., 0], counts[..., 1], counts[..., 2]
+    # 2 P R / (P + R) in counts, which needs no case for an empty precision or recall.
     whole = 2 * tp + fp + fn
     return 100.0 * np.divide(2 * tp, whole, out=np.zeros_like(tp), where=whole > 0)
 

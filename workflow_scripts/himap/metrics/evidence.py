@@ -23,12 +23,13 @@ def tokens_about(evidence: Sequence[int], layout: Layout) -> list[int] | None:
     """Return the image tokens that show these cells; None where none is known, or the tokens are not the world's cells."""
     if not evidence or layout.grid != GRID or not layout.shows_places:
         return None
-    found = layout.tokens_at(GRID).reshape(GRID[0] * GRID[1], -1)[list(evidence)]  # [cells, parts]
-    return sorted(set(found[found >= 0].tolist()))
+    tokens = layout.tokens_at(GRID).reshape(GRID[0] * GRID[1], -1)[list(evidence)]  # [cells, parts]
+    return sorted(set(tokens[tokens >= 0].tolist()))  # -1: no token of that part shows the cell
 
 
 def among(kept: NDArray[np.bool_], evidence: Sequence[int], layout: Layout) -> list[int] | None:
     """Return what `tokens_about` does for the only picture of a prompt, None if it has several."""
+    # A layout is about one picture; with several pictures `kept` is longer than its tokens.
     return tokens_about(evidence, layout) if len(kept) == index(layout) else None
 
 

@@ -6,6 +6,7 @@ import string
 
 MARKS = str.maketrans("", "", string.punctuation)
 STOPS = (".", ",", "!")
+# In the order of Qwen-VL's script, which cuts at each in turn: "it is a dog" becomes "a dog", then "dog".
 LEADS = ("is ", "are ", "a ", "an ", "the ")
 
 
@@ -28,10 +29,11 @@ def gqa_match_qwen(prediction: str, answer: str) -> bool:
     The cuts fall inside words too ("umbrella on" becomes "on" for its "a "), as they do in that script.
     """
     text = prediction.strip()
+    # What comes before the first of any of these marks.
     for stop in STOPS:
         text = text.split(stop)[0]
     text = text.lower()
     for lead in LEADS:
         if lead in text:
-            text = text.split(lead)[1]
+            text = text.split(lead)[1]  # what lies between the first two, not the rest
     return text.split(" of")[0].strip() == answer

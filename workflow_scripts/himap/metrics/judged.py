@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-Verdict = list[float] | None
+Verdict = list[float] | None  # LLaVA-Bench: [reference, model]; MM-Vet: [grade]; None: unreadable
 
 
 def parse_pair(review: str) -> Verdict:
     """Return LLaVA-Bench's two scores: exactly two numbers on the first line, separated by a space or a comma; else None."""
     parts = review.split("\n")[0].replace(",", " ").split(" ")
     numbers = [number for part in parts if (number := as_float(part)) is not None]
+    # "8, 7" has three parts, one of them empty, and is unreadable for the official script too.
     return numbers if len(parts) == len(numbers) == 2 else None
 
 
@@ -62,6 +63,7 @@ def relative_scores(sums: Any) -> Any:
     import numpy as np
 
     with np.errstate(invalid="ignore", divide="ignore"):
+        # 0: the model's scores, 1: the reference's, 2: how many verdicts could be read.
         model, reference = (np.round(sums[..., start::3] / sums[..., 2::3], 3) for start in (0, 1))
         return np.round(100.0 * model / reference, 1)
 
@@ -74,9 +76,10 @@ def relative_estimate(frame: pd.DataFrame) -> Any:
 
     parts = []
     for run in runs_of(frame):
-        scores = frame[[f"score_{run}", f"reference_{run}"]].to_numpy(dtype=np.float64)
-        readable = ~np.isnan(scores).any(axis=1)
+        scores = frame[[f"score_{run}", f"reference_{run}"]].to_numpy(dtype=np.float64)  # [n, 2]
+        readable = ~np.isnan(scores).any(axis=1)  # [n]
+        # 0 and not NaN, which would make the whole sum NaN. The third column is what the sums are divided by.
         parts += [np.where(readable[:, None], scores, 0.0), readable[:, None].astype(np.float64)]
-    values = np.concatenate(parts, axis=1)
+    values = np.concatenate(parts, axis=1)  # [n, 3 runs]
     pictures = frame["picture"].to_numpy(dtype=str) if "picture" in frame else None
     return Estimate(values, lambda sums: relative_scores(sums).mean(axis=-1), pictures)

@@ -22,8 +22,8 @@ from himap.metrics.statistics import (
     students_t,
 )
 
-DRAWS = 2000
-SEED = 0
+DRAWS = 2000  # the smallest p value is then 1/2001
+SEED = 0  # fixed, so that the same samples always give the same p value
 ENUMERATED = 12  # up to this many pictures that differ, all swaps are tried: at most 4096
 CELLS_AT_ONCE = 8_000_000  # how many cells of random swaps are in memory at a time
 
@@ -38,7 +38,7 @@ class Comparison:
     difference: float
     interval: tuple[float, float]
     p_value: float
-    test: str
+    test: str  # "McNemar exact" or "paired permutation"
     n: int
     pictures: int
     least: float = 0.0
@@ -76,12 +76,15 @@ def paired_interval(first: Estimate, second: Estimate, level: float = LEVEL) -> 
     difference = second.point() - first.point()
     if not np.isfinite(difference):
         return float("nan"), float("nan")
+    # Deviations have mean zero; with the difference added they say about what each picture alone would give.
     single = (parts.deviations + difference)[changed_clusters(first, second)]
     most = first.top if first.top is not None else max(abs(first.point()), abs(second.point()))
     size = sqrt(float((single**2).mean())) if (single != 0).any() else most
-    m = len(parts.deviations)
+    m = len(parts.deviations)  # pictures that were seen
     added = 2 * (1 - len(single) / m)
     whole = m + added  # pictures, with those that were added
+    # Variance around the mean of all `whole` pictures: half of the added ones lie at +size and half at -size, so they
+    # leave the sum as it is and pull the mean from `difference` to difference * m / whole.
     squares = float((parts.deviations**2).sum()) + added * size**2
     variance = squares / whole + added * m * difference**2 / whole**2
     if both_binary(first, second):
@@ -100,6 +103,7 @@ def both_binary(first: Estimate, second: Estimate) -> bool:
 
 def changed_clusters(first: Estimate, second: Estimate) -> Array:
     """Return which clusters differ between two results."""
+    # By all columns: two wrong answers may count differently, as a false yes and a false no do in F1.
     changed: Array = (cluster_sums(first, first.values) != cluster_sums(first, second.values)).any(axis=1)
     return changed
 
@@ -109,6 +113,7 @@ def changed_clusters(first: Estimate, second: Estimate) -> Array:
 
 def mcnemar(first: Array, second: Array) -> float:
     """Return the p value of McNemar's exact two-sided test: do both methods win equally many of the samples that differ?"""
+    # Only samples that one of the two wins say anything; those that both have right or wrong drop out.
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     return sign_test(int((first & ~second).sum()), int((second & ~first).sum()))
 
@@ -117,7 +122,7 @@ def sign_test(losses: int, wins: int) -> float:
     """Return the p value of the two-sided binomial test with probability one half."""
     n, smaller = losses + wins, min(losses, wins)
     tail = sum(comb(n, k) for k in range(smaller + 1))
-    return min(1.0, float(2 * tail / 2**n)) if n else 1.0
+    return min(1.0, float(2 * tail / 2**n)) if n else 1.0  # whole numbers until here, so that n may be large
 
 
 def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int = SEED) -> float:
@@ -132,7 +137,7 @@ def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int =
     tolerance = 1e-9 * max(1.0, observed)  # equal differences must count as equal whatever the order of summing
     extreme = count = 0
     for swapped in swaps(len(gap), draws, seed):
-        moved = swapped @ gap
+        moved = swapped @ gap  # [draws, k]: what goes from one method to the other
         extreme += int(
             (np.abs(first.statistic(end - moved) - first.statistic(start + moved)) >= observed - tolerance).sum()
         )
@@ -144,7 +149,7 @@ def swap_test(first: Estimate, second: Estimate, draws: int = DRAWS, seed: int =
 def swaps(m: int, draws: int, seed: int) -> Iterator[Array]:
     """Yield blocks of 0 and 1 [draws, m] that say which of m pictures are swapped: every way once if m is small, else random."""
     if m <= ENUMERATED:
-        yield ((np.arange(2**m)[:, None] >> np.arange(m)) & 1).astype(np.float64)
+        yield ((np.arange(2**m)[:, None] >> np.arange(m)) & 1).astype(np.float64)  # the binary digits of 0 to 2^m - 1
         return
     generator = np.random.default_rng(seed)
     for size in pieces(draws, m):
@@ -153,7 +158,7 @@ def swaps(m: int, draws: int, seed: int) -> Iterator[Array]:
 
 def least_p(changed: int, draws: int | None = None) -> float:
     """Return the smallest p value of a two-sided test in which `changed` pictures differ, with `draws` if swaps are drawn."""
-    exact = min(1.0, 2.0 ** (1 - min(changed, 60)))
+    exact = min(1.0, 2.0 ** (1 - min(changed, 60)))  # smaller ones are all shown as < 0.001
     return exact if draws is None or changed <= ENUMERATED else max(exact, 1 / (draws + 1))
 
 

@@ -24,13 +24,16 @@ def mean_ranks(values: Array) -> Array:
     if np.isnan(values).any():
         return np.full(len(values), np.nan)
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    # The cumulative count is the last rank of a group of ties, their mean lies (counts - 1) / 2 below it:
+    # 3, 7, 7 have the ranks 1, 2.5, 2.5.
     ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[places]
     return ranks
 
 
 def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Return the interval of a rank correlation of n pairs (Bonett and Wright, 2000)."""
-    if n < 4 or not abs(rho) < 1:
+    if n < 4 or not abs(rho) < 1:  # n - 3 must be above 0, and atanh finite; NaN too ends here
         return float("nan"), float("nan")
+    # On the scale of Fisher's z; 1 + rho²/2 is what Bonett and Wright put for the variance of ranks.
     half = students_t(level, None) * sqrt((1 + rho**2 / 2) / (n - 3))
     return tanh(atanh(rho) - half), tanh(atanh(rho) + half)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-TOLERANCE = 0.05
+TOLERANCE = 0.05  # of the target, as ChartQA's authors set it
 
 
 def as_number(text: str) -> float | None:
     """Return the number that a text is, divided by 100 if it ends in '%'; None for anything else, '1,000' and '$5' too."""
     try:
+        # Without stripping spaces first, though `float` itself forgives those at the ends of "5".
         return float(text.rstrip("%")) / 100.0 if text.endswith("%") else float(text)
     except ValueError:
         return None

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-LEVEL = 0.95
+LEVEL = 0.95  # of every interval of this project
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Estimate:
 
     def point(self) -> float:
         """Return the result itself."""
+        # A function of sums, so that a bootstrap, a swap or a jackknife only needs other sums and never the answers.
         return float(self.statistic(self.values.sum(axis=0)))
 
     @property
@@ -112,6 +113,7 @@ def contributions(estimate: Estimate, matrices: Sequence[Array], statistic: Call
     total = matrix.sum(axis=1)  # [matrices, k]
     stratum_sums = [matrix[:, strata == stratum].sum(axis=1) for stratum in range(int(strata.max()) + 1)]
     within = np.stack(stratum_sums, axis=1)  # [matrices, strata, k]
+    # The stratum without the cluster has sizes - 1 clusters; their mean takes its place: [matrices, m, k].
     others = (within[:, strata] - matrix * sizes[:, None]) / (sizes - 1)[:, None]
     moved = statistic(total) - statistic(total[:, None] + others)  # [m]
     moved = np.where(np.isfinite(moved), moved, 0.0)
@@ -143,6 +145,7 @@ def score_interval(share: float, variance: float, pictures: int, quantile: float
     """
     if not np.isfinite(quantile):  # one picture
         return 0.0, 1.0
+    # A share of n independent samples has variance p (1 - p) / n; solved for n it is the effective number of samples.
     n = share * (1 - share) / variance if variance > 0 and 0 < share < 1 else float(pictures)
     square = quantile**2
     middle = (share + square / (2 * n)) / (1 + square / n)
@@ -191,6 +194,7 @@ def with_ones(column: Array) -> Array:
 def mean_of_intervals(points: Sequence[float], edges: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     """Return the mean of independent results and its interval, whose sides combine theirs (Zou and Donner, 2008)."""
     middle = float(np.mean(points))
+    # Each side combines its own distances, as standard errors add up in squares, so that the interval may be lopsided.
     below, above = (hypot(*(point - edge[side] for point, edge in zip(points, edges, strict=True))) for side in (0, 1))
     return middle, middle - below / len(points), middle + above / len(points)
 
@@ -199,6 +203,7 @@ def difference_of_intervals(
     first: tuple[float, float, float], second: tuple[float, float, float]
 ) -> tuple[float, float, float]:
     """Return second minus first of two independent results, each (point, low, high), and its interval."""
+    # Zou and Donner: the difference is least where the second is at its lower edge and the first at its upper one.
     difference = second[0] - first[0]
     below = hypot(second[0] - second[1], first[2] - first[0])
     above = hypot(second[2] - second[0], first[0] - first[1])
@@ -211,7 +216,7 @@ def cluster_sums(estimate: Estimate, values: Array) -> Array:
         return values
     _, index = np.unique(estimate.clusters, return_inverse=True)
     sums = np.zeros((index.max() + 1, values.shape[1]))
-    np.add.at(sums, index, values)
+    np.add.at(sums, index, values)  # `sums[index] += values` would count a cluster's last row only
     return sums
 
 
@@ -222,6 +227,7 @@ def cluster_strata(estimate: Estimate, n: int) -> Array:
     labels = np.unique(estimate.strata, return_inverse=True)[1]
     if estimate.clusters is None:
         return labels
+    # A cluster lies within one stratum (an MME image in its subtask), so that its first row says which.
     first = np.unique(estimate.clusters, return_index=True)[1]
     return labels[first]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-PERIOD = re.compile(r"\.(?!\d)")
+PERIOD = re.compile(r"\.(?!\d)")  # "3.5" keeps its period
 PERIODS_AT_MOST = 32  # the official script passes re.UNICODE, which is 32, where re.sub expects the count
 COMMA_IN_NUMBER = re.compile(r"\d,\d")
 NUMBERS = {"none": "0"} | {
@@ -18,6 +18,7 @@ NUMBERS = {"none": "0"} | {
     for n, word in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
 }
 ARTICLES = frozenset({"a", "an", "the"})
+# Contractions as they are spelled right; the misspelled ones that an answer may have are made of them below.
 SPELT = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
 he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've
@@ -48,6 +49,7 @@ def strip_punctuation(text: str) -> str:
     has_grouped_number = COMMA_IN_NUMBER.search(text) is not None
     stripped = text
     for mark in PUNCTUATION:
+        # Asked of the text as it was: marks that are gone already still decide how the others are treated.
         if mark in text:
             between_letters = not (has_grouped_number or f"{mark} " in text or f" {mark}" in text)
             stripped = stripped.replace(mark, " " if between_letters else "")
@@ -60,6 +62,7 @@ def simplify_words(text: str) -> str:
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
+# Cached, since the ten annotators of a question mostly gave the same few answers.
 @lru_cache(maxsize=1 << 16)
 def vqa_normalize(answer: str) -> str:
     """Normalize an answer as the official VQA script does, which scores VQAv2."""
@@ -69,6 +72,7 @@ def vqa_normalize(answer: str) -> str:
 @lru_cache(maxsize=1 << 16)
 def m4c_normalize(answer: str) -> str:
     """Normalize an answer as M4C does, which scores TextVQA: a possessive 's becomes a word of its own first."""
+    # Commas go first, so that no number like 1,000 is left by which `strip_punctuation` deletes all other marks.
     words = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     return simplify_words(strip_punctuation(one_line(words)))
 
@@ -81,6 +85,7 @@ def one_line(text: str) -> str:
 def consensus(matches: int, annotators: int = 10) -> float:
     """Return the mean over annotators of min(1, how many of the others gave the answer / 3)."""
     # Leaving out an annotator who agrees removes one match; leaving out one who does not removes none.
+    # Three of the other nine are full agreement.
     agreeing, others = min(1.0, max(matches - 1, 0) / 3), min(1.0, matches / 3)
     return (matches * agreeing + (annotators - matches) * others) / annotators
 

@@ -8,6 +8,7 @@ def mme_answer(text: str) -> str:
     lowered = text.lower()
     if lowered in ("yes", "no"):
         return lowered
+    # Four characters, as in MME's script: "not sure" is a no for its "no", "i know" has none in "i kn".
     return next((word for word in ("yes", "no") if word in lowered[:4]), "other")
 
 
@@ -19,6 +20,7 @@ def mme_answer_lmms(text: str) -> str:
 
 def pope_answer(text: str) -> str:
     """Return POPE's reading: 'no' if No, no or not is a word of the first sentence, else 'yes', also if it is empty."""
+    # As in POPE's script: only these spellings, so that "NO" and "None" are a yes.
     words = text.split(".")[0].replace(",", "").split(" ")
     return "no" if {"No", "no", "not"} & set(words) else "yes"
 

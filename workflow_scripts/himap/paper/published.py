@@ -12,9 +12,8 @@ from himap.models.sizes import Dims
 from himap.registry import unknown
 
 FILE = Path(__file__).with_name("published.yaml")
-LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # every start of the workflow reads the file: C is ten times faster
+# Every start of the workflow reads the file, and the loader in C is ten times faster. PyYAML may be built without it.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @cache
@@ -37,6 +36,7 @@ def decoder(model: str) -> Dims:
 
 def table_value(table: str, model: str | None, method: str, column: str) -> float | None:
     """Return one cell of a table: a benchmark's score, `tflops` or `ratio`."""
+    # As {LLaVA-7B: {himap: {tflops: 0.73, ratio: 24, vqav2: 78.6}}}; whatever is missing on the way gives None.
     cells = published()["tables"].get(table, {}).get("cells", {})
     return cells.get(model, {}).get(method, {}).get(column)
 
@@ -67,10 +67,12 @@ def unlike(benchmark: str, asked: dict[str, Any], n: int | None = None) -> str:
     paper = published()["protocols"].get(benchmark)
     if paper is None:
         return "the paper's protocol is not known"
+    # Before split and options: where the paper leaves something open, a run that fits the rest is not its equal either.
     if "unknown" in paper:
         return str(paper["unknown"])
     if asked["split"] != paper["split"]:
         return f"{asked['split']} here, {paper['split']} in the paper; {paper['why']}"
+    # The paper is taken to use every default but the options that published.yaml names.
     options = asked["defaults"] | paper.get("options", {})
     for name, value in asked["protocol"].items():
         if value != options.get(name):

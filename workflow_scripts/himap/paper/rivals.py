@@ -39,6 +39,7 @@ def printed(method: str, share: float, benchmark: str) -> list[Printed]:
     values = [
         Printed(float(row["scores"][benchmark]), whole["sources"][row["source"]]["title"], row["kind"])
         for row in whole["rows"]
+        # Rounded, since a third of 576 tokens is a float.
         if row["method"] == method and row["tokens"] == round(share * whole["tokens"]) and benchmark in row["scores"]
     ]
     return sorted(values, key=lambda value: ORDER.index(value.kind))

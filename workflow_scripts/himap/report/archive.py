@@ -13,7 +13,8 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from himap.results import FIGURE_FORMS, Results
+from himap.paths import FIGURE_FORMS
+from himap.results import Results
 
 NAME = "himap-tables-and-figures.zip"
 PAGE = 9_800_000  # bytes of the whole page: the archive takes what is left of them

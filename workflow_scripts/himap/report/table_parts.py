@@ -10,7 +10,7 @@ import pandas as pd
 from himap import benchmarks, numbers
 from himap.figures._labels import metric_label
 from himap.results import Results, scope
-from himap.tables import efficiency, rivals
+from himap.tables import efficiency, rival_texts
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, REFERENCE, different_costs, unreadable_text
 
@@ -88,7 +88,7 @@ def block(results: Results, table: str, model: str, frame: pd.DataFrame) -> dict
             "ratio": by_kind(costs, "ratio", numbers.number, "paper_ratio"),
             "cost": " ".join(cost_detail(one, kind) for kind, one in costs).strip(),
             "cost_note": None,
-            "spent": rivals.lead(first) if at_budgets else [],
+            "spent": rival_texts.lead(first) if at_budgets else [],
             "cells": [],
         }
         for column in columns:
@@ -178,8 +178,8 @@ def detail(row: pd.Series, places: int) -> str:
         )
     if "mean_tokens" in row:
         measured = {
-            "same answers": rivals.same_text, "hard samples": rivals.hard_text, "evidence kept": rivals.evidence_text,
-            "printed": rivals.printed_text,
+            "same answers": rival_texts.same_text, "hard samples": rival_texts.hard_text, "evidence kept": rival_texts.evidence_text,
+            "printed": rival_texts.printed_text,
         }  # fmt: skip
         parts += [f"{name} {text(row)}" for name, text in measured.items() if text(row)]
     if pd.notna(row["paper"]):

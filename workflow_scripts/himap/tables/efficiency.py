@@ -31,8 +31,9 @@ def records(settings: dict[str, Any], results: str) -> pd.DataFrame:
     for model, task, path in timing_files(settings, results):
         frame = pd.read_csv(path)
         for size, timed in frame.groupby("batch_size", sort=True):
-            best = timed[timed["kernel"] != "eager"]
+            best = timed[timed["kernel"] != "eager"]  # a speed-up is over the best kernel, also for the eager row
             full = by_batch(best[best["method"] == "vanilla"], "seconds_prefill")
+            # In the order of the config; a method that could not be timed is left out.
             for method in (name for name in settings["order"] if name in set(timed["method"])):
                 here = timed[timed["method"] == method]
                 for _, own in here.groupby(here["kernel"] == "eager", sort=True):
@@ -43,13 +44,16 @@ def records(settings: dict[str, Any], results: str) -> pd.DataFrame:
 
 def by_batch(timed: pd.DataFrame, column: str) -> pd.Series:
     """Return a column by round and batch; questions that come twice in a batch of few samples count once."""
+    # A batch bears the id of its first sample, so the same batch of two methods has the same key.
     return timed.drop_duplicates(["round", "sample_id"]).set_index(["round", "sample_id"])[column]
 
 
 def record(own: pd.DataFrame, full: pd.Series, size: int) -> dict[str, Any]:
     """Return a method's figures from its timings at one batch size; `full` is the unpruned prefill of the same batches."""
+    # Milliseconds here and below, from seconds in the file.
     first = 1000 * (own["seconds_vision"] + own["seconds_prefill"])
-    steps = own[own["steps"] > 0]
+    steps = own[own["steps"] > 0]  # an answer of one token has no further step
+    # pandas divides by key, whatever the order; a batch that only one side has becomes NaN.
     ratios = (full / by_batch(own, "seconds_prefill")).dropna().tolist()
     ideal = own["ideal_speedup"].mean()
     speedup = median(ratios) if ratios else None
@@ -66,7 +70,7 @@ def record(own: pd.DataFrame, full: pd.Series, size: int) -> dict[str, Any]:
         "answers_per_second": size / own["seconds_total"].median(),
         "image_tokens": own["image_tokens"].mean(),
         "tokens_per_layer": own["tokens_per_layer"].mean(),
-        "cache_mb": own["cache_mb"].mean() / size,
+        "cache_mb": own["cache_mb"].mean() / size,  # of one prompt
         "peak_mb": facts["peak_mb"],
         "tflops_formula": facts["tflops_formula"],
         "tflops_counted": facts["tflops_counted"],
@@ -81,6 +85,8 @@ def record(own: pd.DataFrame, full: pd.Series, size: int) -> dict[str, Any]:
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return an interval of the median of so many values: at 95 % where six or more allow it, else their whole range."""
+    # The k-th smallest and the k-th largest of n values enclose the median unless fewer than k of them lie on one side
+    # of it, which is as likely as fewer than k heads in n tosses of a coin.
     ordered, n = sorted(values), len(values)
     below, cut = 0.0, 0  # how many values may lie outside on each side, and how likely fewer do not hold the median
     while cut < n // 2 and below + comb(n, cut) / 2**n <= TAIL:
@@ -99,7 +105,7 @@ def digits(value: Any, places: int = 3) -> str:
         return ""
     if value == 0:
         return "0"
-    decimals = max(0, places - len(str(int(abs(value)))) if abs(value) >= 1 else places)
+    decimals = max(0, places - len(str(int(abs(value)))) if abs(value) >= 1 else places)  # 12.3 and 1.23, but 0.123
     return f"{value:.{decimals}f}"
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from himap import benchmarks
 from himap.numbers import plain_flops, plain_number, plain_p, plain_size
 from himap.paper.published import has_method
-from himap.tables import rivals
+from himap.tables import rival_texts
 from himap.tables.latex import as_latex
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, NOT_PUBLISHED, beside, different_costs
@@ -75,12 +75,12 @@ def leading(settings: dict[str, Any]) -> list[str]:
 def parts(settings: dict[str, Any]) -> dict[str, Callable[[pd.Series], str]]:
     """Return the columns of each benchmark, and how each is written."""
     if "budgets" in settings:
-        judged_hard = {
-            "same answers": rivals.same_text,
-            "hard samples": rivals.hard_text,
-            "evidence": rivals.evidence_text,
+        measures = {
+            "same answers": rival_texts.same_text,
+            "hard samples": rival_texts.hard_text,
+            "evidence": rival_texts.evidence_text,
         }
-        return {"ours": ours, "printed": rivals.printed_text, "vs vanilla": against_vanilla, **judged_hard, "n": size}
+        return {"ours": ours, "printed": rival_texts.printed_text, "vs vanilla": against_vanilla, **measures, "n": size}
     return {"ours": ours, "paper": paper, "vs vanilla": against_vanilla, "n": size}
 
 
@@ -93,12 +93,12 @@ def view(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[list[str], list
     for model in settings["models"]:
         rows = []
         for method in settings["methods"]:
-            cells = frame[(frame["model"] == model) & (frame["method"] == method["name"])].set_index(
-                "benchmark", drop=False
-            )
+            here = (frame["model"] == model) & (frame["method"] == method["name"])
+            # The column stays beside the index, since the texts of a cell ask for it.
+            cells = frame[here].set_index("benchmark", drop=False)
             if cells.empty:
                 continue
-            more = rivals.lead(cells.iloc[0]) if "budgets" in settings else []
+            more = rival_texts.lead(cells.iloc[0]) if "budgets" in settings else []
             row = [method["title"], *more, *cost_texts(cells)]
             for name in names:
                 row += [text(cells.loc[name]) for text in parts(settings).values()]
@@ -119,11 +119,13 @@ def as_markdown(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
     lines = [f"# {settings['title']}", ""]
     for model, rows in groups:
         lines += [f"## {model}", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+        # A bar in a title would begin a new cell.
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         lines.append("")
     return "\n".join(lines + [f"- {note}" for note in notes(settings, frame)]) + "\n"
 
 
+# In the file itself, since a page has to show without a network and beside no other file.
 STYLE = """
 :root { color-scheme: light dark; --line: #767676; --soft: #f2f4f7; --text: #1b1b1b; --back: #ffffff; }
 @media (prefers-color-scheme: dark) { :root { --line: #9a9a9a; --soft: #22262b; --text: #ececec; --back: #14171a; } }
@@ -143,6 +145,7 @@ def as_html(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
     top = "".join(
         f'<th colspan="{len(columns)}" scope="colgroup">{escape(benchmarks.get(name).title)}</th>' for name in names
     )
+    # Two rows of headings: a benchmark over its columns; the columns before the benchmarks span both.
     below = "".join(f'<th scope="col">{part}</th>' for _ in names for part in columns)
     left = "".join(f'<th rowspan="2" scope="col">{part}</th>' for part in first)
     head = f"<thead><tr>{left}{top}</tr><tr>{below}</tr></thead>"

@@ -15,11 +15,12 @@ import pandas as pd
 from himap import benchmarks
 from himap.figures._labels import metric_label
 from himap.numbers import SMALL, plain_number, plain_size
-from himap.tables import rivals
+from himap.tables import rival_texts
 from himap.tables.notes import notes
 from himap.tables.records import NOT_JUDGED, different_costs
 
-LEVEL = 0.05
+LEVEL = 0.05  # of a star, uncorrected, as the legend says
+# By character and in one pass: replacing one after another would escape the backslashes of earlier replacements.
 SPECIAL = {
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "|": "$|$",
@@ -56,6 +57,7 @@ def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
         r"\centering",
         rf"\caption{{{latex(settings['title'])}}}",
         rf"\label{{tab:{settings['name'].replace('_', '-')}}}",
+        # @{} takes the space beside the outer columns away.
         rf"\begin{{tabular}}{{@{{}}l{'r' * (len(names) + len(first) - 1)}@{{}}}}",
         r"\toprule",
         " & ".join([*first, *titles]) + r" \\",
@@ -75,6 +77,7 @@ def as_latex(frame: pd.DataFrame, settings: dict[str, Any]) -> str:
 
 def is_about_the_paper(note: str) -> bool:
     """Return whether a note explains the paper's values."""
+    # By their first words, which `notes.py` writes: notes are plain texts.
     starts = ("The data or model", "The paper's values", "In the paper:")
     return note.startswith(starts) or "the paper's values are a reference" in note or "do not give the printed" in note
 
@@ -98,20 +101,21 @@ def model_rows(frame: pd.DataFrame, settings: dict[str, Any], tera: bool, extra:
         if cells.empty:
             continue
         ordered = [cells.loc[name] for name in settings["benchmark_order"]]
-        spent = [text.removesuffix(" %") for text in rivals.lead(cells.iloc[0])] if "budgets" in settings else []
-        blank = [""] * len(spent)
+        spent = [text.removesuffix(" %") for text in rival_texts.lead(cells.iloc[0])] if "budgets" in settings else []
+        blank = [""] * len(spent)  # under the columns of a table with budgets
         lines.append(row([latex(method["title"]), *spent, *costs(cells, tera), *map(score, ordered)]))
         if "interval" in extra:
             lines.append(small_row(["", *blank, "", "", *map(edges, ordered)]))
         if "paper" in extra:
-            value = rivals.printed_text if "budgets" in settings else printed
+            value = rival_texts.printed_text if "budgets" in settings else printed
             lines.append(small_row([r"\quad paper", *blank, *printed_costs(cells), *map(latex, map(value, ordered))]))
         if "budgets" in settings:
             for title, text in (
-                ("same answers", rivals.same_text),
-                ("hard samples", rivals.hard_text),
-                ("evidence kept", rivals.evidence_text),
+                ("same answers", rival_texts.same_text),
+                ("hard samples", rival_texts.hard_text),
+                ("evidence kept", rival_texts.evidence_text),
             ):
+                # A line without a single value is left out, such as evidence outside the embedded world.
                 if any(texts := [latex(text(cell)) for cell in ordered]):
                     lines.append(small_row([rf"\quad {title}", *blank, "", "", *texts]))
     return lines
@@ -130,6 +134,7 @@ def small_row(cells: list[str]) -> str:
 def costs(cells: pd.DataFrame, tera: bool) -> list[str]:
     """Return cost and share of a method; those of further kinds of task, where they differ, behind a slash."""
     rows = [part for _, part in different_costs(cells)]
+    # Records are in TFLOPs.
     cost = [plain_number(part["tflops"] * (1 if tera else 1000), 2) for part in rows]
     return [" / ".join(cost), " / ".join(plain_number(part["ratio"]) for part in rows)]
 
@@ -145,7 +150,7 @@ def score(cell: pd.Series) -> str:
     if cell["status"] == NOT_JUDGED:
         return NOT_JUDGED
     text = plain_number(cell["ours"], benchmarks.get(cell["benchmark"]).digits) or "--"
-    return f"{text}$^{{*}}$" if cell["p_value"] < LEVEL else text
+    return f"{text}$^{{*}}$" if cell["p_value"] < LEVEL else text  # NaN, as of the unpruned model, is not
 
 
 def edges(cell: pd.Series) -> str:
@@ -169,6 +174,7 @@ def legend(frame: pd.DataFrame, extra: list[str]) -> list[str]:
     """Return what the signs mean, and how many samples each column has."""
     sizes = []
     for task, cells in frame.groupby("benchmark", sort=False):
+        # Methods mostly have the same samples; `dict.fromkeys` drops repeats and keeps the order.
         shown = list(
             dict.fromkeys(plain_size(n, pictures) for n, pictures in zip(cells["n"], cells["pictures"], strict=True))
         )

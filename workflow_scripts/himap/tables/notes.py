@@ -8,9 +8,10 @@ import pandas as pd
 
 from himap.costs.printed import prints, unexplained
 from himap.paper.published import inconsistencies
-from himap.tables import rivals
+from himap.tables import rival_texts
 from himap.tables.records import MINI, NOT_JUDGED, OTHER_MODEL, REFERENCE_ROW, references, unreadable
 
+# Under a table with budgets, whatever its numbers.
 BUDGET_NOTES = (
     "Mean tokens: image tokens that enter a layer, in the mean of all layers that look at them; every method is solved for the same. VTW "
     "and the smaller image come near it in steps, of a layer and of a row of the picture. Of unpruned: the mean over the benchmarks.",
@@ -30,7 +31,7 @@ def notes(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
         "counted on a real run. Layers count from 0.",
     ]
     if "budget" in frame:  # the report reads the records from their CSV and has no settings
-        lines = [*rivals.sentences(frame), *lines, *BUDGET_NOTES]
+        lines = [*rival_texts.sentences(frame), *lines, *BUDGET_NOTES]
     if (frame["why"] == MINI).any() and "benchmarks" in settings:
         # First, since whoever reads one line must not take these numbers for the paper's.
         lines.insert(0, "Embedded world: it shows the method at work, not the paper's numbers.")
@@ -53,17 +54,18 @@ def costs_per_input(frame: pd.DataFrame) -> list[str]:
     """Return whose costs are means of what samples really kept, since each input finds its own layers or counts."""
     if "cost_samples" not in frame or not frame["cost_samples"].notna().any():
         return []
-    found = frame[frame["cost_samples"].notna()]
-    titles = ", ".join(dict.fromkeys(found["title"]))
+    measured = frame[frame["cost_samples"].notna()]
+    titles = ", ".join(dict.fromkeys(measured["title"]))
     return [
         f"{titles}: each input finds how many tokens stay or from which layer on, so TFLOPs and ratio are the mean of what "
-        f"{int(found['cost_samples'].min())} samples really kept."
+        f"{int(measured['cost_samples'].min())} samples really kept."
     ]
 
 
 def borrowed(table: str, frame: pd.DataFrame) -> list[str]:
     """Return which of the paper's values are from another of its tables."""
     others = frame[frame["paper_source"].notna() & (frame["paper_source"] != table)]
+    # Methods that borrow from several tables get one line with all of them.
     lines: dict[str, list[str]] = {}
     for source, titles in others.groupby("paper_source", sort=True)["title"].unique().items():
         lines.setdefault(", ".join(titles), []).append(str(source).replace("table", "Table "))
@@ -79,6 +81,7 @@ def unexplained_flops(table: str, frame: pd.DataFrame) -> list[str]:
     for model, rows in compared.drop_duplicates(["model", "method"]).groupby("model", sort=False):
         pairs = []
         for row in rows.to_dict("records"):
+            # Whether ours, rounded or cut off to two decimals, is the printed value.
             if not prints(row["tflops"], row["paper_tflops"], 2):
                 # By the printed value and not by the model, whose name here is the config's own.
                 key = (table, row["method"], row["paper_tflops"])

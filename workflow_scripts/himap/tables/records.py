@@ -16,7 +16,8 @@ from himap import benchmarks
 from himap.benchmarks import _base
 from himap.files import read_json
 from himap.paper.published import table_value, unlike
-from himap.results import Paths, read_costs
+from himap.paths import Paths
+from himap.results import read_costs
 
 MAIN_TABLES = ("table1", "table2", "table3", "table4")
 REFERENCE_ROW = "LLaVA-7B"  # shown beside models that the paper does not have
@@ -44,19 +45,24 @@ def records(settings: dict[str, Any], results: str | Path) -> pd.DataFrame:
                 row |= paper_of(settings["name"], facts["published"], method["name"], name)
                 row |= score_of(paths, model, method["name"], column["scored"], benchmarks.get(name))
                 row["why"] = reason(facts, name, column, row["n"], method["name"])
+                # The paper prints no interval, so its difference from ours has no test and no p value.
                 if not row["why"] and row["ours"] is not None and row["paper"] is not None:
                     row["difference"] = row["ours"] - row["paper"]
+                # `score_of` has set it where nothing was judged.
                 row["status"] = row.get("status") or (REFERENCE if row["why"] else "compared")
                 rows.append(row)
+    # In one order of columns, with empty ones for what no row has.
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
 def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int, method: str = "vanilla") -> str:
     """Return why a cell is not compared with the paper's; empty where it is."""
+    # From the coarsest reason to the finest: one is enough, and the first says most.
     if column["source"] == "mini":
         return MINI
     if not facts["published"]:
         return OTHER_MODEL
+    # Such as Qwen-VL-Chat on POPE and A-OKVQA.
     if facts["family"] in column["asked"]["own_form"]:
         return f"{facts['published']}'s authors published no way of asking it, and the one here is this project's"
     if method in facts["restaged"][column["kind"]]:
@@ -71,11 +77,13 @@ def reason(facts: dict[str, Any], benchmark: str, column: dict[str, Any], n: int
 
 def cost_of(costs: pd.DataFrame, method: str) -> dict[str, Any]:
     """Return TFLOPs in the paper's convention and the share of the unpruned cost under three conventions, in percent."""
+    # By convention: "paper", "prompt", "measured".
     counts = {row["convention"]: row for row in costs[costs["method"] == method].to_dict("records")}
     share = {name: 100 * float(counts[name]["ratio"]) for name in ("paper", "prompt", "measured") if name in counts}
     return {
         "tflops": float(counts["paper"]["flops"]) / 1e12,
         "ratio": share["paper"],
+        # Counting on a real run can be switched off, so these may be missing.
         "ratio_prompt": share.get("prompt"),
         "ratio_measured": share.get("measured"),
         "cost_samples": counts["paper"].get("samples"),
@@ -124,6 +132,7 @@ def score_of(paths: Paths, model: str, method: str, scored: bool, benchmark: _ba
 
 def different_costs(cells: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     """Return a method's costs beside its cells: one, or where its schedule differs with the kind of task one for each, named."""
+    # By value and not by kind: two kinds with the same schedule are one cost.
     firsts = cells.drop_duplicates(["tflops", "ratio"])
     kinds = [
         cells[(cells["tflops"] == row["tflops"]) & (cells["ratio"] == row["ratio"])] for _, row in firsts.iterrows()
@@ -154,6 +163,7 @@ def unreadable(frame: pd.DataFrame) -> list[str]:
         return []
     cells = [
         f"{benchmarks.get(row['benchmark']).title}, {row['model']}, {row['title']}: {unreadable_text(row)}"
+        # An empty column of a CSV, or of None, has no numeric type of its own.
         for row in frame[pd.to_numeric(frame["unreadable"]) > 0].to_dict("records")
     ]
     return [f"Verdicts of the judge that could not be read are left out: {'; '.join(cells)}."] if cells else []

@@ -26,10 +26,9 @@ from himap.decoder.bitmaps import unpacked
 from himap.decoder.layout import Layout, layout_of
 from himap.metrics.evidence import recall
 from himap.paper.rivals import Printed, is_disputed, printed, published
-from himap.results import Paths
+from himap.paths import Paths
 
 SMALLER, RIGHT = "downsample", 0.5  # a score from which on an answer counts as right
-MANY_STAGES = 3  # from which on only what the last one leaves is written
 BANDS = 4  # into which the picture is cut from top to bottom, and from left to right
 COLUMNS = (
     "of", "budget", "mean_tokens", "left", "left_mean", "same_answers", "hard", "hard_n", "padding", "padding_all",
@@ -43,6 +42,7 @@ def with_measures(frame: pd.DataFrame, settings: dict[str, Any], results: str | 
     rows = []
     for record in frame.to_dict("records"):
         row = {name: record[name] for name in ("model", "benchmark", "method", "kind")}
+        # Empty for the unpruned model, which has no budget and whose layers see every token of the grid.
         known = facts["rows"].get(row["method"], {})
         row |= {"of": known.get("of"), "budget": known.get("budget")}
         row["mean_tokens"] = facts["tokens"][row["model"]][row["kind"]].get(
@@ -53,6 +53,7 @@ def with_measures(frame: pd.DataFrame, settings: dict[str, Any], results: str | 
         rows.append(row)
     more = pd.DataFrame(rows).reindex(columns=["model", "benchmark", "method", *COLUMNS])
     frame = frame.merge(more, on=["model", "benchmark", "method"])
+    # In percent of the unpruned score on the same benchmark, so that benchmarks of different scales can be averaged.
     unpruned = frame[frame["method"] == "vanilla"][["model", "benchmark", "ours"]].rename(columns={"ours": "whole"})
     frame = frame.drop(columns="left").merge(unpruned, on=["model", "benchmark"], how="left")
     frame["left"] = 100 * frame["ours"].astype(float) / frame.pop("whole").astype(float)
@@ -66,25 +67,27 @@ def measures(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) -> dict[s
     answers = _answers(paths.predictions(model, task, method))
     unpruned = _answers(paths.predictions(model, task, "vanilla"))
     same = [answers[name]["prediction"] == unpruned[name]["prediction"] for name in answers if name in unpruned]
-    found: dict[str, Any] = {"same_answers": 100 * float(np.mean(same)) if same else None}
-    found |= on_hard_samples(paths, facts, row)
-    kept = [answer for answer in answers.values() if answer["kept"]]
+    columns: dict[str, Any] = {"same_answers": 100 * float(np.mean(same)) if same else None}
+    columns |= on_hard_samples(paths, facts, row)
+    kept = [answer for answer in answers.values() if answer["kept"]]  # without stages there is no choice to describe
     if kept:
         padding = _padding(paths.samples(task), tuple(facts["grids"][model])) if task in facts["padded"][model] else {}
-        found |= places(kept, tuple(facts["grids"][model]), padding)
-        found |= of_evidence(kept, _evidence(paths.samples(task)), tuple(facts["grids"][model]))
-    return found
+        columns |= places(kept, tuple(facts["grids"][model]), padding)
+        columns |= of_evidence(kept, _evidence(paths.samples(task)), tuple(facts["grids"][model]))
+    return columns
 
 
 def of_evidence(answers: list[dict[str, Any]], evidence: dict[str, list[int]], grid: tuple[int, int]) -> dict[str, Any]:
     """Return the mean share of the evidence that each stage leaves, and the last one's; nothing where none is known."""
     shares = []
     for answer in answers:
+        # [stages, image tokens]
         masks = unpacked(answer["kept"], answer["image_tokens"])
         layout = layout_of(answer, grid)
         stages = [recall(mask, evidence.get(answer["sample_id"], []), layout) for mask in masks]
-        if None not in stages:
+        if None not in stages:  # None: no evidence is known of this sample
             shares.append(stages)
+    # Samples with different numbers of stages have no mean stage by stage.
     if not shares or len({len(stages) for stages in shares}) > 1:
         return {}
     means = 100 * np.mean(np.array(shares, dtype=float), axis=0)
@@ -103,34 +106,36 @@ def on_hard_samples(paths: Paths, facts: dict[str, Any], row: dict[str, Any]) ->
     files = [Path(paths.scores(row["model"], row["benchmark"], name)[1]) for name in [*smaller, row["method"]]]
     if not smaller or not all(file.is_file() for file in files):
         return {}
-    wrong, own = (
+    by_smaller, by_method = (
         pd.read_parquet(file, columns=["sample_id", "score"]).set_index("sample_id")["score"] for file in files
     )
-    hard = own[own.index.isin(wrong[wrong < RIGHT].index)].dropna()
+    # NaN: a judge's unreadable verdict.
+    hard = by_method[by_method.index.isin(by_smaller[by_smaller < RIGHT].index)].dropna()
     return {"hard": 100 * float(hard.mean()) if len(hard) else None, "hard_n": len(hard)}
 
 
 def places(answers: list[dict[str, Any]], grid: tuple[int, int], padding: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return where the tokens are that the last stage kept, over all answers whose pictures have a whole grid each."""
-    counts, in_padding, of_all = np.zeros(grid), [], []
+    counts, in_padding, of_all = np.zeros(grid), [], []  # counts: how often each cell was kept
     for answer in answers:
         mask = with_places(unpacked([answer["kept"][-1]], answer["image_tokens"])[0], answer)
         # A model may cut a picture into tiles of another shape; such an answer has no place on this grid.
         if len(mask) % counts.size:
             continue
-        counts += mask.reshape(-1, *grid).sum(axis=0)
+        counts += mask.reshape(-1, *grid).sum(axis=0)  # several pictures lie one after another
         share = padding.get(answer["sample_id"])
         if share is not None and len(share) == len(mask):
             in_padding.append(share[mask].mean() if mask.any() else 0.0)
             of_all.append(share.mean())
     if not counts.sum():
         return {}
+    # `array_split` also cuts a grid whose side is no multiple of BANDS.
     bands = [[100 * part.sum() / counts.sum() for part in np.array_split(counts, BANDS, axis=axis)] for axis in (0, 1)]
     texts = ["/".join(f"{share:.0f}" for share in shares) for shares in bands]
-    found: dict[str, Any] = dict(zip(("top_to_bottom", "left_to_right"), texts, strict=True))
+    columns: dict[str, Any] = dict(zip(("top_to_bottom", "left_to_right"), texts, strict=True))
     if in_padding:
-        found |= {"padding": 100 * float(np.mean(in_padding)), "padding_all": 100 * float(np.mean(of_all))}
-    return found
+        columns |= {"padding": 100 * float(np.mean(in_padding)), "padding_all": 100 * float(np.mean(of_all))}
+    return columns
 
 
 def with_places(mask: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
@@ -155,15 +160,16 @@ def printed_of(row: dict[str, Any]) -> list[Printed]:
     if budget is None:
         return []
     # A budget may be a count; printed values are looked up by the share of LLaVA-1.5's image tokens.
-    share = _fraction(budget) if _fraction(budget) <= 1 else _fraction(budget) / published()["tokens"]
+    share = fraction(budget) if fraction(budget) <= 1 else fraction(budget) / published()["tokens"]
     return printed(str(row["of"]), float(share), row["benchmark"])
 
 
-def _fraction(budget: object) -> Fraction:
+def fraction(budget: object) -> Fraction:
     """Return a budget as the config or a CSV gives it: "1/3", 192, or 192.0 where the column has gaps."""
     return Fraction(str(budget))
 
 
+# Read once for all rows of the table: the unpruned answers are compared with every method's.
 @cache
 def _answers(path: str) -> dict[str, dict[str, Any]]:
     """Return the rows of an evaluation's answers by sample."""
@@ -194,112 +200,3 @@ def _evidence(path: str) -> dict[str, list[int]]:
     return {
         sample.sample_id: sample.metadata.get("evidence", []) for sample in benchmarks.read_samples(path, ["metadata"])
     }
-
-
-# ---- what people read
-
-
-def lead(row: pd.Series) -> list[str]:
-    """Return what stands before a method's costs: mean tokens, and what is left of the unpruned score over all benchmarks."""
-    left = "" if pd.isna(row["left_mean"]) else f"{row['left_mean']:.1f} %"
-    return [f"{row['mean_tokens']:.1f}", left]
-
-
-def printed_text(row: pd.Series) -> str:
-    """Return what papers print for a cell in brief: the first value with its source, and the range of disputed ones."""
-    values = printed_of(
-        {name: None if pd.isna(row[name]) else row[name] for name in ("method", "of", "budget", "benchmark")}
-    )
-    if not values:
-        return ""
-    numbers = [value.value for value in values]
-    text = f"{values[0].value:g} ({values[0].source})"
-    return f"{text}, disputed: {min(numbers):g} to {max(numbers):g}" if row["disputed"] else text
-
-
-def same_text(row: pd.Series) -> str:
-    """Return how often the answers are the unpruned model's."""
-    return "" if pd.isna(row["same_answers"]) or row["method"] == "vanilla" else f"{row['same_answers']:.0f} %"
-
-
-def hard_text(row: pd.Series) -> str:
-    """Return the score on hard samples, with their number."""
-    return "" if pd.isna(row["hard"]) or row["of"] == SMALLER else f"{row['hard']:.1f} (n {int(row['hard_n'])})"
-
-
-def evidence_text(row: pd.Series) -> str:
-    """Return the share of the evidence that is kept, stage by stage where there are few."""
-    if pd.isna(row["evidence"]):
-        return ""
-    stages = str(row["evidence_stages"])
-    return f"{stages.replace('/', ' / ')} %" if stages.count("/") < MANY_STAGES else f"{row['evidence']:.0f} %"
-
-
-BLIND = ("random_tokens", "uniform_tokens", SMALLER, "deep_random")  # methods that look at no token
-
-
-def sentences(frame: pd.DataFrame) -> list[str]:
-    """Return what the table says of each model in three sentences, by rule."""
-    lines = []
-    for model, rows in frame[frame["budget"].notna()].groupby("model", sort=False):
-        # At the smallest budget methods differ most; at a large one all of them keep nearly everything.
-        smallest = min(rows["budget"].unique(), key=_fraction)
-        at = rows[rows["budget"] == smallest]
-        said = [ranking(at, smallest), on_hard(at), agreement(at)]
-        if all(said):
-            lines.append(f"{model}: " + " ".join(said))
-    return lines
-
-
-def ranking(rows: pd.DataFrame, budget: object) -> str:
-    """Return which method keeps most of the unpruned score at a budget, and how many are better than all baselines."""
-    means = rows.drop_duplicates("method").set_index("of")["left_mean"].dropna()
-    blind, chosen = means[means.index.isin(BLIND)], means[~means.index.isin(BLIND)]
-    if blind.empty or chosen.empty:
-        return ""
-    titles = _titles(rows)
-    what = f"{_fraction(budget)} {'of the ' if _fraction(budget) < 1 else ''}image tokens"
-    return (
-        f"At {what}, {titles[chosen.idxmax()]} keeps {chosen.max():.1f} % of the unpruned scores in the mean of "
-        f"{rows['benchmark'].nunique()} benchmarks, the most of {len(chosen)} methods; {int((chosen > blind.max()).sum())} of them "
-        f"keep more than {titles[blind.idxmax()]} ({blind.max():.1f} %), the best baseline that looks at no token."
-    )
-
-
-def on_hard(rows: pd.DataFrame) -> str:
-    """Return how many methods are better than random tokens where the smaller image fails."""
-    weighed = rows[rows["hard_n"] > 0].assign(points=rows["hard"] * rows["hard_n"])
-    sums = weighed.groupby("of")[["points", "hard_n"]].sum()
-    means = sums["points"] / sums["hard_n"]
-    chosen = means[~means.index.isin(BLIND)]
-    if "random_tokens" not in means or chosen.empty:
-        return ""
-    return (
-        f"On the {int(sums['hard_n'].max())} samples that a smaller image of the same budget gets wrong, {_titles(rows)[chosen.idxmax()]} "
-        f"scores {chosen.max():.1f} and random tokens {means['random_tokens']:.1f}; {int((chosen > means['random_tokens']).sum())} of "
-        f"{len(chosen)} methods score more than random tokens."
-    )
-
-
-def agreement(rows: pd.DataFrame) -> str:
-    """Return whose answers are most and least often the unpruned model's, and how much padding is kept."""
-    same = rows[~rows["of"].isin(BLIND)].groupby("of")["same_answers"].mean().dropna()
-    if same.empty:
-        return ""
-    titles = _titles(rows)
-    text = (
-        f"Answers are the unpruned model's most often under {titles[same.idxmax()]} ({same.max():.0f} %) and least often under "
-        f"{titles[same.idxmin()]} ({same.min():.0f} %)"
-    )
-    padding = rows.groupby("of")["padding"].mean().dropna()
-    if padding.empty or not rows["padding_all"].mean() > 0:
-        return text + "."
-    return (
-        f"{text}; {padding.min():.0f} to {padding.max():.0f} % of what is kept is padding, which is {rows['padding_all'].mean():.0f} % "
-        "of all image tokens."
-    )
-
-
-def _titles(rows: pd.DataFrame) -> dict[Any, str]:
-    """Return the methods' titles without their budgets."""
-    return {row["of"]: row["title"].rpartition(" (")[0] for row in rows.to_dict("records")}

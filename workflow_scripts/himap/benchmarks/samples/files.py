@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FIELDS = ("sample_id", "question", "options", "references", "images", "metadata")
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 64  # with images; its square without
 GROUP_BYTES = 4 << 30  # that a row group may unpack to
 WAITING_BYTES = 1 << 28  # on disk, of pictures whose other samples are still to come
 BATCH_BYTES = 1 << 30  # that the rows read at once may
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, above the largest file allowed
 
 
 def schema(benchmark: str) -> pa.Schema:
@@ -36,9 +36,10 @@ def schema(benchmark: str) -> pa.Schema:
 
 def check_benchmark(path: str | Path, benchmark: str) -> None:
     """Raise ValueError for samples of another benchmark; a file that does not say whose they are is taken as it is."""
-    held = (open_parquet(path).schema_arrow.metadata or {}).get(b"benchmark", benchmark.encode()).decode()
-    if held != benchmark:
-        raise ValueError(f"{path}: holds samples of {held}, not of {benchmark}; give the file of {benchmark}")
+    # Arrow's metadata are bytes. A file of somebody else's tool has no such key.
+    owner = (open_parquet(path).schema_arrow.metadata or {}).get(b"benchmark", benchmark.encode()).decode()
+    if owner != benchmark:
+        raise ValueError(f"{path}: holds samples of {owner}, not of {benchmark}; give the file of {benchmark}")
 
 
 def open_parquet(path: str | Path, folded: bool = False) -> Any:
@@ -51,6 +52,7 @@ def open_parquet(path: str | Path, folded: bool = False) -> Any:
     try:
         file = pq.ParquetFile(path)
         metadata, leaves = file.metadata, [file.schema.column(at) for at in range(len(file.schema))]
+        # Opened twice: only the first opening tells which columns are text, and only those can be read folded.
         if folded:
             texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
             file = pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
@@ -58,6 +60,7 @@ def open_parquet(path: str | Path, folded: bool = False) -> Any:
         raise ValueError(
             f"{path}: not a readable Parquet file ({one_line(error)}); it may be truncated: fetch or make it again"
         ) from error
+    # The sizes are the file's own claim, so `check_size` looks again at what was really read.
     for number in range(metadata.num_row_groups):
         if (size := group_bytes(metadata.row_group(number))) > GROUP_BYTES:
             raise ValueError(
@@ -75,7 +78,7 @@ def group_bytes(group: Any, columns: Iterable[str] | None = None) -> int:
         # Dictionary encoding makes the stated size small however often a text repeats, so each value counts eight bytes at least.
         max(chunk.total_uncompressed_size, 8 * chunk.num_values)
         for chunk in chunks
-        if wanted is None or chunk.path_in_schema.split(".")[0] in wanted
+        if wanted is None or chunk.path_in_schema.split(".")[0] in wanted  # as "image.bytes" or "options.list.element"
     )
 
 
@@ -89,6 +92,7 @@ def read_group(file: Any, number: int, columns: Sequence[str], rows: int) -> Ite
 
 def check_size(path: str | Path, batch: pa.RecordBatch) -> None:
     """Refuse rows that would fill the memory, before they do."""
+    # The batch is still folded here; only `to_pylist`, which the caller does next, would spell every text out.
     if (size := sum(map(unpacked, batch.columns))) > BATCH_BYTES:
         raise ValueError(
             f"{path}: {batch.num_rows} rows unpack to {size} bytes, more than the {BATCH_BYTES} that are accepted"
@@ -101,6 +105,7 @@ def unpacked(column: pa.Array) -> int:
     import pyarrow.types as t
 
     kind = column.type
+    # Structs and lists are taken apart down to their leaves, such as {bytes, path} or a list of options.
     if t.is_struct(kind):
         return sum(map(unpacked, column.flatten()))
     if t.is_list(kind) or t.is_large_list(kind):
@@ -123,11 +128,13 @@ def read_samples(path: str | Path, columns: Iterable[str] | None = None) -> Iter
     wanted = list(columns) if columns is not None else list(FIELDS)
     if unknown := set(wanted) - set(FIELDS):
         raise ValueError(f"samples have no column {', '.join(sorted(unknown))}; they have {', '.join(FIELDS)}")
+    # Folded, so that a text that repeats takes memory once until `check_size` has counted it.
     file = open_parquet(path, folded=True)
     if missing := set(FIELDS) - set(file.schema_arrow.names):
         raise ValueError(
             f"{path}: column {', '.join(sorted(missing))} is missing; make the file with download_benchmark.py"
         )
+    # A sample cannot be made without its id, so that column is always read.
     wanted = [name for name in FIELDS if name in {"sample_id", *wanted}]
     size = ROWS_AT_ONCE if "images" in wanted else ROWS_AT_ONCE**2
     try:
@@ -153,6 +160,7 @@ def by_picture(
     spool = Spool()
     size = 0
 
+    # Give the samples their picture back, and forget it.
     def leave(picture: str) -> list[Sample]:
         nonlocal size
         images = spool.images(parked[picture])
@@ -163,19 +171,22 @@ def by_picture(
     for sample in samples:
         picture = picture_of(sample)
         remaining[picture] -= 1
+        # The only sample about its picture, or the last after the others had to go on: nothing to wait for.
         if picture not in waiting and not remaining[picture]:
             yield sample
             continue
         if picture not in waiting:
             waiting[picture], parked[picture] = [], spool.park(sample.images)
             size += sum(map(len, sample.images))
-        # the name of a picture may be wrong: then the sample keeps its own
+        # Two pictures may have one name; a sample with other bytes keeps its own.
         is_alike = spool.images(parked[picture]) == sample.images
         waiting[picture].append(replace(sample, images=[]) if is_alike else sample)
         if not remaining[picture]:
             yield from leave(picture)
+        # Dictionaries keep the order of insertion, so the first picture is the one that waits longest.
         while size > WAITING_BYTES:
             yield from leave(next(iter(waiting)))
+    # Nothing is left where `remaining` was right; a wrong count must not lose samples.
     for picture in list(waiting):
         yield from leave(picture)
 
@@ -185,6 +196,7 @@ def read_for_scoring(path: str | Path, benchmark: Benchmark) -> Iterator[Sample]
     columns = ["question", "options", "references", "metadata"]
     first = next(read_samples(path, ["metadata"]), None)
     if first is None or benchmark.knows_picture(first):
+        # The image column is most of the file, and scoring needs no pixel of it.
         yield from read_samples(path, columns)
         return
     for sample in read_samples(path, [*columns, "images"]):

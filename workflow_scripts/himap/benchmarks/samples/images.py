@@ -17,7 +17,7 @@ def check_image(data: bytes) -> tuple[int, int]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
+                width, height = image.size  # from the header; no pixel is decoded yet
                 # Larger ones are not decoded at all: reading their size took only the header.
                 if width * height <= MAX_PIXELS:
                     image.draft("RGB", (width // 8, height // 8))  # JPEG only: all bytes are read, few pixels are made

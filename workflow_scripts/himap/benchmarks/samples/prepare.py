@@ -17,9 +17,8 @@ from himap.benchmarks.samples.source import Found
 from himap.benchmarks.samples.subset import Key, choose, key_of
 from himap.files import replacing, sha256, write_json
 
-Chosen = dict[
-    int, list[tuple[int, int, str]]
-]  # by the position of a row: which of its questions, their index, their id
+# By the position of a row: which of its questions are taken, as (number within the row, index in the split, id).
+Chosen = dict[int, list[tuple[int, int, str]]]
 ROWS_AT_MOST, BYTES_AT_MOST = 500, 4 << 20  # in one portion
 
 
@@ -39,11 +38,12 @@ def prepare(
     if not listing:
         raise ValueError(f"{found.files[0]}: holds no row of {benchmark.name}, split '{source.split}'")
     places = range(len(listing)) if limit is None else choose([entry.key for entry in listing], limit, seed)
+    # From the order of questions to that of rows: a row with several questions is read once.
     chosen: Chosen = {}
     for place in places:
         entry = listing[place]
         chosen.setdefault(entry.position, []).append((entry.part, place, entry.key.sample_id))
-    with disk_full(out), replacing(out) as temporary:
+    with disk_full(out), replacing(out) as temporary:  # on an error the temporary file goes and an old one stays
         rows, images = write_samples(temporary, benchmark.name, read_chosen(benchmark, source, found, chosen))
         facts = {
             "benchmark": benchmark.name,
@@ -51,10 +51,11 @@ def prepare(
             "images": images,
             "source": found.origin,
             "revision": found.origin.get("revision"),
-            "sha256": sha256(temporary),
+            "sha256": sha256(temporary),  # before the rename, of the very bytes
             "licence": source.licence,
             "subset": {"limit": limit, "seed": None if limit is None else seed, "n_total": len(listing)},
         }
+        # Inside the block: if the manifest cannot be written, the samples are not put in place either.
         write_json(manifest, facts)
     return facts
 
@@ -70,8 +71,8 @@ class Entry:
 
 def list_rows(benchmark: Benchmark, source: Source, found: Found, protocol: Mapping[str, Any]) -> Iterator[Entry]:
     """Yield every row of the split, read without its images; ids are made unique and checked."""
-    seen: dict[str, tuple[int, str]] = {}
-    index = 0
+    seen: dict[str, tuple[int, str]] = {}  # id -> how often it came, and where last
+    index = 0  # counts questions that are kept, so it is the id where a set has none of its own
     for position, where, row in rows_of(found, source):
         if benchmark.keep is None or benchmark.keep(row, protocol):
             for number, part in enumerate(parts_of(benchmark, row, where)):
@@ -84,12 +85,13 @@ def read_chosen(benchmark: Benchmark, source: Source, found: Found, chosen: Chos
     """Yield the chosen samples with their images, which are checked."""
     from tqdm import tqdm
 
-    checked: set[bytes] = set()
+    checked: set[bytes] = set()  # digests, since the images themselves would fill the memory
     rows, told = rows_of(found, source, set(chosen)), told_about(found)
     for position, where, row in tqdm(rows, total=len(chosen), desc=benchmark.name, unit="sample", disable=None):
         parts = parts_of(benchmark, row, where)
         for number, index, sample_id in chosen[position]:
             sample = made(benchmark, parts[number], index, where)
+            # The id of the first reading, which may have "#2" added; what the embedded world tells comes last and wins.
             sample = replace(sample, sample_id=sample_id, metadata=sample.metadata | told[position])
             check_images(sample, where, checked)
             yield sample

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from himap.benchmarks.samples.source import Found
 
-ROWS_AT_ONCE = {True: 16, False: 4096}  # with images, and without
+ROWS_AT_ONCE = {True: 16, False: 4096}  # whether images are read -> rows of a batch
 
 
 def check_columns(file: Path, schema: pa.Schema, source: Source) -> None:
@@ -28,6 +28,7 @@ def check_columns(file: Path, schema: pa.Schema, source: Source) -> None:
         raise ValueError(
             f"{file}: column '{missing[0]}' is missing (it has {', '.join(schema.names)}); is this {source.hub_id}?"
         )
+    # An unused column may be absent, but one of another type is a sign of another set.
     for name, kind in {**source.columns, **source.unused}.items():
         if name in present and not fits(present[name], kind):
             raise ValueError(
@@ -42,7 +43,7 @@ def fits(kind: pa.DataType, expected: str) -> bool:
     if t.is_null(kind):
         # A column that is null in every row has no type of its own.
         return expected.endswith("?")
-    return any(fits_one(kind, one) for one in expected.rstrip("?").split("|"))
+    return any(fits_one(kind, alternative) for alternative in expected.rstrip("?").split("|"))  # "string|int?"
 
 
 def fits_one(kind: pa.DataType, expected: str) -> bool:
@@ -55,9 +56,9 @@ def fits_one(kind: pa.DataType, expected: str) -> bool:
     if expected.startswith("list<"):
         return is_list(kind) and (t.is_null(kind.value_type) or fits_one(kind.value_type, expected[5:-1]))
     if expected == "image":
-        return is_image(kind) or (is_list(kind) and is_image(kind.value_type))
+        return is_image(kind) or (is_list(kind) and is_image(kind.value_type))  # several frames
     checks = {
-        "string": lambda one: t.is_string(one) or t.is_large_string(one),
+        "string": lambda kind: t.is_string(kind) or t.is_large_string(kind),
         "int": t.is_integer,
         "float": t.is_floating,
         "bool": t.is_boolean,
@@ -91,11 +92,11 @@ def schema_of(file: Path) -> pa.Schema:
 
 def told_about(found: Found) -> list[dict[str, Any]]:
     """Return what files say of each of their rows beside the columns, as those of the embedded world do; nothing for published ones."""
-    told: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []  # one for each row over all files, at the position that `rows_of` gives it
     for file in found.files:
         text = (schema_of(file).metadata or {}).get(b"about")
-        told += json.loads(text) if text else [{}] * row_count(file)
-    return told
+        facts += json.loads(text) if text else [{}] * row_count(file)
+    return facts
 
 
 def arrow_reader(file: Path) -> Any:
@@ -115,7 +116,7 @@ def batches(file: Path, columns: Sequence[str], wanted: set[int] | None) -> Iter
     import pyarrow as pa
 
     try:
-        at = 0
+        at = 0  # position of the portion's first row in the file
         for size, pieces in portions(file, columns, ROWS_AT_ONCE[wanted is not None]):
             if wanted is None or not wanted.isdisjoint(range(at, at + size)):
                 start = at
@@ -142,25 +143,28 @@ def portions(
             for batch in reader:
                 chosen = batch.select(names)
                 slices = [chosen.slice(start, rows) for start in range(0, chosen.num_rows, rows)]
-                yield batch.num_rows, partial(iter, slices)
+                yield batch.num_rows, partial(iter, slices)  # slices share the mapped memory
     else:
         parquet = open_parquet(file, folded=True)
         for group in range(parquet.num_row_groups):
+            # Not read yet: a group without a wanted row never is.
             yield parquet.metadata.row_group(group).num_rows, partial(read_group, parquet, group, names, rows)
 
 
 def rows_of(found: Found, source: Source, wanted: set[int] | None = None) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield rows by position over all files, and where each is: the wanted ones with images, or all without."""
-    before = 0
+    before = 0  # rows of the files before this one
     kinds = {**source.unused, **source.columns}
     pictures = None if wanted is None else pictures_of(found, source)
     for file in found.files:
         schema, rows = schema_of(file), 0
         check_columns(file, schema, source)
+        # Images are most of a file; a listing leaves their columns unread.
         names = [name for name in schema.names if wanted is not None or "image" not in kinds.get(name, "")]
         local = None if wanted is None else {position - before for position in wanted}
         for start, batch in batches(file, names, local):
             rows = start + batch.num_rows
+            # Asked again: a row group is read as a whole, but only batches with a wanted row become Python objects.
             if local is None or not local.isdisjoint(range(start, rows)):
                 for offset, row in enumerate(batch.to_pylist(), start=start):
                     if local is None or offset in local:
@@ -176,7 +180,7 @@ def pictures_of(found: Found, source: Source) -> dict[str, Any] | None:
     """Return the pictures of a table of their own by id, None if the rows hold them; they are few, so all are kept."""
     if found.pictures is None:
         return None
-    total = sum(map(row_count, found.pictures.files))
+    total = sum(map(row_count, found.pictures.files))  # GQA: 398
     table = rows_of(found.pictures, source.picture_table(), set(range(total)))
     return {row["id"]: row["image"] for _, _, row in table}
 
@@ -206,6 +210,7 @@ def complete_row(row: dict[str, Any], source: Source, where: str, folder: Path |
             raise ValueError(f"{where}: '{name}' is null; every row needs one")
         if isinstance(row.get(name), list) and None in row[name]:
             raise ValueError(f"{where}: '{name}' holds a null; fix the source or leave the row out")
+    # So that a benchmark's `sample` may write row[name] for every column that its source declares.
     for name in source.unused:
         row.setdefault(name, None)
     if images and isinstance(cell := row.get("image"), (dict, list)):

@@ -14,6 +14,7 @@ from himap.benchmarks._base import Source
 from himap.benchmarks.samples.files import NO_ROOM, one_line
 from himap.benchmarks.samples.rows import listed, schema_of
 
+# A whole commit has 40 digits; names of branches such as "main" do not match.
 SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 
 
@@ -30,6 +31,7 @@ class Found:
 def from_path(path: Path, source: Source) -> Found:
     """Find a split in a Parquet or Arrow file, or in a folder: of such files, made by save_to_disk, or a hub cache."""
     found = files_in(path, source)
+    # A copy in one file may have the pictures joined to the rows.
     if source.pictures is None or "image" in schema_of(found.files[0]).names:
         return found
     if path.is_file():
@@ -71,7 +73,9 @@ def origin_of(path: Path, files: Sequence[Path]) -> dict[str, Any]:
 def snapshot_in(path: Path, source: Source) -> Path | None:
     """Return the snapshot inside a hub cache folder, if the path is one: the pinned revision, else what main points to."""
     name = "datasets--" + source.hub_id.replace("/", "--")
-    repository = next((one for one in (path, path / name, path / "hub" / name) if (one / "snapshots").is_dir()), None)
+    # The repository's own folder, the cache (HF_HUB_CACHE), or the folder above it (HF_HOME).
+    folders = (path, path / name, path / "hub" / name)
+    repository = next((folder for folder in folders if (folder / "snapshots").is_dir()), None)
     if repository is None:
         return None
     snapshots = sorted((repository / "snapshots").iterdir())
@@ -80,9 +84,9 @@ def snapshot_in(path: Path, source: Source) -> Path | None:
     main = repository / "refs" / "main"
     current = [one for one in snapshots if main.is_file() and one.name == main.read_text().strip()]
     if source.revision and not pinned:
-        held = ", ".join(one.name for one in snapshots) or "none"
+        present = ", ".join(one.name for one in snapshots) or "none"
         raise ValueError(
-            f"{path}: the cache of {source.hub_id} does not hold revision {source.revision}; it holds {held}"
+            f"{path}: the cache of {source.hub_id} does not hold revision {source.revision}; it holds {present}"
         )
     return next(iter(pinned or current or snapshots), None)
 
@@ -98,6 +102,7 @@ def files_of_split(names: Sequence[str], source: Source, card: str = "") -> list
     data = sorted(name for name in names if name.endswith((".parquet", ".arrow")))
     if patterns and (listed := [name for name in data if any(fnmatch(name, pattern) for pattern in patterns)]):
         return listed
+    # By the usual names: "DocVQA/validation-0.parquet" is of config DocVQA, "data/test-0.parquet" of any.
     of_config = [name for name in data if source.config in Path(name).parts[:-1]]
     # Not every repository sorts files into a folder per config. Better a file too many, whose columns are checked, than none.
     candidates = of_config or [name for name in data if source.config == "default" or not config_like(name)] or data
@@ -124,6 +129,8 @@ def card_patterns(card: str, source: Source) -> list[str]:
     """Return the file patterns that a dataset card's header gives for the config and split."""
     import yaml
 
+    # A card is a README.md that begins with YAML between two lines of dashes:
+    # configs: [{config_name: default, data_files: [{split: validation, path: data/validation-*}]}]
     header = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
     if not header:
         return []
@@ -172,7 +179,7 @@ def download(source: Source) -> Found:
     revision = full_revision(api, source)
     information = api.dataset_info(source.hub_id, revision=revision, files_metadata=False)
     names = [one.rfilename for one in information.siblings or []]
-    commit = information.sha or revision
+    commit = information.sha or revision  # one commit for all files, also if `main` moves meanwhile
 
     def fetch(name: str) -> Path:
         return Path(hf_hub_download(source.hub_id, name, repo_type="dataset", revision=commit))
@@ -213,6 +220,7 @@ def hub_errors(source: Source) -> Iterator[None]:
     """Turn the hub client's exceptions into one message that says what to do."""
     from huggingface_hub.errors import HfHubHTTPError
 
+    # httpx or requests, as the hub's client was built on: its error's bases name them without an import of either.
     network: tuple[type[BaseException], ...] = HfHubHTTPError.__bases__  # the HTTP client's errors and OSError
     try:
         yield
@@ -226,6 +234,7 @@ def hub_advice(source: Source, error: BaseException) -> str:
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/datasets/{source.hub_id}"
+    # The order matters: a gated repository is also one that is not found.
     if isinstance(error, errors.GatedRepoError):
         return f"is gated; accept its terms on {page}, then set HF_TOKEN to your token (or run: hf auth login)"
     if isinstance(error, errors.RevisionNotFoundError):

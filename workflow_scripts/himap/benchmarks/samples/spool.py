@@ -22,19 +22,20 @@ class Spool:
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the spool
-        self.free: list[tuple[int, int]] = []  # room and place
-        self.end = 0
+        self.free: list[tuple[int, int]] = []  # room and place, sorted by room
+        self.end = 0  # bytes of the file, all of them given to somebody at some time
 
     def park(self, images: Sequence[bytes]) -> Parked:
         """Write a sample's pictures."""
         size = sum(map(len, images))
-        at = bisect_left(self.free, (size, 0))
+        at = bisect_left(self.free, (size, 0))  # the smallest free room that is large enough
         if at < len(self.free):
             room, place = self.free.pop(at)
         else:
             room, place, self.end = size, self.end, self.end + size
         self.file.seek(place)
         self.file.write(b"".join(images))
+        # The whole room goes with the pictures, or what they leave over could never be used again.
         return Parked(place, room, tuple(map(len, images)))
 
     def images(self, parked: Parked) -> list[bytes]:

@@ -31,8 +31,10 @@ def choose(keys: Sequence[Key], limit: int, seed: int) -> list[int]:
     if limit < 1:
         raise ValueError(f"limit {limit} leaves nothing; give a positive number or leave it out")
     blocks = shuffled_blocks(keys, seed)
+    # Which strata give one more where the limit does not divide evenly: by hash too, not always the first by name.
     order = sorted(blocks, key=lambda name: rank(name, seed))
     quotas = even_quotas({name: len(groups) for name, groups in blocks.items()}, limit, order)
+    # The first of each block, so that a smaller limit takes a part of a larger one's; then back in the set's own order.
     return sorted(place for name, groups in blocks.items() for group in groups[: quotas[name]] for place in group)
 
 
@@ -43,7 +45,7 @@ def shuffled_blocks(keys: Sequence[Key], seed: int) -> dict[str, list[list[int]]
         groups.setdefault(key.group, []).append(position)
     strata: dict[str, list[tuple[str, list[int]]]] = {}
     for positions in groups.values():
-        first = keys[positions[0]]
+        first = keys[positions[0]]  # a group lies in one stratum and is about one unit
         strata.setdefault(first.stratum, []).append((rank(first.unit, seed), positions))
     return {name: [positions for _, positions in sorted(strata[name])] for name in sorted(strata)}
 
@@ -54,6 +56,7 @@ def even_quotas(sizes: dict[str, int], limit: int, order: Sequence[str]) -> dict
     left = min(limit, sum(sizes.values()))
     while left:
         open_strata = [name for name in order if quotas[name] < sizes[name]]
+        # A round gives all strata the same; what small strata could not take is given out in the next one.
         step = max(1, left // len(open_strata))
         for name in open_strata:
             taken = min(step, sizes[name] - quotas[name], left)

@@ -12,10 +12,10 @@ from typing import Any
 
 from himap.benchmarks import get as benchmark_named
 from himap.models.sizes import Dims
+from himap.paths import Paths
 from himap.pruning.budget import mean_tokens
 from himap.pruning.resolve import resolve
 from himap.pruning.stage import Schedule
-from himap.results import Paths
 from himap.workflow.config.model_sizes import dims_of
 from himap.workflow.config.schema import Benchmark, Config, Grid, Model, Question, Table
 from himap.workflow.config.sections.analyses import RandomWeights
