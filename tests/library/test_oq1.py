@@ -10,16 +10,19 @@ import pandas as pd
 import pytest
 import torch
 from himap.benchmarks import get as benchmark_named
+from himap.costs.formulas import ratio
 from himap.decoder.cache import Cache
 from himap.decoder.generation import generate, next_token_logits
 from himap.decoder.layout import Layout, Part
 from himap.decoder.loop import Intervention, forward
 from himap.decoder.tokens import IMAGE, Rows
 from himap.experiments.answers import Question, encode
+from himap.experiments.batches import answer_all
 from himap.experiments.cut_runs import run_cuts, run_undisturbed
 from himap.experiments.disruption import Cut
 from himap.experiments.patching import arrive_late, leave_early, text_alone
 from himap.experiments.questions import Asked, get
+from himap.experiments.questions.oq1 import under_schedules
 from himap.experiments.saliency import saliency, saliency_of_run
 from himap.metrics.evidence import tokens_about
 from himap.mini.benchmarks._draw import Drawer
@@ -27,6 +30,7 @@ from himap.mini.benchmarks.kinds import make
 from himap.models.loading import load
 from himap.models.model import Model
 from himap.project import ROOT
+from himap.pruning.stage import Schedule, Stage
 
 both = pytest.mark.parametrize("name", ["mini", "cross"])
 CLASS_TOKEN = Layout((Part(1, 0, row_ends=True), Part(12, 12)))
@@ -171,12 +175,29 @@ def test_models_of_both_architectures_get_the_same_measures_as_far_as_they_have_
     looking = set(models["cross"].dims.cross)
     assert set(cross[(cross["extent"] == "single") & (cross["part"] == "cut")]["layer"]) == looking
     assert set(cross[cross["part"] == "saliency"]["layer"]) == looking
-    assert set(cross["flow"]) == {
-        "img2alltxt",
-        "spared",
-        "s_vt",
-    }  # no flow among image tokens, no other rows to draw from
-    assert set(rows["mini"]["flow"]) == {"img2alltxt", "spared", "random", "s_vt", "s_vv"}
+    # no flow among image tokens, no other rows to draw from
+    assert set(cross[cross["part"] != "pruned"]["flow"]) == {"img2alltxt", "spared", "s_vt"}
+    assert set(rows["mini"]["flow"]) == {"img2alltxt", "spared", "random", "s_vt", "s_vv", "himap"}
+
+
+@both
+def test_a_schedule_is_carried_over_by_relative_depth_and_answers_as_it_does_when_asked_alone(
+    name: str, models: dict[str, Model]
+) -> None:
+    model = models[name]
+    (asked, *_) = samples(model, 1)
+    rows = list(under_schedules(model, asked, settings(transfer=[[1 / 4, 2 / 3]])))
+    depth = len(model.layers)
+    first = max(round(depth / 4), model.dims.cross[0] + 1 if model.dims.cross else 1)
+    deep = "instruction_attention" if model.dims.cross else "image_attention"
+    himap = [Stage(first, 0.5, "instruction_attention"), Stage(round(depth * 2 / 3), 0.125, deep)]
+    for row, stages in zip(rows, [himap, [replace(stage, criterion="random") for stage in himap]], strict=True):
+        schedules = [Schedule(), Schedule(tuple(stages), "alone")]
+        whole, alone = (next(answer_all(model, [asked.question], each, max_new_tokens=8)) for each in schedules)
+        assert (row["part"], row["layer"], row["answer"]) == ("pruned", first, alone["prediction"])
+        assert row["same"] == (whole["prediction"] == alone["prediction"])
+        assert row["cost"] == ratio(model.dims, stages) < 1
+    assert [row["flow"] for row in rows] == ["himap", "random"]
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ EXTENTS = {"suffix": "from layer l on", "prefix": "in all layers below l", "sing
 FLOWS = {"s_vt": "picture to instruction (S_vt)", "s_vv": "among image tokens (S_vv)"}
 CONTROLS = {"spared": "all but evidence", "random": "random pairs"}
 CUTS = {"img2alltxt": "picture", **CONTROLS}
+SCHEDULES = {"himap": "HiMAP", "random": "random tokens"}
 
 
 # ---- numbers
@@ -38,6 +39,10 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
     for (model, task), here in frame.groupby(["model", "benchmark"], sort=False):
         tables = [
             shares(here[here["part"] == part], KEYS, name).assign(measure=name) for name, part in MEASURES.items()
+        ]
+        tables += [
+            shares(here[here["part"] == "pruned"], KEYS, column).assign(measure=name)
+            for name, column in (("pruned", "same"), ("cost", "cost"))
         ]
         answers = with_whole_cuts(pd.concat(tables, ignore_index=True), int(here["layers"].iloc[0]))
         parts += [
@@ -105,7 +110,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
         (f"{model}, {benchmarks.get(str(task)).title}", str(model), here)
         for (model, task), here in frame.groupby(["model", "benchmark"], sort=False)
     ]
-    rows = (cut_panel, control_panel, saliency_panel)
+    rows = (cut_panel, control_panel, saliency_panel, transfer_panel)
     return [panel for row in rows for title, model, here in cells for panel in row(title, model, here)]
 
 
@@ -155,6 +160,20 @@ def saliency_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Pane
     )  # fmt: skip
 
 
+def transfer_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
+    """Yield how many answers stay under HiMAP's stages at other models' places, and under random tokens there."""
+    cost = frame[frame["measure"] == "cost"].set_index(["flow", "extent"])["value"]
+    dots = [
+        measured_dot(f"{SCHEDULES[row['flow']]} at {row['extent'].replace(' ', ', ')}: {cost[row['flow'], row['extent']]:.0%} FLOPs", row)
+        for row in frame[frame["measure"] == "pruned"].to_dict("records")
+    ]  # fmt: skip
+    if dots:
+        yield Dots(
+            title=title, group="HiMAP's stages at K1, K2 of other models, as shares of the depth", model=model,
+            x_label="answers that stay", x_range=(0.0, 1.04), dots=dots, head=["schedule", "share", "95 % interval", "n"],
+        )  # fmt: skip
+
+
 def architecture(frame: pd.DataFrame) -> str:
     """Return in a word where a model has its image tokens."""
     return "cross-attention" if frame["beside"].iloc[0] else "in the sequence"
@@ -170,8 +189,11 @@ FIGURE = question_figure(
     " Second, the same at half of the depth, beside two controls: all image tokens but those that the question is about (its"
     " evidence), and as many pairs at random. Where text looks at the picture by cross-attention, no other rows see it, so there are no"
     " random pairs. Third, |sum over heads of A * dL/dA| of each flow, in shares of its sum over all layers. With cross-attention"
-    " nothing flows among image tokens in the decoder, and only layers that look at the picture have points. Bars are 95 % intervals"
-    " over questions, each about one picture.",
+    " nothing flows among image tokens in the decoder, and only layers that look at the picture have points. Fourth, the answers that"
+    " stay when HiMAP's two stages act at the paper's K1 and K2 and at those of the embedded model, at the same relative depth, and when"
+    " random tokens are kept there; with cross-attention a dropped token is a key that no layer sees any more, a stage acts after"
+    " the first layer that looks at the picture, and both rank by the instruction's attention. Bars are 95 %"
+    " intervals over questions, each about one picture.",
     numbers=numbers,
     panels=panels,
     style=Style(columns=3, width=12.0),

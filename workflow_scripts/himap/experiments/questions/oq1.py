@@ -1,8 +1,10 @@
-"""Does phased processing hold where image tokens are not in the sequence? When the picture reaches the text, over relative depth."""
+"""Does phased processing hold where image tokens are not in the sequence? When the picture reaches the text, over relative depth,
+and whether one model's schedule serves another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
@@ -13,8 +15,9 @@ if TYPE_CHECKING:
     from himap.experiments.cut_runs import Undisturbed
     from himap.experiments.disruption import Cut
     from himap.models.model import Model
+    from himap.pruning.stage import Stage
 
-FLOW, RANDOM, SPARED = "img2alltxt", "random", "spared"
+FLOW, RANDOM, SPARED, HIMAP = "img2alltxt", "random", "spared", "himap"
 SINGLE, SUFFIX, PREFIX = "single", "suffix", "prefix"
 
 
@@ -42,6 +45,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
             common = {**named(asked), "layers": len(model.layers), "beside": int(bool(model.dims.cross))}
             yield from ({**common, **row} for row in under_cuts(model, asked, clean, settings))
             yield from ({**common, **row} for row in salient(model, clean))
+            yield from ({**common, **row} for row in under_schedules(model, asked, settings))
             return
 
 
@@ -130,10 +134,61 @@ def salient(model: Model, clean: Undisturbed) -> Iterator[Row]:
                 yield {"part": "saliency", "flow": name, "layer": layer, "share": share, "sum": float(values[layer])}
 
 
+# ---- transfer of K and R
+
+
+def under_schedules(model: Model, asked: Asked, settings: Settings) -> Iterator[Row]:
+    """Yield whether the answer stays under HiMAP's stages at places of other models, by relative depth, and under random ones there."""
+    from himap.costs.formulas import ratio
+    from himap.experiments.answers import Asking
+    from himap.experiments.batches import answer_each
+    from himap.pruning.stage import Schedule
+
+    carried = [
+        (flow, places, stages_at(model, places, criterion))
+        for places in settings["transfer"]
+        for flow, criterion in ((HIMAP, ""), (RANDOM, "random"))
+    ]
+    # A model of three layers has no room for two stages at a quarter of its depth.
+    carried = [each for each in carried if each[-1][-1].layer < len(model.layers)]
+    schedules = [Schedule(), *(Schedule(stages, f"{flow} {places}") for flow, places, stages in carried)]
+    asking = Asking(schedules, settings["max_new_tokens"], seed=settings["seed"], question=lambda asked: asked.question)
+    answers = {schedule.name: row["prediction"] for schedule, row in answer_each(model, [asked], [asking])}
+    whole = answers[Schedule().name]
+    for (flow, places, stages), schedule in zip(carried, schedules[1:], strict=True):
+        yield {
+            "part": "pruned", "flow": flow, "extent": " ".join(f"{place:.3g}" for place in places), "layer": stages[0].layer,
+            "same": int(answers[schedule.name] == whole), "cost": ratio(model.dims, stages), "answer": answers[schedule.name],
+        }  # fmt: skip
+
+
+def stages_at(model: Model, places: Sequence[float], criterion: str = "") -> tuple[Stage, ...]:
+    """Return HiMAP's stages at other places, given as shares of the depth; where a criterion is named, both rank by it."""
+    from himap.experiments.questions._schedules import reference
+
+    layers = len(model.layers)
+    moved: list[Stage] = []
+    # A stage ranks by attention in the layer below it, which must be one that looks at the picture.
+    lowest = model.dims.cross[0] + 1 if model.dims.cross else 1
+    first, *_ = stages = reference(model).stages
+    for stage, place in zip(stages, places, strict=True):
+        layer = max(lowest, round(place * layers))
+        # Image tokens beside the sequence attend to nothing, so text ranks them at the second stage too.
+        own = first.criterion if model.dims.cross else stage.criterion
+        moved.append(replace(stage, layer=layer, criterion=criterion or own))
+        lowest = layer + 1  # in a model of few layers two places may be one
+    return tuple(moved)
+
+
 def prefills(settings: Settings, layers: int) -> float:
     """Return the prefills of a sample, if each is measured: a clean run, cuts of text rows alone that cost little, two random
-    controls of half and of the whole depth, and a backward pass with the maps of all layers."""
-    return 1 + 0.15 * 2 * settings["points"] + 1.5 + 4
+    controls of half and of the whole depth, a backward pass with the maps of all layers, and two schedules for each transfer."""
+    return 1 + 0.15 * 2 * settings["points"] + 1.5 + 4 + 1 + 0.5 * 2 * len(settings["transfer"])
+
+
+def criteria(settings: Settings) -> list[str]:
+    """Return those of the schedules that are carried over."""
+    return ["instruction_attention", "image_attention", "random"]
 
 
 QUESTION = OpenQuestion(
@@ -142,6 +197,15 @@ QUESTION = OpenQuestion(
     measure=measure,
     prefills=prefills,
     groups=by_question,
+    criteria=criteria,
     limit=120,
-    settings={"points": 6, "new_tokens": 1, "only_correct": True, "block": "pre"},
+    settings={
+        "points": 6,
+        "new_tokens": 1,
+        "only_correct": True,
+        "block": "pre",
+        # Where HiMAP's two stages act, as shares of the depth: K1 = 2 and K2 = 8 of 32 as in the paper, 3 and 8 of 12 as in the
+        # embedded model, whose own layers were chosen on a validation split.
+        "transfer": [[1 / 16, 1 / 4], [1 / 4, 2 / 3]],
+    },
 )
