@@ -350,6 +350,11 @@ def write_oq1(results: Path) -> None:
         for layer, share in ((1, 0.75), (3, 0.25))
         for n in range(4)
     ]
+    rows += [  # three answers stay under HiMAP's stages, none under random ones
+        {**common, "part": "pruned", "sample_id": str(n), "flow": flow, "extent": "1/4 2/3", "layer": 1, "cost": 0.5, "same": int(n < stay)}
+        for flow, stay in (("himap", 3), ("random", 0))
+        for n in range(4)
+    ]  # fmt: skip
     write_text(results / "questions/llava/scienceqa/oq1.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
@@ -613,9 +618,13 @@ def test_halves_of_the_depth_are_compared_answer_by_answer_and_a_cut_of_all_laye
     gap = frame[frame["measure"] == "second half less first"].iloc[0]
     assert (gap["value"], gap["n"], gap["p"]) == (75, 4, 0.25)  # three answers lost and none won: McNemar
     assert frame[frame["measure"] == "share"].set_index("depth")["value"].to_dict() == {0.25: 0.75, 0.75: 0.25}
-    titles = [panel.title for panel in figures.get("oq1").panels(frame)]
-    assert "cross-attention" in titles[0]
-    assert titles[-1].endswith("no S_vv in the decoder")
+    carried = frame[frame["measure"] == "himap less random"].iloc[0]
+    assert (carried["extent"], carried["value"], carried["n"], carried["p"]) == ("1/4 2/3", 75, 4, 0.25)
+    cuts, _, saliency, transfer = figures.get("oq1").panels(frame)
+    assert "cross-attention" in cuts.title
+    assert saliency.title.endswith("no S_vv in the decoder")
+    labels = {dot.label: dot.value for dot in transfer.dots}
+    assert labels == {"HiMAP at 1/4, 2/3: 50 % of FLOPs": 0.75, "random tokens at 1/4, 2/3: 50 % of FLOPs": 0}
 
 
 def test_what_kept_tokens_tell_counts_tokens_dropped_without_a_change_of_the_answer_alone(

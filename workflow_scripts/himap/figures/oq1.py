@@ -8,6 +8,7 @@ from himap import benchmarks
 from himap.figures._base import Style
 from himap.figures._panels import Curves, Dots
 from himap.figures._questions import curve, measured_dot, question_figure, read_question, shares
+from himap.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +41,16 @@ def numbers(settings: dict[str, Any], results: str) -> pd.DataFrame:
         tables = [
             shares(here[here["part"] == part], KEYS, name).assign(measure=name) for name, part in MEASURES.items()
         ]
+        pruned = here[here["part"] == "pruned"]
         tables += [
-            shares(here[here["part"] == "pruned"], KEYS, column).assign(measure=name)
-            for name, column in (("pruned", "same"), ("cost", "cost"))
+            shares(pruned, KEYS, "same").assign(measure="pruned"),
+            # The same for every question of a model, or nearly: an interval would say nothing.
+            shares(pruned, KEYS, "cost").assign(measure="cost", low=float("nan"), high=float("nan")),
         ]
         answers = with_whole_cuts(pd.concat(tables, ignore_index=True), int(here["layers"].iloc[0]))
         parts += [
             part.assign(model=str(model), benchmark=str(task), **dict(here[["layers", "beside"]].iloc[0]))
-            for part in (answers, halves(here))
+            for part in (answers, halves(here), against_random(pruned))
         ]
     made = pd.concat(parts, ignore_index=True)
     return made.assign(depth=made["layer"] / made["layers"])  # 0 to 1: models of unequal depth share the axis
@@ -82,6 +85,17 @@ def halves(frame: pd.DataFrame) -> pd.DataFrame:
         {"measure": measure, "extent": extent, "layer": middle(frame), **difference(table[[first, second]].dropna())}
         for measure, extent, first, second in pairs
         if first in table and second in table  # with cross-attention there are no random pairs
+    )
+
+
+def against_random(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return by how many points more answers stay under HiMAP's stages than where random tokens are kept at the same places."""
+    import pandas as pd
+
+    table = frame.pivot_table(index="sample_id", columns=["flow", "extent"], values="same", sort=False)
+    return pd.DataFrame(
+        {"measure": "himap less random", "extent": places, **difference(table[[("random", places), ("himap", places)]])}
+        for places in frame["extent"].unique()
     )
 
 
@@ -164,8 +178,9 @@ def transfer_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Pane
     """Yield how many answers stay under HiMAP's stages at other models' places, and under random tokens there."""
     cost = frame[frame["measure"] == "cost"].set_index(["flow", "extent"])["value"]
     dots = [
-        measured_dot(f"{SCHEDULES[row['flow']]} at {row['extent'].replace(' ', ', ')}: {cost[row['flow'], row['extent']]:.0%} FLOPs", row)
-        for row in frame[frame["measure"] == "pruned"].to_dict("records")
+        measured_dot(f"{words} at {row['extent'].replace(' ', ', ')}: {number(100 * cost[flow, row['extent']], 0)} % of FLOPs", row)
+        for flow, words in SCHEDULES.items()
+        for row in frame[(frame["measure"] == "pruned") & (frame["flow"] == flow)].to_dict("records")
     ]  # fmt: skip
     if dots:
         yield Dots(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from himap.experiments.questions._base import Asked, OpenQuestion, Row, Settings
@@ -157,9 +158,14 @@ def under_schedules(model: Model, asked: Asked, settings: Settings) -> Iterator[
     whole = answers[Schedule().name]
     for (flow, places, stages), schedule in zip(carried, schedules[1:], strict=True):
         yield {
-            "part": "pruned", "flow": flow, "extent": " ".join(f"{place:.3g}" for place in places), "layer": stages[0].layer,
+            "part": "pruned", "flow": flow, "extent": " ".join(map(fraction, places)), "layer": stages[0].layer,
             "same": int(answers[schedule.name] == whole), "cost": ratio(model.dims, stages), "answer": answers[schedule.name],
         }  # fmt: skip
+
+
+def fraction(place: float) -> str:
+    """Return a share of the depth as a person writes it: 1/16, 2/3."""
+    return str(Fraction(place).limit_denominator(100))
 
 
 def stages_at(model: Model, places: Sequence[float], criterion: str = "") -> tuple[Stage, ...]:
