@@ -20,9 +20,9 @@ PAGES = [
     *(ROOT / "envs").glob("*.sh"),
     ROOT / "models/mini/README.md",
 ]
-# Each of these has a plain word: downloaded, fix, is, embedded world, finish, mentioned, available, by, so, in it.
+# Each of these has a plain word: downloaded, fix, is, embedded world, finish, mentioned, available, by, so, in it, again.
 ARCHAIC = re.compile(
-    r"\b(be had|mend(ed|s)?|stands? in|mini world|c(o|a)mes? to no end|spoken of|at hand|whereby|hence|thereof|wherein)\b",
+    r"\b(be had|mend(ed|s)?|stands? in|mini world|c(o|a)mes? to no end|spoken of|at hand|whereby|hence|thereof|wherein|anew)\b",
     re.IGNORECASE,
 )
 BRITISH = re.compile(  # but for names in quotes, such as a key of models/mini/training.json

@@ -186,7 +186,8 @@ def test_a_schedule_is_carried_over_by_relative_depth_and_answers_as_it_does_whe
 ) -> None:
     model = models[name]
     (asked, *_) = samples(model, 1)
-    rows = list(under_schedules(model, asked, settings(transfer=[[1 / 4, 2 / 3]])))
+    clean = run_undisturbed(model, encode(model, [asked.question]), 8, asked.question.prompt.choices)
+    rows = list(under_schedules(model, asked, clean, settings(transfer=[[1 / 4, 2 / 3]])))
     depth = len(model.layers)
     first = max(round(depth / 4), model.dims.cross[0] + 1 if model.dims.cross else 1)
     deep = "instruction_attention" if model.dims.cross else "image_attention"

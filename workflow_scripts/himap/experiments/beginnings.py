@@ -94,7 +94,7 @@ def run(
     # one sample for each beginning
     first = prompt.of(beginnings.firsts)
     forward(model, first.select(_places(first) <= beginnings.length), before, [early], stop=stop)
-    # left-padded anew: questions of unequal length end in the same column
+    # Padded on the left again: questions of unequal length must end in the same column.
     rest = prompt.select(_places(prompt) > beginnings.length)
     width = rest.groups.shape[1]
     for layer, entry in before.layers.items():

@@ -144,11 +144,11 @@ def cut_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
 def control_panel(title: str, model: str, frame: pd.DataFrame) -> Iterator[Panel]:
     """Yield what is left by cuts of half of the layers and of all, and by their controls as far as there are any."""
     part = frame[frame["measure"] == "same"]
-    middle, layers = (int(part["layers"].iloc[0]) + 1) // 2, int(part["layers"].iloc[0])
+    half, layers = middle(part), int(part["layers"].iloc[0])
     dots = [
         measured_dot(f"{place}: {words}", row)
         for place, extent, layer in (
-            ("2nd half", "suffix", middle), ("1st half", "prefix", middle), ("all", "prefix", layers),
+            ("2nd half", "suffix", half), ("1st half", "prefix", half), ("all", "prefix", layers),
         )
         for flow, words in CUTS.items()
         for row in part[(part["flow"] == flow) & (part["extent"] == extent) & (part["layer"] == layer)].to_dict("records")

@@ -36,7 +36,7 @@ class Cache:
 
     def path(self, request: dict[str, Any], run: int) -> Path:
         """Return where the reply to a task is kept, given the task's first request."""
-        # The run is part of the name: equal requests of different runs are drawn anew, which is what runs are for.
+        # The run is part of the name, so that each run gets its own reply to the same request: runs show how much the judge varies.
         whole = json.dumps([self.base_url, run, request], sort_keys=True, ensure_ascii=False)
         key = hashlib.sha256(whole.encode()).hexdigest()
         return self.folder / key[:2] / f"{key}.json"

@@ -127,7 +127,9 @@ class Bench:
         def arm(stages: list[Stage]) -> Callable[[], Any]:
             def call() -> Any:
                 with torch.no_grad():
-                    pruning = Pruning(self.model, stages, self.prompt, [0])  # made anew: it remembers what it dropped
+                    pruning = Pruning(
+                        self.model, stages, self.prompt, [0]
+                    )  # one per call: it remembers what it dropped
                     return next_token_logits(self.model, forward(self.model, self.prompt, Cache(), [pruning]))
 
             return call

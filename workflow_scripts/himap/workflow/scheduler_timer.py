@@ -13,22 +13,15 @@ def limit_timers(scheduler: Any) -> None:
     later. Each of these looks sets a timer for a further one, so a timer is added with every job and none ever goes: after
     300 jobs it looks 300 times a second, and each time asks the disk for the inputs of all jobs that are ready.
     """
-    release, lock = scheduler._open_jobs.release, Lock()
-    is_waiting = False
+    release, waiting = scheduler._open_jobs.release, Lock()  # `waiting` is held from a timer's start to its end
 
     def look_again() -> None:
-        nonlocal is_waiting
-        with lock:
-            # Before the release: the look that follows must be able to set the next timer.
-            is_waiting = False
+        # Before the look begins, because it must be able to set the next timer.
+        waiting.release()
         release()
 
     def schedule(delay: float) -> None:
-        nonlocal is_waiting
-        with lock:
-            if is_waiting:
-                return
-            is_waiting = True
-        Timer(delay, look_again).start()
+        if waiting.acquire(blocking=False):
+            Timer(delay, look_again).start()
 
     scheduler._schedule_reevalutation = schedule  # Snakemake's own spelling

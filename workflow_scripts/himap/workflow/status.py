@@ -71,7 +71,7 @@ def standing(root: Path, summary_text: str) -> Standing:
     state = root / ".snakemake"
     rules, current = parse_summary(summary_text)
     begun = under_way(state) if is_held(state / "reproduce.lock") else set()
-    # `no update` is also said of a temporary file that was deleted after its last reader.
+    # Snakemake also reports `no update` for a temporary file that it deleted after its last reader.
     made = {output for output in current if (root / output).exists()}
     ended = [job for job in failures(latest_log(state)) if job.output in rules]  # others are of another config
     # The last run's failures, without what has been begun again or made since.

@@ -46,7 +46,7 @@ def measure(model: Model, group: Sequence[Asked], settings: Settings) -> Iterato
             common = {**named(asked), "layers": len(model.layers), "beside": int(bool(model.dims.cross))}
             yield from ({**common, **row} for row in under_cuts(model, asked, clean, settings))
             yield from ({**common, **row} for row in salient(model, clean))
-            yield from ({**common, **row} for row in under_schedules(model, asked, settings))
+            yield from ({**common, **row} for row in under_schedules(model, asked, clean, settings))
             return
 
 
@@ -138,7 +138,7 @@ def salient(model: Model, clean: Undisturbed) -> Iterator[Row]:
 # ---- transfer of K and R
 
 
-def under_schedules(model: Model, asked: Asked, settings: Settings) -> Iterator[Row]:
+def under_schedules(model: Model, asked: Asked, clean: Undisturbed, settings: Settings) -> Iterator[Row]:
     """Yield whether the answer stays under HiMAP's stages at places of other models, by relative depth, and under random ones there."""
     from himap.costs.formulas import ratio
     from himap.experiments.answers import Asking
@@ -152,11 +152,11 @@ def under_schedules(model: Model, asked: Asked, settings: Settings) -> Iterator[
     ]
     # A model of three layers has no room for two stages at a quarter of its depth.
     carried = [each for each in carried if each[-1][-1].layer < len(model.layers)]
-    schedules = [Schedule(), *(Schedule(stages, f"{flow} {places}") for flow, places, stages in carried)]
+    schedules = [Schedule(stages, f"{flow} {places}") for flow, places, stages in carried]
     asking = Asking(schedules, settings["max_new_tokens"], seed=settings["seed"], question=lambda asked: asked.question)
     answers = {schedule.name: row["prediction"] for schedule, row in answer_each(model, [asked], [asking])}
-    whole = answers[Schedule().name]
-    for (flow, places, stages), schedule in zip(carried, schedules[1:], strict=True):
+    whole = model.detokenize(clean.ids)
+    for (flow, places, stages), schedule in zip(carried, schedules, strict=True):
         yield {
             "part": "pruned", "flow": flow, "extent": " ".join(map(fraction, places)), "layer": stages[0].layer,
             "same": int(answers[schedule.name] == whole), "cost": ratio(model.dims, stages), "answer": answers[schedule.name],
@@ -189,7 +189,7 @@ def stages_at(model: Model, places: Sequence[float], criterion: str = "") -> tup
 def prefills(settings: Settings, layers: int) -> float:
     """Return the prefills of a sample, if each is measured: a clean run, cuts of text rows alone that cost little, two random
     controls of half and of the whole depth, a backward pass with the maps of all layers, and two schedules for each transfer."""
-    return 1 + 0.15 * 2 * settings["points"] + 1.5 + 4 + 1 + 0.5 * 2 * len(settings["transfer"])
+    return 1 + 0.15 * 2 * settings["points"] + 1.5 + 4 + 0.5 * 2 * len(settings["transfer"])
 
 
 def criteria(settings: Settings) -> list[str]:
