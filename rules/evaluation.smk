@@ -79,24 +79,37 @@ rule judge_answers:
         " --predictions {input.predictions:q} {params.judge:q} --out {output:q} > {log:q} 2>&1"
 
 
-rule score_predictions:
-    input:
-        samples="<results>/benchmarks/{benchmark}/samples.parquet",
-        predictions="<results>/evaluation/{model}/{benchmark}/{method}/predictions.jsonl",
-        judgements=lambda wildcards: plan.judgements(wildcards.model, wildcards.benchmark, wildcards.method),
-    output:
-        score="<results>/evaluation/{model}/{benchmark}/{method}/score.json",
-        per_sample="<results>/evaluation/{model}/{benchmark}/{method}/per_sample.parquet",
-    log:
-        "<results>/logs/evaluation/{model}/{benchmark}/{method}/score.log",
-    conda:
-        "../envs/himap.yaml"
-    resources:
-        **light_job(memory_mb=4000, minutes=30),
-    params:
-        code=lambda wildcards: staleness.scores("score_predictions.py", wildcards.benchmark),
-        judged=lambda wildcards: arguments.judgements(plan, wildcards.model, wildcards.benchmark, wildcards.method),
-    shell:
-        "python workflow_scripts/preloaded.py score_predictions.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
-        " --predictions {input.predictions:q} {params.judged:q} --out {output.score:q}"
-        " --per-sample-out {output.per_sample:q} > {log:q} 2>&1"
+for each in passes.passes(plan, passes.SCORES):
+
+    rule:
+        name:
+            each.name
+        input:
+            samples="<results>/benchmarks/{benchmark}/samples.parquet",
+            predictions=[
+                f"<results>/evaluation/{{model}}/{{benchmark}}/{method}/predictions.jsonl" for method in each.methods
+            ],
+            judgements=[file for method in each.methods for file in plan.judgements(each.model, each.place, method)],
+        output:
+            [
+                f"<results>/evaluation/{{model}}/{{benchmark}}/{method}/{file}"
+                for method in each.methods
+                for file in ("score.json", "per_sample.parquet")
+            ],
+        log:
+            f"<results>/logs/evaluation/{{model}}/{{benchmark}}/{each.methods[0]}/score.log",
+        wildcard_constraints:
+            model=re.escape(each.model),
+            benchmark=each.place,
+        conda:
+            "../envs/himap.yaml"
+        resources:
+            **light_job(memory_mb=4000, minutes=30),
+        params:
+            methods=compared(each.made_with),
+            told=uncompared(partial(lambda each, wildcards: passes.command(plan, each), each)),
+        shell:
+            "python workflow_scripts/preloaded.py score_predictions.py --benchmark {wildcards.benchmark} --samples {input.samples:q}"
+            " {params.told:q} > {log:q} 2>&1"
+
+    take_resources(each.name, each.step.rule)

@@ -1,4 +1,7 @@
-"""Score a file of answers with a benchmark's official metric: headline, interval, further scores, one row per sample."""
+"""Score answers with a benchmark's official metric: headline, interval, further scores, one row per sample.
+
+Give `--predictions`, `--out` and, where answers were judged, `--judgements` once for each method.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,23 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--benchmark", required=True, choices=benchmarks.names())
     options.add_argument("--samples", type=Path, required=True, help="samples.parquet of the benchmark")
-    options.add_argument("--predictions", type=Path, required=True, help="JSON lines with sample_id and prediction")
     options.add_argument(
-        "--judgements", type=Path, nargs="+", help="verdicts for a judged benchmark, made by judge_answers.py"
+        "--predictions", type=Path, required=True, action="append", help="JSON lines with sample_id and prediction"
+    )
+    options.add_argument(
+        "--judgements",
+        type=Path,
+        nargs="+",
+        action="append",
+        help="verdicts for a judged benchmark, made by judge_answers.py",
     )
     options.add_argument(
         "--allow-missing",
         action="store_true",
         help="score only the samples that have a prediction, and print how many have none",
     )
-    options.add_argument("--out", type=Path, required=True, help="score.json")
     options.add_argument(
-        "--per-sample-out", type=Path, help="per-sample scores (default: per_sample.parquet beside --out)"
+        "--out", type=Path, required=True, action="append", help="score.json; per_sample.parquet is written beside it"
     )
     return options
 
@@ -38,17 +46,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser().parse_args(argv)
     from himap.benchmarks.samples.files import check_benchmark, read_for_scoring, read_predictions
 
+    count = len(arguments.predictions)
+    judged = arguments.judgements or [None] * count
+    if len(arguments.out) != count or len(judged) != count:
+        raise ValueError(
+            f"--predictions is given {count} times, --out {len(arguments.out)} and --judgements {len(judged)} times; "
+            "give each file of answers an output and, if they were judged, its verdicts"
+        )
     benchmark = benchmarks.get(arguments.benchmark)
     check_benchmark(arguments.samples, benchmark.name)
     samples = list(read_for_scoring(arguments.samples, benchmark))
-    predictions = read_predictions(arguments.predictions)
-    # None for a benchmark without a judge, and for a judged one whose answers nobody has graded.
-    verdicts = read_verdicts(benchmark, arguments.judgements)
-    scores = benchmarks.score(benchmark, samples, predictions, verdicts, allow_missing=arguments.allow_missing)
-    write(scores, arguments.out, arguments.per_sample_out or arguments.out.parent / "per_sample.parquet")
-    # Snakemake has noted the answers as finished, so their journal is no longer needed.
-    forget(arguments.predictions)
-    print(describe(scores))
+    for file, out, verdicts in zip(arguments.predictions, arguments.out, judged, strict=True):
+        predictions = read_predictions(file)
+        # None for a benchmark without a judge, and for a judged one whose answers nobody has graded.
+        graded = read_verdicts(benchmark, verdicts)
+        try:
+            scores = benchmarks.score(benchmark, samples, predictions, graded, allow_missing=arguments.allow_missing)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        write(scores, out, out.parent / "per_sample.parquet")
+        print(f"{file}: {describe(scores)}" if count > 1 else describe(scores))
+        # Snakemake has noted the answers as finished, so their journal is no longer needed.
+        forget(file)
 
 
 def read_verdicts(benchmark: _base.Benchmark, paths: Sequence[Path] | None) -> dict[str, list] | None:

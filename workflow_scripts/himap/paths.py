@@ -116,5 +116,5 @@ class Paths:
         if path.name in ("manifest.json", "samples.parquet", "saliency.parquet") or path.parts[0] == "grid":
             path = path.parent
         # Only these endings go: a folder such as llava-1.5-7b would lose ".5-7b" as well.
-        stem = path.with_suffix("") if path.suffix in (".jsonl", ".parquet", ".csv") else path
+        stem = path.with_suffix("") if path.suffix in (".json", ".jsonl", ".parquet", ".csv") else path
         return f"{self.folder}/logs/{stem}.log"

@@ -27,7 +27,7 @@ from himap.workflow.assumptions import (
 )
 from himap.workflow.model_times import ModelTimes
 from himap.workflow.plan import targets
-from himap.workflow.plan.passes import COSTS, passes
+from himap.workflow.plan.passes import COSTS, SCORES, passes
 from himap.workflow.plan.plan import Plan
 from himap.workflow.plan.settings import batches_of
 from himap.workflow.plan.settings import evaluation as evaluation_settings
@@ -164,9 +164,9 @@ class Estimator:
 
     def scoring(self) -> Stage:
         """Count the scores; they need no GPU."""
-        cells = [cell for cell in self.plan.evaluations() if self.plan.scored(cell[1])]
-        judged = sum(self.plan.judged(benchmark) for _, benchmark, _ in cells)
-        return Stage("scoring", Counter(score_predictions=len(cells), judge_answers=judged))
+        scored = passes(self.plan, SCORES)
+        judged = sum(len(each.methods) for each in scored if self.plan.judged(each.place))
+        return Stage("scoring", Counter(score_predictions=len(scored), judge_answers=judged))
 
     def saliency(self) -> Stage:
         """Estimate a forward and a backward pass with attention for each target; the control has only the first target."""

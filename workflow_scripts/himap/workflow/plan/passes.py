@@ -1,9 +1,11 @@
-"""Which methods share a job: to answer a benchmark's questions, with each picture decoded and seen once, or to count FLOPs.
+"""Which methods share a job: to answer a benchmark's questions, with each picture decoded and seen once, to score the answers, or
+to count FLOPs.
 
 On a first run these are all methods of a model and a benchmark (for each shard). A method that is added or changed later makes a
 pass of its own, so that only its answers are made. The others stay in the pass that made them: what a pass is made
 with is one text with an entry for each method, Snakemake notes it with each output, and an output whose entry still holds
-keeps that text, so that Snakemake finds nothing changed.
+keeps that text, so that Snakemake finds nothing changed. Scores have the answers as input: once a method of theirs has left for a
+pass of its own, Snakemake sees another set of inputs and scores the rest once more, which takes a moment.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ class Step:
     rule: str  # each pass is a rule of its own, with this name and `__` in front
     cells: Callable[[Plan], list[Cell]]  # model, place, method, in order
     parts: Callable[[Plan, str], list[str]]  # into which a place's work is cut
-    output: Callable[[Plan, Cell, str], str]
+    outputs: Callable[[Plan, Cell, str], list[str]]  # of a method; the first stands for all
     entry: Callable[[Plan, Cell], dict[str, Any]]  # what decides an output
+    words: Callable[[Step, Plan, Cell, str], list[str]]  # what its script is told of a method
     evaluations: Callable[[Plan, Cell], list[Cell]]  # for which an output is needed
 
 
@@ -70,9 +73,9 @@ def key_of(step: Step, model: str, place: str, part: str) -> str:
 # ---- the steps
 
 
-def answers(plan: Plan, cell: Cell, part: str) -> str:
+def answers(plan: Plan, cell: Cell, part: str) -> list[str]:
     """Return the file with a part of a cell's answers."""
-    return plan.paths.evaluation(*cell, f"{part}.jsonl")
+    return [plan.paths.evaluation(*cell, f"{part}.jsonl")]
 
 
 def parts(plan: Plan, benchmark: str) -> list[str]:
@@ -102,6 +105,26 @@ def _costs_entry(plan: Plan, cell: Cell) -> dict[str, Any]:
     }
 
 
+def _scores_entry(plan: Plan, cell: Cell) -> dict[str, Any]:
+    return {
+        "code": staleness.scores("score_predictions.py", cell[1]),
+        "judged": arguments.judgements(plan, *cell),
+    }
+
+
+def _asked(step: Step, plan: Plan, cell: Cell, part: str) -> list[str]:
+    """Return how a script that asks a model is told of a method."""
+    entry = step.entry(plan, cell)
+    words = ["--method", as_json(entry["method"]), "--settings", as_json(entry["settings"])]
+    return [*words, "--out", step.outputs(plan, cell, part)[0]]
+
+
+def _scored(step: Step, plan: Plan, cell: Cell, part: str) -> list[str]:
+    """Return how the script that scores is told of a method."""
+    words = ["--predictions", plan.paths.predictions(*cell), *arguments.judgements(plan, *cell)]
+    return [*words, "--out", step.outputs(plan, cell, part)[0]]
+
+
 def _alike(plan: Plan, cost: Cell) -> list[Cell]:
     """Return the evaluations whose cost a cell of FLOPs is."""
     model, kind, method = cost
@@ -116,8 +139,9 @@ ANSWERS = Step(
     "evaluate_method",
     cells=lambda plan: plan.evaluations(),
     parts=parts,
-    output=answers,
+    outputs=answers,
     entry=_answers_entry,
+    words=_asked,
     evaluations=lambda plan, cell: [cell],
 )
 COSTS = Step(
@@ -129,11 +153,21 @@ COSTS = Step(
         for method in plan.costed_methods(model, kind)
     ],
     parts=lambda plan, kind: [WHOLE],
-    output=lambda plan, cell, part: plan.paths.flops(*cell),
+    outputs=lambda plan, cell, part: [plan.paths.flops(*cell)],
     entry=_costs_entry,
+    words=_asked,
     evaluations=_alike,
 )
-STEPS = (ANSWERS, COSTS)
+SCORES = Step(
+    "score_predictions",
+    cells=lambda plan: [cell for cell in plan.evaluations() if plan.scored(cell[1])],
+    parts=lambda plan, benchmark: [WHOLE],
+    outputs=lambda plan, cell, part: plan.paths.scores(*cell),
+    entry=_scores_entry,
+    words=_scored,
+    evaluations=lambda plan, cell: [cell],
+)
+STEPS = (ANSWERS, COSTS, SCORES)
 RULES = {step.rule for step in STEPS}
 
 
@@ -168,26 +202,22 @@ def _by_output(plan: Plan, step: Step) -> dict[str, Pass]:
 
 
 def outputs(plan: Plan, each: Pass) -> list[str]:
-    """Return the files that a pass writes, one for each method."""
-    return [each.step.output(plan, (each.model, each.place, method), each.part) for method in each.methods]
+    """Return the files that a pass writes, method by method."""
+    cells = [(each.model, each.place, method) for method in each.methods]
+    return [file for cell in cells for file in each.step.outputs(plan, cell, each.part)]
 
 
 def jobs_of(plan: Plan, cell: Cell, step: Step = ANSWERS) -> list[tuple[str, ...]]:
     """Return the passes behind a cell of a step, as the files that they write."""
     # One pass for each shard.
-    files = [step.output(plan, cell, part) for part in step.parts(plan, cell[1])]
+    files = [step.outputs(plan, cell, part)[0] for part in step.parts(plan, cell[1])]
     return [tuple(outputs(plan, _by_output(plan, step)[file])) for file in files]
 
 
 def command(plan: Plan, each: Pass) -> list[str]:
     """Return what a pass's script is told of its methods."""
-    words = []
-    for method in each.methods:
-        cell = (each.model, each.place, method)
-        entry = each.step.entry(plan, cell)
-        words += ["--method", as_json(entry["method"]), "--settings", as_json(entry["settings"])]
-        words += ["--out", each.step.output(plan, cell, each.part)]
-    return words
+    cells = [(each.model, each.place, method) for method in each.methods]
+    return [word for cell in cells for word in each.step.words(each.step, plan, cell, each.part)]
 
 
 def _groups(
@@ -196,7 +226,7 @@ def _groups(
     """Return the methods that share a job, and what each group is made with."""
     cells = {method: (model, place, method) for method in methods}
     entries = {method: step.entry(plan, cell) for method, cell in cells.items()}
-    files = {method: step.output(plan, cell, part) for method, cell in cells.items()}
+    files = {method: step.outputs(plan, cell, part)[0] for method, cell in cells.items()}
     # `reasons` reads it: Snakemake itself only knows that the text of the whole pass is another one.
     wanted.update({files[method]: (method, entries[method]) for method in methods})
     now = {method: as_json(entry) for method, entry in entries.items()}

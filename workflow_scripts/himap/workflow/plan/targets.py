@@ -8,7 +8,7 @@ from pathlib import Path
 
 from himap.figures import get as figure_named
 from himap.figures import registry as known_figures
-from himap.workflow.plan.passes import COSTS, jobs_of
+from himap.workflow.plan.passes import COSTS, SCORES, jobs_of
 from himap.workflow.plan.plan import Cell, Plan
 
 GRID_FILES = ("predictions.jsonl", "scores.csv", "samples.csv")  # answers; then what one job makes of them
@@ -141,7 +141,7 @@ def evaluation_jobs(plan: Plan, cell: Cell) -> list[Job]:
     if plan.shards(*cell):
         listed.append((plan.paths.predictions(*cell),))
     if plan.scored(benchmark):
-        listed += [*((file,) for file in plan.judgements(*cell)), tuple(plan.paths.scores(*cell))]
+        listed += [*((file,) for file in plan.judgements(*cell)), *jobs_of(plan, cell, SCORES)]
     return listed
 
 
