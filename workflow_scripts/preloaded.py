@@ -3,7 +3,7 @@
     python workflow_scripts/preloaded.py evaluate_method.py --model …     what the rules call
     python workflow_scripts/preloaded.py --serve SOCKET                   what ./reproduce starts on one machine
 
-The server imports third-party libraries once, at the first request, and forks a worker for each job. It never imports
+The server imports third-party libraries once, while Snakemake reads the workflow, and forks a worker for each job. It never imports
 this project's own modules, so that an edit counts from the next job on. Without a server, for instance on a cluster's
 node, the script runs in a process of its own. A worker ends with its caller, and all workers end with the workflow.
 """
@@ -29,9 +29,11 @@ from typing import Any, NoReturn
 HERE = Path(__file__).resolve().parent
 VARIABLE = "HIMAP_WARM"  # holds the server's socket and, after a colon, the Python installation that it runs in
 LIBRARIES = (
-    "json", "numpy", "pandas", "pyarrow.parquet", "PIL.Image", "tqdm", "yaml", "torch", "transformers.modeling_utils",
+    "json", "numpy", "pandas", "pyarrow.parquet", "pyarrow.dataset", "PIL.Image", "tqdm", "yaml",
+    "torch", "transformers.modeling_utils",
     "transformers.models.llava.modeling_llava", "transformers.models.clip.modeling_clip",
     "transformers.models.llama.modeling_llama",
+    "matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg",
 )  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def serve(place: str) -> int:
                 f"jobs start without preloaded libraries, some seconds slower each: {place}: {error}", file=sys.stderr
             )
             return 0
-        loaded = False
+        load()  # callers that come meanwhile wait in the queue
         while True:
             # Closed standard input is readable: it means that everyone who held it is gone.
             ready, _, _ = select.select([listening, sys.stdin], [], [])
@@ -89,10 +91,6 @@ def serve(place: str) -> int:
                 Path(place).unlink(missing_ok=True)
                 return 0
             caller, _ = listening.accept()
-            if not loaded:
-                # At the first request, so that a run with nothing to do does not wait for the imports.
-                load()
-                loaded = True
             if os.fork() == 0:  # a keeper for each job, so that the server is free for the next caller
                 listening.close()
                 keep(caller)

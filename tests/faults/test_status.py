@@ -397,8 +397,8 @@ def test_status_counts_what_is_done_what_waits_and_what_failed(copy_of_finished:
     world = copy_of_finished
     told = world.run("status")
     assert told.returncode == 0, told.stdout[-2000:]
-    # model, samples, all answers, three times scores, all costs, table
-    assert row(told.stdout, "table1") == [8, 0, 0, 0]
+    # model, samples, all answers, all scores, all costs, table
+    assert row(told.stdout, "table1") == [6, 0, 0, 0]
     assert row(told.stdout, "figure7")[3] > 0
     assert "no job of the remaining steps has finished yet" in told.stdout or " to go with 1 at a time" in told.stdout
 

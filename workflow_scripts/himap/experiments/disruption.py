@@ -83,18 +83,32 @@ class Disruption(Intervention):
         self.spared = [_spared_keys(prompt, b, cut) for b, cut in enumerate(cuts)]
         # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
         self.drawn = [_draw(prompt, b, cut, seed) for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))]
+        self.known: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # rows, keys and the pairs blocked among them
 
     def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
         """Return the pairs [B, Tq, Tk] that the batch's cuts block in this layer."""
-        if not any(cut.first <= layer <= cut.last for cut in self.cuts):
+        active = [cut.first <= layer <= cut.last for cut in self.cuts]
+        if not any(active):
             return None
-        pairs = torch.zeros(*rows.groups.shape, key_groups.shape[1], dtype=torch.bool, device=key_groups.device)
-        for b, cut in enumerate(self.cuts):
-            if cut.first <= layer <= cut.last:
+        pairs = self._everywhere(rows, key_positions, key_groups)
+        return pairs if all(active) else pairs & torch.tensor(active, device=pairs.device)[:, None, None]
+
+    def _everywhere(self, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
+        """Return the pairs [B, Tq, Tk] that each cut blocks in the layers where it is made; layers of the same rows and keys share them."""
+        known = self.known
+        if (
+            known is None
+            or known[0] is not rows.positions
+            or not (torch.equal(known[1], key_positions) and torch.equal(known[2], key_groups))
+        ):
+            pairs = torch.zeros(*rows.groups.shape, key_groups.shape[1], dtype=torch.bool, device=key_groups.device)
+            for b, cut in enumerate(self.cuts):
                 pairs[b] = self._pairs(b, cut.flow, rows, key_positions[b], key_groups[b])
                 if cut.spared:
                     pairs[b] &= ~torch.isin(self._keys(key_positions[b]), self.spared[b])
-        return pairs
+            # copies, as a cache writes further keys into its own
+            self.known = known = (rows.positions, key_positions.clone(), key_groups.clone(), pairs)
+        return known[3]
 
     def _keys(self, key_positions: Tensor) -> Tensor:
         """Return by what keys [Tk] are known: their position, or beside the sequence, where they have none, their column.

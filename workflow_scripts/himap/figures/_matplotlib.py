@@ -72,12 +72,21 @@ def save(figure: Figure, path: str, style: Style) -> None:
     """Write SVG, PDF and PNG, each atomically and without a date."""
     if style.note:
         figure.suptitle(style.note, fontsize=9, fontweight="bold", color="#8a3200")
+    lay_out(figure)
     # None removes the entry: dates and versions would make equal drawings unequal files.
     for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         with replacing(Path(f"{path}.{ending}")) as temporary:
             figure.savefig(temporary, format=ending, dpi=style.dpi, metadata=metadata)
     # pyplot keeps every figure until it is closed, and a process may draw many.
     plt.close(figure)
+
+
+def lay_out(figure: Figure) -> None:
+    """Give each panel its place, for all three files: laying out takes longer than drawing, and each file would do it again."""
+    if engine := figure.get_layout_engine():
+        for _ in range(3):  # the first times, labels are measured where panels are not yet
+            engine.execute(figure)
+        figure.set_layout_engine()
 
 
 # ---- the whole drawing

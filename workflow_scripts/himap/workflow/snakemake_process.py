@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from himap.project import ROOT
 
@@ -36,8 +37,11 @@ def preloaded(wanted: bool) -> Iterator[tuple[dict[str, str], list[int]]]:
     command = [sys.executable, "workflow_scripts/preloaded.py", "--serve", SOCKET]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **single}) as server:
         assert server.stdin is not None
-        # The server ends when its standard input is closed by all who hold it: this process and Snakemake.
+        # If this process is killed, the server ends when its standard input is closed by all who hold it: Snakemake too.
         yield {**environment(), "HIMAP_WARM": f"{SOCKET}:{sys.prefix}"}, [server.stdin.fileno()]
+        # A run with nothing to do ends before the server has imported its libraries, and must not wait for that.
+        server.terminate()
+    Path(SOCKET).unlink(missing_ok=True)  # relative to ROOT, where ./reproduce runs
 
 
 def can_preload() -> bool:
