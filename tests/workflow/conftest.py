@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_project import Project, copy_project
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def finished(made_once: Callable[..., Any]) -> Project:
     """A project whose whole workflow has run."""
-    project = copy_project(tmp_path_factory.mktemp("finished") / "project")
-    said = project.call()
-    assert said.returncode == 0, said.stdout[-5000:]
-    return project
+
+    def make(folder: Path) -> Project:
+        project = copy_project(folder / "project")
+        said = project.call()
+        assert said.returncode == 0, said.stdout[-5000:]
+        return project
+
+    return made_once("finished", make)
 
 
 @pytest.fixture
