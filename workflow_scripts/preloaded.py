@@ -58,7 +58,8 @@ def main(words: list[str]) -> int:
 
 def ask(server: socket.socket, words: list[str]) -> int:
     """Send a job to the server with this process's open files and environment, and return its exit status."""
-    request = json.dumps({"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+    about = {"words": words, "scripts": str(HERE), "folder": os.getcwd(), "environment": dict(os.environ)}
+    request = json.dumps(about).encode()
     files = array.array("i", [0, 1, 2])
     # Standard input, output and error travel as file descriptors, so the worker writes where this process would.
     # The length of the request first (4 bytes, network order), then the request as JSON.
@@ -180,10 +181,10 @@ def work(request: dict[str, Any], files: list[int]) -> NoReturn:
         # The server ignores Ctrl-C, and a fork inherits that.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        script = str(HERE / request["words"][0])
+        script = str(Path(request["scripts"]) / request["words"][0])
         sys.argv = [script, *request["words"][1:]]
-        # As Python sets it for a script, so that `import himap` finds the project.
-        sys.path[0] = str(HERE)
+        # As Python sets it for a script, so that `import himap` finds the caller's project.
+        sys.path[0] = request["scripts"]
         threads = os.environ.get("OMP_NUM_THREADS", "")  # torch read the server's value when it was imported
         if "torch" in sys.modules and threads.isdigit():
             sys.modules["torch"].set_num_threads(int(threads))

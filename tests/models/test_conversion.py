@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from himap.files import sha256
 from himap.models.conversion.convert import convert
 from himap.models.loading import load
 from safetensors import safe_open
+from warm import run_script
 
 pytestmark = pytest.mark.slow
 
@@ -30,11 +31,6 @@ def llava(tmp_path: Path) -> Path:
     """A LLaVA-v1.5 that a test may spoil."""
     originals.write_llava(tmp_path / "llava")
     return tmp_path / "llava"
-
-
-def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / "convert_checkpoint.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 
 def edit_json(path: Path, **changes: Any) -> None:
@@ -120,7 +116,7 @@ def test_of_two_towers_the_named_one_is_taken_and_their_difference_is_told(tmp_p
     chat = originals.write_internvl(tmp_path / "a", tower_inside=True)
     plain = originals.write_internvl(tmp_path / "b")
     tower = tmp_path / "a" / "InternViT-6B-224px"
-    done = run_script("--source", chat, "--tower", tower, "--out", tmp_path / "out")
+    done = run_script("convert_checkpoint.py", "--source", chat, "--tower", tower, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())["tower"]
     assert (told["weights"], told["folder"]) == ("named", str(tower))
@@ -196,11 +192,12 @@ def test_a_conversion_killed_while_it_writes_is_continued(tmp_path: Path) -> Non
     partial = tmp_path / "out.partial"
     while not list(partial.glob(".model-00002*")):
         assert running.poll() is None, running.stderr and running.stderr.read()
+        time.sleep(0.001)
     running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     kept = (partial / "model-00001-of-00004.safetensors").stat()
-    done = run_script(*arguments, tmp_path / "out")
+    done = run_script("convert_checkpoint.py", *arguments, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     same = (tmp_path / "out" / "model-00001-of-00004.safetensors").stat()
     assert (same.st_ino, same.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
@@ -227,7 +224,9 @@ def test_a_started_conversion_of_other_weights_is_not_continued(llava: Path, tmp
 
 
 def test_the_script_converts(llava: Path, tmp_path: Path) -> None:
-    done = run_script("--source", llava / "chat", "--tower", llava / "clip", "--out", tmp_path / "out")
+    done = run_script(
+        "convert_checkpoint.py", "--source", llava / "chat", "--tower", llava / "clip", "--out", tmp_path / "out"
+    )
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == tmp_path / "out" / "manifest.json"
 
@@ -325,7 +324,9 @@ def test_bad_input_is_refused_before_anything_is_written(
 
 def test_the_script_ends_with_one_line(llava: Path, tmp_path: Path) -> None:
     missing_shard(llava)
-    done = run_script("--source", llava / "chat", "--tower", llava / "clip", "--out", tmp_path / "out")
+    done = run_script(
+        "convert_checkpoint.py", "--source", llava / "chat", "--tower", llava / "clip", "--out", tmp_path / "out"
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -341,7 +342,7 @@ def test_another_folders_contents_are_left_alone(llava: Path, tmp_path: Path) ->
 
 
 def test_a_source_that_is_nowhere_is_named(tmp_path: Path) -> None:
-    done = run_script("--source", tmp_path / "nothing", "--out", tmp_path / "out")
+    done = run_script("convert_checkpoint.py", "--source", tmp_path / "nothing", "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "no such folder" in done.stderr
 

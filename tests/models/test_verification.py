@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,12 @@ import originals
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from warm import run_script
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "workflow_scripts" / "verify_original.py"
-
-
-def run_step(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +40,8 @@ def ours(ready: Callable[[str], Path], recorded: Any, tmp_path_factory: pytest.T
     schema = pa.schema({"sample_id": pa.string(), "question": pa.string(), **lists,
                         "images": pa.list_(pa.binary()), "metadata": pa.string()})  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "samples.parquet")
-    done = run_step(
-        "ours", "--model", ready("llava"), "--benchmark", "mmvet", "--samples", folder / "samples.parquet", "--dtype", "float32",
+    done = run_script(
+        SCRIPT.name, "ours", "--model", ready("llava"), "--benchmark", "mmvet", "--samples", folder / "samples.parquet", "--dtype", "float32",
         "--device", "cpu", "--max-new-tokens", "12", "--out", folder / "ours.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -67,7 +62,7 @@ def original(recorded: Any, tmp_path: Path) -> Path:
 
 
 def table(ours: Path, original: Path, folder: Path) -> list[dict[str, str]]:
-    done = run_step("compare", "--ours", ours, "--original", original, "--out", folder / "table.csv")
+    done = run_script(SCRIPT.name, "compare", "--ours", ours, "--original", original, "--out", folder / "table.csv")
     assert done.returncode == 0, done.stderr
     with (folder / "table.csv").open() as file:
         return list(csv.DictReader(file))
@@ -102,7 +97,7 @@ def test_answers_to_other_questions_are_refused(ours: Path, original: Path, tmp_
     rows = json.loads(original.read_text())
     rows["rows"].pop()
     original.write_text(json.dumps(rows))
-    done = run_step("compare", "--ours", ours, "--original", original, "--out", tmp_path / "table.csv")
+    done = run_script(SCRIPT.name, "compare", "--ours", ours, "--original", original, "--out", tmp_path / "table.csv")
     assert done.returncode == 1
     assert "run the step `original` again" in done.stderr
     assert not (tmp_path / "table.csv").exists()

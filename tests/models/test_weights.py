@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from himap.decoder.generation import next_token_logits
 from himap.decoder.loop import forward
 from himap.models.loading import load
 from safetensors.torch import load_file, save_file
+from warm import run_script
 
 ROOT = Path(__file__).parents[2]
 DEEPER = {"text_config": {"num_hidden_layers": 13}}
@@ -59,14 +57,6 @@ def refused(folder: Path, **options: Any) -> str:
     assert "\n" not in str(error.value)
     assert str(folder) in str(error.value)
     return str(error.value)
-
-
-def run_script(name: str, *words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of the workflow to its end."""
-    command = [sys.executable, str(ROOT / "workflow_scripts" / name), *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"} | environment
-    )
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import originals
 import pandas as pd
 import pytest
 import yaml
+from warm import warm
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "envs", "profiles", "report", "rules", "schemas", "workflow_scripts", "pyproject.toml")
@@ -80,6 +81,7 @@ def call(project: Path) -> Call:
             "PYTHONPATH": str(project / "workflow_scripts"),
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
+            **warm(),
             **more,
         }
         command = [sys.executable, "-m", "himap.workflow.run", *words]

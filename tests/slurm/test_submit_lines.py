@@ -100,17 +100,11 @@ def test_a_job_with_a_gpu_asks_for_one_and_for_more_memory_and_time_at_each_atte
     for attempt, line in enumerate(lines["evaluate_method"], start=1):
         assert f"--mem {1000 * attempt} " in line
         assert f"-t {50 * attempt} " in line
-    assert len(lines["evaluate_method"]) == 3
-
-
-def test_all_methods_go_as_one_job(submit: Callable[..., dict[str, list[str]]]) -> None:
-    lines = submit("table1", "--retries", "0", "--default-resources", "slurm_partition=gpu")
-    (line,) = lines["evaluate_method"]
-    assert "--array" not in line
-    assert "--gpus=1 " in line
-    assert "--cpus-per-task=3 " in line
-    assert "--mem 1000 " in line
-    assert "results/logs/slurm/rule_evaluate_method__mini__pope__fastv/" in line
+        assert "--gpus=1 " in line
+        assert "--cpus-per-task=3 " in line
+        assert "--array" not in line
+        assert "results/logs/slurm/rule_evaluate_method__mini__pope__fastv/" in line
+    assert len(lines["evaluate_method"]) == 3  # all methods go as one job
 
 
 def test_a_gpu_model_and_the_gres_form_replace_the_plain_number(submit: Callable[..., dict[str, list[str]]]) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_project import Project, copy_project
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def finished(made_once: Callable[..., Any]) -> Project:
     """A project whose whole workflow has run."""
-    project = copy_project(tmp_path_factory.mktemp("finished") / "project")
-    said = project.call()
-    assert said.returncode == 0, said.stdout[-5000:]
-    return project
+
+    def make(folder: Path) -> Project:
+        project = copy_project(folder / "project")
+        said = project.call(HIMAP_WARM="")  # with a server of its own, as a user's run
+        assert said.returncode == 0, said.stdout[-5000:]
+        return project
+
+    return made_once("finished", make)
 
 
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished project, its times kept, for one test to edit."""
-    shutil.copytree(finished.folder, tmp_path / "project", symlinks=True)
-    return Project(tmp_path / "project")
+    return finished.copied_to(tmp_path / "project")

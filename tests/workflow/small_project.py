@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from warm import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -62,8 +63,8 @@ class Project:
         self.folder = folder
 
     def call(self, *words: str, timeout: float = 900, **more: str) -> subprocess.CompletedProcess[str]:
-        """`./reproduce` with this Python's environment; both its outputs together."""
-        environment = {**os.environ, "HIMAP_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **more}
+        """`./reproduce` with this Python's environment and the tests' server of jobs; both its outputs together."""
+        environment = {**os.environ, "HIMAP_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **warm(), **more}
         environment.pop("PYTHONPATH", None)
         return subprocess.run(
             ["./reproduce", *words],
@@ -82,6 +83,11 @@ class Project:
         files = re.findall(r"^    output: (.+)$", said.stdout, re.MULTILINE)
         names = {name.split(" ")[0].removeprefix("results/") for line in files for name in line.split(", ")}
         return {re.sub(r"^((?:tables|figures)/[a-z0-9_]+)\.\w+$", r"\1", name) for name in names}
+
+    def copied_to(self, folder: Path) -> Project:
+        """A copy of this project, its times kept, to be changed."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
 
     def edit(self, path: str, change: Callable[[str], str]) -> None:
         """Change a file, which must really change."""

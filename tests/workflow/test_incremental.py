@@ -25,9 +25,28 @@ def scores(benchmark: str, method: str) -> set[str]:
     return {name for name in answers(benchmark, method) if not name.endswith(".jsonl")}
 
 
-def test_after_a_run_nothing_is_to_be_done(finished: Project) -> None:
-    said = finished.call("-n")
-    assert "Nothing to be done" in said.stdout
+def test_neither_how_jobs_run_nor_comments_times_or_a_fresh_copy_make_anything_stale(
+    project: Project, tmp_path: Path
+) -> None:
+    """All of it in one project: what any of these made stale would be to be done."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["models"]["mini"]["memory_gb"] = 5
+        config["execution"] = {"batch_size": 3, "threads": 2, "runtime_minutes": 7}
+
+    project.configure(change)
+    for path in ("himap/decoder/loop.py", "himap/metrics/vqa.py", "evaluate_method.py", "himap/figures/figure6.py"):
+        project.edit(
+            f"workflow_scripts/{path}", lambda text: text.replace('"""', '"""Reworded. ', 1) + "\n# a remark\n"
+        )
+    for path in project.folder.rglob("*"):
+        if path.is_file() and not {"results", ".snakemake"} & set(path.relative_to(project.folder).parts):
+            path.touch()
+    told = project.call("-n")
+    assert "Nothing to be done" in told.stdout, told.stdout
+    shutil.copytree(project.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    (tmp_path / "elsewhere" / "reproduce").chmod(0o755)
+    assert Project(tmp_path / "elsewhere").stale() == set()
 
 
 def test_an_edit_of_the_deep_stage_reaches_what_is_made_with_it_and_nothing_else(project: Project) -> None:
@@ -64,16 +83,6 @@ def test_a_new_method_measures_only_itself(project: Project) -> None:
     project.configure(lambda config: config["tables"]["table1"]["methods"].append("downsample"))
     new = {"flops/mini/qa/downsample.csv", *answers("vqav2", "downsample"), *answers("scienceqa", "downsample")}
     assert project.stale() == new | ABOVE
-
-
-def test_how_jobs_run_makes_nothing_stale(project: Project) -> None:
-    def change(config: dict[str, Any]) -> None:
-        config["models"]["mini"]["memory_gb"] = 5
-        config["execution"] = {"batch_size": 3, "threads": 2, "runtime_minutes": 7}
-
-    project.configure(change)
-    told = project.call("-n")
-    assert "Nothing to be done" in told.stdout, told.stdout
 
 
 def test_shards_give_the_same_answers_and_no_part_of_another_cut_is_used(project: Project) -> None:
@@ -208,24 +217,3 @@ def test_a_seed_reaches_what_draws_with_it(project: Project) -> None:
     assert evaluated == {"random"}
     assert "disruption/mini/scienceqa/layers-0-1.parquet" in stale  # its control draws pairs
     assert not any(file.startswith(("saliency", "benchmarks", "flops")) for file in stale)
-
-
-def test_comments_and_docstrings_make_nothing_stale(project: Project) -> None:
-    for path in ("himap/decoder/loop.py", "himap/metrics/vqa.py", "evaluate_method.py", "himap/figures/figure6.py"):
-        project.edit(
-            f"workflow_scripts/{path}", lambda text: text.replace('"""', '"""Reworded. ', 1) + "\n# a remark\n"
-        )
-    assert project.stale() == set()
-
-
-def test_touching_every_file_of_the_project_makes_nothing_stale(project: Project) -> None:
-    for path in project.folder.rglob("*"):
-        if path.is_file() and not {"results", ".snakemake"} & set(path.relative_to(project.folder).parts):
-            path.touch()
-    assert project.stale() == set()
-
-
-def test_a_fresh_copy_of_the_project_makes_nothing_stale(project: Project, tmp_path: Path) -> None:
-    shutil.copytree(project.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
-    (tmp_path / "elsewhere" / "reproduce").chmod(0o755)
-    assert Project(tmp_path / "elsewhere").stale() == set()

@@ -140,12 +140,27 @@ def test_a_set_of_the_embedded_world_alone_cannot_come_from_the_hub() -> None:
         load(config)
 
 
-def test_one_command_answers_the_open_questions_and_the_page_shows_them(project: Project) -> None:
-    project.configure(with_questions)
-    project.configure(lambda config: [config["questions"][name].update(limit=12) for name in ("blocking", "oq4")])
+@pytest.fixture(scope="module")
+def asked(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The finished project after one command for three questions, one of them asked of a second model as well."""
+    project = finished.copied_to(tmp_path_factory.mktemp("asked") / "project")
+    mini_cross.write(project.folder / "models" / "mini-cross")
+
+    def ask(config: dict[str, Any]) -> None:
+        with_questions(config)
+        for name in ("blocking", "oq4"):
+            config["questions"][name].update(limit=12)
+        config["questions"]["oq1"] = {"limit": 6, "settings": {"only_correct": False, "points": 2}}
+        config["models"]["mini-cross"] = {"path": "models/mini-cross", "family": "mllama", "only": ["oq1"]}
+
+    project.configure(ask)
     said = project.call("open_questions", "report")
     assert said.returncode == 0, said.stdout[-3000:]
-    results = project.folder / "results"
+    return project
+
+
+def test_one_command_answers_the_open_questions_and_the_page_shows_them(asked: Project) -> None:
+    results = asked.folder / "results"
     rows = pd.read_csv(results / "questions/mini/kinds/blocking.csv")
     image = rows[(rows["edit"] == "image") & (rows["donor"] == "other answer")].set_index("layer")
     assert image.loc[0, "follows"].mean() == 1  # the picture is nothing but its rows before the first layer …
@@ -166,19 +181,9 @@ def test_one_command_answers_the_open_questions_and_the_page_shows_them(project:
     assert "not published" not in part  # the paper asks none of these
 
 
-def test_a_model_of_another_depth_and_architecture_joins_one_question_and_nothing_else(project: Project) -> None:
-    mini_cross.write(project.folder / "models" / "mini-cross")
-
-    def ask_both(config: dict[str, Any]) -> None:
-        with_questions(config)
-        config["questions"] |= {"blocking": {"benchmarks": []}, "oq4": {"benchmarks": []}}
-        config["questions"]["oq1"] = {"limit": 6, "settings": {"only_correct": False, "points": 2}}
-        config["models"]["mini-cross"] = {"path": "models/mini-cross", "family": "mllama", "only": ["oq1"]}
-
-    project.configure(ask_both)
-    said = project.call("oq1", "report")
-    assert said.returncode == 0, said.stdout[-3000:]
-    results = project.folder / "results"
+def test_a_model_of_another_depth_and_architecture_joins_one_question_and_nothing_else(asked: Project) -> None:
+    results = asked.folder / "results"
+    assert {path.name for path in results.glob("questions/mini-cross/*/*.csv")} == {"oq1.csv"}
     numbers = pd.read_csv(results / "figures/data/oq1.csv")
     assert numbers.groupby("model")["layers"].first().to_dict() == {"mini": 12, "mini-cross": 16}
     assert numbers.groupby("model")["beside"].first().to_dict() == {"mini": 0, "mini-cross": 1}
@@ -190,4 +195,4 @@ def test_a_model_of_another_depth_and_architecture_joins_one_question_and_nothin
     page = (results / "report.html").read_text()
     assert "no S_vv in the decoder" in page
     assert "models/mini-cross" in page  # among the weights that were used
-    assert project.stale("oq1", "report") == set()
+    assert asked.stale("open_questions", "report") == set()

@@ -79,10 +79,11 @@ def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) ->
     assert float(whole[2]) > 1
 
 
-def test_each_preset_is_valid_and_its_jobs_can_be_planned() -> None:
-    for preset in sorted((ROOT / "presets").glob("*.yaml")):
+def test_each_other_preset_is_valid_and_its_jobs_can_be_planned() -> None:
+    for preset in sorted({*(ROOT / "presets").glob("*.yaml")} - {ROOT / "presets/paper.yaml"}):
         said = snakemake("-n", "--quiet", "rules", "--configfile", str(preset))
         assert said.returncode == 0, f"{preset}: {said.stdout[-2000:]}"
+        assert job_counts(said.stdout)["evaluate_method"] > 0, preset
 
 
 def estimator(preset: str, **parts: dict[str, Any]) -> Estimator:
@@ -223,30 +224,6 @@ def test_the_estimate_names_the_size_of_each_model_that_is_downloaded(preset: st
     assert downloads.keys() == sizes.keys()
     assert downloads == pytest.approx(sizes, abs=0.06)
     assert sum(downloads.values()) == pytest.approx(estimator(preset).models().download_gb)
-
-
-def test_snakemakes_linter_is_content() -> None:
-    said = snakemake("--lint")
-    assert said.returncode == 0, said.stdout
-    assert "good condition" in said.stdout
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("snakefmt", "--check", "Snakefile", "rules"),
-        ("ruff", "check", "."),
-        ("ruff", "format", "--check", "."),
-        pytest.param(("mypy",), marks=pytest.mark.slow),
-    ],
-    ids=" ".join,
-)
-def test_code_checkers_are_content(command: tuple[str, ...]) -> None:
-    program = Path(sys.prefix) / "bin" / command[0]
-    said = subprocess.run(
-        [program, *command[1:]], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert said.returncode == 0, said.stdout[-4000:]
 
 
 def test_a_wrong_config_is_refused_with_all_its_problems_before_anything_runs(tmp_path: Path) -> None:

@@ -1,10 +1,6 @@
-"""The presets of today's models plan and dry-run, and a model whose revision is missing is named."""
+"""The presets of today's models plan, and a model whose revision is missing is named."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -89,14 +85,3 @@ def test_a_revision_that_must_be_filled_in_is_named(preset: str) -> None:
     del raw["models"][name]["revision"]
     with pytest.raises(ConfigError, match=rf"models\.{name}\.revision: is required with `id`"):
         load(raw)
-
-
-@pytest.mark.slow
-def test_the_laptop_preset_dry_runs() -> None:
-    done = subprocess.run(
-        ["./reproduce", "-n", "--quiet", "rules", "--configfile", "presets/laptop.yaml"],
-        cwd=ROOT, text=True, capture_output=True, timeout=300,
-        env={**os.environ, "HIMAP_VENV": sys.prefix, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "evaluate_method" in done.stdout + done.stderr

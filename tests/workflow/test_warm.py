@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,24 @@ def test_an_edit_of_a_script_counts_at_once(server: tuple[subprocess.Popen[bytes
     assert run(folder, environment, "0").returncode == 0
     (folder / "script.py").write_text("print('edited')")
     assert run(folder, environment).stdout == "edited\n"
+
+
+def test_a_server_that_the_environment_names_serves_the_runs_of_other_copies_of_the_project(
+    server: tuple[subprocess.Popen[bytes], dict[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, environment, folder = server
+    other = folder / "other"
+    other.mkdir()
+    shutil.copy(folder / "preloaded.py", other)
+    (other / "script.py").write_text(
+        "import os, sys; print(__file__, sys.path[0], '--serve' in open(f'/proc/{os.getppid()}/cmdline').read())"
+    )
+    assert run(other, environment).stdout == f"{other / 'script.py'} {other} True\n"
+    monkeypatch.setenv("HIMAP_WARM", environment["HIMAP_WARM"])
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a second server was started"))
+    with preloaded(True) as (given, held):
+        assert given["HIMAP_WARM"] == environment["HIMAP_WARM"]
+        assert held == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -27,9 +27,10 @@ def environment() -> dict[str, str]:
 def preloaded(wanted: bool) -> Iterator[tuple[dict[str, str], list[int]]]:
     """Run a process that has the large libraries imported and forks a worker for each job.
 
-    Yield the environment that tells jobs of it, and the files that Snakemake keeps open so that it lives as long.
+    Yield the environment that tells jobs of it, and the files that Snakemake keeps open so that it lives as long. A server
+    that the environment names already serves this run, too.
     """
-    if not wanted or not can_preload():
+    if not wanted or not can_preload() or os.environ.get("HIMAP_WARM"):
         yield environment(), []
         return
     # A fork copies only the calling thread, so libraries must not have started threads of their own in the server.
