@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,13 @@ from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.cache import Cache
 from himap.decoder.generation import generate
 from himap.decoder.layout import Layout
-from himap.decoder.loop import forward
-from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION
+from himap.decoder.loop import Intervention, forward
+from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION, PADDING
 from himap.experiments import beginnings
 from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
 from himap.experiments.counted_flops import prefill_flops
 from himap.experiments.cut_runs import run_undisturbed, sweep
+from himap.experiments.disruption import Cut, Disruption
 from himap.experiments.patching import Patch, arrive_late, leave_early, resume, text_alone
 from himap.experiments.saliency import group_masks, saliency
 from himap.models import families as family_names
@@ -432,6 +433,38 @@ def test_counted_operations_are_those_of_the_formula(name: str, pairs: dict[str,
     for stages in ((), (Stage(2, 0.5, "random"),)):
         formula = flops(model.dims, stages, "prompt", n_image=image, n_text=text, n_padding=padding) + head
         assert prefill_flops(model, prompt, stages) == pytest.approx(formula)
+
+
+@each
+def test_the_last_column_leaves_the_last_layer_alone_as_with_all_others(name: str, pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    prompt, layers = encode(model, [question("one"), question("two")]), len(model.layers)
+    cut, stage = Cut("img2txt", 0, layers - 1), model.dims.cross[1] if model.dims.cross else layers - 1
+    watching: dict[str, Callable[[], Intervention]] = {
+        "nothing": Intervention,
+        "pruned": lambda: Pruning(model, [Stage(stage, 0.5, "instruction_attention")], prompt, [0, 0]),
+        "before": lambda: Disruption([cut, cut], prompt, [0, 0], "pre"),
+        "after": lambda: Disruption([cut, cut], prompt, [0, 0], "post"),
+        # whoever asks for the last layer's attention gets all rows
+        "wanted": lambda: beginnings.Watch([layers], lambda _: True),
+    }
+    for case, watch in watching.items():
+        for stop in (layers, 2):
+            full, short = Cache(4), Cache(4)
+            with torch.no_grad():
+                every = forward(model, prompt, full, [watch()], stop=stop)
+                last = forward(model, prompt, short, [watch()], stop=stop, last_column=True)
+            is_all = any(map(watch().wants_attention, model.stages_above(stop - 1)))
+            assert is_all or case != "wanted" or stop < layers or model.dims.cross
+            assert last.hidden.shape[1] == (every.hidden.shape[1] if is_all else 1), case
+            assert torch.allclose(last.hidden[:, -1], every.hidden[:, -1], atol=1e-5), case
+            assert last.positions[:, -1].tolist() == every.positions[:, -1].tolist()
+            for layer, entry in full.layers.items():
+                for one, other in zip(entry.view(), short.layers[layer].view(), strict=True):
+                    # columns of padding see what no one looks at
+                    is_real = entry.view()[3] != PADDING
+                    one, other = (part.transpose(1, 2) if part.ndim == 4 else part for part in (one, other))
+                    assert torch.allclose(one[is_real].float(), other[is_real].float(), atol=1e-5), case
 
 
 @each

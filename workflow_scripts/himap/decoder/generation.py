@@ -48,7 +48,7 @@ def generate(
     does, so that the interventions rank the image tokens again for each token.
     """
     cache = Cache(reserve=0 if rerank else min(max_new_tokens, STEP))
-    logits = next_token_logits(model, forward(model, prompt, cache, interventions))
+    logits = next_token_logits(model, forward(model, prompt, cache, interventions, last_column=True))
     return continue_greedily(
         model, prompt, cache, logits, max_new_tokens, interventions, rerank=rerank, min_new_tokens=min_new_tokens
     )
