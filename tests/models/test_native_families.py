@@ -17,16 +17,17 @@ from chat_families import encoded, picture
 from himap.costs.formulas import flops
 from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.cache import Cache
-from himap.decoder.generation import generate
+from himap.decoder.generation import generate, run_again
 from himap.decoder.layout import Layout
 from himap.decoder.loop import Intervention, forward
-from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION, PADDING
+from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION, PADDING, join_rows, new_rows
 from himap.experiments import beginnings
 from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
 from himap.experiments.counted_flops import prefill_flops
 from himap.experiments.cut_runs import run_undisturbed, sweep
 from himap.experiments.disruption import Cut, Disruption
 from himap.experiments.patching import Patch, arrive_late, leave_early, resume, text_alone
+from himap.experiments.reranking import Reranking
 from himap.experiments.saliency import group_masks, saliency
 from himap.models import families as family_names
 from himap.models.loading import load
@@ -465,6 +466,27 @@ def test_the_last_column_leaves_the_last_layer_alone_as_with_all_others(name: st
                     is_real = entry.view()[3] != PADDING
                     one, other = (part.transpose(1, 2) if part.ndim == 4 else part for part in (one, other))
                     assert torch.allclose(one[is_real].float(), other[is_real].float(), atol=1e-5), case
+
+
+@each
+@pytest.mark.parametrize("names", [("instruction_attention", "last_token_attention"), ("random", "pyramiddrop")])
+def test_ranking_again_from_the_first_stage_on_is_running_everything_again(
+    name: str, names: tuple[str, str], pairs: dict[str, Any]
+) -> None:
+    model, _ = pairs[name]
+    text, reranking = encode(model, [question("one"), question("two")]), Reranking()
+    first, second = model.dims.cross[1:3] or (1, 2)
+    pruning = Pruning(model, [Stage(first, 0.5, names[0]), Stage(second, 0.25, names[1])], text, [0, 1])
+    with torch.no_grad():
+        for step in range(5):
+            newest = model.embed_tokens(torch.tensor([[5 + step], [6]])[-len(text.groups) :])
+            text = join_rows(text, new_rows(newest, text.positions[:, -1:] + 1, text))
+            if step == 3:  # one answer has ended, the other goes on
+                text, pruning = text.of([1]), pruning.of([1])
+            expected = run_again(model, text, [pruning]).hidden[:, -1]
+            assert torch.allclose(reranking(model, text, [pruning]).hidden[:, -1], expected, atol=1e-5), step
+    if not model.dims.cross:
+        assert reranking.entering[first][0].positions.shape == text.positions.shape
 
 
 @each
