@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from himap.decoder import half
 from himap.decoder.cache import Cache
 from himap.decoder.generation import continue_greedily, generate, next_token_logits
 from himap.decoder.loop import Intervention, forward
@@ -70,6 +71,23 @@ def test_kernels_agree(kind, shapes, stages):
     other = generate(model, rows, 5, [pruning(model, rows, stages)])
     torch.testing.assert_close(usual.first_logits, other.first_logits, rtol=1e-4, atol=1e-5)
     assert usual.ids == other.ids
+
+
+def test_float16_on_a_processor_is_float32_rounded_block_by_block(monkeypatch):
+    monkeypatch.setattr(half, "BLOCK", 5 * 64)  # the last block of most layers is smaller
+    model = tiny_model("grouped", torch.float16)
+    half.widen(model.module)
+    layers = [part for part in model.module.modules() if isinstance(part, torch.nn.Linear)]
+    assert any(layer.bias is not None for layer in layers)
+    for layer in layers:
+        assert isinstance(layer, half.WideLinear)
+        assert layer.weight.dtype == torch.float16
+        bias = None if layer.bias is None else layer.bias.normal_().float()
+        for shape in ((1, 1), (2, 3)):
+            states = torch.randn(*shape, layer.in_features, generator=torch.Generator().manual_seed(0)).half()
+            exact = torch.nn.functional.linear(states.float(), layer.weight.float(), bias)
+            # half a step of float16's eleven bits, and what another order of float32 sums may add
+            torch.testing.assert_close(layer(states).float(), exact, rtol=2**-11 + 1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.3), (torch.float16, 0.05)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,17 @@ from chat_families import encoded, picture
 from himap.costs.formulas import flops
 from himap.decoder.bitmaps import from_bitmap
 from himap.decoder.cache import Cache
-from himap.decoder.generation import generate
+from himap.decoder.generation import generate, run_again
 from himap.decoder.layout import Layout
-from himap.decoder.loop import forward
-from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION
+from himap.decoder.loop import Intervention, forward
+from himap.decoder.tokens import FRAME, IMAGE, INSTRUCTION, PADDING, join_rows, new_rows
 from himap.experiments import beginnings
 from himap.experiments.answers import Asking, Question, answer_batch, answer_under_all, encode
 from himap.experiments.counted_flops import prefill_flops
 from himap.experiments.cut_runs import run_undisturbed, sweep
+from himap.experiments.disruption import Cut, Disruption
 from himap.experiments.patching import Patch, arrive_late, leave_early, resume, text_alone
+from himap.experiments.reranking import Reranking
 from himap.experiments.saliency import group_masks, saliency
 from himap.models import families as family_names
 from himap.models.loading import load
@@ -432,6 +434,59 @@ def test_counted_operations_are_those_of_the_formula(name: str, pairs: dict[str,
     for stages in ((), (Stage(2, 0.5, "random"),)):
         formula = flops(model.dims, stages, "prompt", n_image=image, n_text=text, n_padding=padding) + head
         assert prefill_flops(model, prompt, stages) == pytest.approx(formula)
+
+
+@each
+def test_the_last_column_leaves_the_last_layer_alone_as_with_all_others(name: str, pairs: dict[str, Any]) -> None:
+    model, _ = pairs[name]
+    prompt, layers = encode(model, [question("one"), question("two")]), len(model.layers)
+    cut, stage = Cut("img2txt", 0, layers - 1), model.dims.cross[1] if model.dims.cross else layers - 1
+    watching: dict[str, Callable[[], Intervention]] = {
+        "nothing": Intervention,
+        "pruned": lambda: Pruning(model, [Stage(stage, 0.5, "instruction_attention")], prompt, [0, 0]),
+        "before": lambda: Disruption([cut, cut], prompt, [0, 0], "pre"),
+        "after": lambda: Disruption([cut, cut], prompt, [0, 0], "post"),
+        # whoever asks for the last layer's attention gets all rows
+        "wanted": lambda: beginnings.Watch([layers], lambda _: True),
+    }
+    for case, watch in watching.items():
+        for stop in (layers, 2):
+            full, short = Cache(4), Cache(4)
+            with torch.no_grad():
+                every = forward(model, prompt, full, [watch()], stop=stop)
+                last = forward(model, prompt, short, [watch()], stop=stop, last_column=True)
+            is_all = any(map(watch().wants_attention, model.stages_above(stop - 1)))
+            assert is_all or case != "wanted" or stop < layers or model.dims.cross
+            assert last.hidden.shape[1] == (every.hidden.shape[1] if is_all else 1), case
+            assert torch.allclose(last.hidden[:, -1], every.hidden[:, -1], atol=1e-5), case
+            assert last.positions[:, -1].tolist() == every.positions[:, -1].tolist()
+            for layer, entry in full.layers.items():
+                for one, other in zip(entry.view(), short.layers[layer].view(), strict=True):
+                    # columns of padding see what no one looks at
+                    is_real = entry.view()[3] != PADDING
+                    one, other = (part.transpose(1, 2) if part.ndim == 4 else part for part in (one, other))
+                    assert torch.allclose(one[is_real].float(), other[is_real].float(), atol=1e-5), case
+
+
+@each
+@pytest.mark.parametrize("names", [("instruction_attention", "last_token_attention"), ("random", "pyramiddrop")])
+def test_ranking_again_from_the_first_stage_on_is_running_everything_again(
+    name: str, names: tuple[str, str], pairs: dict[str, Any]
+) -> None:
+    model, _ = pairs[name]
+    text, reranking = encode(model, [question("one"), question("two")]), Reranking()
+    first, second = model.dims.cross[1:3] or (1, 2)
+    pruning = Pruning(model, [Stage(first, 0.5, names[0]), Stage(second, 0.25, names[1])], text, [0, 1])
+    with torch.no_grad():
+        for step in range(5):
+            newest = model.embed_tokens(torch.tensor([[5 + step], [6]])[-len(text.groups) :])
+            text = join_rows(text, new_rows(newest, text.positions[:, -1:] + 1, text))
+            if step == 3:  # one answer has ended, the other goes on
+                text, pruning = text.of([1]), pruning.of([1])
+            expected = run_again(model, text, [pruning]).hidden[:, -1]
+            assert torch.allclose(reranking(model, text, [pruning]).hidden[:, -1], expected, atol=1e-5), step
+    if not model.dims.cross:
+        assert reranking.entering[first][0].positions.shape == text.positions.shape
 
 
 @each

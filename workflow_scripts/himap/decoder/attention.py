@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from himap.decoder.half import is_slow
 from himap.decoder.tokens import PADDING, Rows
 
 KINDS = ("sdpa", "flash", "eager")
@@ -56,6 +57,9 @@ def attend(
     queries: Tensor, keys: Tensor, values: Tensor, *, scale: float, mask: Tensor | None, causal: bool, kind: str
 ) -> Tensor:
     """Attention output [B, H, Tq, d]; `mask` [B, Tq, Tk] says what is seen, None with `causal` is the plain prefill."""
+    if is_slow(queries):
+        wide = (states.float() for states in (queries, keys, values))
+        return attend(*wide, scale=scale, mask=mask, causal=causal, kind=kind).to(queries.dtype)
     keys, values = share_heads(keys, queries.shape[1]), share_heads(values, queries.shape[1])
     if kind == "eager":
         if mask is None and causal:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,11 @@ def next_token_logits(model: Model, rows: Rows) -> Tensor:
     """Return the logits [B, vocabulary] in fp32 after the last token of each sequence."""
     # Left padding puts every sequence's last token into the last column. Only that column goes through the head.
     return model.head(model.norm(rows.hidden[:, -1])).float()
+
+
+def run_again(model: Model, text: Rows, interventions: Sequence[Intervention]) -> Rows:
+    """Send all rows of prompt and answer through all layers, as the paper's released code does for every token."""
+    return forward(model, text, Cache(), interventions)
 
 
 @dataclass
@@ -48,7 +53,7 @@ def generate(
     does, so that the interventions rank the image tokens again for each token.
     """
     cache = Cache(reserve=0 if rerank else min(max_new_tokens, STEP))
-    logits = next_token_logits(model, forward(model, prompt, cache, interventions))
+    logits = next_token_logits(model, forward(model, prompt, cache, interventions, last_column=True))
     return continue_greedily(
         model, prompt, cache, logits, max_new_tokens, interventions, rerank=rerank, min_new_tokens=min_new_tokens
     )
@@ -65,8 +70,12 @@ def continue_greedily(
     *,
     rerank: bool = False,
     min_new_tokens: int = 0,
+    again: Callable[[Model, Rows, Sequence[Any]], Rows] = run_again,
 ) -> Generation:
-    """Continue from a prefilled cache and its next-token logits until all answers have ended or the limit is reached."""
+    """Continue from a prefilled cache and its next-token logits until all answers have ended or the limit is reached.
+
+    `again` is how `rerank` runs prompt and answer so far: plainly, or with what its last call has left.
+    """
     answers: list[list[int]] = [[] for _ in range(first_logits.shape[0])]
     present = list(range(len(answers)))  # whose answer each row of the batch is
     positions = prompt.positions[:, -1:]  # [B, 1] of the newest token
@@ -96,7 +105,7 @@ def continue_greedily(
         newest = new_rows(model.embed_tokens(chosen[:, None]).to(text.hidden.dtype), positions, last)
         if rerank:
             text = join_rows(text, newest)
-            logits = next_token_logits(model, forward(model, text, Cache(), interventions))
+            logits = next_token_logits(model, again(model, text, interventions))
         else:
             logits = next_token_logits(model, forward(model, newest, cache, interventions))
     return Generation(answers, first_logits, cache)

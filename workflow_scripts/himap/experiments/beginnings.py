@@ -88,19 +88,19 @@ def run(
 ) -> tuple[Rows, Entering]:
     """Send a batch of prompts through the layers below `stop`, each beginning once, and fill the cache of the batch.
 
-    Return the rows that come after the beginnings, and what enters the watched layers as if nothing had been shared.
+    Return the last column of the rows that come after the beginnings, and what enters the watched layers as if nothing had been shared.
     """
     before, early, late = Cache(), watch(), watch()
     # one sample for each beginning
     first = prompt.of(beginnings.firsts)
-    forward(model, first.select(_places(first) <= beginnings.length), before, [early], stop=stop)
+    forward(model, first.select(_places(first) <= beginnings.length), before, [early], stop=stop, last_column=True)
     # Padded on the left again: questions of unequal length must end in the same column.
     rest = prompt.select(_places(prompt) > beginnings.length)
     width = rest.groups.shape[1]
     for layer, entry in before.layers.items():
         # each sample gets a copy, since its question's keys are written behind it
         cache.layers[layer] = entry.spread(beginnings.of, width + cache.reserve)
-    rest = forward(model, rest, cache, [late], stop=stop)
+    rest = forward(model, rest, cache, [late], stop=stop, last_column=True)
     columns = _columns(prompt, beginnings.length, width)
 
     def joined(begun: Tensor, after: Tensor, dim: int) -> Tensor:

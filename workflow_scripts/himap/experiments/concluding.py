@@ -13,6 +13,7 @@ from himap.decoder.generation import continue_greedily
 from himap.decoder.loop import Intervention
 from himap.decoder.tokens import Rows
 from himap.experiments.likelihood import log_probabilities
+from himap.experiments.reranking import Reranking
 
 if TYPE_CHECKING:
     from himap.experiments.answers import Question
@@ -41,8 +42,9 @@ def conclude(
         ]
         return [(text, model.answer_ids(text)) for text in texts]
     done = continue_greedily(
-        model, prompt, cache, logits, max_new_tokens, [prefill.pruning], rerank=rerank, min_new_tokens=min_new_tokens
-    )
+        model, prompt, cache, logits, max_new_tokens, [prefill.pruning], rerank=rerank, min_new_tokens=min_new_tokens,
+        again=Reranking(),
+    )  # fmt: skip
     return [(model.detokenize(ids), ids) for ids in done.ids]
 
 

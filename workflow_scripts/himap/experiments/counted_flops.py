@@ -1,7 +1,8 @@
 """Floating-point operations, counted on a real prefill instead of computed by formula.
 
 The count includes what formulas leave out: the head, and the scoring of image tokens (for the criterion `gradient` a
-whole backward pass).
+whole backward pass). All rows run through the last layer, as in other implementations and in every formula; the prefill of
+an evaluation leaves out what the next token does not need there (`forward`).
 """
 
 from __future__ import annotations

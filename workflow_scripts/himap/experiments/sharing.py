@@ -127,7 +127,7 @@ def _run(
     # what earlier layers did in the run that this one branches off from
     pruning.kept, pruning.acted, pruning.shifts = dict(state.kept), dict(state.acted), dict(state.shifts)
     watch, cache = _watch(model, partings), state.cache
-    rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below)
+    rows = forward(model, state.rows, cache, [watch, pruning], start=state.layer, below=state.below, last_column=True)
     # taken before the prefill is handed out, since decoding adds tokens to its cache
     branches = [
         _State(

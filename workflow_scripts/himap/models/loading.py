@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from himap.decoder.attention import KINDS
+from himap.decoder.half import widen
 from himap.files import read_json
 from himap.models.model import Model
 from himap.models.sizes import read_config
@@ -95,6 +96,7 @@ def load(
         model.text_tower = _text_tower_of(model, text_tower, device)
     if (directory / "schedules.json").is_file():
         model.extras["schedules"] = read_json(directory / "schedules.json")
+    widen(model.module)
     # No gradient of a weight is ever made: attacks and saliency ask for those of states alone.
     model.module.requires_grad_(False).eval()
     return model
