@@ -203,7 +203,7 @@ def answer_in_parts(
         for places in _of_like_length(prompt):
             part = prompt if len(places) == len(task.questions) else prompt.of(places)
             questions = [task.questions[place] for place in places]
-            yield from _answer_prompt(model, questions, part, task.schedules, task.asking)
+            yield from answer_prompt(model, questions, part, task.schedules, task.asking)
 
 
 def _of_like_length(prompt: Rows) -> list[list[int]]:
@@ -222,7 +222,7 @@ def _of_like_length(prompt: Rows) -> list[list[int]]:
     return groups
 
 
-def _answer_prompt(
+def answer_prompt(
     model: Model, questions: Sequence[Question], prompt: Rows, schedules: Sequence[Schedule], asking: Asking
 ) -> Iterator[tuple[Schedule, list[AnswerRow]]]:
     """Yield the rows of a prepared batch under each of some schedules; those that do the same share their rows."""

@@ -141,8 +141,7 @@ def salient(model: Model, clean: Undisturbed) -> Iterator[Row]:
 def under_schedules(model: Model, asked: Asked, clean: Undisturbed, settings: Settings) -> Iterator[Row]:
     """Yield whether the answer stays under HiMAP's stages at places of other models, by relative depth, and under random ones there."""
     from himap.costs.formulas import ratio
-    from himap.experiments.answers import Asking
-    from himap.experiments.batches import answer_each
+    from himap.experiments.answers import Asking, answer_prompt
     from himap.pruning.stage import Schedule
 
     carried = [
@@ -153,8 +152,9 @@ def under_schedules(model: Model, asked: Asked, clean: Undisturbed, settings: Se
     # A model of three layers has no room for two stages at a quarter of its depth.
     carried = [each for each in carried if each[-1][-1].layer < len(model.layers)]
     schedules = [Schedule(stages, f"{flow} {places}") for flow, places, stages in carried]
-    asking = Asking(schedules, settings["max_new_tokens"], seed=settings["seed"], question=lambda asked: asked.question)
-    answers = {schedule.name: row["prediction"] for schedule, row in answer_each(model, [asked], [asking])}
+    asking = Asking(schedules, settings["max_new_tokens"], seed=settings["seed"])
+    pruned = answer_prompt(model, [asked.question], clean.prompt, schedules, asking)
+    answers = {schedule.name: row["prediction"] for schedule, (row,) in pruned}
     whole = model.detokenize(clean.ids)
     for (flow, places, stages), schedule in zip(carried, schedules, strict=True):
         yield {
