@@ -294,6 +294,24 @@ def test_missing_predictions_can_be_allowed_and_are_counted(chart: Path):
     assert (result["n"], result["missing_predictions"], result["headline"]) == (4, 2, pytest.approx(75.0))
 
 
+def test_several_methods_are_scored_in_one_call_as_one_by_one_and_an_error_names_the_file(chart: Path):
+    whole = write_predictions(chart / "whole.jsonl", list("012345"), ["105", "0.14", "1,000", "0", "no", "x"])
+    other = write_predictions(chart / "other.jsonl", list("012345"), ["1"] * 6)
+    alone = score(chart, "chartqa", other)
+    assert alone.returncode == 0, alone.stderr
+    written = {name: (chart / "out" / name).read_bytes() for name in ("score.json", "per_sample.parquet")}
+    asked = ("--benchmark", "chartqa", "--samples", chart / "samples.parquet", "--predictions", whole)
+    both = (*asked, "--predictions", other, "--out", chart / "a" / "score.json")
+    done = run_script("score_predictions.py", *both, "--out", chart / "b" / "score.json")
+    assert done.returncode == 0, done.stderr
+    assert {name: (chart / "b" / name).read_bytes() for name in written} == written
+    assert (chart / "a" / "score.json").read_bytes() != written["score.json"]
+    assert "--predictions is given 2 times, --out 1" in one_error_line(run_script("score_predictions.py", *both))
+    write_predictions(other, list("01234"), ["1"] * 5)
+    message = one_error_line(run_script("score_predictions.py", *both, "--out", chart / "c" / "score.json"))
+    assert f"{other}: chartqa: 1 of 6 samples have no prediction (5)" in message
+
+
 def test_mme_leaves_an_image_out_if_one_of_its_answers_is_missing(tmp_path: Path):
     fixture = MAKERS["mme"]()
     ids = [one.sample_id for one in benchmarks.read_samples(prepare_in_process(fixture, tmp_path), [])]
