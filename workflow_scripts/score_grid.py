@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         by_schedule.setdefault(tuple(row[key] for key in KEYS), {})[row["sample_id"]] = row["prediction"]
     answered = set(next(iter(by_schedule.values()), {}))  # the grid may have run on a part of the samples
     samples = [sample for sample in read_for_scoring(arguments.samples, benchmark) if sample.sample_id in answered]
+    if benchmark.foresee:
+        benchmark.foresee([text for answers in by_schedule.values() for text in answers.values()])
     results = {
         schedule: benchmarks.score(benchmark, samples, answers) for schedule, answers in sorted(by_schedule.items())
     }

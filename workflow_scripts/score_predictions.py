@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmark = benchmarks.get(arguments.benchmark)
     check_benchmark(arguments.samples, benchmark.name)
     samples = list(read_for_scoring(arguments.samples, benchmark))
+    if benchmark.foresee and count > 1:
+        benchmark.foresee([text for file in arguments.predictions for text in read_predictions(file).values()])
     for file, out, verdicts in zip(arguments.predictions, arguments.out, judged, strict=True):
         predictions = read_predictions(file)
         # None for a benchmark without a judge, and for a judged one whose answers nobody has graded.

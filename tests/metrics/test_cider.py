@@ -30,6 +30,12 @@ AWKWARD = {
 AWKWARD_ANSWERS = {"1": "It isn't (quite) there", "2": "A café, naïve\r\nand é", "3": ""}
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions that another test has tokenized are read again."""
+    monkeypatch.setattr(cider, "KNOWN", {})
+
+
 def test_the_published_example():
     scores = cider.cider_scores(REFERENCES, PREDICTIONS)
     assert scores == pytest.approx({"1": 3.968098, "2": 1.454942, "3": 0.468429}, abs=1e-6)
@@ -62,6 +68,18 @@ def test_tokens():
         "",
         "two lines",
     ]
+
+
+def test_a_caption_has_the_same_tokens_whatever_stands_beside_it_and_is_read_once(monkeypatch: pytest.MonkeyPatch):
+    captions = [one for several in AWKWARD.values() for one in several] + ['"Open', 'quote" and (', "e.g.", "a)"]
+    together = cider.ptb_tokens(captions)
+    read, calls = cider._read, []
+    monkeypatch.setattr(cider, "_read", lambda unread: calls.append(list(unread)) or read(unread))
+    assert cider.ptb_tokens(captions[::-1]) == together[::-1]
+    assert calls == []
+    monkeypatch.setattr(cider, "KNOWN", {})
+    assert [cider.ptb_tokens([one])[0] for one in captions] == together
+    assert [one for call in calls for one in call] == list(dict.fromkeys(captions))
 
 
 def test_the_locale_does_not_matter(monkeypatch):

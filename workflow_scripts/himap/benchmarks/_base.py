@@ -90,6 +90,7 @@ class Benchmark:
     details: Callable[[pd.DataFrame], dict[str, float]]
     rank: int = 100  # place in tables; the paper's twelve have 1 to 12
     judge: JudgeProtocol | None = None
+    foresee: Callable[[list[str]], object] | None = None  # told all answers that a job will score, if that saves time
     digits: int = 1  # decimal places of the headline
     # Such as {"ocr": (True, False)}; `style`, `images` and `template` come with every benchmark.
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from himap.benchmarks._base import Benchmark, Limits
 from himap.benchmarks._captions import caption_headline, caption_rows
 from himap.benchmarks._prompts import caption_prompt
 from himap.benchmarks._sample import Sample, Source, image_bytes, scalars
+from himap.metrics.cider import ptb_tokens
 
 SOURCE = Source(
     hub_id="lmms-lab/NoCaps",
@@ -57,6 +58,7 @@ BENCHMARK = Benchmark(
     # At least 8 tokens: Qwen's and InternVL's caption scripts forbid shorter captions.
     limits={"llava": Limits(64), "qwen_vl": Limits(30, 8), "internvl": Limits(30, 8)},
     rows=caption_rows,
+    foresee=ptb_tokens,
     headline=caption_headline,
     details=lambda frame: {"images": float(len(frame))},
     picture=None,  # each sample has a picture of its own

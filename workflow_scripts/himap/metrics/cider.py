@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TOKENIZER_TIMEOUT = 3600  # seconds
+KNOWN: dict[str, str] = {}  # captions of this process with their tokens
 UTF8 = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")  # Java would take the locale's encoding
 
 
@@ -29,6 +30,19 @@ def tokenizer_folder() -> Path:
 
 def ptb_tokens(captions: Sequence[str]) -> list[str]:
     """Return captions as the PTB tokenizer splits them, in lower case, joined by spaces, without the listed punctuation.
+
+    A line's tokens do not depend on its neighbors, so each caption is read once in a process: starting Java for every
+    method that is scored, with the same references, would take most of the time.
+    """
+    # without repetitions, in their order
+    unread = list(dict.fromkeys(caption for caption in captions if caption not in KNOWN))
+    if unread:
+        KNOWN.update(zip(unread, _read(unread), strict=True))
+    return [KNOWN[caption] for caption in captions]
+
+
+def _read(captions: Sequence[str]) -> list[str]:
+    """Return the tokens of captions, all in one call.
 
     We call the jar ourselves because the package's own class writes a file into site-packages at every call.
     """
@@ -57,6 +71,8 @@ def ptb_tokens(captions: Sequence[str]) -> list[str]:
         )
     # What follows the last caption's line break is no caption.
     lines = result.stdout.decode("utf-8").split("\n")[: len(captions)]
+    if len(lines) != len(captions):
+        raise ValueError(f"the caption tokenizer returned {len(lines)} lines for {len(captions)} captions")
     dropped = set(PUNCTUATIONS)
     return [" ".join(word for word in line.rstrip().split(" ") if word not in dropped) for line in lines]
 
@@ -69,12 +85,7 @@ def cider_scores(references: Mapping[str, Sequence[str]], predictions: Mapping[s
     if set(references) != set(predictions):
         raise ValueError("CIDEr needs one prediction for exactly the images that have references")
     captions = [caption for image in references for caption in references[image]]
-    # Java takes a second to start, so references and predictions go through the tokenizer in one call.
     tokens = ptb_tokens([*captions, *(predictions[image] for image in references)])
-    if len(tokens) != len(captions) + len(references):
-        raise ValueError(
-            f"the caption tokenizer returned {len(tokens)} lines for {len(captions) + len(references)} captions"
-        )
     scorer, start = CiderScorer(n=4, sigma=6.0), 0
     for image, answer in zip(references, tokens[len(captions) :], strict=True):
         count = len(references[image])

@@ -17,7 +17,7 @@ from himap.workflow.plan.plan import Plan
 
 # Keywords of a benchmark's declaration (`himap.benchmarks._base`), by the jobs that look at them.
 SCORES = (
-    "rows", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture", "own_form",
+    "rows", "foresee", "headline", "details", "judge", "metric", "scale", "chance", "digits", "title", "rank", "picture", "own_form",
 )  # fmt: skip
 PROMPTS = ("make_prompt", "limits", "short_limits", "image_modes")
 DATA = ("source", "sources", "sample", "stratum", "unit", "keep", "parts")
