@@ -110,6 +110,7 @@ def test_a_dry_run_names_the_setting_the_module_and_the_file_that_changed(copy_o
         r"1  evaluate method +methods\.himap\.stages\[1\]\.keep: 0\.125 → 0\.25$", told.stdout, re.MULTILINE
     )
     assert re.search(rf"1  score predictions +(?:.*\n +)?changed code: {re.escape(place)}", told.stdout)
+    assert not re.search(r": (.+) → \1$", told.stdout, re.MULTILINE)  # nothing is said to change to what it was
     assert re.search(r"1  count flops +methods\.himap\.stages\[1\]\.keep: 0\.125 → 0\.25$", told.stdout, re.MULTILINE)
     assert '{"' not in told.stdout
     assert len(told.stdout.splitlines()) < 20

@@ -195,7 +195,7 @@ def entry_changes(job: Job, method: str, old: Any, new: Any, root: Path) -> list
     # Where each part of an entry is written in the config.
     starts = {"settings": (), "method": ("methods", method), "model": ("models", job.wildcards["model"])}
     # The code was compared above, by module.
-    for key in [key for key in new if key != "code"]:
+    for key in [key for key in new if key != "code" and old.get(key) != new[key]]:
         found = differences(old.get(key), new[key], starts.get(key, (key,)))
         changes += [f"{config_key(job, path)}: {change}" for path, change in found]
     return changes
