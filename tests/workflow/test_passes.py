@@ -11,7 +11,7 @@ import pytest
 import yaml
 from himap.workflow.config.load import load
 from himap.workflow.plan.history import History
-from himap.workflow.plan.passes import COSTS, passes
+from himap.workflow.plan.passes import COSTS, SCORES, passes
 from himap.workflow.plan.plan import Plan
 from small_project import Project
 
@@ -77,9 +77,13 @@ def test_tables_made_by_one_method_at_a_time_are_those_of_one_pass(finished: Pro
     project = copy_project(tmp_path / "project")
     methods = ["vanilla", "fastv", "himap", "random"]
     for count in range(1, len(methods) + 1):
+        scored = times_of_scores(project)
         project.configure(lambda config, count=count: config["tables"]["table1"].update(methods=methods[:count]))
         done = project.call("table1")
         assert done.returncode == 0, done.stdout[-3000:]
+        now = times_of_scores(project)
+        assert len(now) == 2 * count
+        assert now.items() >= scored.items()  # a new method is scored alone
     made = Counter(
         path.parent.name for path in (project.folder / "results/logs/evaluation/mini").glob("*/*/predictions.log")
     )
@@ -99,6 +103,9 @@ def test_a_first_run_has_one_pass_for_all_methods_of_a_benchmark_and_a_cluster_j
     assert len(passes(plan)) == len(config["benchmarks"].keys() - {"kinds", "where"})  # which open questions ask alone
     assert sum(len(each.methods) for each in passes(plan)) == len(plan.evaluations())
     assert sorted(each.place for each in passes(plan, COSTS)) == ["caption", "open", "qa"]
+    # without a judge, open questions have no score
+    scored = {each.place: each.methods for each in passes(plan) if each.place not in ("llavabench", "mmvet")}
+    assert {each.place: each.methods for each in passes(plan, SCORES)} == scored
     key = "evaluate_method/mini/pope/predictions"
     frozen = {key: [["himap"], sorted(set(plan_methods(plan, "pope")) - {"himap"})]}
     plan.history.freeze(frozen)
