@@ -165,4 +165,5 @@ class ScaledQueries(nn.Module):
 
     def forward(self, queries: Tensor) -> Tensor:  # [B, T, H, d]
         scale = self.rotary[0].query_scale
-        return queries if scale is None else queries * scale[:, :, None, None]
+        # queries may be those of the last columns alone
+        return queries if scale is None else queries * scale[:, -queries.shape[1] :, None, None]
