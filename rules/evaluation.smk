@@ -90,6 +90,16 @@ for each in passes.passes(plan, passes.SCORES):
                 f"<results>/evaluation/{{model}}/{{benchmark}}/{method}/predictions.jsonl" for method in each.methods
             ],
             judgements=[file for method in each.methods for file in plan.judgements(each.model, each.place, method)],
+            former=ancient(
+                [
+                    file
+                    for method in each.former
+                    for file in (
+                        plan.paths.predictions(each.model, each.place, method),
+                        *plan.judgements(each.model, each.place, method),
+                    )
+                ]
+            ),
         output:
             [
                 f"<results>/evaluation/{{model}}/{{benchmark}}/{method}/{file}"

@@ -194,8 +194,8 @@ def entry_changes(job: Job, method: str, old: Any, new: Any, root: Path) -> list
     changes = [code_change(old["code"], new["code"], root)] if old["code"] != new["code"] else []
     # Where each part of an entry is written in the config.
     starts = {"settings": (), "method": ("methods", method), "model": ("models", job.wildcards["model"])}
-    # The code was compared above, by module.
-    for key in [key for key in new if key != "code" and old.get(key) != new[key]]:
+    # The code was compared above, by module; that answers change is said where they are made.
+    for key in [key for key in new if key not in ("code", "answers") and old.get(key) != new[key]]:
         found = differences(old.get(key), new[key], starts.get(key, (key,)))
         changes += [f"{config_key(job, path)}: {change}" for path, change in found]
     return changes

@@ -4,8 +4,8 @@ to count FLOPs.
 On a first run these are all methods of a model and a benchmark (for each shard). A method that is added or changed later makes a
 pass of its own, so that only its answers are made. The others stay in the pass that made them: what a pass is made
 with is one text with an entry for each method, Snakemake notes it with each output, and an output whose entry still holds
-keeps that text, so that Snakemake finds nothing changed. Scores have the answers as input: once a method of theirs has left for a
-pass of its own, Snakemake sees another set of inputs and scores the rest once more, which takes a moment.
+keeps that text, so that Snakemake finds nothing changed. Scores have the answers as input, and the set of inputs counts too: a pass
+keeps those of methods that have left it, but no longer looks at their times.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import Any
 
 from himap.workflow.plan import arguments, settings, staleness
-from himap.workflow.plan.content_hash import as_json
+from himap.workflow.plan.content_hash import as_json, digest
 from himap.workflow.plan.history import History
 from himap.workflow.plan.plan import Cell, Plan
 
@@ -49,6 +49,7 @@ class Pass:
     part: str
     methods: tuple[str, ...]
     made_with: str
+    former: tuple[str, ...] = ()  # methods that it was once made with, and that are in a pass of their own by now
 
     @property
     def name(self) -> str:
@@ -109,6 +110,8 @@ def _scores_entry(plan: Plan, cell: Cell) -> dict[str, Any]:
     return {
         "code": staleness.scores("score_predictions.py", cell[1]),
         "judged": arguments.judgements(plan, *cell),
+        # so that a method whose answers change leaves the pass before they do
+        "answers": digest(_answers_entry(plan, cell)),
     }
 
 
@@ -178,12 +181,12 @@ RULES = {step.rule for step in STEPS}
 def passes(plan: Plan, step: Step = ANSWERS) -> list[Pass]:
     """Return all passes of a step."""
     return [
-        Pass(step, model, place, part, tuple(methods), made_with)
+        Pass(step, model, place, part, tuple(methods), made_with, tuple(former))
         # `groupby` joins neighbors only: `cells` yields them by model and place.
         for (model, place), cells in groupby(step.cells(plan), key=lambda cell: cell[:2])
         for names in [[method for _, _, method in cells]]
         for part in step.parts(plan, place)
-        for methods, made_with in _groups(plan, step, model, place, part, names)
+        for methods, made_with, former in _groups(plan, step, model, place, part, names)
     ]
 
 
@@ -222,8 +225,8 @@ def command(plan: Plan, each: Pass) -> list[str]:
 
 def _groups(
     plan: Plan, step: Step, model: str, place: str, part: str, methods: list[str]
-) -> list[tuple[list[str], str]]:
-    """Return the methods that share a job, and what each group is made with."""
+) -> list[tuple[list[str], str, list[str]]]:
+    """Return the methods that share a job, what each group is made with, and which methods have left it since."""
     cells = {method: (model, place, method) for method in methods}
     entries = {method: step.entry(plan, cell) for method, cell in cells.items()}
     files = {method: step.outputs(plan, cell, part)[0] for method, cell in cells.items()}
@@ -238,7 +241,7 @@ def _groups(
     # While a run is under way, its own grouping holds: files that appear meanwhile would regroup what is still to be done.
     # A note of other methods (another config) does not count.
     if sorted(method for group in frozen for method in group) == methods:
-        return [(group, text(group)) for group in frozen]
+        return [(group, text(group), []) for group in frozen]
     # Settled outputs keep the text that they were made with, and so their old pass. All others make new passes.
     settled: dict[str, list[str]] = {}
     asked: dict[bool, list[str]] = {}
@@ -249,7 +252,13 @@ def _groups(
         else:
             # Apart from methods that no target asks for, or `./reproduce table1` would answer for other tables too.
             asked.setdefault(_is_requested(plan, step, cells[method]), []).append(method)
-    return [*((group, noted) for noted, group in settled.items()), *((group, text(group)) for group in asked.values())]
+    # Not those that nobody asks for, whose answers would be made for the sake of a pass that they have left.
+    there = set(methods) - set(asked.get(False, []))
+    made = [
+        (group, noted, [method for method in _entries(noted) if method in there and method not in group])
+        for noted, group in settled.items()
+    ]
+    return [*made, *((group, text(group), []) for group in asked.values())]
 
 
 def _is_requested(plan: Plan, step: Step, cell: Cell) -> bool:
