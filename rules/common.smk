@@ -1,6 +1,8 @@
 # Binds the config to the tested modules of workflow_scripts/himap/workflow/plan; the rules use `plan` and these modules.
 
+import os
 import re
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ if is_replaced():  # before Snakemake deletes a job's old output
 
 from himap.workflow.config.load import load
 from himap.workflow.code_ledger import note_code
+from himap.workflow.command_line import TARGETS
 from himap.workflow.plan import arguments, originals, passes, settings, staleness, targets
 from himap.workflow.plan.code_hash import code_version
 from himap.workflow.plan.history import History
@@ -40,7 +43,8 @@ pathvars:
     results=plan.out,
 
 
-plan.requested = targets.requested(plan, workflow.dag_settings.targets if workflow.dag_settings else [])
+# Snakemake itself learns its targets only after the rules are read.
+plan.requested = targets.requested(plan, shlex.split(os.environ.get(TARGETS, "")))
 
 THREADS = plan.config.execution.threads
 MODEL_JOB = model_job(plan)

@@ -97,7 +97,11 @@ def test_prompts_of_unequal_length_need_no_mask_on_a_processor(model: Any, monke
     """A masked kernel computes every pair of tokens: a batch of unequal prompts took longer than one after another."""
     masks = []
     visible = loop.visible
-    monkeypatch.setattr(loop, "visible", lambda *given: masks.append(given) or visible(*given))
+    # of several queries: the last layer's single column sees all that its sample has, at the price of one row
+    monkeypatch.setattr(
+        loop, "visible",
+        lambda rows, *given: (masks.append(rows) if rows.groups.shape[1] > 1 else None) or visible(rows, *given),
+    )  # fmt: skip
     shares = padded_shares(monkeypatch)
     together = list(answer_all(model, asked(6), HIMAP, max_new_tokens=1, batch_size=6))
     assert not masks

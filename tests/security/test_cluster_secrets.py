@@ -38,7 +38,7 @@ def commands_of_arrays(lines: str) -> str:
 
 @pytest.mark.slow
 def test_secrets_go_to_jobs_by_the_environment_alone(make_world: Callable[..., World], tmp_path: Path) -> None:
-    world = make_world(gpus=1)
+    world = make_world(gpus=1, shards=2)
     programs = {"sbatch": SBATCH, "scontrol": SCONTROL} | dict.fromkeys(
         ("squeue", "sacct", "sacctmgr", "scancel", "sinfo"), SILENT
     )
@@ -48,16 +48,16 @@ def test_secrets_go_to_jobs_by_the_environment_alone(make_world: Callable[..., W
         (tmp_path / "bin" / name).chmod(0o755)
     submitted = world.folder / "submitted.txt"
     place = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SUBMITTED": str(submitted)}
-    ready = [f"results/evaluation/mini/pope/{method}/predictions.jsonl" for method in METHODS]
-    assert world.run(*ready, "--cores", "2").returncode == 0  # an array of scores comes next
+    ready = [f"results/evaluation/mini/pope/{method}/shard-{n}-of-2.jsonl" for method in METHODS for n in range(2)]
+    assert world.run(*ready, "--cores", "2").returncode == 0  # an array that merges shards comes next
     cluster = ("--profile", "profiles/slurm", "--slurm-no-account", "--default-resources", "slurm_partition=gpu")
-    cluster += ("--slurm-array-jobs", "score_predictions")
+    cluster += ("--slurm-array-jobs", "merge_predictions")
     done = world.run("table1", *cluster, "--retries", "0", "--verbose", **place, **SECRETS)
     assert done.returncode == 1, done.stdout[-4000:]
     lines = submitted.read_text()
     assert "--wrap=" in lines
     unpacked = commands_of_arrays(lines)
-    assert "score_predictions" in unpacked
+    assert "merge_predictions" in unpacked
     assert "count_flops" in lines
     assert not any(secret in unpacked for secret in SECRETS.values())
     searched = files_without_secrets(world.folder)

@@ -34,6 +34,7 @@ TOOLS = {
 }  # answered by a script, not by Snakemake
 OWN_WORDS = ("inspect", "compare", "pack", "check")  # of these, those that take files and texts of the user
 CALLED_FROM = "HIMAP_CALLED_FROM"  # in the environment: the folder in which ./reproduce was typed
+TARGETS = "HIMAP_TARGETS"  # the targets of a run, for the rules
 
 # The three tables name the Snakemake options that users type. An option in none of them takes every word up to the next
 # option, as Snakemake itself does.

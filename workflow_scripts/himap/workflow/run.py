@@ -20,6 +20,7 @@ or after options. A config file is looked for in the current folder, then in the
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,12 +30,14 @@ from himap.project import ROOT
 from himap.workflow.command_line import (
     CALLED_FROM,
     OWN_WORDS,
+    TARGETS,
     TOOLS,
     arranged,
     check,
     has_letter,
     is_local,
     option,
+    targets,
     versions,
 )
 from himap.workflow.snakemake_process import environment
@@ -77,6 +80,7 @@ def snakemake(words: Sequence[str], looking: bool, verbose: bool) -> int:
     if not {"-h", "--help"} & set(words):
         check(words)
     command = [sys.executable, "-m", "snakemake", *words, *defaults(words)]
+    os.environ[TARGETS] = shlex.join(targets(words))
     # `-n` may be one letter of a bundle, as -np.
     dry = bool(DRY & set(words)) or has_letter(words, "n")
     quiet = any(word.partition("=")[0] in ("--logger", "--quiet", "-q") for word in words)
