@@ -23,8 +23,6 @@ from himap.decoder.tokens import PADDING, Rows
 if TYPE_CHECKING:
     from himap.models.model import Model
 
-BLOCK = 1 << 19  # numbers that enter a feed-forward part at a time on a processor: 2 MB in fp32
-
 
 class Intervention:
     """What an experiment may do at a layer. The defaults do nothing, so a subclass overrides only what it changes."""
@@ -89,20 +87,9 @@ def finish(layer: Any, rows: Rows, attended: Tensor) -> Tensor:
     added = layer.self_attn.o_proj(attended.transpose(1, 2).flatten(2))  # heads side by side: [B, T, H * d]
     if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma 3 norms what each part adds, under the names of other norms
         hidden = hidden + layer.post_attention_layernorm(added)
-        return hidden + layer.post_feedforward_layernorm(feed(layer.mlp, layer.pre_feedforward_layernorm(hidden)))
+        return hidden + layer.post_feedforward_layernorm(layer.mlp(layer.pre_feedforward_layernorm(hidden)))
     hidden = hidden + added
-    return hidden + feed(layer.mlp, layer.post_attention_layernorm(hidden))
-
-
-def feed(mlp: Any, states: Tensor) -> Tensor:
-    """Return the feed-forward part's output [B, T, D], on a processor from blocks of rows."""
-    rows = max(1, BLOCK // states.shape[-1])
-    if states.device.type != "cpu" or states.shape[:-1].numel() <= rows:
-        fed: Tensor = mlp(states)
-        return fed
-    # The inner states of all rows would leave the cache, and the system would hand out new pages for them each time.
-    parts = [mlp(part) for part in states.reshape(1, -1, states.shape[-1]).split(rows, dim=1)]
-    return torch.cat(parts, dim=1).view_as(states)
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
 def forward(
