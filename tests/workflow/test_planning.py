@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from himap.experiments.cut_runs import TOGETHER
 from himap.mini.benchmarks import write
-from himap.workflow.assumptions import BATCH
+from himap.workflow.assumptions import CUTS
 from himap.workflow.config.load import load
 from himap.workflow.estimate import Estimator
 from himap.workflow.plan.plan import Plan
@@ -104,13 +105,17 @@ def test_the_estimate_for_an_h100_is_within_half_of_what_one_was_measured_to_tak
     width = estimate.plan.dims(model).width
     (row,) = rows[
         rows["benchmark"].str.contains(f"width {width}")
-        & (rows[["method", "batch_size", "kernel"]] == ["vanilla", BATCH, "cuDNN"]).all(axis=1)
+        & (rows[["method", "batch_size", "kernel"]] == ["vanilla", 8, "cuDNN"]).all(axis=1)
     ].to_dict("records")
     runs = json.loads((folder / f"gpu-{size}.json").read_text())["runs"]
     (saliency,) = (run["saliency"]["ours"]["seconds"] for run in runs if "saliency" in run)
-    assert estimate.times.prefill(model, "qa") == pytest.approx(row["first_token_ms"] / 1000 / BATCH, rel=0.5)
-    assert estimate.times.decoding(model, 1) == pytest.approx(row["step_ms"] / 1000 / BATCH, rel=0.5)
+    assert estimate.times.prefill(model, "qa") == pytest.approx(row["first_token_ms"] / 1000 / 8, rel=0.5)
+    assert estimate.times.decoding(model, 1, batch=8) == pytest.approx(row["step_ms"] / 1000 / 8, rel=0.5)
     assert estimate.times.salient(model) == pytest.approx(saliency, rel=0.5)
+
+
+def test_the_estimate_counts_a_sweeps_batches_as_they_are() -> None:
+    assert CUTS == TOGETHER
 
 
 def test_the_default_run_shows_at_most_450_lines_without_a_terminal() -> None:
@@ -129,13 +134,16 @@ def test_a_smaller_image_is_estimated_at_about_the_cost_that_it_matches() -> Non
     assert smaller < 0.7 * estimate.times.prefill(model, "qa")
 
 
-def test_a_second_way_of_cutting_is_estimated_like_one_more_flow_and_a_control_like_one_more_target() -> None:
-    one, flows = "pre", ["img2txt", "img2img"]
-    both, more = (
-        estimator("paper.yaml", disruption=part).disruption().seconds
-        for part in ({"flows": flows, "blocks": [one, "post"]}, {"flows": [*flows, "random"], "blocks": [one]})
+def test_a_second_way_of_cutting_is_estimated_like_its_flow_once_more_and_a_control_like_one_more_target() -> None:
+    flows = ["img2txt", "img2img"]
+    one, both = (
+        estimator("paper.yaml", disruption={"flows": flows, "blocks": blocks}).disruption().seconds
+        for blocks in (["pre"], ["pre", "post"])
     )
-    assert both == more
+    times = estimator("paper.yaml").times
+    few, many = (times.cuts("llava-1.5-7b", [flow], 32, 8, 2, tokens=1) for flow in flows)
+    assert 5 * few < many  # the first flow sends the instruction's rows alone through the layers again
+    assert one < both < 1.5 * one
     control, target = (
         estimator("paper.yaml", saliency=part).saliency().seconds
         for part in (

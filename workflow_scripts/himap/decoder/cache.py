@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from himap.decoder.tokens import PADDING, Rows
@@ -49,6 +50,12 @@ class LayerCache:
         groups = self.groups.new_full((len(places), n + room), PADDING)
         positions[:, :n], groups[:, :n] = self.positions[places, :n], self.groups[places, :n]
         return LayerCache(keys, values, positions, groups, n, self.dense)
+
+    def beside(self, other: LayerCache) -> LayerCache:
+        """Return a copy in which another batch, of the same columns, follows this one."""
+        keys, values, positions, groups = (torch.cat(parts) for parts in zip(self.view(), other.view(), strict=True))
+        until = None if self.until is None or other.until is None else torch.cat([self.until, other.until])
+        return LayerCache(keys, values, positions, groups, self.length, self.dense and other.dense, until)
 
     def shared(self) -> LayerCache:
         """Return a view without spare room, so that a run which adds tokens to it has to copy it first."""

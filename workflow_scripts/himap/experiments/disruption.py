@@ -83,32 +83,44 @@ class Disruption(Intervention):
         self.spared = [_spared_keys(prompt, b, cut) for b, cut in enumerate(cuts)]
         # drawn once from the prompt: a cut must block the same pairs at every layer and in every decoding step
         self.drawn = [_draw(prompt, b, cut, seed) for b, (cut, seed) in enumerate(zip(cuts, seeds, strict=True))]
-        self.known: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # rows, keys and the pairs blocked among them
+        self.known: tuple[tuple[Tensor, ...], Tensor] | None = (
+            None  # places of rows and keys, and the pairs blocked among them
+        )
 
     def cut(self, layer: int, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor | None:
-        """Return the pairs [B, Tq, Tk] that the batch's cuts block in this layer."""
-        active = [cut.first <= layer <= cut.last for cut in self.cuts]
+        """Return the pairs [B, Tq, Tk] that the batch's cuts block in this layer; later cuts' runs may still be to join the batch."""
+        size = len(rows.groups)
+        active = [cut.first <= layer <= cut.last for cut in self.cuts[:size]]
         if not any(active):
             return None
-        pairs = self._everywhere(rows, key_positions, key_groups)
+        pairs = self._everywhere(rows, key_positions, key_groups)[:size]
         return pairs if all(active) else pairs & torch.tensor(active, device=pairs.device)[:, None, None]
 
     def _everywhere(self, rows: Rows, key_positions: Tensor, key_groups: Tensor) -> Tensor:
         """Return the pairs [B, Tq, Tk] that each cut blocks in the layers where it is made; layers of the same rows and keys share them."""
-        known = self.known
-        if (
-            known is None
-            or known[0] is not rows.positions
-            or not (torch.equal(known[1], key_positions) and torch.equal(known[2], key_groups))
-        ):
-            pairs = torch.zeros(*rows.groups.shape, key_groups.shape[1], dtype=torch.bool, device=key_groups.device)
+        places: tuple[Tensor, ...] = (rows.positions, key_positions, key_groups)
+        if not self._knows(places):
+            joining = len(self.cuts) - len(rows.groups)
+            if joining > 0:  # runs of the same prompt, so their rows and keys are those of the first
+                places = tuple(torch.cat([part, part[:1].expand(joining, -1)]) for part in places)
+                rows = rows.sample(0).repeated(len(self.cuts))
+            positions, groups = places[1:]
+            pairs = torch.zeros(*rows.groups.shape, groups.shape[1], dtype=torch.bool, device=groups.device)
             for b, cut in enumerate(self.cuts):
-                pairs[b] = self._pairs(b, cut.flow, rows, key_positions[b], key_groups[b])
+                pairs[b] = self._pairs(b, cut.flow, rows, positions[b], groups[b])
                 if cut.spared:
-                    pairs[b] &= ~torch.isin(self._keys(key_positions[b]), self.spared[b])
+                    pairs[b] &= ~torch.isin(self._keys(positions[b]), self.spared[b])
             # copies, as a cache writes further keys into its own
-            self.known = known = (rows.positions, key_positions.clone(), key_groups.clone(), pairs)
-        return known[3]
+            self.known = (tuple(part.clone() for part in places), pairs)
+        assert self.known is not None
+        return self.known[1]
+
+    def _knows(self, places: tuple[Tensor, ...]) -> bool:
+        """Return whether the pairs last found are among rows and keys at these places, or begin with those of this smaller batch."""
+        return self.known is not None and all(
+            part.shape[1] == now.shape[1] and torch.equal(part[: len(now)], now)
+            for part, now in zip(self.known[0], places, strict=True)
+        )
 
     def _keys(self, key_positions: Tensor) -> Tensor:
         """Return by what keys [Tk] are known: their position, or beside the sequence, where they have none, their column.

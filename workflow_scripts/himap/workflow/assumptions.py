@@ -31,6 +31,7 @@ LAYER = 0.8e-3  # seconds in which Python starts a layer's kernels for one token
 LOADING = 25.0  # seconds to start and load a model of 7 billion parameters; loading alone measured 4 from a file cache
 VISION = 0.4e12  # operations of the vision tower and projector on one image
 BATCH = 8
+CUTS = 16  # runs of a sweep that generate their tokens together at most, as `cut_runs` bounds them
 TEXT_TOKENS = {"qa": 110, "caption": 60, "open": 70}  # system and instruction tokens of a prompt, typically
 NEW_TOKENS = {"qa": 4, "caption": 20, "open": 180}  # length of an answer, typically
 # Size of the published data in GB where it is known, and of one sample in MB for the rest.

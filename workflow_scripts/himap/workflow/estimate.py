@@ -18,7 +18,6 @@ from himap.experiments.questions import registry as open_questions
 from himap.pruning.stage import Schedule
 from himap.results import RANDOM_WEIGHTS
 from himap.workflow.assumptions import (
-    BATCH,
     DOWNLOADS,
     NEW_TOKENS,
     QUESTIONS,
@@ -160,7 +159,7 @@ class Estimator:
             rows = benchmark_named(benchmark).source_of(self.plan.benchmark(benchmark).protocol).rows
             asked = 1 + (asked - 1) * (min(1.0, self.samples(benchmark, limit) / rows) if rows else 1.0)
         # A batch of sorted questions begins with one picture; each further question starts a new one with 1 / asked.
-        return (1 + (BATCH - 1) / asked) / BATCH
+        return (1 + (self.times.batch - 1) / asked) / self.times.batch
 
     def scoring(self) -> Stage:
         """Count the scores; they need no GPU."""
@@ -183,22 +182,19 @@ class Estimator:
     def disruption(self) -> Stage:
         """Estimate, per layer, the part of the network above it for each flow and extent, and the tokens generated after it."""
         part = self.plan.config.disruption
-        cuts = len(part.flows) + len(part.blocks) - 1  # another block is run on the first flow only
-        # One prompt's cuts of a layer run as one batch where they begin at the same token, mostly one of two.
-        together = max(1.0, cuts * len(part.extents) / 2)
         stage = Stage("disruption")
         for model in self.plan.models_for():
             for benchmark in self.plan.known(part.benchmarks):
                 blocks = self.plan.layer_blocks(model)
                 # The last block may be shorter than the others, so their sum can exceed the depth.
                 layers = min(self.plan.dims(model).layers, len(blocks) * part.layers_per_job)
-                variants = layers * cuts * len(part.extents)
-                # Cuts at layer l resume from the undisturbed prefix below it: half a prefill on average.
-                example = self.times.prefill(model, "qa") / 2 + self.times.decoding(
-                    model, part.new_tokens - 1, batch=together
+                example = sum(
+                    self.times.cuts(model, flows, layers, part.layers_per_job, len(part.extents), part.new_tokens)
+                    # Another block is run on the first flow only.
+                    for flows in [part.flows, *([part.flows[:1]] * (len(part.blocks) - 1))]
                 )
                 stage.rules["disrupt_attention"] += len(blocks)
-                seconds = self.samples(benchmark, part.limit) * variants * example
+                seconds = self.samples(benchmark, part.limit) * example
                 self.spend(stage, model, seconds + len(blocks) * self.times.loading(model))
         return stage
 

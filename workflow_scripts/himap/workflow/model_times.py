@@ -9,8 +9,9 @@ follow from that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from math import prod
+from math import ceil, prod
 
 from himap.costs.formulas import cost_at, image_tokens_per_layer
 from himap.models.sizes import Dims
@@ -18,6 +19,7 @@ from himap.pruning.stage import Schedule, as_costly_as_possible
 from himap.results import RANDOM_WEIGHTS
 from himap.workflow.assumptions import (
     BATCH,
+    CUTS,
     EAGER,
     FLOAT32,
     GPUS,
@@ -42,6 +44,8 @@ class ModelTimes:
             raise ValueError(f"--gpu: unknown GPU {gpu!r}; known: {', '.join(GPUS)}")
         self.plan = plan
         self.speeds = speeds or {}  # of the models that run on this machine's processor
+        size = plan.config.execution.batch_size
+        self.batch = size if isinstance(size, int) else BATCH  # questions that are answered together
         # Operations per second that a prefill reaches, and bytes per second that decoding reads weights with.
         self.rate, self.bandwidth = GPUS[gpu][0] * REACHED, GPUS[gpu][1]
         self.rate_float32 = FLOAT32[gpu] * REACHED_FLOAT32
@@ -83,14 +87,14 @@ class ModelTimes:
         towers = len({schedule.image_grid for schedule in schedules})
         return (sum(layers.values()) + towers * vision * pictures) / self.rate
 
-    def decoding(self, model: str, tokens: int, batch: float = BATCH) -> float:
+    def decoding(self, model: str, tokens: int, batch: float | None = None) -> float:
         """Return the seconds of decoding one answer."""
         if model in self.speeds:
             return tokens * self.speeds[model].token
         # A row alone is little work: either reading the weights takes the time, or starting the kernels does.
         # Two bytes per parameter in 16 bits, read once per step whatever the batch.
         step = max(2 * parameters(self.plan, model) / self.bandwidth, self.dims(model).layers * LAYER)
-        return tokens * step / batch
+        return tokens * step / (batch or self.batch)
 
     def loading(self, model: str) -> float:
         """Return the seconds to load a model."""
@@ -108,6 +112,19 @@ class ModelTimes:
         return seconds + sum(
             NEW_TOKENS[kind] * self.shared_prefill(model, kind, [schedule], vision=0) for schedule in again
         )
+
+    def cuts(self, model: str, flows: Sequence[str], layers: int, per_job: int, extents: int, tokens: int) -> float:
+        """Return the seconds in which one prompt's flows are cut at so many layers, with answers of so many tokens."""
+        rows = TEXT_TOKENS["qa"] + self.dims(model).tokens_per_image
+        # A cut changes the rows from the first one on that it touches: the instruction's, or the picture's too.
+        changed = [TEXT_TOKENS["qa"] - SYSTEM_TOKENS if flow == "img2txt" else rows - SYSTEM_TOKENS for flow in flows]
+        # Those at layer l resume from the undisturbed prefix below it: half a prefill on average.
+        runs = extents * layers * sum(changed) / rows * self.prefill(model, "qa") / 2
+        # Cuts of a job that begin at the same row generate their tokens together.
+        kinds = [number * extents * per_job for number in Counter(changed).values()]
+        batches = layers / per_job * sum(ceil(number / CUTS) for number in kinds)
+        together = extents * layers * len(flows) / batches
+        return runs + extents * layers * len(flows) * self.decoding(model, tokens - 1, batch=together)
 
     def salient(self, model: str) -> float:
         """Return the seconds of one saliency: a prefill, and each layer once more with its backward pass in float32."""

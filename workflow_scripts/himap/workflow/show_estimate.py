@@ -19,7 +19,7 @@ STATE = ROOT / ".snakemake"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the config as the workflow does, add up, print."""
-    from himap.workflow.assumptions import BATCH, GPUS, LAYER, NEW_TOKENS, REACHED, REACHED_FLOAT32
+    from himap.workflow.assumptions import GPUS, LAYER, NEW_TOKENS, REACHED, REACHED_FLOAT32
     from himap.workflow.config.load import load
     from himap.workflow.estimate import Estimator
     from himap.workflow.jobs.gpus import without_gpu
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     print(
         "\nFrom formulas, within a factor of about two. Jobs are what a first run does, its named targets not counted.\n"
-        f"Assumed: {100 * REACHED:.0f} % of the GPU's peak rate in a prefill, batches of {BATCH}, answers of {tokens} tokens\n"
-        f"(questions, captions, open answers) with at least {1000 * LAYER:g} ms per token and layer, in saliency "
+        f"Assumed: {100 * REACHED:.0f} % of the GPU's peak rate in a prefill, batches of {estimator.times.batch}, "
+        f"answers of {tokens} tokens\n(questions, captions, open answers) with at least {1000 * LAYER:g} ms per token and layer, in saliency "
         f"{100 * REACHED_FLOAT32:.0f} % of the peak rate\n"
         "in float32, and questions about one picture as many as in the published data, which share it."
     )
