@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
@@ -44,6 +45,8 @@ def test_neither_how_jobs_run_nor_comments_times_or_a_fresh_copy_make_anything_s
             path.touch()
     told = project.call("-n")
     assert "Nothing to be done" in told.stdout, told.stdout
+    # Every job counts as done, also those whose temporary file Snakemake has deleted.
+    assert re.search(r"\] (\d+)/\1 jobs$", project.call("status").stdout.strip())
     shutil.copytree(project.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
     (tmp_path / "elsewhere" / "reproduce").chmod(0o755)
     assert Project(tmp_path / "elsewhere").stale() == set()

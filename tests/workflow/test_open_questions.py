@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,10 @@ def test_one_command_answers_the_open_questions_and_the_page_shows_them(asked: P
     oq4 = pd.read_csv(results / "questions/mini/kinds/oq4.csv", keep_default_na=False, na_values=[""])
     costs = oq4.groupby("module")["ratio"].first()
     assert costs["deep"] == pytest.approx(costs["shallow"], rel=0.01)
+    with zipfile.ZipFile(results / "report.zip") as archive:
+        assert b"system-message" not in archive.read(
+            "report/report.html"
+        )  # where a caption is no valid reStructuredText
     page = (results / "report.html").read_text()
     part = page.partition('<section id="beyond"')[2].partition("</section>")[0]
     for words in (

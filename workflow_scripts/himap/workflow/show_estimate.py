@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         "\nFrom formulas, within a factor of about two. Jobs are what a first run does, its named targets not counted.\n"
         f"Assumed: {100 * REACHED:.0f} % of the GPU's peak rate in a prefill, batches of {estimator.times.batch}, "
-        f"answers of {tokens} tokens\n(questions, captions, open answers) with at least {1000 * LAYER:g} ms per token and layer, in saliency "
+        f"answers of {tokens} tokens\n"
+        f"(questions, captions, open answers) with at least {1000 * LAYER:g} ms per token and layer, in saliency "
         f"{100 * REACHED_FLOAT32:.0f} % of the peak rate\n"
         "in float32, and questions about one picture as many as in the published data, which share it."
     )

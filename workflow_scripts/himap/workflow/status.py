@@ -61,9 +61,14 @@ class Standing:
 
 def missing(summary_text: str) -> set[str]:
     """Return the outputs that are not there, temporary ones left out, from `snakemake --summary`."""
-    # The status is the last column but one: ok, missing, removed temp file, …
+    return with_status(summary_text, "missing")
+
+
+def with_status(summary_text: str, status: str) -> set[str]:
+    """Return the outputs that `snakemake --summary` gives this status: ok, missing, removed temp file, …"""
+    # The status is the last column but one.
     rows = (line.split("\t") for line in summary_text.splitlines())
-    return {cells[0] for cells in rows if len(cells) >= 6 and cells[-2] == "missing"}
+    return {cells[0] for cells in rows if len(cells) >= 6 and cells[-2] == status}
 
 
 def standing(root: Path, summary_text: str) -> Standing:
@@ -71,8 +76,9 @@ def standing(root: Path, summary_text: str) -> Standing:
     state = root / ".snakemake"
     rules, current = parse_summary(summary_text)
     begun = under_way(state) if is_held(state / "reproduce.lock") else set()
-    # Snakemake also reports `no update` for a temporary file that it deleted after its last reader.
-    made = {output for output in current if (root / output).exists()}
+    # Snakemake deletes a temporary file after its last reader, and asks for it again only if a reader has to run.
+    deleted = with_status(summary_text, "removed temp file")
+    made = {output for output in current if output in deleted or (root / output).exists()}
     ended = [job for job in failures(latest_log(state)) if job.output in rules]  # others are of another config
     # The last run's failures, without what has been begun again or made since.
     failed = [job for job in ended if job.output not in begun and job.output not in made]
