@@ -63,7 +63,7 @@ def test_the_paper_takes_less_than_four_hundred_jobs(plan_of_the_paper: dict[str
 
 
 def test_the_paper_takes_at_most_120_evaluation_jobs(plan_of_the_paper: dict[str, int]) -> None:
-    assert plan_of_the_paper["evaluate_method"] == 48  # a pass for each model and benchmark, four for VQAv2's shards
+    assert plan_of_the_paper["evaluate_method"] == 40  # a pass for each model and benchmark, two for VQAv2's shards
 
 
 def test_the_estimate_counts_the_same_jobs(plan_of_the_paper: dict[str, int]) -> None:
@@ -84,7 +84,8 @@ def test_each_other_preset_is_valid_and_its_jobs_can_be_planned() -> None:
     for preset in sorted({*(ROOT / "presets").glob("*.yaml")} - {ROOT / "presets/paper.yaml"}):
         said = snakemake("-n", "--quiet", "rules", "--configfile", str(preset))
         assert said.returncode == 0, f"{preset}: {said.stdout[-2000:]}"
-        assert job_counts(said.stdout)["evaluate_method"] > 0, preset
+        asked = "ask_question" if preset.name == "seeds.yaml" else "evaluate_method"  # open questions alone
+        assert job_counts(said.stdout)[asked] > 0, preset
 
 
 def estimator(preset: str, **parts: dict[str, Any]) -> Estimator:

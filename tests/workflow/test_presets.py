@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from himap.experiments.grid import Grid
+from himap.figures import get as figure_named
 from himap.workflow.config.load import load
 from himap.workflow.plan import targets
 from himap.workflow.plan.plan import Plan
@@ -25,6 +26,13 @@ def test_a_method_drops_at_the_same_depth_of_every_model(preset: str) -> None:
         assert shares == pytest.approx([2 / 32, 8 / 32], abs=0.5 / layers), (model, layers)
         assert plan.dims(model).varies
         assert plan.image_mode(model, "scienceqa") is None
+
+
+def test_the_preset_of_other_seeds_asks_open_questions_alone_and_draws_nothing_without_results() -> None:
+    plan = Plan(load(read_config([ROOT / "presets/seeds.yaml"])))
+    assert targets.tables(plan) == []
+    # Figure 7 needs no results, but has no schedule to show here.
+    assert {figure_named(name).section for name in targets.figures(plan)} == {"beyond"}
 
 
 def test_the_preset_of_other_architectures_plans_and_config_names_what_cross_attention_lacks() -> None:

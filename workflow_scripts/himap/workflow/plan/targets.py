@@ -63,7 +63,13 @@ def figure_tables(plan: Plan, figure: str) -> list[str]:
 
 def figures(plan: Plan) -> list[str]:
     """Return the figures that have something to show under this config."""
-    return [name for name, figure in known_figures().items() if figure.inputs(plan) or not figure.needs_results]
+    # Without results a figure shows schedules, which a run of open questions alone has none of.
+    has_schedules = any(plan.kinds(model) for model in plan.models_for())
+    return [
+        name
+        for name, figure in known_figures().items()
+        if figure.inputs(plan) or (not figure.needs_results and has_schedules)
+    ]
 
 
 # ---- the jobs behind each
