@@ -24,7 +24,9 @@ from himap.experiments.disruption import Cut, Disruption, first_that_sees, make_
 if TYPE_CHECKING:
     from himap.models.model import Model
 
-TOGETHER = 16  # runs in a batch: each holds keys and values of its own, 0.35 GB in a model of 7 billion parameters
+# Runs of a batch and tokens of all its prompts, at most: each run holds keys and values of its own, 0.5 MB for each token in
+# a decoder of 7 billion parameters.
+TOGETHER, TOKENS = 16, 12_000
 
 
 class _Recorder(Intervention):
@@ -114,9 +116,10 @@ def run_cuts(
     for number in sorted(range(len(cuts)), key=lambda number: cuts[number].first):
         # Cuts that start at the same column have rows of the same shape.
         groups.setdefault(_first_column(clean.prompt, cuts[number]), []).append(number)
+    size = max(1, min(TOGETHER, TOKENS // clean.prompt.positions.shape[1]))
     for column, members in groups.items():
-        for begin in range(0, len(members), TOGETHER):
-            batch = members[begin : begin + TOGETHER]
+        for begin in range(0, len(members), size):
+            batch = members[begin : begin + size]
             answers = _resume(model, clean, column, [cuts[n] for n in batch], block, new_tokens, seed)
             for number, (logits, ids) in zip(batch, answers, strict=True):
                 yield number, logits, ids
