@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from himap.workflow.assumptions import BATCH
 from himap.workflow.config.load import load
 from himap.workflow.estimate import Estimator
 from himap.workflow.plan import settings
@@ -63,8 +62,8 @@ def test_sizes_and_methods_of_random_weights_that_make_no_sense_are_refused(entr
 def test_the_estimate_lets_questions_about_one_picture_share_it_as_far_as_no_stage_has_pruned() -> None:
     raw = read_config([ROOT / "presets" / "paper.yaml"])
     estimate, model = Estimator(Plan(load(raw)), "a100"), "llava-1.5-7b"
-    plan = estimate.plan
-    assert estimate.pictures("pope") == pytest.approx((1 + (BATCH - 1) / 18) / BATCH)
+    plan, batch = estimate.plan, raw["execution"]["batch_size"]
+    assert estimate.pictures("pope") == pytest.approx((1 + (batch - 1) / 18) / batch)
     assert estimate.pictures("scienceqa") == 1
     vanilla, himap = ([plan.method(model, "pope", name)] for name in ("vanilla", "himap"))
 
@@ -75,7 +74,7 @@ def test_the_estimate_lets_questions_about_one_picture_share_it_as_far_as_no_sta
         )
         return apart / together
 
-    assert 3 < gain(vanilla) < BATCH
+    assert 3 < gain(vanilla) < batch
     assert 1.1 < gain(himap) < 2  # two of 32 layers and the tower
 
 
