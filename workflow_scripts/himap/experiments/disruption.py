@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -32,9 +31,6 @@ from himap.decoder.attention import visible
 from himap.decoder.loop import Intervention
 from himap.decoder.tokens import IMAGE, INSTRUCTION, PADDING, Rows
 from himap.registry import unknown
-
-if TYPE_CHECKING:
-    pass
 
 FLOWS = ("img2txt", "img2img", "img2alltxt", "random", "random_img2img", "random_unmatched")
 EXTENTS = ("single", "suffix", "prefix", "window")
