@@ -101,16 +101,32 @@ def frame(needs):
     )  # fmt: skip
 
 
+def by_name(needs):
+    return {row["name"]: row for row in numbers_of(frame(needs)) if row["part"] not in ("spread", "saved")}
+
+
 def test_the_oracle_spends_what_each_sample_needs_and_the_shuffled_one_loses_answers():
     needs = 20 * ["cheap", "himap", "unpruned"]
-    rows = {row["name"]: row for row in numbers_of(frame(needs)) if row["part"] != "spread"}
+    rows = by_name(needs)
     assert (rows["oracle"]["x"], rows["oracle"]["value"]) == (pytest.approx(60), 100)
     shuffled = rows["oracle's schedules, shuffled"]
     assert shuffled["x"] == pytest.approx(60)
     assert shuffled["high"] < 95  # the control: the same schedules in any other order
     assert rows["by_evidence"]["value"] > 0.9
-    alike = {row["name"]: row for row in numbers_of(frame(60 * ["himap"])) if row["part"] != "spread"}
+    alike = by_name(60 * ["himap"])
     assert alike["oracle"]["value"] == alike["oracle's schedules, shuffled"]["value"] == 100  # no sample needs its own
+
+
+def test_what_the_oracle_saves_has_the_interval_of_a_library():
+    from scipy.stats import bootstrap
+
+    data = frame(9 * ["cheap"] + 20 * ["cheap", "himap"] + ["unpruned"])
+    (saved,) = (row for row in numbers_of(data) if row["part"] == "saved")
+    spent = np.array(9 * [0.3] + 20 * [0.3, 0.5] + [1.0])
+    known = bootstrap((spent,), lambda x, axis: 100 * (1 - x.mean(axis) / 0.5), method="percentile", rng=0)
+    assert saved["value"] == pytest.approx(100 * (1 - spent.mean() / 0.5))
+    assert (saved["low"], saved["high"]) == pytest.approx(tuple(known.confidence_interval), abs=0.7)
+    assert saved["n"] == len(spent)
 
 
 def test_rank_correlation_is_that_of_a_library_and_its_interval_covers_what_it_should():

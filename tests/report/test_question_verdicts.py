@@ -64,7 +64,7 @@ def test_a_policy_wins_on_a_kind_after_holm_at_equal_cost_alone(
 
 @pytest.mark.parametrize(
     ("spent", "shuffled", "verdict", "why"),
-    [(30, 70, HOLDS, TOO_FEW), (45, 70, FAILS, TOO_FEW), (30, 95, OPEN, ALIKE)],
+    [(30, 70, HOLDS, TOO_FEW), (45, 70, FAILS, TOO_FEW), (36, 70, OPEN, TOO_FEW), (30, 95, OPEN, ALIKE)],
 )
 def test_the_oracle_must_save_and_its_shuffled_schedules_must_lose(
     tmp_path: Path, spent: float, shuffled: float, verdict: str, why: str
@@ -77,6 +77,8 @@ def test_the_oracle_must_save_and_its_shuffled_schedules_must_lose(
             ("oracle's schedules, shuffled", spent, shuffled),
         )
     ]
+    saved = 100 * (1 - spent / 50)
+    rows.append({"part": "saved", "name": "oracle", "value": saved, "low": saved - 6, "high": saved + 6, "n": 60})
     found = judged(tmp_path, "saves", "oq2", rows, share=0.25)
     assert (found.verdict, found.why) == (verdict, why)
 

@@ -64,6 +64,7 @@ def numbers_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield from shuffled_kinds(name, scores, kinds)
             yield from spread(name, costs[name])
     yield from spread(ORACLE, costs[ORACLE])
+    yield saved_row(costs)
     whole = frame[frame["policy"] == UNPRUNED].set_index("sample_id").reindex(costs.index)
     yield from (predictor_row(name, whole[name], costs[ORACLE]) for name in PREDICTORS if name in whole)
 
@@ -124,6 +125,16 @@ def spread(name: str, costs: pd.Series) -> Iterator[dict[str, Any]]:
     for share in range(0, 101, 10):  # the cheapest sample, each tenth, the dearest
         value = 100 * float(costs.quantile(share / 100))
         yield {"part": "spread", "name": name, "x": share, "value": value, "n": len(costs)}
+
+
+def saved_row(costs: pd.DataFrame) -> dict[str, Any]:
+    """Return the percent of HiMAP's mean FLOPs that the oracle saves."""
+    from himap.metrics.bootstrap import bootstrap
+
+    # a ratio of two means over the same samples, so that both are drawn together
+    pairs = costs[[ORACLE, REFERENCE]].to_numpy(float)
+    value, low, high = bootstrap([pairs], lambda means: 100 * (1 - means[..., 0] / means[..., 1]))
+    return {"part": "saved", "name": ORACLE, "value": value, "low": low, "high": high, "n": len(costs)}
 
 
 def predictor_row(name: str, values: pd.Series, needed: pd.Series) -> dict[str, Any]:
