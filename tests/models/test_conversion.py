@@ -182,6 +182,23 @@ def test_a_killed_conversion_is_continued(llava: Path, tmp_path: Path) -> None:
         assert sha256(path) == sha256(tmp_path / "fresh" / path.name)
 
 
+def test_a_conversion_killed_before_its_manifest_converts_nothing_again(
+    llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("himap.models.conversion.convert._file", die)
+        with pytest.raises(KeyboardInterrupt):
+            convert(llava / "chat", llava / "clip", tmp_path / "out")
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out.partial").glob("*.safetensors")}
+    manifest = convert(llava / "chat", llava / "clip", tmp_path / "out")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.safetensors")} == made != {}
+    listed = {entry["name"] for entry in json.loads(manifest.read_text())["files"]}
+    assert listed | {"manifest.json"} == {path.name for path in manifest.parent.iterdir()}
+
+
 def test_a_conversion_killed_while_it_writes_is_continued(tmp_path: Path) -> None:
     """The script itself, killed from outside in the middle of its second file, as a machine's end would."""
     sizes = {"width": 256, "layers": 10, "heads": 8, "ffn": 1024}

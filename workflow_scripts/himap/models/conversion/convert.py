@@ -129,10 +129,8 @@ def _finish(
     write_json(partial / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
     write_json(partial / "config.json", work.config)
     work.write_beside(partial)
-    # not part of the result; without it and without a manifest, a killed run starts from the beginning
-    (partial / "progress.json").unlink()
-    # everything but the manifest itself, which cannot have its own checksum in it
-    written = sorted(path for path in partial.iterdir() if path.name != "manifest.json")
+    # not part of the result; nor is the manifest, which cannot have its own checksum in it
+    written = sorted(path for path in partial.iterdir() if path.name not in ("manifest.json", "progress.json"))
     manifest = {
         "layout": work.layout,
         "image_tokens": work.image_tokens,
@@ -148,6 +146,8 @@ def _finish(
         ],
     }
     write_json(partial / "manifest.json", manifest)
+    # after the checksums of the sources, which take minutes: a run that is killed in them goes on from here
+    (partial / "progress.json").unlink()
 
 
 def _file(path: Path) -> dict[str, Any]:
