@@ -131,7 +131,7 @@ def saved_row(costs: pd.DataFrame) -> dict[str, Any]:
     """Return the percent of HiMAP's mean FLOPs that the oracle saves."""
     from himap.metrics.bootstrap import bootstrap
 
-    # a ratio of two means over the same samples, so that both are drawn together
+    # Draw whole samples, so that each keeps both of its costs.
     pairs = costs[[ORACLE, REFERENCE]].to_numpy(float)
     value, low, high = bootstrap([pairs], lambda means: 100 * (1 - means[..., 0] / means[..., 1]))
     return {"part": "saved", "name": ORACLE, "value": value, "low": low, "high": high, "n": len(costs)}

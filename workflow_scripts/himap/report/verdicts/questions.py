@@ -165,7 +165,7 @@ def saves(results: Results, book: Any, share: float) -> Verdict:
         # Shuffled schedules cost as much. If they answer as well, it does not matter which sample gets which.
         told_apart = control["high"] < oracle["value"]
         why = why if told_apart else ALIKE
-        for saved in records_of(frame[frame["part"] == "saved"]):  # one; none in numbers of before it was counted
+        for saved in records_of(frame[frame["part"] == "saved"]):  # one row; results of older versions have none
             cells.append((model, task, side_of(saved.low, saved.high, 100 * share) if told_apart else OPEN))
             lines.append(
                 f"{model}, {title(results, task)}: saved {number(saved.value, 0)} % [{interval(saved.low, saved.high, 0)}]; the oracle "
