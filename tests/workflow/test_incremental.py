@@ -47,6 +47,11 @@ def test_neither_how_jobs_run_nor_comments_times_or_a_fresh_copy_make_anything_s
     assert "Nothing to be done" in told.stdout, told.stdout
     # Every job counts as done, also those whose temporary file Snakemake has deleted.
     assert re.search(r"\] (\d+)/\1 jobs$", project.call("status").stdout.strip())
+    # Nor does a start look for them with a Snakemake of its own, which would double the time of a run with nothing to do.
+    logs = project.folder / ".snakemake/log"
+    before = len(list(logs.iterdir()))
+    project.call()
+    assert len(list(logs.iterdir())) == before + 1
     shutil.copytree(project.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
     (tmp_path / "elsewhere" / "reproduce").chmod(0o755)
     assert Project(tmp_path / "elsewhere").stale() == set()

@@ -30,6 +30,10 @@ class Paths:
         """Return the temporary file with a benchmark's rows as the embedded world draws them."""
         return f"{self.folder}/mini-world/{benchmark}.parquet"
 
+    def is_temporary(self, file: str) -> bool:
+        """Return whether Snakemake deletes a file after its last reader: rows of the embedded world."""
+        return file.startswith(self.mini_rows("").removesuffix(".parquet"))
+
     def samples(self, benchmark: str) -> str:
         """Return a benchmark's samples."""
         return f"{self.folder}/benchmarks/{benchmark}/samples.parquet"

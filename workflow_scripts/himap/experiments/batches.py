@@ -23,7 +23,7 @@ from himap.pruning.stage import Schedule
 if TYPE_CHECKING:
     from himap.models.model import Model
 
-CPU_BATCH = 16  # larger batches gain nothing on a processor
+CPU_BATCH = 20  # larger batches gain nothing on a processor
 FIRST_CUDA_BATCH = 8  # `auto` starts here and doubles
 
 

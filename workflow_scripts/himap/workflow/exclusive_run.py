@@ -14,6 +14,7 @@ from typing import IO
 
 from himap.files import write_text
 from himap.locks import try_lock
+from himap.paths import Paths
 from himap.project import ROOT
 from himap.workflow import checksums
 from himap.workflow.command_line import is_local, results_folder, settings
@@ -100,7 +101,9 @@ def make_lost(
 
     Those that come out the same get their old times, so that Snakemake then leaves the files made from them alone.
     """
-    if gone := set(checksums.lost(ROOT)):
+    paths = Paths(results_folder(words))
+    # A look by Snakemake takes as long as a whole run with nothing to do; deleted temporary files are no reason for it.
+    if gone := {file for file in checksums.lost(ROOT) if not paths.is_temporary(file)}:
         summary = subprocess.run([*command, "--summary"], text=True, capture_output=True, check=False)
         if wanted := sorted(gone & missing(summary.stdout)):
             print(f"{len(wanted)} results that others were made from are missing; making them first", file=sys.stderr)
