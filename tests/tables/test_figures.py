@@ -20,6 +20,7 @@ import pytest
 from himap import figures
 from himap.figures._base import Style
 from himap.figures._labels import look
+from himap.figures._matplotlib import wrapped
 from himap.figures._panels import Dots
 from himap.files import write_parquet, write_text
 from himap.paper.published import figure_values
@@ -659,6 +660,10 @@ def test_a_figure_calls_methods_and_criteria_by_their_titles(
     shown = str(figures.get(figure).panels(frame))
     assert "FasterVLM" in shown
     assert "fastervlm" not in shown
+
+
+def test_a_title_breaks_before_the_number_of_samples_and_not_within_it() -> None:
+    assert wrapped("a picture with the same answer, n = 19", 36) == "a picture with the same answer,\nn = 19"
 
 
 def test_no_two_curves_differ_by_color_alone() -> None:

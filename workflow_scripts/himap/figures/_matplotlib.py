@@ -151,10 +151,15 @@ def draw_group(part: SubFigure, heading: str, members: Sequence[Panel], columns:
             ax.set_axis_off()  # the last row may have fewer panels than columns
 
 
+def wrapped(title: str, letters: int) -> str:
+    """Return a title in lines of so many letters, broken before "n = 19" but not within it."""
+    return fill(title.replace(" = ", "\u00a0=\u00a0"), letters).replace("\u00a0", " ")
+
+
 def draw_panel(ax: Axes, panel: Panel, letters: int) -> None:
     """Draw one panel; its title has so many letters in a line."""
     across, up = spans(panel)
-    ax.set(title=fill(panel.title, max(10, letters)), xlabel=panel.x_label, ylabel=panel.y_label)
+    ax.set(title=wrapped(panel.title, max(10, letters)), xlabel=panel.x_label, ylabel=panel.y_label)
     ax.set_xlim(*widened(across) if isinstance(panel, Curves) else across)  # only curves have markers on the very edge
     ax.set_ylim(*up)
     for line in panel.lines:
