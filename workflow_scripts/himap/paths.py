@@ -32,7 +32,7 @@ class Paths:
 
     def is_temporary(self, file: str) -> bool:
         """Return whether Snakemake deletes a file after its last reader: rows of the embedded world."""
-        return file.startswith(self.mini_rows("").removesuffix(".parquet"))
+        return file == self.mini_rows(Path(file).stem)
 
     def samples(self, benchmark: str) -> str:
         """Return a benchmark's samples."""
